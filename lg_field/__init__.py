@@ -1,0 +1,8 @@
+"""lg-field: Local-Global neural fields that can be cropped."""
+
+from lg_field.editing import crop as crop
+from lg_field.editing import prune as prune
+from lg_field.partition import PartitionGrid as PartitionGrid
+from lg_field.regions import Region as Region
+
+__version__ = "0.1.0"

@@ -1,0 +1,92 @@
+"""The methods `lg-field` and `lg-field-tiny`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+from nerfstudio.plugins.types import MethodSpecification
+
+import lg_field.nerfstudio  # noqa: F401  (lets torch load nerfstudio's checkpoints)
+from lg_field.nerfstudio.datamanager import LGDataManagerConfig
+from lg_field.nerfstudio.dataparser import AutoDataParserConfig
+from lg_field.nerfstudio.model import LGModelConfig
+from lg_field.nerfstudio.optimizers import DecaySchedulerConfig, FusedAdamOptimizerConfig
+from lg_field.radiance.field import RadianceShape
+
+
+@dataclass
+class LGTrainerConfig(TrainerConfig):
+    """A run that can live in a folder of any name: that is where `crop-scene -o` puts one."""
+
+    _target: type = field(default_factory=lambda: Trainer)
+    """target class to instantiate"""
+    run_dir: Path | None = None
+    """Folder of this run; None = nerfstudio's OUTPUT_DIR/EXPERIMENT/METHOD/TIMESTAMP."""
+
+    def get_base_dir(self) -> Path:
+        """Folder of config.yml."""
+        return super().get_base_dir() if self.run_dir is None else self.run_dir
+
+
+def _method(name: str, steps: int, rays: int, model: LGModelConfig, fields_lr: float, grids_lr: float) -> Any:
+    schedule = DecaySchedulerConfig(factor=0.05, max_steps=steps)
+    return LGTrainerConfig(
+        method_name=name,
+        steps_per_eval_batch=1000,
+        steps_per_eval_image=5000,
+        steps_per_eval_all_images=1_000_000,
+        steps_per_save=2000,
+        max_num_iterations=steps,
+        mixed_precision=False,
+        pipeline=VanillaPipelineConfig(
+            datamanager=LGDataManagerConfig(
+                dataparser=AutoDataParserConfig(), train_num_rays_per_batch=rays, eval_num_rays_per_batch=1024
+            ),
+            model=model,
+        ),
+        optimizers={
+            "fields": {"optimizer": FusedAdamOptimizerConfig(lr=fields_lr, eps=1e-15), "scheduler": schedule},
+            "grids": {"optimizer": FusedAdamOptimizerConfig(lr=grids_lr, eps=1e-15), "scheduler": schedule},
+        },
+        machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
+        viewer=ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 14),
+        vis="viewer",
+    )
+
+
+lg_field = MethodSpecification(
+    config=_method(
+        "lg-field",
+        steps=10_000,
+        rays=4096,
+        model=LGModelConfig(eval_num_rays_per_chunk=1 << 14),
+        fields_lr=2e-3,
+        grids_lr=2e-2,
+    ),
+    description="Local-Global radiance field: one small network per cell, croppable without retraining.",
+)
+
+lg_field_tiny = MethodSpecification(
+    config=_method(
+        "lg-field-tiny",
+        steps=2_000,
+        rays=1024,
+        model=LGModelConfig(
+            shape=RadianceShape(global_width=32, grid_nodes=7),
+            split_steps=(300,),
+            samples_per_batch=2**14,
+            steps_per_scene=256,
+            occupancy_points=2**15,
+            eval_num_rays_per_chunk=1 << 13,
+        ),
+        fields_lr=2e-3,
+        grids_lr=2e-2,
+    ),
+    description="Small Local-Global radiance field for CPUs and first tries.",
+)

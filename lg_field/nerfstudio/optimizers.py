@@ -1,0 +1,46 @@
+"""Optimizer and schedule configurations that nerfstudio lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
+from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
+from torch.optim import Optimizer, lr_scheduler
+
+
+@dataclass
+class FusedAdamOptimizerConfig(AdamOptimizerConfig):
+    """Adam as one fused kernel, on CPU and CUDA alike."""
+
+    fused: bool = True
+    """Use the fused implementation."""
+
+
+@dataclass
+class DecaySchedulerConfig(SchedulerConfig):
+    """Exponential decay after a linear warm-up. Unlike nerfstudio's it leaves no numpy scalar in the checkpoint."""
+
+    _target: type = field(default_factory=lambda: DecayScheduler)
+    """target class to instantiate"""
+    factor: float = 0.05
+    """Learning rate at `max_steps`, as a part of the first one."""
+    max_steps: int = 30000
+    """Step from which the rate stays."""
+    warmup_steps: int = 0
+    """Steps over which the rate rises from nothing."""
+
+
+class DecayScheduler(Scheduler):
+    """Builds the schedule of `DecaySchedulerConfig`."""
+
+    config: DecaySchedulerConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> lr_scheduler.LRScheduler:
+        config = self.config
+
+        def rate(step: int) -> float:
+            warm = min(1.0, (step + 1) / (config.warmup_steps + 1))
+            return float(warm * config.factor ** min(1.0, step / config.max_steps))
+
+        return lr_scheduler.LambdaLR(optimizer, lr_lambda=rate)

@@ -1,0 +1,203 @@
+"""nerfstudio runs on disk: read one (config.yml and checkpoint), write a new one whole or not at all."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pickle
+import shutil
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from lg_field.files import refuse_existing
+from lg_field.nerfstudio.config import LGTrainerConfig
+from lg_field.partition import PartitionGrid
+from lg_field.radiance.field import RadianceField, RadianceShape
+
+TABLE = "_model.field.table."
+"""Prefix of the field's table in a checkpoint's pipeline state."""
+
+
+@dataclass
+class Run:
+    """One training run."""
+
+    config_path: Path
+    config: LGTrainerConfig
+    checkpoint_path: Path
+    checkpoint: dict[str, Any]
+    """As nerfstudio saves it: step, pipeline, optimizers, schedulers, scalers."""
+
+    @property
+    def step(self) -> int:
+        """Training step of the checkpoint."""
+        return self.checkpoint["step"]
+
+    def field(self) -> RadianceField:
+        """The radiance field, from the checkpoint alone: no data set, no pipeline."""
+        state = {k[len(TABLE) :]: v for k, v in self.checkpoint["pipeline"].items() if k.startswith(TABLE)}
+        extra = state.get("_extra_state")
+        if not isinstance(extra, dict) or "cells" not in state:
+            raise ValueError(f"{self.checkpoint_path} holds no lg-field table: it is of another method or damaged")
+        field = RadianceField(PartitionGrid.from_dict(extra["grid"]), RadianceShape(**extra["shape"]), state["cells"])
+        field.load_state_dict(state)
+        return field.eval()
+
+    def scene_to_world(self) -> Tensor:
+        """(4, 4) float64 matrix from nerfstudio's scene space to the data set's own units.
+
+        Raises:
+            FileNotFoundError: the run has no dataparser_transforms.json.
+        """
+        path = self.config_path.parent / "dataparser_transforms.json"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing (nerfstudio writes it when training starts): leave out --world")
+        data = json.loads(path.read_text())
+        matrix = torch.eye(4, dtype=torch.float64)
+        matrix[:3] = torch.tensor(data["transform"], dtype=torch.float64)
+        matrix[:3] *= data["scale"]
+        return torch.linalg.inv(matrix)
+
+
+def load_run(config_path: Path) -> Run:
+    """Read a run.
+
+    Args:
+        config_path: config.yml of the run, or its folder. Read with yaml's unsafe loader, as nerfstudio does: only
+            open runs you trust.
+
+    Raises:
+        FileNotFoundError: no such file, or no checkpoint.
+        ValueError: not a run of lg-field, or a damaged checkpoint.
+    """
+    path = config_path / "config.yml" if config_path.is_dir() else config_path
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; --load-config takes the config.yml that ns-train wrote")
+    try:
+        config = yaml.load(path.read_text(), Loader=yaml.Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a nerfstudio config: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, LGTrainerConfig):
+        name = getattr(config, "method_name", type(config).__name__)
+        raise ValueError(f"{path} is a run of {name!r}; this needs a run of lg-field or lg-field-tiny")
+    folder = path.parent / config.relative_model_dir
+    checkpoints = sorted(folder.glob("step-*.ckpt"))
+    if not checkpoints:
+        raise FileNotFoundError(f"no checkpoint in {folder}")
+    return Run(path, config, checkpoints[-1], load_checkpoint(checkpoints[-1]))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a nerfstudio checkpoint, tensors only.
+
+    Raises:
+        ValueError: truncated, or not a checkpoint.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read ({path.stat().st_size:,} bytes): truncated or not a checkpoint "
+            f"({str(error).splitlines()[0][:100]})"
+        ) from error
+    if not isinstance(state, dict) or not {"step", "pipeline"} <= state.keys():
+        raise ValueError(f"{path} is not a nerfstudio checkpoint: it has no 'pipeline'")
+    return state
+
+
+def cropped_checkpoint(run: Run, field: RadianceField, keep_optimizer: bool) -> dict[str, Any]:
+    """The run's checkpoint with the table replaced by a cropped one.
+
+    Args:
+        run: the source.
+        field: a crop of `run.field()`.
+        keep_optimizer: keep Adam's moments of the kept rows too, to go on training as if nothing had happened.
+    """
+    old_cells = run.checkpoint["pipeline"][TABLE + "cells"]
+    rows = torch.isin(old_cells, field.cells).nonzero()[:, 0]
+    pipeline = {k: v for k, v in run.checkpoint["pipeline"].items() if not k.startswith(TABLE)}
+    pipeline |= {TABLE + k: v for k, v in field.state_dict().items()}
+    optimizers = {}
+    if keep_optimizer:
+        sizes = [run.checkpoint["pipeline"][TABLE + name].shape for name in ("local", "features")]
+        optimizers = {
+            name: _select_moments(state, sizes, rows) for name, state in run.checkpoint["optimizers"].items()
+        }
+    schedulers = run.checkpoint.get("schedulers", {})
+    return {**run.checkpoint, "pipeline": pipeline, "optimizers": optimizers, "schedulers": schedulers}
+
+
+def _select_moments(state: dict[str, Any], sizes: list[torch.Size], rows: Tensor) -> dict[str, Any]:
+    """Optimizer state in which tensors of the tables' sizes keep only these rows."""
+    state = copy.deepcopy(state)
+    for moments in state["state"].values():
+        for key, value in moments.items():
+            if torch.is_tensor(value) and value.shape in sizes:
+                moments[key] = value[rows].clone()
+    return state
+
+
+def write_run(run: Run, checkpoint: dict[str, Any], target: Path, overwrite: bool, extra: dict[str, Any]) -> Path:
+    """Write a run folder: config.yml, checkpoint, dataparser_transforms.json and the given JSON files.
+
+    Everything goes to a temporary folder beside the target, which is renamed at the end.
+
+    Args:
+        run: where the configuration comes from.
+        checkpoint: what to save.
+        target: the new run's folder.
+        overwrite: replace an existing folder (never the source run's).
+        extra: file name -> data, written as JSON.
+
+    Returns:
+        Path of the checkpoint.
+
+    Raises:
+        FileExistsError: the target exists and overwrite is False.
+        ValueError: the target is the source.
+    """
+    if target.exists() and target.samefile(run.config_path.parent):
+        raise ValueError(f"{target} is the run itself; give another folder")
+    refuse_existing(target, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        config = copy.deepcopy(run.config)
+        config.run_dir, config.load_dir, config.load_config, config.load_checkpoint = target, None, None, None
+        (temporary / "config.yml").write_text(yaml.dump(config), "utf8")
+        name = config.relative_model_dir / run.checkpoint_path.name
+        (temporary / config.relative_model_dir).mkdir(parents=True)
+        torch.save(checkpoint, temporary / name)
+        transforms = run.config_path.parent / "dataparser_transforms.json"
+        if transforms.exists():
+            shutil.copy(transforms, temporary)
+        for file, data in extra.items():
+            (temporary / file).write_text(json.dumps(data, indent=1) + "\n")
+        _swap_in(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target / name
+
+
+def _swap_in(new: Path, target: Path) -> None:
+    """Rename a finished folder to its place; an older one is there until then and gone afterwards."""
+    os.chmod(new, 0o755)
+    if not target.exists():
+        os.replace(new, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / "run"
+    os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old.parent, ignore_errors=True)

@@ -1,0 +1,101 @@
+"""Local-Global networks of a signal: coordinates in, values out (paper, section 3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lg_field.networks.initialization import init_rows, init_shared
+from lg_field.ops import ChainShape, local_global_chain, sort_by_row
+from lg_field.ops import Backend as Backend
+from lg_field.partition import PartitionGrid
+from lg_field.table import CellTable
+
+
+class LocalGlobalNetwork(CellTable):
+    """One local sub-network per kept cell and a shared global one, merged at every layer.
+
+    `shape.global_width = 0` is SIREN-per-Partition; `shape.local_width = 0` is one global network.
+    """
+
+    local: Tensor
+    """(P, K) rows: all weights of each cell's local sub-network."""
+
+    def __init__(
+        self,
+        grid: PartitionGrid,
+        shape: ChainShape,
+        cells: Tensor | None = None,
+        fill: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """
+        Args:
+            grid: partition of the signal's domain, d = shape.in_features axes.
+            shape: widths and wiring.
+            cells: kept cells, None = all.
+            fill: value outside the kept cells.
+            generator: for the initial weights.
+        """
+        super().__init__(grid, cells)
+        if grid.dim != shape.in_features:
+            raise ValueError(f"the grid has {grid.dim} axes, the network {shape.in_features} inputs")
+        self.shape, self.fill = shape, fill
+        self.add_rows("local", init_rows(shape, self.num_rows, generator))
+        self.shared = nn.ParameterDict(init_shared(shape, generator))
+
+    def forward(self, points: Tensor, backend: Backend = "auto", chunk: int | None = None) -> Tensor:
+        """Values at points.
+
+        Args:
+            points: (..., d) domain coordinates, in any order.
+            backend: see `local_global_chain`.
+            chunk: points at a time, None = all at once.
+
+        Returns:
+            (..., out_features); `fill` outside the kept cells and the exact region of a crop.
+        """
+        flat = points.reshape(-1, points.shape[-1])
+        rows = self.locate_rows(flat)
+        kept = rows >= 0
+        if self.region is not None:
+            kept &= self.region.contains(flat)
+        index = kept.nonzero()[:, 0]
+        by_row = sort_by_row(rows[index], self.num_rows)
+        x = by_row.sort(flat[index])
+        values = local_global_chain(
+            x, by_row.offsets, self.local, dict(self.shared), self.shape, backend=backend, chunk=chunk
+        )
+        out = values.new_full((len(flat), self.shape.out_features), self.fill)
+        return out.index_copy(0, index[by_row.order], values).view(*points.shape[:-1], -1)
+
+
+def local_global_siren(
+    grid: PartitionGrid,
+    out_features: int,
+    local_width: int,
+    global_width: int,
+    hidden_layers: int = 3,
+    w0: float = 30.0,
+    merge: Literal["concat", "add"] = "concat",
+    cells: Tensor | None = None,
+) -> LocalGlobalNetwork:
+    """Local-Global SIREN (paper, section 3.2)."""
+    shape = ChainShape(grid.dim, out_features, local_width, global_width, hidden_layers, "sine", w0, merge)
+    return LocalGlobalNetwork(grid, shape, cells)
+
+
+def siren_per_partition(
+    grid: PartitionGrid, out_features: int, width: int, hidden_layers: int = 3, w0: float = 30.0
+) -> LocalGlobalNetwork:
+    """SIREN-per-Partition, the baseline without a global part (paper, section 4)."""
+    return local_global_siren(grid, out_features, width, 0, hidden_layers, w0)
+
+
+def siren(
+    grid: PartitionGrid, out_features: int, width: int = 256, hidden_layers: int = 3, w0: float = 30.0
+) -> LocalGlobalNetwork:
+    """One SIREN for the whole domain (Sitzmann et al., NeurIPS 2020), the other baseline."""
+    return local_global_siren(grid, out_features, 0, width, hidden_layers, w0)

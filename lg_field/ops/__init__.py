@@ -1,0 +1,58 @@
+"""The Local-Global chain as one operation on points sorted by row. Takes tensors and offsets, never a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor
+
+from lg_field.ops.blocks import block_chain
+from lg_field.ops.reference import reference_chain
+from lg_field.ops.shape import ChainShape as ChainShape
+from lg_field.ops.sorting import RowSort as RowSort
+from lg_field.ops.sorting import sort_by_row as sort_by_row
+
+Backend = Literal["auto", "torch", "reference"]
+
+
+def local_global_chain(
+    x: Tensor,
+    offsets: Tensor,
+    table: Tensor,
+    shared: Mapping[str, Tensor],
+    shape: ChainShape,
+    *,
+    global_x: Tensor | None = None,
+    chunk: int | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Local sub-networks of all rows, the global sub-network and their merges, in one call (paper, section 3.2).
+
+    Args:
+        x: (M, in_features) inputs of the local part, sorted by row.
+        offsets: (P + 1,) int64; points of row r are x[offsets[r]:offsets[r + 1]]. Uniform and ragged alike.
+        table: (P, K) rows, see `ChainShape.views`.
+        shared: the tensors of `ChainShape.shared_shapes`.
+        shape: widths and wiring.
+        global_x: (M, global_in) inputs of the global part; None = x.
+        chunk: points at a time; bounds activation memory, costs one more forward in training.
+        backend: "torch" (fast), "reference" (slow, any dtype, twice differentiable) or "auto".
+
+    Returns:
+        (M, out_features), in the order of x. Differentiable in table and shared, and in x if x requires grad.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+    """
+    global_x = x if global_x is None else global_x
+    if x.shape[1:] != (shape.in_features,) or table.shape != (len(offsets) - 1, shape.row_size):
+        raise ValueError(
+            f"x {tuple(x.shape)} and table {tuple(table.shape)} do not fit in_features {shape.in_features}, "
+            f"{len(offsets) - 1} rows and row size {shape.row_size}"
+        )
+    if global_x.shape != (len(x), shape.global_in):
+        raise ValueError(f"global_x must be {(len(x), shape.global_in)}, got {tuple(global_x.shape)}")
+    if backend == "reference":
+        return reference_chain(x, offsets, table, shared, shape, global_x)
+    return block_chain(x, offsets, table, shared, shape, global_x, chunk)

@@ -1,0 +1,159 @@
+"""The fast torch path of the Local-Global chain (measurements: shared/reference/performance.md).
+
+- Points of a row are cut into blocks of `BLOCK`, so that a ragged batch is one `bmm` over blocks with gathered
+  weights; a uniform batch needs no blocks at all.
+- The merge is split, [l; g] W = l W_l + g W_g: no concatenation, and the global part runs on the unpadded points.
+- w0 is folded into the weights.
+- Rows go through in chunks whose activations stay in cache; with gradients each chunk is recomputed in backward, so
+  that activation memory does not grow with the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from lg_field.ops.shape import ChainShape
+
+BLOCK = 32
+
+
+class Blocks(NamedTuple):
+    """How a ragged batch maps to (B, block) slots."""
+
+    rows: Tensor
+    """(B,) row of each block."""
+    slots: Tensor
+    """(M,) slot, in 0..B * block - 1, of each point."""
+    block: int
+
+
+def block_chain(
+    x: Tensor,
+    offsets: Tensor,
+    table: Tensor,
+    shared: Mapping[str, Tensor],
+    shape: ChainShape,
+    global_x: Tensor,
+    chunk: int | None = None,
+) -> Tensor:
+    """`local_global_chain` by block matrix products. `chunk`: points at a time, None = all at once."""
+    if chunk is None or len(x) <= chunk or len(offsets) == 2:
+        return _chain(x, offsets, table, shared, shape, global_x)
+    starts = offsets[:-1].tolist()
+    cuts = [0] + [r for r in range(1, len(starts)) if starts[r] // chunk != starts[r - 1] // chunk] + [len(starts)]
+    tables = table.split([b - a for a, b in zip(cuts, cuts[1:])])
+    edges = offsets.tolist()
+    out = []
+    for part, first, last in zip(tables, cuts, cuts[1:]):
+        span = slice(edges[first], edges[last])
+        if span.start == span.stop:
+            continue
+        inputs = (x[span], offsets[first : last + 1] - edges[first], part, dict(shared), shape, global_x[span])
+        keep = not torch.is_grad_enabled()
+        out.append(_chain(*inputs) if keep else checkpoint(_chain, *inputs, use_reentrant=False))
+    return torch.cat(out)
+
+
+def _chain(
+    x: Tensor, offsets: Tensor, table: Tensor, shared: Mapping[str, Tensor], shape: ChainShape, global_x: Tensor
+) -> Tensor:
+    scale = shape.w0 if shape.activation == "sine" else 1.0
+    globals_ = _global_features(global_x, shared, shape, scale)
+    out = globals_[-1] @ shared["head_weight"] + shared["head_bias"] if shape.shared_head else None
+    if shape.local_width:
+        per_row = _uniform_count(offsets, len(x))
+        blocks = None if per_row else make_blocks(offsets, len(x))
+        local = _local_part(x, per_row, blocks, table, _merge_inputs(globals_, shared, shape, scale), shared, shape)
+        out = local if out is None else out + local
+    assert out is not None
+    return out
+
+
+def _global_features(x: Tensor, shared: Mapping[str, Tensor], shape: ChainShape, scale: float) -> list[Tensor]:
+    """Activated global features of each layer, (M, g) each."""
+    features = []
+    for k in range(shape.depth if shape.global_width else 0):
+        weight, bias = shared[f"global_weight_{k}"], shared[f"global_bias_{k}"]
+        x = _act(torch.addmm(bias * scale, x, weight * scale), shape)
+        features.append(x)
+    return features
+
+
+def _merge_inputs(features: list[Tensor], shared: Mapping[str, Tensor], shape: ChainShape, scale: float) -> list[Tensor]:
+    """What the global part adds at each merge, (M, h) each."""
+    if not shape.merges:
+        return []
+    if shape.merge == "concat":
+        weight = shared["merge_weight"][shape.local_width :] * scale
+        return [torch.addmm(shared["merge_bias"] * scale, g, weight) for g in features]
+    return [
+        _act(torch.addmm(shared[f"merge_bias_{k}"] * scale, g, shared[f"merge_weight_{k}"] * scale), shape)
+        for k, g in enumerate(features)
+    ]
+
+
+def _local_part(
+    x: Tensor,
+    per_row: int,
+    blocks: Blocks | None,
+    table: Tensor,
+    merges: list[Tensor],
+    shared: Mapping[str, Tensor],
+    shape: ChainShape,
+) -> Tensor:
+    """Local layers and merges on (B, block, .) tensors; returns (M, out)."""
+    scale = shape.w0 if shape.activation == "sine" else 1.0
+    if blocks is not None:
+        table = table.index_select(0, blocks.rows)
+    layers = shape.views(table)
+
+    def spread(values: Tensor) -> Tensor:
+        return values.view(len(table), per_row, -1) if blocks is None else to_blocks(values, blocks)
+
+    width = shape.local_width
+    added = spread(torch.cat(merges, dim=1)).split(width, dim=2) if merges else ()
+    m = spread(x)
+    for k in range(shape.depth):
+        weight, bias = layers[k]
+        m = _act(torch.baddbmm(bias * scale, m, weight * scale), shape)
+        if shape.merges and shape.merge == "concat":
+            m = _act(m @ (shared["merge_weight"][:width] * scale) + added[k], shape)
+        elif shape.merges:
+            m = m + added[k]
+    out = torch.baddbmm(layers[-1][1], m, layers[-1][0]).flatten(0, 1)
+    return out if blocks is None else out.index_select(0, blocks.slots)
+
+
+def _act(x: Tensor, shape: ChainShape) -> Tensor:
+    return torch.sin(x) if shape.activation == "sine" else torch.relu(x)
+
+
+def _uniform_count(offsets: Tensor, total: int) -> int:
+    """Points per row when all rows have equally many (CPU only: on a GPU looking would wait for it), else 0."""
+    rows = len(offsets) - 1
+    if total % rows or offsets.is_cuda:
+        return 0
+    return total // rows if bool((offsets.diff() == total // rows).all()) else 0
+
+
+def make_blocks(offsets: Tensor, total: int, block: int = BLOCK) -> Blocks:
+    """Cut each row's points into blocks; empty rows get none."""
+    counts = offsets.diff()
+    per_row = (counts + block - 1) // block
+    rows = torch.repeat_interleave(per_row)
+    first_slot = (per_row.cumsum(0) - per_row) * block
+    slots = torch.arange(total, device=offsets.device) + torch.repeat_interleave(
+        first_slot - offsets[:-1], counts, output_size=total
+    )
+    return Blocks(rows, slots, block)
+
+
+def to_blocks(values: Tensor, blocks: Blocks) -> Tensor:
+    """(M, c) in row order -> (B, block, c), zero in unused slots."""
+    padded = values.new_zeros(len(blocks.rows) * blocks.block, values.shape[1])
+    return padded.index_copy(0, blocks.slots, values).view(len(blocks.rows), blocks.block, -1)

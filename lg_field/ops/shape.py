@@ -1,0 +1,102 @@
+"""The shape of a Local-Global chain: which numbers a row holds, in which order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ChainShape:
+    """Widths and wiring of the chain (paper, section 3.2).
+
+    Local: in -> h, then `hidden_layers` of h -> h, then h -> out, one set of weights per row. Global: in -> g, then
+    `hidden_layers` of g -> g, shared. After every layer the merge operator mixes global features into the local ones.
+    A width of 0 leaves that part out: `global_width=0` is SIREN-per-Partition, `local_width=0` is one global network
+    with an output layer of its own.
+    """
+
+    in_features: int
+    out_features: int
+    local_width: int
+    global_width: int
+    hidden_layers: int
+    activation: Literal["sine", "relu"] = "sine"
+    w0: float = 30.0
+    merge: Literal["concat", "add"] = "concat"
+    """concat: act(W [local; global] + b), one W for all depths. add: local + act(W_l global + b_l), one per depth."""
+    residual: bool = False
+    """The global part has an output layer too and the rows correct it (not in the paper; for radiance fields)."""
+    global_in_features: int | None = None
+    """Inputs of the global part; None = the same inputs as the local part."""
+
+    def __post_init__(self) -> None:
+        if self.local_width == 0 and self.global_width == 0:
+            raise ValueError("local_width and global_width are both 0: the network would be empty")
+        if min(self.in_features, self.out_features) < 1 or min(self.hidden_layers, self.local_width) < 0:
+            raise ValueError(f"features must be positive, widths and layers not negative: {self}")
+
+    @property
+    def depth(self) -> int:
+        """Number of activated layers, hidden_layers + 1."""
+        return self.hidden_layers + 1
+
+    @property
+    def global_in(self) -> int:
+        """Inputs of the global part."""
+        return self.in_features if self.global_in_features is None else self.global_in_features
+
+    @property
+    def shared_head(self) -> bool:
+        """Whether the shared part has its own output layer."""
+        return self.global_width > 0 and (self.residual or self.local_width == 0)
+
+    @property
+    def merges(self) -> bool:
+        """Whether there is a merge operator."""
+        return self.global_width > 0 and self.local_width > 0
+
+    def local_layers(self) -> list[tuple[int, int]]:
+        """(fan_in, fan_out) of the row's layers."""
+        h = self.local_width
+        if h == 0:
+            return []
+        return [(self.in_features, h)] + [(h, h)] * self.hidden_layers + [(h, self.out_features)]
+
+    @property
+    def row_size(self) -> int:
+        """K: parameters of one row."""
+        return sum(i * o + o for i, o in self.local_layers())
+
+    def shared_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of the shared tensors; weights are (fan_in, fan_out)."""
+        h, g, shapes = self.local_width, self.global_width, {}
+        if g > 0:
+            for layer in range(self.depth):
+                shapes[f"global_weight_{layer}"] = (self.global_in if layer == 0 else g, g)
+                shapes[f"global_bias_{layer}"] = (g,)
+        if self.merges and self.merge == "concat":
+            shapes |= {"merge_weight": (h + g, h), "merge_bias": (h,)}
+        if self.merges and self.merge == "add":
+            for layer in range(self.depth):
+                shapes |= {f"merge_weight_{layer}": (g, h), f"merge_bias_{layer}": (h,)}
+        if self.shared_head:
+            shapes |= {"head_weight": (g, self.out_features), "head_bias": (self.out_features,)}
+        return shapes
+
+    def count(self, rows: int) -> dict[str, int]:
+        """Parameters with this many rows: `local`, `shared`, `total`."""
+        shared = sum(math.prod(shape) for shape in self.shared_shapes().values())
+        return {"local": rows * self.row_size, "shared": shared, "total": rows * self.row_size + shared}
+
+    def views(self, table: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """(P, K) table -> per layer weight (P, fan_in, fan_out) and bias (P, 1, fan_out), as views."""
+        sizes = [n for i, o in self.local_layers() for n in (i * o, o)]
+        parts = table.split(sizes, dim=1) if sizes else []
+        return [
+            (parts[2 * k].unflatten(1, (i, o)), parts[2 * k + 1].unsqueeze(1))
+            for k, (i, o) in enumerate(self.local_layers())
+        ]

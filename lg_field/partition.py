@@ -1,0 +1,155 @@
+"""The partition grid: which cell of the domain a coordinate lies in. Frozen geometry, no weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PartitionGrid:
+    """An axis-aligned box cut into `counts` equal cells per axis, numbered in row-major order (last axis fastest).
+
+    Cells are half-open, `[lower, upper)` per axis, except that the last cell of an axis owns the domain's upper
+    border too: every point of the closed domain lies in exactly one cell (paper, section 3.1).
+    """
+
+    counts: tuple[int, ...]
+    """Cells per axis, each at least 1."""
+    lower: tuple[float, ...]
+    """Lower corner of the domain."""
+    upper: tuple[float, ...]
+    """Upper corner of the domain."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counts", tuple(int(c) for c in self.counts))
+        object.__setattr__(self, "lower", tuple(float(v) for v in self.lower))
+        object.__setattr__(self, "upper", tuple(float(v) for v in self.upper))
+        if not len(self.counts) == len(self.lower) == len(self.upper) > 0:
+            raise ValueError(
+                f"counts, lower and upper need one entry per axis, got {len(self.counts)}, "
+                f"{len(self.lower)} and {len(self.upper)}"
+            )
+        if min(self.counts) < 1:
+            raise ValueError(f"counts must be at least 1 per axis, got {self.counts}")
+        if not all(math.isfinite(lo) and math.isfinite(up) and lo < up for lo, up in zip(self.lower, self.upper)):
+            raise ValueError(f"lower must be below upper on every axis, got {self.lower} and {self.upper}")
+
+    @property
+    def dim(self) -> int:
+        """Number of axes."""
+        return len(self.counts)
+
+    @property
+    def num_cells(self) -> int:
+        """Number of cells, the product of `counts`."""
+        return math.prod(self.counts)
+
+    @property
+    def cell_size(self) -> tuple[float, ...]:
+        """Extent of a cell per axis, in domain units."""
+        return tuple((u - lo) / c for lo, u, c in zip(self.lower, self.upper, self.counts))
+
+    def index(self, points: Tensor) -> Tensor:
+        """Integer cell index per axis, not clipped to the domain.
+
+        Args:
+            points: (..., d) coordinates.
+
+        Returns:
+            (..., d) int64. Monotone in every coordinate, whatever the rounding.
+        """
+        lower = points.new_tensor(self.lower)
+        scale = points.new_tensor([c / (u - lo) for lo, u, c in zip(self.lower, self.upper, self.counts)])
+        index = torch.floor((points - lower) * scale).long()
+        at_end = (points == points.new_tensor(self.upper)) | (index == index.new_tensor(self.counts))
+        inside = points <= points.new_tensor(self.upper)
+        return torch.where(at_end & inside, index.new_tensor(self.counts) - 1, index)
+
+    def locate(self, points: Tensor) -> Tensor:
+        """Cell number of each point.
+
+        Args:
+            points: (..., d) coordinates.
+
+        Returns:
+            (...) int64 cell numbers, -1 outside the domain (and for non-finite coordinates).
+        """
+        index = self.index(points)
+        inside = ((index >= 0) & (index < index.new_tensor(self.counts))).all(-1) & points.isfinite().all(-1)
+        return torch.where(inside, self.ravel(index), -1)
+
+    def ravel(self, index: Tensor) -> Tensor:
+        """(..., d) index per axis -> (...) cell number."""
+        number = index[..., 0]
+        for axis in range(1, self.dim):
+            number = number * self.counts[axis] + index[..., axis]
+        return number
+
+    def unravel(self, cells: Tensor) -> Tensor:
+        """(...) cell number -> (..., d) index per axis."""
+        axes = []
+        for count in reversed(self.counts):
+            axes.append(cells % count)
+            cells = torch.div(cells, count, rounding_mode="floor")
+        return torch.stack(axes[::-1], dim=-1)
+
+    def boxes(self, cells: Tensor) -> Tensor:
+        """(n,) cell numbers -> (n, 2, d) float64 lower and upper corners in domain units."""
+        index = self.unravel(cells).double()
+        lower = torch.tensor(self.lower, dtype=torch.float64, device=cells.device)
+        size = torch.tensor(self.cell_size, dtype=torch.float64, device=cells.device)
+        return torch.stack([lower + index * size, lower + (index + 1) * size], dim=1)
+
+    def touched_by_box(self, lower: Sequence[float], upper: Sequence[float]) -> Tensor:
+        """Cells that the half-open box `[lower, upper)` touches.
+
+        Returns:
+            Sorted (n,) int64. Every float32 point of the box inside the domain lies in one of them.
+        """
+        corners = torch.tensor([list(lower), list(upper)], dtype=torch.float64).clamp(-1e30, 1e30).float()
+        last = torch.nextafter(corners[1], torch.full_like(corners[1], -torch.inf))
+        limits = torch.tensor(self.counts) - 1
+        domain_low, domain_up = torch.tensor(self.lower), torch.tensor(self.upper)
+        first_index = self.index(corners[0].clamp(domain_low, domain_up)).clamp_min(0)
+        last_index = torch.minimum(self.index(last.clamp(domain_low, domain_up)), limits)
+        outside = (corners[0] > domain_up) | (last < domain_low)
+        ranges = [
+            torch.arange(int(a), int(b) + 1) for a, b in zip(first_index.tolist(), last_index.tolist())
+        ]
+        if bool(outside.any()) or any(len(r) == 0 for r in ranges):
+            return torch.empty(0, dtype=torch.int64)
+        return self.ravel(torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1)).reshape(-1)
+
+    def refined(self, factor: int = 2) -> PartitionGrid:
+        """The grid with every cell cut into `factor` per axis."""
+        return PartitionGrid(tuple(c * factor for c in self.counts), self.lower, self.upper)
+
+    def children(self, cells: Tensor, factor: int = 2) -> Tensor:
+        """(n,) cells of this grid -> (n, factor ** d) cells of `refined(factor)` that fill each, row-major."""
+        steps = torch.cartesian_prod(*[torch.arange(factor, device=cells.device)] * self.dim).reshape(-1, self.dim)
+        return self.refined(factor).ravel(self.unravel(cells)[:, None] * factor + steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return {"counts": list(self.counts), "lower": list(self.lower), "upper": list(self.upper)}
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> PartitionGrid:
+        """Inverse of `to_dict`."""
+        return PartitionGrid(tuple(data["counts"]), tuple(data["lower"]), tuple(data["upper"]))
+
+
+def automatic_counts(shape: Sequence[int], cell_size: Sequence[int]) -> tuple[int, ...]:
+    """Cells per axis so that cells have about `cell_size` samples of a signal of `shape` (paper, appendix A).
+
+    Sizes that do not divide round up: the last cell is then partly outside the signal.
+    """
+    if len(shape) != len(cell_size) or min(*shape, *cell_size) < 1:
+        raise ValueError(f"shape and cell_size need one positive entry per axis, got {shape} and {cell_size}")
+    return tuple(-(-s // c) for s, c in zip(shape, cell_size))

@@ -1,0 +1,44 @@
+"""Encodings of position and direction, in plain torch."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def frequency_encoding(points: Tensor, num_frequencies: int) -> Tensor:
+    """(M, d) in [0, 1] -> (M, d + 2 d n): the points and sin/cos of 2 pi 2^k x / 2, k = 0..n-1 (NeRF, eq. 4)."""
+    if num_frequencies == 0:
+        return points
+    bands = math.pi * 2.0 ** torch.arange(num_frequencies, device=points.device, dtype=points.dtype)
+    phases = (points[:, None, :] * bands[:, None]).flatten(1)
+    return torch.cat([points, phases.sin(), phases.cos()], dim=1)
+
+
+def frequency_features(dim: int, num_frequencies: int) -> int:
+    """Width of `frequency_encoding`."""
+    return dim * (1 + 2 * num_frequencies)
+
+
+def spherical_harmonics(directions: Tensor) -> Tensor:
+    """(M, 3) unit vectors -> (M, 9) real spherical harmonics of degrees 0, 1, 2 (orthonormal)."""
+    x, y, z = directions.unbind(-1)
+    return torch.stack(
+        [
+            torch.full_like(x, 0.28209479177387814),
+            0.4886025119029199 * y,
+            0.4886025119029199 * z,
+            0.4886025119029199 * x,
+            1.0925484305920792 * x * y,
+            1.0925484305920792 * y * z,
+            0.31539156525252005 * (3.0 * z * z - 1.0),
+            1.0925484305920792 * x * z,
+            0.5462742152960396 * (x * x - y * y),
+        ],
+        dim=-1,
+    )
+
+
+SH_FEATURES = 9

@@ -1,0 +1,314 @@
+"""The Local-Global radiance field: rows of local weights, feature grid and occupancy; a shared part that goes first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lg_field.networks.initialization import init_rows, init_shared
+from lg_field.ops import ChainShape, local_global_chain, sort_by_row
+from lg_field.partition import PartitionGrid
+from lg_field.radiance import occupancy
+from lg_field.radiance.contraction import contract, uncontract, uncontract_boxes
+from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, frequency_features, spherical_harmonics
+from lg_field.radiance.feature_grid import interpolate, split_grid
+from lg_field.regions import BoxMap
+from lg_field.table import CellTable
+
+
+@dataclass(frozen=True)
+class RadianceShape:
+    """Sizes of a radiance field."""
+
+    network: Literal["local-global", "per-partition", "global"] = "local-global"
+    """local-global, or a baseline: rows without a shared network, or the shared network alone."""
+    local_width: int = 16
+    """h: hidden width of a cell's sub-network."""
+    global_width: int = 64
+    """g: hidden width of the shared sub-network."""
+    hidden_layers: int = 1
+    """Hidden layers after the first, in both."""
+    activation: Literal["relu", "sine"] = "relu"
+    """relu on encoded inputs, or sine."""
+    w0: float = 10.0
+    """Frequency of sine layers."""
+    merge: Literal["concat", "add"] = "concat"
+    """Merge operator."""
+    local_frequencies: int = 2
+    """Frequencies of the position encoding the rows see."""
+    global_frequencies: int = 6
+    """Frequencies of the position encoding the shared part sees."""
+    grid_nodes: int = 9
+    """Nodes per axis of a cell's feature grid, borders included; 0 = no grid."""
+    grid_features: int = 4
+    """Features per node."""
+    color_features: int = 15
+    """Outputs of the chain beside density; the view-dependent colour layers read them."""
+    color_width: int = 32
+    """Width of the shared colour layer."""
+    appearance_features: int = 0
+    """Width of the per-image appearance the colour layers read; 0 = none."""
+    occupancy_voxels: int = 8
+    """Occupancy voxels per cell and axis (even)."""
+    contraction: bool = False
+    """Unbounded scene: the grid divides contracted space."""
+    density_bias: float = -1.0
+    """Density is exp(output + density_bias)."""
+
+    def chain(self) -> ChainShape:
+        """Wiring of the density network."""
+        rows, shared = self.network != "global", self.network != "per-partition"
+        grid = self.grid_features if self.grid_nodes else 0
+        return ChainShape(
+            in_features=frequency_features(3, self.local_frequencies) + grid,
+            out_features=1 + self.color_features,
+            local_width=self.local_width if rows else 0,
+            global_width=self.global_width if shared else 0,
+            hidden_layers=self.hidden_layers,
+            activation=self.activation,
+            w0=self.w0,
+            merge=self.merge,
+            residual=rows and shared,
+            global_in_features=frequency_features(3, self.global_frequencies) if shared else None,
+        )
+
+
+class RadianceField(CellTable):
+    """Density and colour of a scene. A point in a cell without a row is empty, whatever the shared part says.
+
+    The shared part gives a first density and colour of its own and the cell's row corrects it: its output layer
+    starts at zero (see shared/reference/radiance-findings.md).
+    """
+
+    local: Tensor
+    """(P, K) weights of each cell's sub-network."""
+    features: Tensor
+    """(P, R^3 F) feature grid of each cell."""
+    occupied: Tensor
+    """(P, r^3) bool: voxels of each cell that hold something."""
+    thickness: Tensor
+    """(P, r^3) running optical thickness of a step in each voxel; training only, not saved."""
+
+    def __init__(self, grid: PartitionGrid, shape: RadianceShape, cells: Tensor | None = None) -> None:
+        """
+        Args:
+            grid: partition of the scene box, or of [-2, 2]^3 for a contracted scene.
+            shape: sizes.
+            cells: kept cells, None = all.
+        """
+        super().__init__(grid, cells)
+        if shape.occupancy_voxels % 2:
+            raise ValueError(f"occupancy_voxels must be even, got {shape.occupancy_voxels}")
+        self.shape, self.chain = shape, shape.chain()
+        rows, voxels = self.num_rows, shape.occupancy_voxels**3
+        grid_size = shape.grid_nodes**3 * shape.grid_features if shape.network != "global" else 0
+        self.add_rows("local", init_rows(self.chain, rows))
+        self.add_rows("features", (torch.rand(rows, grid_size) * 2 - 1) * 1e-2)
+        self.add_rows("occupied", torch.ones(rows, voxels, dtype=torch.bool), trainable=False)
+        self.add_rows("thickness", torch.full((rows, voxels), 0.02), trainable=False, saved=False)
+        self.shared = nn.ParameterDict(init_shared(self.chain))
+        self.color = nn.Sequential(
+            nn.Linear(shape.color_features + SH_FEATURES + shape.appearance_features, shape.color_width),
+            nn.ReLU(),
+            nn.Linear(shape.color_width, 3),
+        )
+        self._dense: Tensor | None = None
+        self._bounds: Tensor | None = None
+
+    # -- space
+
+    @property
+    def unwarp_boxes(self) -> BoxMap | None:
+        return uncontract_boxes if self.shape.contraction else None
+
+    def to_unit(self, positions: Tensor) -> Tensor:
+        """(M, 3) scene points -> (M, 3) unit coordinates of the domain; [0, 1] inside it."""
+        domain = contract(positions) if self.shape.contraction else positions
+        lower, upper = domain.new_tensor(self.grid.lower), domain.new_tensor(self.grid.upper)
+        return (domain - lower) / (upper - lower)
+
+    def from_unit(self, unit: Tensor) -> Tensor:
+        """Inverse of `to_unit`."""
+        lower, upper = unit.new_tensor(self.grid.lower), unit.new_tensor(self.grid.upper)
+        domain = lower + unit * (upper - lower)
+        return uncontract(domain) if self.shape.contraction else domain
+
+    # -- queries
+
+    def forward(self, positions: Tensor, overlap: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Density and colour features at points.
+
+        Args:
+            positions: (M, 3) scene units.
+            overlap: training only: points this part of a cell from a border are given to either neighbour.
+
+        Returns:
+            (M,) density per scene unit and (M, color_features); both 0 where no row owns the point.
+        """
+        index, out = self._chain_outputs(positions, overlap)
+        out = out.new_zeros(len(positions), out.shape[1]).index_copy(0, index, out)
+        owned = torch.zeros(len(positions), dtype=torch.bool, device=out.device).index_fill_(0, index, True)
+        density = torch.exp((out[:, 0] + self.shape.density_bias).clamp_max(12.0)) * owned
+        return density, out[:, 1:]
+
+    def rgb(self, features: Tensor, directions: Tensor, appearance: Tensor | None = None) -> Tensor:
+        """Colour seen from a direction.
+
+        Args:
+            features: (M, color_features) of `forward`.
+            directions: (M, 3) unit vectors, from the camera into the scene.
+            appearance: (M, appearance_features), None = the average.
+
+        Returns:
+            (M, 3) in [0, 1].
+        """
+        inputs = [features, spherical_harmonics(directions)]
+        if self.shape.appearance_features:
+            mean = features.new_zeros(len(features), self.shape.appearance_features)
+            inputs.append(mean if appearance is None else appearance)
+        return torch.sigmoid(self.color(torch.cat(inputs, dim=1)))
+
+    def density(self, positions: Tensor) -> Tensor:
+        """(M, 3) scene points -> (M,) density per scene unit."""
+        return self(positions)[0]
+
+    def _chain_outputs(self, positions: Tensor, overlap: float) -> tuple[Tensor, Tensor]:
+        """Indices (n,) of the points that a row owns, in row order, and their (n, 1 + color_features) outputs."""
+        unit = self.to_unit(positions)
+        rows = self.rows_of_unit(unit)
+        if overlap > 0.0:
+            counts = unit.new_tensor(self.grid.counts)
+            moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
+            rows = torch.where((rows >= 0) & (moved >= 0), moved, rows)
+        kept = rows >= 0
+        if self.region is not None:
+            kept &= self.region.contains(positions)
+        index = kept.nonzero()[:, 0]
+        by_row = sort_by_row(rows[index], self.num_rows)
+        index = index[by_row.order]
+        unit, rows = unit[index], rows[index]
+        local_x = frequency_encoding(unit, self.shape.local_frequencies)
+        if self.features.shape[1]:
+            local = unit * unit.new_tensor(self.grid.counts) - self.grid.unravel(self.cells)[rows]
+            grid = interpolate(self.features, rows, local, self.shape.grid_nodes, self.shape.grid_features)
+            local_x = torch.cat([grid, local_x], dim=1)
+        elif self.shape.grid_nodes:
+            local_x = torch.cat([local_x.new_zeros(len(local_x), self.shape.grid_features), local_x], dim=1)
+        global_x = frequency_encoding(unit, self.shape.global_frequencies) if self.chain.global_width else None
+        out = local_global_chain(
+            local_x, by_row.offsets, self.local, dict(self.shared), self.chain, global_x=global_x
+        )
+        return index, out
+
+    def rows_of_unit(self, unit: Tensor) -> Tensor:
+        """(M, 3) unit coordinates -> (M,) row, -1 where none."""
+        counts = torch.tensor(self.grid.counts, device=unit.device)
+        inside = ((unit >= 0) & (unit <= 1)).all(-1)
+        index = torch.minimum((unit.clamp(0, 1) * counts).long(), counts - 1)
+        return torch.where(inside, self.row_of_cell()[self.grid.ravel(index)], -1)
+
+    # -- occupancy
+
+    def is_occupied(self, positions: Tensor) -> Tensor:
+        """(M, 3) scene points -> (M,) bool: in an occupied voxel of a kept cell and in the kept region."""
+        unit = self.to_unit(positions)
+        counts = torch.tensor(self.grid.counts, device=unit.device)
+        voxel = occupancy.voxel_index(unit, counts, self.shape.occupancy_voxels)
+        hit = self._dense_occupancy()[voxel]
+        if not self.shape.contraction:
+            hit &= ((unit >= 0) & (unit <= 1)).all(-1)
+        if self.region is not None:
+            hit &= self.region.contains(positions)
+        return hit
+
+    def _dense_occupancy(self) -> Tensor:
+        if self._dense is None or self._dense.device != self.occupied.device:
+            self._dense = occupancy.dense_occupancy(self.occupied, self.cells, self.grid, self.shape.occupancy_voxels)
+        return self._dense
+
+    def occupied_bounds(self) -> Tensor:
+        """(2, 3) scene-space box around all occupied voxels (bounded scenes)."""
+        if self._bounds is None or self._bounds.device != self.occupied.device:
+            size = [c * self.shape.occupancy_voxels for c in self.grid.counts]
+            dense = self._dense_occupancy().view(size)
+            lower, upper = [], []
+            for axis in range(3):
+                others = [a for a in range(3) if a != axis]
+                filled = dense.any(others[1]).any(others[0]).nonzero()[:, 0]
+                lower.append(float(filled[0]) / size[axis] if len(filled) else 0.0)
+                upper.append(float(filled[-1] + 1) / size[axis] if len(filled) else 0.0)
+            self._bounds = self.from_unit(torch.tensor([lower, upper], device=self.occupied.device))
+        return self._bounds
+
+    @torch.no_grad()
+    def update_occupancy(self, step: float, threshold: float, num_points: int, decay: float = 0.9) -> None:
+        """Look at random voxels and mark which ones hold something.
+
+        Args:
+            step: length of a marching step, scene units.
+            threshold: a voxel is occupied if a step through it absorbs more than this.
+            num_points: voxels looked at, random among the kept cells' (half of them among the occupied ones).
+            decay: factor on what a voxel held before.
+        """
+        rows, voxels = self.thickness.shape
+        total = rows * voxels
+        if num_points >= total:
+            chosen = torch.arange(total, device=self.cells.device)
+        else:
+            chosen = torch.randint(total, (num_points // 2,), device=self.cells.device)
+            filled = self.occupied.flatten().nonzero()[:, 0]
+            if len(filled):
+                pick = torch.randint(len(filled), (num_points // 2,), device=self.cells.device)
+                chosen = torch.cat([chosen, filled[pick]])
+        unit = occupancy.points_in_voxels(self.cells[chosen // voxels], chosen % voxels, self.grid, self.shape.occupancy_voxels)
+        positions = self.from_unit(unit)
+        scale = positions.abs().amax(-1).clamp_min(1.0).square() if self.shape.contraction else 1.0
+        new = -torch.expm1(-self.density(positions) * step * scale)
+        flat = self.thickness.view(-1)
+        flat[chosen] *= decay
+        flat.scatter_reduce_(0, chosen, new, "amax")
+        self.occupied.copy_(self.thickness > threshold)
+        self._dense = self._bounds = None
+
+    def empty_rows(self) -> Tensor:
+        """(P,) bool: cells without an occupied voxel, counting those next to one in a neighbouring cell as filled."""
+        r = self.shape.occupancy_voxels
+        grown = occupancy.dilate(self._dense_occupancy(), self.grid, r)
+        cells = grown.view(*[n for c in self.grid.counts for n in (c, r)]).permute(0, 2, 4, 1, 3, 5)
+        return ~cells.reshape(self.grid.num_cells, -1)[self.cells].any(1)
+
+    # -- rows
+
+    def split_(self, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:
+        """Cut every kept cell into 8 that together are the same function, in place: training from coarse to fine.
+
+        Weights are copied and feature grids resampled twice as finely; optimizer state follows.
+        """
+        children = self.grid.children(self.cells)
+        order = children.flatten().argsort()
+        nodes, features, r = self.shape.grid_nodes, self.shape.grid_features, self.shape.occupancy_voxels
+        transforms = {name: lambda old: old.repeat_interleave(8, dim=0)[order] for name in self.row_names}
+        transforms["cells"] = lambda old: children.flatten()[order]
+        if self.features.shape[1]:
+            transforms["features"] = lambda old: split_grid(old, nodes, features).flatten(0, 1)[order]
+        for name in ("occupied", "thickness"):
+            transforms[name] = lambda old: occupancy.split_voxels(old, r).flatten(0, 1)[order]
+        self.grid = self.grid.refined()
+        self.transform_rows_(transforms, optimizers)
+
+    def _changed_rows(self) -> None:
+        super()._changed_rows()
+        self._dense = self._bounds = None
+
+    # -- state
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return super().get_extra_state() | {"shape": asdict(self.shape)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        super().set_extra_state(state)
+        self.thickness.copy_(self.occupied * 0.02)

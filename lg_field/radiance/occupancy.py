@@ -1,0 +1,70 @@
+"""Occupancy voxels of the kept cells: they live in the rows, so a crop takes them along."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lg_field.partition import PartitionGrid
+
+
+def voxel_index(unit: Tensor, counts: Tensor, per_axis: int) -> Tensor:
+    """Number of the voxel in the whole domain, in 0..prod(counts) * per_axis^3 - 1, row-major.
+
+    Args:
+        unit: (M, 3) in [0, 1].
+        counts: (3,) cells per axis.
+        per_axis: voxels per cell and axis r.
+    """
+    size = counts * per_axis
+    index = torch.minimum((unit * size).long().clamp_min(0), size - 1)
+    return (index[:, 0] * size[1] + index[:, 1]) * size[2] + index[:, 2]
+
+
+def dense_occupancy(bits: Tensor, cells: Tensor, grid: PartitionGrid, per_axis: int) -> Tensor:
+    """(P, r^3) bool rows -> (C1 r * C2 r * C3 r,) bool, False where no row owns the voxel."""
+    r, counts = per_axis, grid.counts
+    full = torch.zeros(grid.num_cells, r**3, dtype=torch.bool, device=bits.device)
+    full[cells] = bits
+    full = full.view(*counts, r, r, r).permute(0, 3, 1, 4, 2, 5)
+    return full.reshape(-1)
+
+
+def dilate(bits: Tensor, grid: PartitionGrid, per_axis: int) -> Tensor:
+    """Dense occupancy grown by one voxel in all directions."""
+    size = [c * per_axis for c in grid.counts]
+    grown = torch.nn.functional.max_pool3d(bits.view(1, 1, *size).float(), 3, stride=1, padding=1)
+    return grown.view(-1) > 0
+
+
+def split_voxels(rows: Tensor, per_axis: int) -> Tensor:
+    """Voxels of the 8 children of each cell, each parent voxel repeated 2^3 times.
+
+    Args:
+        rows: (P, r^3), r even.
+
+    Returns:
+        (P, 8, r^3), children in row-major order.
+    """
+    r, half = per_axis, per_axis // 2
+    blocks = rows.view(-1, 2, half, 2, half, 2, half).permute(0, 1, 3, 5, 2, 4, 6)
+    for axis in (4, 5, 6):
+        blocks = blocks.repeat_interleave(2, dim=axis)
+    return blocks.reshape(len(rows), 8, r**3)
+
+
+def points_in_voxels(cells: Tensor, voxels: Tensor, grid: PartitionGrid, per_axis: int) -> Tensor:
+    """A random point in each voxel.
+
+    Args:
+        cells: (M,) cell numbers.
+        voxels: (M,) voxel in the cell, 0..r^3 - 1.
+
+    Returns:
+        (M, 3) in [0, 1], the domain's unit coordinates.
+    """
+    r = per_axis
+    inner = torch.stack([voxels // (r * r), voxels // r % r, voxels % r], dim=-1)
+    index = grid.unravel(cells) * r + inner
+    size = torch.tensor(grid.counts, device=cells.device) * r
+    return (index + torch.rand(index.shape, device=cells.device)) / size

@@ -1,0 +1,87 @@
+"""A mesh of a radiance field: marching cubes of the density, only inside occupied kept cells, with vertex colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lg_field.mesh import Mesh, color_vertices, marching_cubes
+from lg_field.radiance.field import RadianceField
+
+
+def default_threshold(field: RadianceField) -> float:
+    """The density that absorbs half of the light over a hundredth of the scene box's diagonal."""
+    diagonal = math.dist(field.grid.lower, field.grid.upper)
+    return math.log(2.0) / (0.01 * diagonal)
+
+
+def mesh_bounds(field: RadianceField) -> Tensor:
+    """(2, 3) box to mesh by default: around all occupied voxels, at most the uncontracted cube of unbounded scenes."""
+    bounds = field.occupied_bounds().cpu()
+    return bounds.clamp(-1.0, 1.0) if field.shape.contraction else bounds
+
+
+def radiance_mesh(
+    field: RadianceField,
+    resolution: int,
+    threshold: float | None = None,
+    bounds: Tensor | None = None,
+    colors: bool = True,
+    block: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Mesh:
+    """Mesh the surface of a density.
+
+    Args:
+        field: trained field; what a crop removed is empty, so the cut is closed.
+        resolution: voxels along the longest side of `bounds`.
+        threshold: density of the surface, per scene unit; None = `default_threshold`.
+        bounds: (2, 3) scene-space box; None = `mesh_bounds`.
+        colors: ask the field for vertex colours, seen from outside.
+        block: voxels per block and axis; bounds memory.
+        progress: called with blocks done and blocks in all.
+
+    Returns:
+        Mesh in scene space.
+
+    Raises:
+        EmptyMeshError: no density reaches the threshold.
+    """
+    device = field.cells.device
+    lower, upper = mesh_bounds(field) if bounds is None else bounds
+
+    def active(boxes: Tensor) -> Tensor:
+        return blocks_with_rows(field, boxes)
+
+    def seen(points: Tensor, directions: Tensor) -> Tensor:
+        features = field(points.to(device))[1]
+        return field.rgb(features, directions.to(device)).cpu()
+
+    mesh = marching_cubes(
+        lambda points: field.density(points.to(device)).cpu(),
+        tuple(lower.tolist()),
+        tuple(upper.tolist()),
+        resolution,
+        default_threshold(field) if threshold is None else threshold,
+        active=active,
+        mask=lambda points: field.is_occupied(points.to(device)).cpu(),
+        block=block,
+        progress=progress,
+    )
+    return color_vertices(mesh, seen) if colors else mesh
+
+
+def blocks_with_rows(field: RadianceField, boxes: Tensor) -> Tensor:
+    """(B, 2, 3) scene-space boxes -> (B,) bool: False where the box touches no kept cell."""
+    kept = field.grid.boxes(field.cells.cpu())
+    if field.unwarp_boxes is not None:
+        kept = field.unwarp_boxes(kept)
+    boxes = boxes.double().cpu()
+    hit = [
+        ((kept[None, :, 0] <= part[:, None, 1]) & (kept[None, :, 1] >= part[:, None, 0])).all(-1).any(1)
+        for part in boxes.split(256)
+    ]
+    return torch.cat(hit) if hit else torch.zeros(0, dtype=torch.bool)

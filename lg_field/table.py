@@ -1,0 +1,225 @@
+"""The one idea: a field is a table with one row per kept cell, plus a small shared part.
+
+`CellTable` is the base of every field. It knows which of its tensors are rows, finds the row of a point, and selects
+rows: the whole of cropping and pruning. Subclasses add the shared part and say what the rows mean.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lg_field.partition import PartitionGrid
+from lg_field.regions import BoxMap, Region, region_from_dict
+
+Table = TypeVar("Table", bound="CellTable")
+RowTransform = Callable[[Tensor], Tensor]
+
+
+class CellTable(nn.Module):
+    """Rows of parameters and buffers, one line per kept cell, in the order of `cells`."""
+
+    cells: Tensor
+    """(P,) int64, sorted and unique: the kept cells' numbers."""
+
+    def __init__(self, grid: PartitionGrid, cells: Tensor | None = None) -> None:
+        """
+        Args:
+            grid: the partition of the domain.
+            cells: (P,) sorted cell numbers that have a row; None for all.
+        """
+        super().__init__()
+        self.grid = grid
+        self.region: Region | None = None
+        """The exact region kept by crops, None if uncropped: a mask on queries (design law 4)."""
+        self._row_names: list[str] = ["cells"]
+        kept = torch.arange(grid.num_cells) if cells is None else cells.clone()
+        check_cells(kept, grid)
+        self.register_buffer("cells", kept)
+        self._row_of_cell: Tensor | None = None
+
+    def add_rows(self, name: str, rows: Tensor, trainable: bool = True, saved: bool = True) -> None:
+        """Register `rows` (P, ...) as a table tensor called `name`: it is cropped, pruned and loaded by rows.
+
+        Args:
+            name: attribute name.
+            rows: (P, ...), one line per kept cell.
+            trainable: a parameter, else a buffer.
+            saved: part of the state dict; buffers only. What is not saved is zero after loading.
+        """
+        if len(rows) != len(self.cells):
+            raise ValueError(f"{name} has {len(rows)} rows, the table has {len(self.cells)} cells")
+        if trainable:
+            self.register_parameter(name, nn.Parameter(rows))
+        else:
+            self.register_buffer(name, rows, persistent=saved)
+        self._row_names.append(name)
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """Names of the tensors that have one line per kept cell, `cells` first."""
+        return tuple(self._row_names)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of kept cells P."""
+        return len(self.cells)
+
+    def num_parameters(self) -> dict[str, int]:
+        """Trainable numbers: `local` (in rows), `shared` and `total`."""
+        local = sum(p.numel() for n, p in self.named_parameters() if n in self._row_names)
+        total = sum(p.numel() for p in self.parameters())
+        return {"local": local, "shared": total - local, "total": total}
+
+    # -- space
+
+    @property
+    def unwarp_boxes(self) -> BoxMap | None:
+        """From boxes of the grid's domain to the space of regions and queries; None when they are the same."""
+        return None
+
+    def row_of_cell(self) -> Tensor:
+        """(num_cells,) int64: row of each cell, -1 where the cell has none."""
+        cached = self._row_of_cell
+        if cached is None or cached.device != self.cells.device:
+            cached = torch.full((self.grid.num_cells,), -1, dtype=torch.int64, device=self.cells.device)
+            cached[self.cells] = torch.arange(len(self.cells), device=self.cells.device)
+            self._row_of_cell = cached
+        return cached
+
+    def locate_rows(self, domain_points: Tensor) -> Tensor:
+        """(..., d) points of the domain -> (...) int64 row, -1 where no row owns the point."""
+        cell = self.grid.locate(domain_points)
+        return torch.where(cell >= 0, self.row_of_cell()[cell.clamp_min(0)], -1)
+
+    def rows_touching(self, region: Region) -> Tensor:
+        """Sorted (n,) row numbers whose cells the region touches."""
+        touched = region.touched(self.grid, self.unwarp_boxes).to(self.cells.device)
+        return torch.isin(self.cells, touched).nonzero()[:, 0]
+
+    # -- rows
+
+    def _changed_rows(self) -> None:
+        """Called after rows were selected, split or loaded: drop what was derived from them."""
+        self._row_of_cell = None
+
+    def transform_rows_(
+        self, transforms: dict[str, RowTransform], optimizers: Iterable[torch.optim.Optimizer] = ()
+    ) -> None:
+        """Replace table tensors; optimizers get the new parameters, and their state follows.
+
+        Args:
+            transforms: for each name in `row_names`, a function from the old (P, ...) tensor to the new one. It is
+                also applied to optimizer state of the same shape (Adam's moments), so it must be linear.
+            optimizers: whose parameters and state are to follow.
+        """
+        with torch.no_grad():
+            for name, transform in transforms.items():
+                old = getattr(self, name)
+                if not isinstance(old, nn.Parameter):
+                    setattr(self, name, transform(old))
+                    continue
+                new = nn.Parameter(transform(old.detach()), old.requires_grad)
+                setattr(self, name, new)
+                for optimizer in optimizers:
+                    _replace_parameter(optimizer, old, new, transform)
+        self._changed_rows()
+
+    def select_(self, rows: Tensor, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:
+        """Keep only these rows, in place; optimizers and their state follow.
+
+        Args:
+            rows: (n,) sorted row numbers, n >= 1.
+            optimizers: whose state is to follow.
+
+        Raises:
+            ValueError: no row left.
+        """
+        if len(rows) == 0:
+            raise ValueError("nothing would be kept: no cell of the field is in what you asked for")
+        self.transform_rows_({name: lambda old: old[rows.to(old.device)].clone() for name in self.row_names}, optimizers)
+
+    def selected(self: Table, rows: Tensor) -> Table:
+        """A new field with only these rows (copies; self is untouched and its other rows are not copied)."""
+        if len(rows) == 0:
+            raise ValueError("nothing would be kept: no cell of the field is in what you asked for")
+        memo: dict[int, Any] = {}
+        for name in self._row_names:
+            old = getattr(self, name)
+            new = old.detach()[rows.to(old.device)].clone()
+            memo[id(old)] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+        result = copy.deepcopy(self, memo)
+        result._changed_rows()
+        return result
+
+    # -- state
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Geometry, as plain data, kept in the state dict so that a checkpoint describes itself."""
+        return {"grid": self.grid.to_dict(), "region": None if self.region is None else self.region.to_dict()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `get_extra_state`."""
+        self.grid = PartitionGrid.from_dict(state["grid"])
+        self.region = None if state.get("region") is None else region_from_dict(state["region"])
+        self._changed_rows()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Take whatever rows the checkpoint holds: tables are resized to it, everything is checked first.
+
+        nerfstudio retries a failed load without `strict`, which would leave missing rows random; so errors here are
+        `CheckpointError`, which it does not catch.
+        """
+        if any(key.startswith(prefix) for key in state_dict):
+            self._resize_to(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _resize_to(self, state_dict: dict[str, Any], prefix: str) -> None:
+        saved = [n for n in self._row_names if n not in self._non_persistent_buffers_set]
+        missing = [n for n in (*saved, "_extra_state") if prefix + n not in state_dict]
+        if missing:
+            raise CheckpointError(f"the checkpoint lacks {', '.join(missing)} of the field: truncated or not lg-field's")
+        cells = state_dict[prefix + "cells"]
+        check_cells(cells, PartitionGrid.from_dict(state_dict[prefix + "_extra_state"]["grid"]))
+        for name in saved:
+            new, old = state_dict[prefix + name], getattr(self, name)
+            if len(new) != len(cells) or new.shape[1:] != old.shape[1:]:
+                want = (len(cells), *old.shape[1:])
+                raise CheckpointError(
+                    f"{name} in the checkpoint has shape {tuple(new.shape)}, the {len(cells)} kept cells and the "
+                    f"configuration need {want}: rows are missing or the run's config.yml is another run's"
+                )
+        for key, value in state_dict.items():
+            if key.startswith(prefix) and torch.is_tensor(value) and not torch.isfinite(value).all():
+                raise CheckpointError(f"{key[len(prefix):]} in the checkpoint holds NaN or infinite values")
+        for name in self._row_names:
+            old = getattr(self, name)
+            old.data = old.new_zeros(len(cells), *old.shape[1:])  # the same object: optimizers may hold it already
+
+
+class CheckpointError(ValueError):
+    """A checkpoint does not fit the field it is loaded into, or is damaged."""
+
+
+def check_cells(cells: Tensor, grid: PartitionGrid) -> None:
+    """Raise ValueError unless `cells` is a non-empty sorted list of distinct cells of `grid`."""
+    if cells.dim() != 1 or cells.dtype != torch.int64 or len(cells) == 0:
+        raise CheckpointError(f"cells must be (P,) int64 with P >= 1, got {cells.dtype} {tuple(cells.shape)}")
+    if int(cells[0]) < 0 or int(cells[-1]) >= grid.num_cells or not bool((cells[1:] > cells[:-1]).all()):
+        raise CheckpointError(f"cells must be sorted, distinct and in 0..{grid.num_cells - 1}")
+
+
+def _replace_parameter(
+    optimizer: torch.optim.Optimizer, old: nn.Parameter, new: nn.Parameter, transform: RowTransform
+) -> None:
+    """Let an optimizer go on with `new` where it had `old`."""
+    for group in optimizer.param_groups:
+        group["params"] = [new if p is old else p for p in group["params"]]
+    state = optimizer.state.pop(old, None)
+    if state is not None:
+        moved = {k: transform(v) if torch.is_tensor(v) and v.shape == old.shape else v for k, v in state.items()}
+        optimizer.state[new] = moved

@@ -1,0 +1,206 @@
+"""Train nerfstudio methods on one scene for the same wall-clock time and compare them.
+
+    python scripts/tables/radiance.py --data SCENE --methods lg-field nerfacto vanilla-nerf --minutes 10
+
+Each method trains in a process of its own, one after the other, through nerfstudio's own `Trainer`; the clock
+starts at the first training step and stops the run between two steps. Then `--views` evenly spaced test views
+(0 = all) are rendered and scored. Writes `results.json`, `results.md` and `METHOD_view.png` (ground truth left,
+render right) to `--output`. Numbers are comparable only within one run of this script.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+# What nerfstudio's documentation recommends for the synthetic (blender) scenes, and the pure torch implementation,
+# so that the comparison runs on machines without tiny-cuda-nn.
+BLENDER_NERFACTO = {
+    "background_color": "white",
+    "proposal_initial_sampler": "uniform",
+    "near_plane": 2.0,
+    "far_plane": 6.0,
+    "use_average_appearance_embedding": False,
+    "distortion_loss_mult": 0.0,
+    "disable_scene_contraction": True,
+}
+
+
+class TimeUp(Exception):
+    """Raised between two training steps when the time is spent."""
+
+
+@dataclass
+class Args:
+    """Compare methods at equal training time."""
+
+    data: Path
+    """Scene folder."""
+    methods: list[str] = field(default_factory=lambda: ["lg-field", "nerfacto", "vanilla-nerf"])
+    """nerfstudio method names, trained one after the other."""
+    format: Literal["blender-data", "instant-ngp-data", "nerfstudio-data"] = "blender-data"
+    """Data parser used for every method."""
+    minutes: float = 10.0
+    """Training time per method, start-up not counted."""
+    scale: float = 0.25
+    """Image scale (`camera_res_scale_factor`)."""
+    views: int = 4
+    """Test views scored, evenly spaced; 0 = all. Methods that render slowly on a CPU need few."""
+    rays: int = 0
+    """Rays a step for nerfstudio's own methods (0 = their default)."""
+    output: Path = Path("outputs/tables/radiance")
+    """Folder for results."""
+    seed: int = 42
+    """Random seed."""
+    one: str = ""
+    """(internal) train this method in this process."""
+
+
+def stub_lpips() -> None:
+    """nerfstudio's built-in models download LPIPS weights when built; replace it so that they start offline."""
+    import torch
+    import torchmetrics.image.lpip as lpip
+
+    class NoLPIPS(torch.nn.Module):
+        def __init__(self, **_: Any) -> None:
+            super().__init__()
+
+        def forward(self, *_: Any) -> torch.Tensor:
+            return torch.tensor(float("nan"))
+
+    lpip.LearnedPerceptualImagePatchSimilarity = NoLPIPS  # type: ignore[assignment,misc]
+
+
+def make_config(args: Args, method: str) -> Any:
+    """The method's own configuration with only data, output and logging changed."""
+    from nerfstudio.configs.dataparser_configs import all_dataparsers
+    from nerfstudio.configs.method_configs import all_methods
+
+    config = all_methods[method]
+    config.pipeline.datamanager.dataparser = all_dataparsers[args.format]
+    config.data = config.pipeline.datamanager.data = args.data
+    config.pipeline.datamanager.camera_res_scale_factor = args.scale
+    config.output_dir, config.experiment_name, config.timestamp = args.output, "runs", "run"
+    config.vis, config.machine.seed = "tensorboard", args.seed
+    config.steps_per_eval_batch = config.steps_per_eval_image = config.steps_per_eval_all_images = 10**9
+    config.steps_per_save = 10**9
+    config.machine.device_type = device_type()
+    if method == "nerfacto":
+        config.pipeline.model.implementation = "torch"
+        if args.format == "blender-data":
+            for name, value in BLENDER_NERFACTO.items():
+                setattr(config.pipeline.model, name, value)
+            config.pipeline.model.camera_optimizer.mode = "off"
+    if args.rays and not method.startswith("lg-field"):
+        config.pipeline.datamanager.train_num_rays_per_batch = args.rays
+    return config
+
+
+def device_type() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def train_one(args: Args, method: str) -> dict[str, Any]:
+    """Train one method for the given time, score it, return its row of the table."""
+    stub_lpips()
+    from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+    from nerfstudio.scripts.train import _set_random_seed
+
+    config = make_config(args, method)
+    _set_random_seed(config.machine.seed)
+    config.save_config()
+    trainer = config.setup()
+    trainer.setup(test_mode="test")
+    clock = {"start": 0.0}
+
+    def start(step: int) -> None:
+        clock["start"] = clock["start"] or time.perf_counter()
+
+    def stop(step: int) -> None:
+        if time.perf_counter() - clock["start"] > args.minutes * 60:
+            raise TimeUp
+
+    for where, func in (("BEFORE", start), ("AFTER", stop)):
+        location = TrainingCallbackLocation[f"{where}_TRAIN_ITERATION"]
+        trainer.callbacks.append(TrainingCallback([location], func, update_every_num_iters=1))
+    try:
+        trainer.config.viewer.quit_on_train_completion = True
+        trainer.train()
+    except TimeUp:
+        trainer.save_checkpoint(trainer.step)
+    seconds = time.perf_counter() - clock["start"]
+    model = trainer.pipeline.model
+    row = {
+        "method": method,
+        "steps": trainer.step + 1,
+        "rays a step": trainer.pipeline.datamanager.get_train_rays_per_batch(),
+        "train seconds": round(seconds, 1),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    return row | score(args, trainer.pipeline, args.output / f"{method}_view.png")
+
+
+def score(args: Args, pipeline: Any, picture: Path) -> dict[str, Any]:
+    """Mean PSNR and SSIM over evenly spaced test views, and the seconds a picture takes."""
+    import numpy as np
+    import torch
+    from PIL import Image
+    from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+
+    pipeline.eval()
+    dataset = pipeline.datamanager.eval_dataset
+    count = len(dataset) if args.views == 0 else min(args.views, len(dataset))
+    indices = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+    psnrs, ssims, seconds = [], [], 0.0
+    for k, i in enumerate(indices):
+        gt = dataset[i]["image"]
+        if gt.shape[-1] == 4:
+            gt = gt[..., :3] * gt[..., 3:] + (1 - gt[..., 3:])
+        begin = time.perf_counter()
+        outputs = pipeline.model.get_outputs_for_camera(dataset.cameras[i : i + 1].to(pipeline.device))
+        rgb = outputs["rgb" if "rgb" in outputs else "rgb_fine"].cpu().clamp(0, 1)
+        seconds += time.perf_counter() - begin
+        psnrs.append(-10 * torch.log10((rgb - gt).square().mean()).item())
+        ssims.append(ssim(rgb.permute(2, 0, 1)[None], gt.permute(2, 0, 1)[None], data_range=1.0).item())  # type: ignore
+        if k == count // 2:
+            both = (torch.cat([gt, rgb], dim=1) * 255).round().byte().numpy()
+            Image.fromarray(both).save(picture)
+    return {
+        "views": count,
+        "PSNR": round(float(np.mean(psnrs)), 2),
+        "SSIM": round(float(np.mean(ssims)), 4),
+        "render seconds": round(seconds / count, 2),
+    }
+
+
+def main(args: Args) -> None:
+    args.output.mkdir(parents=True, exist_ok=True)
+    if args.one:
+        row = train_one(args, args.one)
+        (args.output / f"{args.one}.json").write_text(json.dumps(row))
+        return
+    rows = []
+    for method in args.methods:
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", method], check=True)
+        rows.append(json.loads((args.output / f"{method}.json").read_text()))
+    (args.output / "results.json").write_text(json.dumps(rows, indent=1))
+    keys = list(rows[0])
+    lines = ["| " + " | ".join(keys) + " |", "|" + " --- |" * len(keys)]
+    lines += ["| " + " | ".join(str(row[k]) for k in keys) + " |" for row in rows]
+    lines += ["", f"{args.data.name}, scale {args.scale}, {args.minutes} minutes each, {platform.processor() or platform.machine()}"]
+    (args.output / "results.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
