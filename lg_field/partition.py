@@ -119,9 +119,7 @@ class PartitionGrid:
         first_index = self.index(corners[0].clamp(domain_low, domain_up)).clamp_min(0)
         last_index = torch.minimum(self.index(last.clamp(domain_low, domain_up)), limits)
         outside = (corners[0] > domain_up) | (last < domain_low)
-        ranges = [
-            torch.arange(int(a), int(b) + 1) for a, b in zip(first_index.tolist(), last_index.tolist())
-        ]
+        ranges = [torch.arange(int(a), int(b) + 1) for a, b in zip(first_index.tolist(), last_index.tolist())]
         if bool(outside.any()) or any(len(r) == 0 for r in ranges):
             return torch.empty(0, dtype=torch.int64)
         return self.ravel(torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1)).reshape(-1)

@@ -36,7 +36,7 @@ class Region(ABC):
 
     @abstractmethod
     def touches(self, boxes: Tensor) -> Tensor:
-        """(n, 2, d) float64 axis-aligned boxes -> (n,) bool: False only where box and region have no point in common."""
+        """(n, 2, d) float64 axis-aligned boxes -> (n,) bool: False only where box and region are apart."""
 
     def touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None = None) -> Tensor:
         """Cells the region touches; in curved space a few that it only nearly touches come along.

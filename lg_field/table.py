@@ -141,7 +141,9 @@ class CellTable(nn.Module):
         """
         if len(rows) == 0:
             raise ValueError("nothing would be kept: no cell of the field is in what you asked for")
-        self.transform_rows_({name: lambda old: old[rows.to(old.device)].clone() for name in self.row_names}, optimizers)
+        self.transform_rows_(
+            {name: lambda old: old[rows.to(old.device)].clone() for name in self.row_names}, optimizers
+        )
 
     def selected(self: Table, rows: Tensor) -> Table:
         """A new field with only these rows (copies; self is untouched and its other rows are not copied)."""
@@ -182,7 +184,9 @@ class CellTable(nn.Module):
         saved = [n for n in self._row_names if n not in self._non_persistent_buffers_set]
         missing = [n for n in (*saved, "_extra_state") if prefix + n not in state_dict]
         if missing:
-            raise CheckpointError(f"the checkpoint lacks {', '.join(missing)} of the field: truncated or not lg-field's")
+            raise CheckpointError(
+                f"the checkpoint lacks {', '.join(missing)} of the field: truncated or not lg-field's"
+            )
         cells = state_dict[prefix + "cells"]
         check_cells(cells, PartitionGrid.from_dict(state_dict[prefix + "_extra_state"]["grid"]))
         for name in saved:
@@ -195,7 +199,7 @@ class CellTable(nn.Module):
                 )
         for key, value in state_dict.items():
             if key.startswith(prefix) and torch.is_tensor(value) and not torch.isfinite(value).all():
-                raise CheckpointError(f"{key[len(prefix):]} in the checkpoint holds NaN or infinite values")
+                raise CheckpointError(f"{key[len(prefix) :]} in the checkpoint holds NaN or infinite values")
         for name in self._row_names:
             old = getattr(self, name)
             old.data = old.new_zeros(len(cells), *old.shape[1:])  # the same object: optimizers may hold it already

@@ -24,11 +24,10 @@ class user_errors:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, KeyboardInterrupt):
             print(f"{self.prog}: interrupted, nothing was changed", file=sys.stderr)
             raise SystemExit(130) from None
         if isinstance(error, (ValueError, OSError, ImportError)):
             print(f"{self.prog}: {error}", file=sys.stderr)
             raise SystemExit(1) from None
-        return False

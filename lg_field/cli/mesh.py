@@ -62,7 +62,12 @@ def mesh(
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("blocks")
         surface = radiance_mesh(
-            field, resolution, level, bounds, colors, progress=lambda done, n: progress.update(task, completed=done, total=n)
+            field,
+            resolution,
+            level,
+            bounds,
+            colors,
+            progress=lambda done, n: progress.update(task, completed=done, total=n),
         )
     surface = surface if matrix is None else surface.transformed(matrix.numpy())
     write_mesh(surface, output, overwrite)

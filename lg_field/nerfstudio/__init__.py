@@ -4,4 +4,5 @@ import numpy as np
 import torch
 
 # nerfstudio's schedulers leave numpy scalars in checkpoints, which torch >= 2.6 refuses to load.
-torch.serialization.add_safe_globals([np.core.multiarray.scalar, np.dtype, type(np.dtype("float64"))])
+_scalar = np.float64(0).__reduce__()[0]  # numpy's `scalar`, wherever this version keeps it
+torch.serialization.add_safe_globals([_scalar, np.dtype, type(np.dtype("float64"))])

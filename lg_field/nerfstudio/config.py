@@ -12,7 +12,6 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
-import lg_field.nerfstudio  # noqa: F401  (lets torch load nerfstudio's checkpoints)
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 from lg_field.nerfstudio.model import LGModelConfig
@@ -33,9 +32,16 @@ class LGTrainerConfig(TrainerConfig):
         """Folder of config.yml."""
         return super().get_base_dir() if self.run_dir is None else self.run_dir
 
+    def setup(self, **kwargs: Any) -> Any:
+        """The trainer; schedules without a length of their own last as long as the run."""
+        for group in self.optimizers.values():
+            if isinstance(group["scheduler"], DecaySchedulerConfig) and group["scheduler"].max_steps == 0:
+                group["scheduler"].max_steps = self.max_num_iterations
+        return super().setup(**kwargs)
+
 
 def _method(name: str, steps: int, rays: int, model: LGModelConfig, fields_lr: float, grids_lr: float) -> Any:
-    schedule = DecaySchedulerConfig(factor=0.05, max_steps=steps)
+    schedule = DecaySchedulerConfig(factor=0.05)
     return LGTrainerConfig(
         method_name=name,
         steps_per_eval_batch=1000,
@@ -67,7 +73,7 @@ lg_field = MethodSpecification(
         rays=4096,
         model=LGModelConfig(eval_num_rays_per_chunk=1 << 14),
         fields_lr=2e-3,
-        grids_lr=2e-2,
+        grids_lr=4e-2,
     ),
     description="Local-Global radiance field: one small network per cell, croppable without retraining.",
 )
@@ -75,18 +81,18 @@ lg_field = MethodSpecification(
 lg_field_tiny = MethodSpecification(
     config=_method(
         "lg-field-tiny",
-        steps=2_000,
+        steps=8_000,
         rays=1024,
         model=LGModelConfig(
-            shape=RadianceShape(global_width=32, grid_nodes=7),
-            split_steps=(300,),
+            shape=RadianceShape(grid_nodes=11),
+            split_steps=(200,),
             samples_per_batch=2**14,
             steps_per_scene=256,
             occupancy_points=2**15,
             eval_num_rays_per_chunk=1 << 13,
         ),
         fields_lr=2e-3,
-        grids_lr=2e-2,
+        grids_lr=4e-2,
     ),
     description="Small Local-Global radiance field for CPUs and first tries.",
 )

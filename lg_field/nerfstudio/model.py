@@ -106,9 +106,9 @@ class LGModel(Model):
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """`fields`: all weights; `grids`: the feature grids, which take a larger rate."""
-        grids = [self.table.features]
+        grids: list[Parameter] = [self.table.features]
         fields = [p for p in self.field.parameters() if p is not self.table.features and p.numel()]
-        return {"fields": fields} | ({"grids": grids} if grids[0].numel() else {})
+        return {"fields": fields, "grids": grids} if grids[0].numel() else {"fields": fields}
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Before each step: split, prune and look for empty space when it is time."""
@@ -135,7 +135,7 @@ class LGModel(Model):
 
     # -- rendering
 
-    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
         """Render rays.
 
         Returns:

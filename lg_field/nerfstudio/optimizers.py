@@ -25,8 +25,8 @@ class DecaySchedulerConfig(SchedulerConfig):
     """target class to instantiate"""
     factor: float = 0.05
     """Learning rate at `max_steps`, as a part of the first one."""
-    max_steps: int = 30000
-    """Step from which the rate stays."""
+    max_steps: int = 0
+    """Step from which the rate stays; 0 = the length of the run."""
     warmup_steps: int = 0
     """Steps over which the rate rises from nothing."""
 
@@ -41,6 +41,6 @@ class DecayScheduler(Scheduler):
 
         def rate(step: int) -> float:
             warm = min(1.0, (step + 1) / (config.warmup_steps + 1))
-            return float(warm * config.factor ** min(1.0, step / config.max_steps))
+            return float(warm * config.factor ** min(1.0, step / max(1, config.max_steps)))
 
         return lr_scheduler.LambdaLR(optimizer, lr_lambda=rate)

@@ -128,9 +128,7 @@ def cropped_checkpoint(run: Run, field: RadianceField, keep_optimizer: bool) -> 
     optimizers = {}
     if keep_optimizer:
         sizes = [run.checkpoint["pipeline"][TABLE + name].shape for name in ("local", "features")]
-        optimizers = {
-            name: _select_moments(state, sizes, rows) for name, state in run.checkpoint["optimizers"].items()
-        }
+        optimizers = {name: _select_moments(state, sizes, rows) for name, state in run.checkpoint["optimizers"].items()}
     schedulers = run.checkpoint.get("schedulers", {})
     return {**run.checkpoint, "pipeline": pipeline, "optimizers": optimizers, "schedulers": schedulers}
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import ChainShape, local_global_chain, sort_by_row
 from lg_field.ops import Backend as Backend
+from lg_field.ops import ChainShape, local_global_chain, sort_by_row
 from lg_field.partition import PartitionGrid
 from lg_field.table import CellTable
 
@@ -20,7 +20,7 @@ class LocalGlobalNetwork(CellTable):
     `shape.global_width = 0` is SIREN-per-Partition; `shape.local_width = 0` is one global network.
     """
 
-    local: Tensor
+    local: nn.Parameter
     """(P, K) rows: all weights of each cell's local sub-network."""
 
     def __init__(

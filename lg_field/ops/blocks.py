@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ def block_chain(
         return _chain(x, offsets, table, shared, shape, global_x)
     starts = offsets[:-1].tolist()
     cuts = [0] + [r for r in range(1, len(starts)) if starts[r] // chunk != starts[r - 1] // chunk] + [len(starts)]
-    tables = table.split([b - a for a, b in zip(cuts, cuts[1:])])
+    tables = table.split([b - a for a, b in itertools.pairwise(cuts)])
     edges = offsets.tolist()
     out = []
     for part, first, last in zip(tables, cuts, cuts[1:]):
@@ -84,7 +85,9 @@ def _global_features(x: Tensor, shared: Mapping[str, Tensor], shape: ChainShape,
     return features
 
 
-def _merge_inputs(features: list[Tensor], shared: Mapping[str, Tensor], shape: ChainShape, scale: float) -> list[Tensor]:
+def _merge_inputs(
+    features: list[Tensor], shared: Mapping[str, Tensor], shape: ChainShape, scale: float
+) -> list[Tensor]:
     """What the global part adds at each merge, (M, h) each."""
     if not shape.merges:
         return []

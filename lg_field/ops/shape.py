@@ -73,7 +73,8 @@ class ChainShape:
 
     def shared_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of the shared tensors; weights are (fan_in, fan_out)."""
-        h, g, shapes = self.local_width, self.global_width, {}
+        h, g = self.local_width, self.global_width
+        shapes: dict[str, tuple[int, ...]] = {}
         if g > 0:
             for layer in range(self.depth):
                 shapes[f"global_weight_{layer}"] = (self.global_in if layer == 0 else g, g)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+import tyro
 from torch import Tensor, nn
 
 from lg_field.networks.initialization import init_rows, init_shared
@@ -54,9 +55,9 @@ class RadianceShape:
     """Width of the per-image appearance the colour layers read; 0 = none."""
     occupancy_voxels: int = 8
     """Occupancy voxels per cell and axis (even)."""
-    contraction: bool = False
+    contraction: Annotated[bool, tyro.conf.Suppress] = False
     """Unbounded scene: the grid divides contracted space."""
-    density_bias: float = -1.0
+    density_bias: float = -3.0
     """Density is exp(output + density_bias)."""
 
     def chain(self) -> ChainShape:
@@ -84,9 +85,9 @@ class RadianceField(CellTable):
     starts at zero (see shared/reference/radiance-findings.md).
     """
 
-    local: Tensor
+    local: nn.Parameter
     """(P, K) weights of each cell's sub-network."""
-    features: Tensor
+    features: nn.Parameter
     """(P, R^3 F) feature grid of each cell."""
     occupied: Tensor
     """(P, r^3) bool: voxels of each cell that hold something."""
@@ -199,9 +200,7 @@ class RadianceField(CellTable):
         elif self.shape.grid_nodes:
             local_x = torch.cat([local_x.new_zeros(len(local_x), self.shape.grid_features), local_x], dim=1)
         global_x = frequency_encoding(unit, self.shape.global_frequencies) if self.chain.global_width else None
-        out = local_global_chain(
-            local_x, by_row.offsets, self.local, dict(self.shared), self.chain, global_x=global_x
-        )
+        out = local_global_chain(local_x, by_row.offsets, self.local, dict(self.shared), self.chain, global_x=global_x)
         return index, out
 
     def rows_of_unit(self, unit: Tensor) -> Tensor:
@@ -264,7 +263,9 @@ class RadianceField(CellTable):
             if len(filled):
                 pick = torch.randint(len(filled), (num_points // 2,), device=self.cells.device)
                 chosen = torch.cat([chosen, filled[pick]])
-        unit = occupancy.points_in_voxels(self.cells[chosen // voxels], chosen % voxels, self.grid, self.shape.occupancy_voxels)
+        unit = occupancy.points_in_voxels(
+            self.cells[chosen // voxels], chosen % voxels, self.grid, self.shape.occupancy_voxels
+        )
         positions = self.from_unit(unit)
         scale = positions.abs().amax(-1).clamp_min(1.0).square() if self.shape.contraction else 1.0
         new = -torch.expm1(-self.density(positions) * step * scale)

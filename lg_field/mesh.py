@@ -1,0 +1,256 @@
+"""Marching cubes of any `points -> values`, in blocks: bounded memory, no seams, closed where it is cut."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lg_field.files import atomic_write
+
+SUFFIXES = (".ply", ".obj", ".glb", ".stl")
+Values = Callable[[Tensor], Tensor]
+
+
+class EmptyMeshError(ValueError):
+    """No value reaches the threshold."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh."""
+
+    vertices: np.ndarray
+    """(V, 3) float64."""
+    faces: np.ndarray
+    """(F, 3) int64, counter-clockwise seen from outside."""
+    colors: np.ndarray | None = None
+    """(V, 3) uint8, or None."""
+
+    def transformed(self, matrix: np.ndarray) -> Mesh:
+        """The mesh moved by an affine (4, 4) matrix; a mirroring one turns the faces round."""
+        vertices = self.vertices @ matrix[:3, :3].T + matrix[:3, 3]
+        faces = self.faces[:, ::-1].copy() if np.linalg.det(matrix[:3, :3]) < 0 else self.faces
+        return replace(self, vertices=vertices, faces=faces)
+
+    def normals(self) -> np.ndarray:
+        """(V, 3) unit normals, outward, averaged over the faces by area."""
+        a, b, c = (self.vertices[self.faces[:, k]] for k in range(3))
+        per_face = np.cross(b - a, c - a)
+        total = np.zeros_like(self.vertices)
+        for k in range(3):
+            np.add.at(total, self.faces[:, k], per_face)
+        return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+
+
+def marching_cubes(
+    values: Values,
+    lower: Sequence[float],
+    upper: Sequence[float],
+    resolution: int,
+    threshold: float,
+    *,
+    active: Values | None = None,
+    mask: Values | None = None,
+    block: int = 64,
+    max_points: int = 2**18,
+    progress: Callable[[int, int], None] | None = None,
+) -> Mesh:
+    """The surface where `values` crosses `threshold`, larger values inside.
+
+    Nodes outside the box, in inactive blocks only, or not in the mask count as 0, so the surface is closed.
+
+    Args:
+        values: (n, 3) float32 points -> (n,) values, at least 0 (densities, occupancies).
+        lower: (3,) corner of the box.
+        upper: (3,) corner.
+        resolution: voxels along the longest side.
+        threshold: value of the surface, above 0.
+        active: (B, 2, 3) block boxes -> (B,) bool; other blocks are never evaluated.
+        mask: (n, 3) points -> (n,) bool; other points are never evaluated.
+        block: voxels per block and axis.
+        max_points: points per call of `values`.
+        progress: called with blocks done and blocks in all.
+
+    Raises:
+        ValueError: bad box, resolution or threshold, or values that are not finite.
+        EmptyMeshError: no value reaches the threshold.
+    """
+    lattice = _Lattice.make(lower, upper, resolution, block)
+    if not np.isfinite(threshold) or threshold <= 0:
+        raise ValueError(f"threshold must be a positive number, got {threshold}")
+    evaluator = _Evaluator(values, mask, lattice, max_points)
+    alive = _active_blocks(lattice, active)
+    todo = sorted({n for b in alive for n in _neighbours(b)})
+    parts, seen = [], (np.inf, -np.inf)
+    for done, index in enumerate(todo):
+        nodes, origin = evaluator.nodes(index, alive)
+        seen = min(seen[0], nodes.min()), max(seen[1], nodes.max())
+        if nodes.max() >= threshold:
+            parts.append(_block_mesh(nodes, origin, threshold))
+        if progress is not None:
+            progress(done + 1, len(todo))
+    if not any(len(faces) for _, faces in parts):
+        low, high = (0.0, 0.0) if not todo else seen
+        raise EmptyMeshError(f"no surface: threshold {threshold:g}, but values go from {low:.4g} to {high:.4g}")
+    grid_vertices, faces = _weld(parts)
+    return Mesh(lattice.lower + grid_vertices * lattice.step, faces)
+
+
+@dataclass(frozen=True)
+class _Lattice:
+    """Voxels of the whole box; nodes have integer coordinates 0..voxels, one layer of empty voxels lies around."""
+
+    lower: np.ndarray
+    step: np.ndarray
+    voxels: np.ndarray
+    block: int
+
+    @staticmethod
+    def make(lower: Sequence[float], upper: Sequence[float], resolution: int, block: int) -> _Lattice:
+        low, up = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+        if low.shape != (3,) or up.shape != (3,) or not np.isfinite([low, up]).all() or not (low < up).all():
+            raise ValueError(f"lower must be below upper on all three axes, got {lower} and {upper}")
+        if resolution < 1 or block < 1:
+            raise ValueError(f"resolution and block must be at least 1, got {resolution} and {block}")
+        size = up - low
+        voxels = np.maximum(1, np.round(size / size.max() * resolution)).astype(int)
+        return _Lattice(low, size / voxels, voxels, block)
+
+    @property
+    def blocks(self) -> np.ndarray:
+        """(3,) blocks per axis, the layer of empty voxels not counted."""
+        return -(-self.voxels // self.block)
+
+    def box(self, index: tuple[int, ...]) -> np.ndarray:
+        """(2, 3) corners of a block."""
+        first = np.asarray(index) * self.block
+        last = np.minimum(first + self.block, self.voxels)
+        return np.stack([self.lower + first * self.step, self.lower + last * self.step])
+
+
+class _Evaluator:
+    """Node values of a block. A node has one position and one value, whichever block asks."""
+
+    def __init__(self, values: Values, mask: Values | None, lattice: _Lattice, max_points: int) -> None:
+        self.values, self.mask, self.lattice, self.max_points = values, mask, lattice, max_points
+
+    def nodes(self, index: tuple[int, ...], alive: set[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
+        """Values of the nodes of a block and the integer coordinates of its first node."""
+        size = self.lattice.block
+        origin = np.asarray(index) * size
+        result = np.zeros((size + 1,) * 3, dtype=np.float32)
+        known = np.zeros(result.shape, dtype=bool)
+        for offset in itertools.product((-1, 0, 1), repeat=3):
+            if tuple(np.add(index, offset)) not in alive:
+                continue
+            shared = tuple({-1: slice(0, 1), 0: slice(None), 1: slice(size, size + 1)}[o] for o in offset)
+            known[shared] = True
+        coordinates = np.argwhere(known)
+        within = (coordinates + origin >= 0).all(1) & (coordinates + origin <= self.lattice.voxels).all(1)
+        coordinates = coordinates[within]
+        result[tuple(coordinates.T)] = self._evaluate(coordinates + origin)
+        return result, origin
+
+    @torch.no_grad()
+    def _evaluate(self, coordinates: np.ndarray) -> np.ndarray:
+        points = torch.from_numpy((self.lattice.lower + coordinates * self.lattice.step).astype(np.float32))
+        out = torch.zeros(len(points))
+        inside = torch.ones(len(points), dtype=torch.bool) if self.mask is None else self.mask(points)
+        for part in inside.nonzero()[:, 0].split(self.max_points):
+            out[part] = self.values(points[part]).float()
+        if not bool(out.isfinite().all()):
+            raise ValueError("values must be finite, got NaN or infinity")
+        return out.numpy()
+
+
+def _active_blocks(lattice: _Lattice, active: Values | None) -> set[tuple[int, ...]]:
+    indices = list(itertools.product(*[range(n) for n in lattice.blocks]))
+    if active is None:
+        return set(indices)
+    hit = active(torch.from_numpy(np.stack([lattice.box(i) for i in indices])))
+    return {i for i, h in zip(indices, hit.tolist()) if h}
+
+
+def _neighbours(index: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The block and the 26 around it: their voxels share nodes with it, so the surface may pass through them."""
+    return [tuple(i + o for i, o in zip(index, offset)) for offset in itertools.product((-1, 0, 1), repeat=3)]
+
+
+def _block_mesh(nodes: np.ndarray, origin: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices in lattice coordinates and faces of one block."""
+    try:
+        import mcubes
+    except ImportError as error:
+        raise ImportError("marching_cubes needs PyMCubes: pip install 'lg-field[mesh]'") from error
+    # A node exactly at the threshold would put the vertices of all its edges in one place: nudge it inside.
+    nodes = np.where(nodes == threshold, np.nextafter(np.float32(threshold), np.float32(np.inf)), nodes)
+    vertices, faces = mcubes.marching_cubes(nodes.astype(np.float64), float(threshold))
+    return vertices + origin, faces.astype(np.int64)
+
+
+def _weld(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """One mesh of the blocks' meshes. Every vertex lies on one lattice edge; the edge is its identity."""
+    counts = np.cumsum([0] + [len(v) for v, _ in parts])
+    vertices = np.concatenate([v for v, _ in parts])
+    faces = np.concatenate([f + n for (_, f), n in zip(parts, counts)])
+    _, first, inverse = np.unique(_edge_keys(vertices), return_index=True, return_inverse=True)
+    faces = inverse.reshape(-1)[faces]
+    proper = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    return vertices[first], faces[proper]
+
+
+def _edge_keys(vertices: np.ndarray) -> np.ndarray:
+    """(V,) int64: number of the lattice edge each vertex lies on; of two coordinates at least are whole."""
+    fraction = np.abs(vertices - np.round(vertices))
+    axis = fraction.argmax(1)
+    rows = np.arange(len(vertices))
+    base = np.round(vertices)
+    base[rows, axis] = np.floor(vertices[rows, axis])
+    base = base.astype(np.int64) + 2
+    return ((base[:, 0] * (1 << 20) + base[:, 1]) * (1 << 20) + base[:, 2]) * 3 + axis
+
+
+def color_vertices(mesh: Mesh, colors: Callable[[Tensor, Tensor], Tensor], max_points: int = 2**18) -> Mesh:
+    """The mesh with vertex colours.
+
+    Args:
+        mesh: any mesh.
+        colors: (n, 3) points and (n, 3) unit directions from a viewer straight above the surface -> (n, 3) in [0, 1].
+        max_points: points per call.
+    """
+    points = torch.from_numpy(mesh.vertices.astype(np.float32))
+    directions = torch.from_numpy(-mesh.normals().astype(np.float32))
+    with torch.no_grad():
+        parts = [colors(p, d) for p, d in zip(points.split(max_points), directions.split(max_points))]
+    rgb = (torch.cat(parts).clamp(0, 1) * 255).round().byte().numpy()
+    return replace(mesh, colors=rgb)
+
+
+def check_suffix(path: Path) -> None:
+    """Raise ValueError unless the file's suffix names a format that can be written."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(SUFFIXES)}")
+
+
+def write_mesh(mesh: Mesh, path: Path, overwrite: bool = False) -> None:
+    """Write a PLY, OBJ, GLB or STL file (STL without colours).
+
+    Raises:
+        ValueError: another suffix.
+        FileExistsError: the file exists and overwrite is False.
+    """
+    check_suffix(path)
+    try:
+        import trimesh
+    except ImportError as error:
+        raise ImportError("write_mesh needs trimesh: pip install 'lg-field[mesh]'") from error
+    options: dict[str, Any] = {} if mesh.colors is None else {"vertex_colors": mesh.colors}
+    with atomic_write(path, overwrite) as temporary:
+        trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, **options).export(str(temporary))

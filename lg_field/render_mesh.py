@@ -1,0 +1,83 @@
+"""A picture of a mesh, by ray casting on the CPU: no GPU, no display."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lg_field.files import atomic_write
+from lg_field.mesh import Mesh
+
+
+def render_mesh(
+    mesh: Mesh,
+    path: Path,
+    azimuth: float = 35.0,
+    elevation: float = 25.0,
+    size: int = 512,
+    overwrite: bool = True,
+    samples: int = 2,
+) -> None:
+    """Render a mesh to a PNG on white.
+
+    Args:
+        mesh: vertex colours are used if it has them.
+        path: the PNG.
+        azimuth: degrees around the z axis, 0 looks along -x.
+        elevation: degrees above the xy plane.
+        size: pixels of a side.
+        overwrite: replace an existing file.
+        samples: super-sampling per axis.
+
+    Raises:
+        ImportError: open3d is not installed.
+    """
+    from PIL import Image
+
+    origins, directions = _camera_rays(mesh, azimuth, elevation, size * samples)
+    image = _shade(mesh, origins, directions)
+    image = image.reshape(size, samples, size, samples, 3).mean((1, 3))
+    with atomic_write(path, overwrite) as temporary:
+        Image.fromarray((image * 255).round().astype(np.uint8)).save(temporary, format="PNG")
+
+
+def _camera_rays(mesh: Mesh, azimuth: float, elevation: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rays of a perspective camera that sees the whole mesh: (size^2, 3) origins and unit directions."""
+    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+    a, e = math.radians(azimuth), math.radians(elevation)
+    back = np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
+    right = np.array([-math.sin(a), math.cos(a), 0.0])
+    up = np.cross(back, right)
+    half_angle = math.radians(15.0)
+    eye = (low + high) / 2 + back * np.linalg.norm(high - low) / 2 / math.sin(half_angle)
+    steps = (np.arange(size) + 0.5) / size * 2 - 1
+    x, y = np.meshgrid(steps, -steps)
+    directions = -back + math.tan(half_angle) * (x.reshape(-1, 1) * right + y.reshape(-1, 1) * up)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return np.broadcast_to(eye, directions.shape), directions
+
+
+def _shade(mesh: Mesh, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """(n, 3) colours in [0, 1]: vertex colours (or grey) with a head light, white where nothing is hit."""
+    try:
+        import open3d as o3d
+    except ImportError as error:
+        raise ImportError("render_mesh needs open3d: pip install 'lg-field[mesh]'") from error
+    scene = o3d.t.geometry.RaycastingScene()
+    tensor: Any = o3d.core.Tensor
+    scene.add_triangles(tensor(mesh.vertices.astype(np.float32)), tensor(mesh.faces.astype(np.uint32)))
+    hits = scene.cast_rays(tensor(np.concatenate([origins, directions], 1).astype(np.float32)))
+    hit = np.isfinite(hits["t_hit"].numpy())
+    corners = mesh.faces[hits["primitive_ids"].numpy()[hit].astype(np.int64)]
+    uv = hits["primitive_uvs"].numpy()[hit]
+    weights = np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1)
+    normals = (mesh.normals()[corners] * weights[:, :, None]).sum(1)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    light = 0.35 + 0.65 * np.abs((normals * directions[hit]).sum(1))
+    colors = np.full((len(mesh.vertices), 3), 190) if mesh.colors is None else mesh.colors
+    image = np.ones((len(origins), 3))
+    image[hit] = (colors[corners] / 255 * weights[:, :, None]).sum(1) * light[:, None]
+    return image

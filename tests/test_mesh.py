@@ -1,0 +1,127 @@
+"""Laws of the mesher: closed surfaces, blocks that do not show, files that read back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lg_field.mesh import EmptyMeshError, Mesh, color_vertices, marching_cubes, write_mesh
+from lg_field.render_mesh import render_mesh
+
+
+def ball(points: torch.Tensor) -> torch.Tensor:
+    """A density that is 1 on the unit-ish sphere of radius 0.7."""
+    return (0.7 / points.norm(dim=-1).clamp_min(1e-3)).clamp_max(5.0)
+
+
+def solid(mesh: Mesh) -> trimesh.Trimesh:
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+
+
+def test_a_ball_is_closed_and_has_its_volume():
+    mesh = solid(marching_cubes(ball, (-1, -1, -1), (1, 1, 1), 48, 1.0))
+    assert mesh.is_watertight and mesh.is_winding_consistent
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * 0.7**3, rel=0.02)
+
+
+@settings(max_examples=12, deadline=None)
+@given(block=st.integers(3, 30), resolution=st.integers(6, 28), shift=st.floats(-0.4, 0.4))
+def test_blocks_do_not_show(block: int, resolution: int, shift: float):
+    def values(points: torch.Tensor) -> torch.Tensor:
+        return ball(points + shift)
+
+    box = (-1.0, -0.9, -1.1), (1.0, 1.1, 0.9)
+    whole = marching_cubes(values, *box, resolution, 1.0, block=64)
+    cut = marching_cubes(values, *box, resolution, 1.0, block=block)
+    assert len(whole.faces) == len(cut.faces)
+    assert solid(cut).is_watertight
+    np.testing.assert_allclose(np.sort(whole.vertices, axis=0), np.sort(cut.vertices, axis=0), atol=1e-6)
+
+
+def test_surfaces_cut_by_the_box_are_closed():
+    mesh = solid(marching_cubes(ball, (-0.5, -0.5, -0.5), (0.5, 0.5, 1.0), 20, 1.0, block=7))
+    assert mesh.is_watertight and mesh.volume > 0
+
+
+def test_inactive_blocks_are_never_asked_and_the_cut_is_closed():
+    asked = []
+
+    def values(points: torch.Tensor) -> torch.Tensor:
+        asked.append(points)
+        return ball(points)
+
+    mesh = marching_cubes(values, (-1, -1, -1), (1, 1, 1), 32, 1.0, block=8, active=lambda boxes: boxes[:, 1, 0] <= 0.0)
+    assert torch.cat(asked)[:, 0].max() <= 1e-6
+    assert solid(mesh).is_watertight
+    assert solid(mesh).volume == pytest.approx(2 / 3 * np.pi * 0.7**3, rel=0.1)
+
+
+def test_the_mask_is_asked_first():
+    def values(points: torch.Tensor) -> torch.Tensor:
+        assert bool((points[:, 2] > 0).all())
+        return ball(points)
+
+    mesh = marching_cubes(values, (-1, -1, -1), (1, 1, 1), 24, 1.0, mask=lambda points: points[:, 2] > 0)
+    assert solid(mesh).is_watertight and mesh.vertices[:, 2].min() > -0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (((1, -1, -1), (-1, 1, 1), 8, 1.0), "below"),
+        (((-1, -1, -1), (1, 1, 1), 0, 1.0), "resolution"),
+        (((-1, -1, -1), (1, 1, 1), 8, float("nan")), "threshold"),
+    ],
+)
+def test_bad_input_is_named(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        marching_cubes(ball, *arguments)
+
+
+def test_a_threshold_out_of_range_says_the_range():
+    with pytest.raises(EmptyMeshError, match=r"threshold 99.*values go from 0 to 3"):
+        marching_cubes(ball, (-1, -1, -1), (1, 1, 1), 9, 99.0)
+
+
+def test_values_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="finite"):
+        marching_cubes(lambda p: p[:, 0] * torch.nan, (-1, -1, -1), (1, 1, 1), 8, 1.0)
+
+
+def test_mirroring_keeps_the_outside_outside():
+    mesh = marching_cubes(ball, (-1, -1, -1), (1, 1, 1), 16, 1.0)
+    assert solid(mesh.transformed(np.diag([-2.0, 1, 1, 1]))).volume == pytest.approx(2 * solid(mesh).volume)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb", ".stl"])
+def test_files_read_back(tmp_path, suffix):
+    mesh = marching_cubes(ball, (-1, -1, -1), (1, 1, 1), 12, 1.0)
+    mesh = color_vertices(mesh, lambda p, d: (p + 1) / 2)
+    path = tmp_path / f"m{suffix}"
+    write_mesh(mesh, path)
+    back = trimesh.load(path, force="mesh", process=False)
+    assert len(back.faces) == len(mesh.faces)
+    if suffix != ".stl":
+        np.testing.assert_array_equal(np.asarray(back.visual.vertex_colors)[:, :3], mesh.colors)
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        write_mesh(mesh, path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_colours_are_seen_from_outside():
+    mesh = marching_cubes(ball, (-1, -1, -1), (1, 1, 1), 16, 1.0)
+    seen = color_vertices(mesh, lambda p, d: ((p * d).sum(-1, keepdim=True) < 0).float().expand(-1, 3))
+    assert seen.colors is not None and (seen.colors == 255).all()
+
+
+def test_a_picture_of_a_mesh(tmp_path):
+    from PIL import Image
+
+    mesh = color_vertices(marching_cubes(ball, (-1, -1, -1), (1, 1, 1), 24, 1.0), lambda p, d: p * 0 + 0.5)
+    render_mesh(mesh, tmp_path / "ball.png", size=64)
+    pixels = np.asarray(Image.open(tmp_path / "ball.png"))
+    assert (pixels[0, 0] == 255).all() and (pixels[32, 32] < 200).all()
