@@ -135,7 +135,7 @@ def test_optimizer_state_follows_the_rows():
     assert not torch.equal(field.local, before)
 
 
-HEAVY = "nerfstudio open3d trimesh mcubes triton viser".split()
+HEAVY = ["nerfstudio", "open3d", "trimesh", "mcubes", "triton", "viser"]
 
 
 def modules_after(statement: str) -> set[str]:

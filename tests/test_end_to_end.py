@@ -1,0 +1,147 @@
+"""The whole main job as a user runs it: nerfstudio's own commands and lg-field's, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from demo_scene import OBJECTS, write_demo_scene
+from PIL import Image
+
+pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
+
+BIN = Path(sys.executable).parent
+
+
+def command(*arguments: object, cwd: Path, fails: bool = False) -> str:
+    """Run an installed command; returns what it printed."""
+    program, *rest = map(str, arguments)
+    done = subprocess.run(
+        [str(BIN / program), *rest], cwd=cwd, capture_output=True, text=True, timeout=280, stdin=subprocess.DEVNULL
+    )
+    text = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, text[-3000:]
+    return text
+
+
+def checkpoint_of(run: Path) -> dict:
+    return torch.load(sorted((run / "nerfstudio_models").glob("*.ckpt"))[-1], weights_only=True)
+
+
+class Workspace:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.scene = root / "scene"
+        self.run = root / "outputs/e2e/lg-field-tiny/full"
+        self.crop = root / "crop"
+
+    def train(self, *extra: object, timestamp: str = "full", steps: int = 260) -> Path:
+        options = ("--output-dir", "outputs", "--experiment-name", "e2e", "--timestamp", timestamp)
+        command(
+            *("ns-train", "lg-field-tiny", "--data", "scene", *options, "--max-num-iterations", steps),
+            *("--vis", "tensorboard", "--pipeline.model.grid-nodes", 5, "--steps-per-eval-image", 200, *extra),
+            cwd=self.root,
+        )
+        return self.root / "outputs/e2e/lg-field-tiny" / timestamp
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Workspace:
+    """A trained run and a crop of it."""
+    work = Workspace(tmp_path_factory.mktemp("e2e"))
+    write_demo_scene(work.scene, size=40, train=20, test=2)
+    work.train()
+    lower, upper = OBJECTS["globe"]
+    command(
+        "crop-scene", "--load-config", work.run / "config.yml", "--box", *lower, *upper, "-o", work.crop, cwd=work.root
+    )
+    return work
+
+
+def test_training_learns_splits_and_evaluates(work):
+    command("ns-eval", "--load-config", work.run / "config.yml", "--output-path", "eval.json", cwd=work.root)
+    results = json.loads((work.root / "eval.json").read_text())["results"]
+    assert results["psnr"] > 17 and 0 < results["ssim"] <= 1 and "lpips" not in results
+    extra = checkpoint_of(work.run)["pipeline"]["_model.field.table._extra_state"]
+    assert extra["grid"]["counts"] == [8, 8, 8]
+
+
+def test_the_crop_is_smaller_and_every_command_works_on_it(work):
+    full, crop = checkpoint_of(work.run)["pipeline"], checkpoint_of(work.crop)["pipeline"]
+    table = "_model.field.table."
+    kept = torch.isin(full[table + "cells"], crop[table + "cells"])
+    assert 0 < kept.sum() < 0.6 * len(kept)
+    assert torch.equal(full[table + "local"][kept], crop[table + "local"])
+    assert torch.equal(full[table + "features"][kept], crop[table + "features"])
+    config = work.crop / "config.yml"
+    command("ns-eval", "--load-config", config, "--output-path", "crop.json", cwd=work.root)
+    options = ("--rendered-output-names", "rgb", "rgba", "--image-format", "png", "--split", "test")
+    for name, path in (("full", work.run / "config.yml"), ("crop", config)):
+        command("ns-render", "dataset", "--load-config", path, "--output-path", name, *options, cwd=work.root)
+    full_image, crop_image = (
+        np.asarray(Image.open(next((work.root / n / "test/rgb").glob("*.png")))) for n in ("full", "crop")
+    )
+    painted = [(i < 250).any(-1) for i in (full_image, crop_image)]
+    assert 0 < painted[1].sum() < painted[0].sum()
+    rgba = np.asarray(Image.open(next((work.root / "crop/test/rgba").glob("*.png"))))
+    assert rgba.shape[-1] == 4 and rgba[..., 3].min() == 0
+
+
+def test_a_video_and_a_point_cloud_of_the_crop(work):
+    config = work.crop / "config.yml"
+    command(
+        *("ns-render", "interpolate", "--load-config", config, "--output-path", "path.mp4"),
+        *("--pose-source", "eval", "--interpolation-steps", 3, "--downscale-factor", 2),
+        cwd=work.root,
+    )
+    assert (work.root / "path.mp4").stat().st_size > 500
+    command(
+        *("ns-export", "pointcloud", "--load-config", config, "--output-dir", "points", "--num-points", 2000),
+        *("--normal-method", "open3d", "--remove-outliers", "False", "--save-world-frame", "False"),
+        cwd=work.root,
+    )
+    points = np.asarray(trimesh.load(work.root / "points/point_cloud.ply").vertices)
+    lower, upper = (np.array(c) for c in OBJECTS["globe"])
+    assert ((points > lower - 0.1) & (points < upper + 0.1)).all(1).mean() > 0.95
+
+
+def test_training_resumes_on_the_run_and_on_the_crop(work):
+    for name, run in (("again", work.run), ("crop-again", work.crop)):
+        resumed = work.train("--load-dir", run / "nerfstudio_models", timestamp=name, steps=3)
+        before, after = checkpoint_of(run), checkpoint_of(resumed)
+        assert after["step"] == before["step"] + 3
+        cells = "_model.field.table.cells"
+        assert torch.isin(after["pipeline"][cells], before["pipeline"][cells]).all()
+        extra = "_model.field.table._extra_state"
+        assert after["pipeline"][extra]["region"] == before["pipeline"][extra]["region"]
+
+
+def test_a_mesh_of_the_crop(work):
+    command(
+        *("lg-field", "mesh", "--load-config", work.crop / "config.yml", "-o", "globe.ply", "--resolution", 48),
+        *("--world", "--picture", "globe.png"),
+        cwd=work.root,
+    )
+    mesh = trimesh.load(work.root / "globe.ply", process=False)
+    assert mesh.is_watertight and len(mesh.faces) > 100 and mesh.visual.vertex_colors.std() > 5
+    lower, upper = (np.array(c) for c in OBJECTS["globe"])
+    assert (mesh.bounds[0] > lower - 0.1).all() and (mesh.bounds[1] < upper + 0.1).all()
+    assert Image.open(work.root / "globe.png").size == (512, 512)
+    text = command(
+        "lg-field", "mesh", "--load-config", work.crop / "config.yml", "-o", "globe.ply", cwd=work.root, fails=True
+    )
+    assert "--overwrite" in text and "Traceback" not in text
+
+
+def test_scripts_are_the_commands_and_bad_data_is_one_line(work):
+    scripts = Path(__file__).parents[1] / "scripts"
+    for name in ("crop_scene.py", "export_mesh.py"):
+        assert "--load-config" in command("python", scripts / name, "--help", cwd=work.root)
+    text = command("ns-train", "lg-field-tiny", "--data", "nowhere", "--vis", "tensorboard", cwd=work.root, fails=True)
+    assert "nowhere does not exist" in text and "Traceback" not in text

@@ -1,0 +1,395 @@
+"""The plugin inside one process: data, model, checkpoints, and what bad input says."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from demo_scene import write_demo_scene
+
+pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
+
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.pipelines.base_pipeline import Pipeline
+
+from lg_field.cli import crop_scene as crop_scene_command
+from lg_field.cli.crop_scene import make_region
+from lg_field.nerfstudio.config import lg_field, lg_field_tiny
+from lg_field.nerfstudio.datamanager import check_data_folder
+from lg_field.nerfstudio.dataparser import AutoDataParserConfig, recognise
+from lg_field.nerfstudio.errors import UserError
+from lg_field.nerfstudio.model import LGModel, LGModelConfig
+from lg_field.nerfstudio.runs import TABLE, Run, load_run, write_run
+from lg_field.radiance.field import RadianceShape
+from lg_field.regions import Box, OrientedBox
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "nerf"
+
+
+def make_model(**options) -> LGModel:
+    torch.manual_seed(0)
+    shape = RadianceShape(local_width=8, global_width=16, grid_nodes=4, occupancy_voxels=4, density_bias=0.5)
+    config = LGModelConfig(shape=shape, counts=(2, 2, 2), split_steps=(3,), **options)
+    box = SceneBox(torch.tensor([[-1.5] * 3, [1.5] * 3]))
+    return LGModel(config, scene_box=box, num_train_data=4, metadata={"bounded": True})
+
+
+def bundle(count: int = 32) -> RayBundle:
+    generator = torch.Generator().manual_seed(0)
+    origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1) * 4
+    directions = torch.nn.functional.normalize(torch.rand(count, 3, generator=generator) - 0.5 - origins, dim=-1)
+    return RayBundle(origins, directions, torch.ones(count, 1), camera_indices=torch.zeros(count, 1, dtype=torch.long))
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "scene"
+    write_demo_scene(path, size=24, train=4, test=2)
+    return path
+
+
+# -- data
+
+
+def test_blender_data_is_recognised_and_keeps_alpha(scene):
+    outputs = AutoDataParserConfig(data=scene).setup().get_dataparser_outputs("train")
+    assert len(outputs.image_filenames) == 4 and outputs.metadata["bounded"] and outputs.alpha_color is None
+
+
+def test_instant_ngp_data_with_missing_images_is_read(capsys):
+    if not SHARED.exists():
+        pytest.skip("needs ../shared/data/nerf/fox beside the checkout")
+    outputs = AutoDataParserConfig(data=SHARED / "fox").setup().get_dataparser_outputs("train")
+    assert len(outputs.image_filenames) == 45 and not outputs.metadata["bounded"]
+    assert "17 of 67 listed images are missing" in " ".join(capsys.readouterr().out.split())
+
+
+def transforms_scene(folder: Path, **meta) -> Path:
+    from PIL import Image
+
+    (folder / "images").mkdir(parents=True)
+    frames = []
+    for k in range(4):
+        Image.fromarray(np.full((8, 10, 3), 40 * k, np.uint8)).save(folder / f"images/{k}.png")
+        pose = np.eye(4)
+        pose[:3, 3] = [np.cos(k), np.sin(k), 0.3 * k + 1]
+        frames.append({"file_path": f"images/{k}.png", "transform_matrix": pose.tolist()})
+    data = {"fl_x": 10.0, "fl_y": 10.0, "cx": 5.0, "cy": 4.0, "w": 10, "h": 8, "frames": frames, **meta}
+    (folder / "transforms.json").write_text(json.dumps(data))
+    return folder
+
+
+def test_nerfstudio_and_colmap_data_are_recognised(tmp_path):
+    from nerfstudio.data.utils import colmap_parsing_utils as colmap
+
+    folder = transforms_scene(tmp_path / "ns", camera_model="OPENCV")
+    outputs = AutoDataParserConfig(data=folder).setup().get_dataparser_outputs("train")
+    assert len(outputs.image_filenames) >= 3 and not outputs.metadata["bounded"]
+    sparse = tmp_path / "co/sparse/0"
+    sparse.mkdir(parents=True)
+    shutil.copytree(folder / "images", tmp_path / "co/images")
+    colmap.write_cameras_binary(
+        {1: colmap.Camera(1, "PINHOLE", 10, 8, np.array([10.0, 10, 5, 4]))}, sparse / "cameras.bin"
+    )
+    images = {
+        k + 1: colmap.Image(
+            k + 1,
+            np.array([1.0, 0, 0, 0]),
+            np.array([k, 0.5 * k, 3.0]),
+            1,
+            f"{k}.png",
+            np.zeros((0, 2)),
+            np.zeros(0, int),
+        )
+        for k in range(4)
+    }
+    colmap.write_images_binary(images, sparse / "images.bin")
+    colmap.write_points3D_binary({}, sparse / "points3D.bin")
+    outputs = AutoDataParserConfig(data=tmp_path / "co").setup().get_dataparser_outputs("train")
+    assert len(outputs.image_filenames) >= 3
+
+
+def test_bad_data_is_named(tmp_path, scene):
+    with pytest.raises(UserError, match="does not exist"):
+        recognise(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="no data given"):
+        check_data_folder(None)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UserError, match="is empty"):
+        check_data_folder(empty)
+    (empty / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match="holds no scene"):
+        recognise(empty)
+    (empty / "transforms.json").write_text('{"frames": [{"file_path": "gone.png"}]}')
+    with pytest.raises(UserError, match="none of them exists"):
+        recognise(empty)
+    (empty / "transforms.json").write_text("{")
+    with pytest.raises(UserError, match="not a transforms file"):
+        recognise(empty)
+
+
+def test_poses_that_are_not_numbers_are_named(tmp_path, scene):
+    broken = tmp_path / "broken"
+    shutil.copytree(scene, broken)
+    meta = json.loads((broken / "transforms_train.json").read_text())
+    meta["frames"][1]["transform_matrix"][0][3] = float("nan")
+    (broken / "transforms_train.json").write_text(json.dumps(meta))
+    config = copy.deepcopy(lg_field_tiny.config.pipeline.datamanager)
+    config.dataparser, config.data = AutoDataParserConfig(data=broken), broken
+    with pytest.raises(UserError, match="1 camera poses hold NaN"):
+        config.setup(device="cpu", test_mode="test")
+
+
+# -- model
+
+
+def test_methods_listen_locally_and_need_no_device_flag():
+    for method in (lg_field, lg_field_tiny):
+        assert method.config.viewer.websocket_host == "127.0.0.1"
+        assert method.config.machine.device_type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_no_metric_is_built_with_the_model():
+    names = {type(m).__name__ for m in make_model().modules()}
+    assert not {n for n in names if "Perceptual" in n or "LPIPS" in n}
+
+
+def test_lpips_is_refused_without_weights(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    model = make_model(compute_lpips=True).eval()
+    image = torch.rand(16, 16, 3)
+    with pytest.raises(UserError, match="AlexNet"):
+        model.get_image_metrics_and_images({"rgb": image, "accumulation": image[..., :1]}, {"image": image})
+
+
+def test_nears_and_fars_crop_the_render():
+    model, rays = make_model().eval(), bundle()
+    whole = model(rays)["accumulation"]
+    rays.nears, rays.fars = torch.full((32, 1), 3.5), torch.full((32, 1), 4.0)
+    part = model(rays)
+    assert (part["accumulation"] < whole).all() and part["accumulation"].max() > 0
+    rays.fars = torch.full((32, 1), 3.0)
+    assert (model(rays)["accumulation"] == 0).all()
+
+
+@pytest.mark.parametrize("color", ["white", "black"])
+def test_rgba_is_transparent_and_composes_to_the_render(color):
+    model = make_model(render_background_color=color).eval()
+    outputs = model(bundle())
+    rgba = model.get_rgba_image(outputs)
+    background = 1.0 if color == "white" else 0.0
+    assert torch.equal(rgba[:, 3:], outputs["accumulation"])
+    composed = rgba[:, :3] * rgba[:, 3:] + background * (1 - rgba[:, 3:])
+    torch.testing.assert_close(composed, outputs["rgb"], atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("color", ["random", "white", "black"])
+def test_a_training_step_has_gradients_for_all_parts(color):
+    model, rays = make_model(background_color=color).train(), bundle()
+    batch = {"image": torch.rand(32, 4)}
+    outputs = model(rays)
+    model.get_loss_dict(outputs, batch, model.get_metrics_dict(outputs, batch))["rgb_loss"].backward()
+    table = model.table
+    assert all(p.grad is not None for p in (table.features, table.local, *table.shared.values()))
+
+
+def test_a_ray_bundle_that_sees_nothing_still_trains():
+    model, rays = make_model(background_color="white").train(), bundle(4)
+    rays.directions = -rays.directions
+    outputs = model(rays)
+    assert (outputs["rgb"] == 1).all()
+    outputs["rgb"].sum().backward()
+
+
+def test_splits_and_prunings_reach_nerfstudios_optimizers():
+    model = make_model()
+    config = {k: dict(v) for k, v in lg_field_tiny.config.optimizers.items()}
+    optimizers = Optimizers(config, model.get_param_groups())
+    for step in range(6):
+        model.update_table(step, list(optimizers.optimizers.values()))
+        outputs = model.train()(bundle())
+        optimizers.zero_grad_all()
+        outputs["rgb"].sum().backward()
+        optimizers.optimizer_step_all()
+        if step == 4:
+            model.table.select_(torch.arange(0, 64, 3), list(optimizers.optimizers.values()))
+    assert model.table.num_rows == 22 and model.table.grid.counts == (4, 4, 4)
+    assert optimizers.optimizers["grids"].state[model.table.features]["exp_avg"].shape == model.table.features.shape
+
+
+class Holder(Pipeline):
+    """nerfstudio's own load_state_dict, with its retry, around a model."""
+
+    def __init__(self, model: LGModel) -> None:
+        torch.nn.Module.__init__(self)
+        self._model = model
+
+
+def test_checkpoints_with_fewer_rows_load_through_nerfstudio_and_bad_ones_say_why():
+    model = make_model()
+    model.table.split_()
+    model.table.select_(torch.tensor([1, 2, 40]))
+    state = {f"_model.{k}": v for k, v in model.state_dict().items()}
+    fresh = make_model()
+    Holder(fresh).load_state_dict(state)
+    rays = bundle()
+    for name, value in fresh.eval()(rays).items():
+        assert torch.equal(value, model.eval()(rays)[name])
+    for key, value, match in [
+        ("local", model.table.local[:2], "rows are missing"),
+        ("features", model.table.features * torch.inf, "NaN or infinite"),
+        ("cells", torch.arange(500), "sorted, distinct"),
+    ]:
+        with pytest.raises(UserError, match=match):
+            Holder(make_model()).load_state_dict(state | {TABLE + key: value.detach()})
+    with pytest.raises(UserError, match="lacks"):
+        Holder(make_model()).load_state_dict({k: v for k, v in state.items() if not k.endswith("local")})
+
+
+def test_schedules_leave_plain_numbers_in_checkpoints(tmp_path):
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    config = {"fields": dict(lg_field_tiny.config.optimizers["fields"])}
+    optimizers = Optimizers(config, {"fields": [parameter]})
+    optimizers.schedulers["fields"].step()
+    torch.save({k: v.state_dict() for k, v in optimizers.schedulers.items()}, tmp_path / "s.pt")
+    assert torch.load(tmp_path / "s.pt", weights_only=True)["fields"]["last_epoch"] == 1
+
+
+# -- runs and crop-scene
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    """A run on disk with a model that was never trained."""
+    folder = tmp_path / "run"
+    (folder / "nerfstudio_models").mkdir(parents=True)
+    config = lg_field_tiny.config
+    (folder / "config.yml").write_text(yaml.dump(config))
+    model = make_model()
+    checkpoint = {
+        "step": 7,
+        "pipeline": {f"_model.{k}": v for k, v in model.state_dict().items()},
+        "optimizers": {},
+        "schedulers": {},
+        "scalers": {},
+    }
+    torch.save(checkpoint, folder / "nerfstudio_models/step-000000007.ckpt")
+    transform = {"transform": [[0.0, -1, 0, 0.5], [1, 0, 0, 0], [0, 0, 1, 0]], "scale": 0.5}
+    (folder / "dataparser_transforms.json").write_text(json.dumps(transform))
+    return load_run(folder / "config.yml")
+
+
+def crop_scene(*arguments: object) -> None:
+    import sys
+
+    sys.argv = ["crop-scene", *map(str, arguments)]
+    crop_scene_command.main()
+
+
+BOX = ("--box", -1.4, -1.4, -1.4, -0.1, -0.1, 1.4)
+
+
+def test_crop_scene_writes_a_smaller_run(run, tmp_path, capsys):
+    out = tmp_path / "small"
+    crop_scene("--load-config", run.config_path, *BOX, "-o", out)
+    small = load_run(out)
+    old, new = run.field(), small.field()
+    assert new.num_rows == 2 and small.config.get_base_dir() == out
+    assert torch.equal(new.local, old.local[torch.isin(old.cells, new.cells)])
+    assert json.loads((out / "region.json").read_text())["type"] == "box"
+    bytes_before, bytes_after = (r.checkpoint_path.stat().st_size for r in (run, small))
+    assert bytes_after < 0.6 * bytes_before
+    assert "25.0%" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        crop_scene("--load-config", run.config_path, *BOX, "-o", out)
+    assert "--overwrite" in capsys.readouterr().err
+    crop_scene("--load-config", out, "--cells", int(new.cells[0]), "-o", out.with_name("one"), "--overwrite")
+    assert load_run(out.with_name("one")).field().num_rows == 1
+
+
+def test_dry_run_writes_nothing(run, tmp_path, capsys):
+    before = sorted(tmp_path.rglob("*"))
+    crop_scene("--load-config", run.config_path, *BOX, "--dry-run")
+    assert sorted(tmp_path.rglob("*")) == before and "cells" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("--box", 1, 0, 0, 0, 1, 1), "lower corner"),
+        (("--box", "nan", 0, 0, 1, 1, 1), "lower corner"),
+        (("--box", 5, 5, 5, 6, 6, 6), "outside the scene"),
+        (("--cells", 99), "no cell"),
+        ((), "give either --box"),
+    ],
+)
+def test_bad_regions_are_named_and_nothing_is_written(run, tmp_path, capsys, arguments, match):
+    with pytest.raises(SystemExit) as stop:
+        crop_scene("--load-config", run.config_path, *arguments, "-o", tmp_path / "small")
+    assert stop.value.code == 1 and not (tmp_path / "small").exists()
+    error = capsys.readouterr().err
+    assert match in error and "Traceback" not in error
+
+
+def test_bad_runs_are_named(run, tmp_path, capsys):
+    from nerfstudio.configs.method_configs import all_methods
+
+    def error_of(config_path: Path) -> str:
+        with pytest.raises(SystemExit):
+            crop_scene("--load-config", config_path, *BOX, "-o", tmp_path / "small")
+        return capsys.readouterr().err
+
+    assert "does not exist" in error_of(tmp_path / "gone.yml")
+    other = tmp_path / "other.yml"
+    other.write_text(yaml.dump(all_methods["vanilla-nerf"]))
+    assert "'vanilla-nerf'" in error_of(other)
+    other.write_text("{")
+    assert "not a nerfstudio config" in error_of(other)
+    data = run.checkpoint_path.read_bytes()
+    run.checkpoint_path.write_bytes(data[: len(data) // 2])
+    assert "truncated" in error_of(run.config_path)
+    torch.save({"step": 1, "pipeline": {}}, run.checkpoint_path)
+    assert "no lg-field table" in error_of(run.config_path)
+    run.checkpoint_path.unlink()
+    assert "no checkpoint" in error_of(run.config_path)
+    assert not (tmp_path / "small").exists()
+
+
+def test_the_source_is_never_the_target(run, capsys):
+    with pytest.raises(SystemExit):
+        crop_scene("--load-config", run.config_path, *BOX, "-o", run.config_path.parent, "--overwrite")
+    assert "is the run itself" in capsys.readouterr().err and run.checkpoint_path.exists()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_while_writing_leaves_what_was_there(run, tmp_path, monkeypatch, error):
+    out = tmp_path / "small"
+    write_run(run, run.checkpoint, out, False, {})
+    before = {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(SystemExit):
+        crop_scene("--load-config", run.config_path, *BOX, "-o", out, "--overwrite")
+    assert {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()} == before
+
+
+def test_world_boxes_become_scene_boxes(run):
+    to_world = run.scene_to_world()
+    region = make_region((-1.0, -0.4, 0.0, 1.0, 0.6, 1.0), to_world)
+    assert isinstance(region, OrientedBox)
+    scene = torch.rand(500, 3, dtype=torch.float64) * 3 - 1.5
+    world = scene @ to_world[:3, :3].T + to_world[:3, 3]
+    assert torch.equal(region.contains(scene), Box((-1.0, -0.4, 0.0), (1.0, 0.6, 1.0)).contains(world))
+    assert isinstance(make_region((0, 0, 0, 1, 1, 1), torch.eye(4, dtype=torch.float64)), Box)

@@ -1,0 +1,217 @@
+"""Laws of the radiance field: compositing, marching, splitting, cropping."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lg_field import PartitionGrid, Region, crop, prune
+from lg_field.radiance.compositing import Samples, accumulate, render_weights
+from lg_field.radiance.encodings import frequency_encoding, frequency_features, spherical_harmonics
+from lg_field.radiance.feature_grid import interpolate
+from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.sampling import march, ray_box
+from lg_field.radiance.surface import radiance_mesh
+
+
+def make_field(network: str = "local-global", contraction: bool = False, **sizes) -> RadianceField:
+    torch.manual_seed(0)
+    shape = RadianceShape(
+        network=network,
+        local_width=8,
+        global_width=16,
+        grid_nodes=5,
+        occupancy_voxels=4,
+        contraction=contraction,
+        **sizes,
+    )
+    side = 2.0 if contraction else 1.5
+    field = RadianceField(PartitionGrid((3, 2, 4), (-side,) * 3, (side,) * 3), shape)
+    with torch.no_grad():
+        field.local.add_(torch.randn_like(field.local) * 0.3)
+        field.features.add_(torch.randn_like(field.features))
+    return field.eval()
+
+
+def render(field: RadianceField, origins: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+    near, far = ray_box(origins, directions, torch.tensor([field.grid.lower, field.grid.upper]))
+    samples = march(origins, directions, near, far, 0.05, field.is_occupied)
+    positions = origins[samples.rays] + directions[samples.rays] * samples.middles[:, None]
+    density, features = field(positions)
+    weights = render_weights(density, samples, len(origins))
+    return accumulate(weights, field.rgb(features, directions[samples.rays]), samples, len(origins))
+
+
+def some_rays(count: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    origins = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1) * 4
+    targets = torch.rand(count, 3, generator=generator) - 0.5
+    return origins, torch.nn.functional.normalize(targets - origins, dim=-1)
+
+
+def test_weights_are_those_of_the_rendering_integral():
+    rays = torch.tensor([0, 0, 0, 2, 2, 3])
+    starts = torch.tensor([0.0, 1.0, 2.0, 0.5, 0.9, 1.0])
+    samples = Samples(rays, starts, starts + torch.tensor([0.5, 0.3, 0.2, 0.4, 0.1, 2.0]))
+    density = torch.tensor([0.3, 2.0, 5.0, 1.0, 9.0, 0.0], dtype=torch.float64, requires_grad=True)
+    weights = render_weights(density, samples, 4)
+    for ray in range(4):
+        left = 1.0
+        for k in (rays == ray).nonzero()[:, 0]:
+            alpha = 1 - torch.exp(-density[k] * (samples.ends[k] - samples.starts[k]))
+            torch.testing.assert_close(weights[k], left * alpha)
+            left = left * (1 - alpha)
+    total = accumulate(weights, None, samples, 4)
+    assert total[1] == 0 and total.max() <= 1
+    assert torch.autograd.gradcheck(lambda d: render_weights(d, samples, 4), (density,))
+
+
+@pytest.mark.parametrize("linear_until", [None, 2.0])
+def test_samples_stay_between_near_and_far_and_in_occupied_space(linear_until):
+    origins, directions = some_rays()
+    near, far = torch.full((64,), 1.0), torch.linspace(0.5, 9, 64)
+    samples = march(origins, directions, near, far, 0.1, lambda p: p[:, 0] > 0, linear_until, jitter=True)
+    assert (samples.ends > samples.starts).all()
+    assert (samples.middles >= near[samples.rays] - 0.11).all() and (samples.middles <= far[samples.rays] + 0.4).all()
+    positions = origins[samples.rays] + directions[samples.rays] * samples.middles[:, None]
+    assert (positions[:, 0] > -0.2).all()
+    assert not torch.isin(samples.rays, (far <= near).nonzero()).any()
+    assert (samples.rays.diff() >= 0).all()
+
+
+def test_steps_fill_the_ray_without_gaps():
+    origins, directions = some_rays(4)
+    far = torch.full((4,), 500.0)
+    samples = march(origins, directions, far * 0, far, 0.05, lambda p: torch.ones(len(p), dtype=torch.bool), 2.0)
+    one = samples.rays == 2
+    torch.testing.assert_close(samples.starts[one][1:], samples.ends[one][:-1])
+    assert samples.ends[one].max() > 70
+
+
+@pytest.mark.parametrize("network", ["local-global", "per-partition"])
+@pytest.mark.parametrize("contraction", [False, True])
+def test_splitting_cells_changes_nothing(network, contraction):
+    field = make_field(network, contraction)
+    field.occupied.copy_(torch.rand_like(field.thickness) < 0.5)
+    points = (torch.rand(500, 3) * 2 - 1) * (5.0 if contraction else 1.5)
+    density, features = field(points)
+    occupied = field.is_occupied(points)
+    optimizer = torch.optim.Adam(field.parameters())
+    field(points)[0].sum().backward()
+    optimizer.step()
+    field = make_field(network, contraction)
+    field.occupied.copy_(torch.rand_like(field.thickness) < 0.5)
+    density, features = field(points)
+    occupied = field.is_occupied(points)
+    field.split_([optimizer])
+    assert field.num_rows == 8 * 24 and field.grid.counts == (6, 4, 8)
+    assert torch.equal(field.cells, torch.arange(192))
+    torch.testing.assert_close(field(points)[0], density, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(field(points)[1], features, rtol=1e-3, atol=1e-4)
+    assert torch.equal(field.is_occupied(points), occupied)
+
+
+def test_optimizers_follow_a_split():
+    field = make_field()
+    optimizer = torch.optim.Adam([{"params": [field.features]}, {"params": [field.local]}], lr=1e-2)
+    points = torch.rand(500, 3) * 2 - 1
+    for _ in range(2):
+        optimizer.zero_grad()
+        field(points)[0].sum().backward()
+        optimizer.step()
+        field.split_([optimizer])
+    assert optimizer.state[field.local]["exp_avg"].shape == field.local.shape
+    assert optimizer.param_groups[0]["params"][0] is field.features
+
+
+@pytest.mark.parametrize("network", ["local-global", "per-partition", "global"])
+@pytest.mark.parametrize("contraction", [False, True])
+def test_a_crop_keeps_density_and_colour_and_empties_the_rest(network, contraction):
+    field = make_field(network, contraction)
+    region = Region.box((-0.9, -1.2, 0.2), (0.3, 0.5, 1.4 if not contraction else 7.0))
+    small = crop(field, region)
+    assert 0 < small.num_rows < field.num_rows
+    points = (torch.rand(2000, 3) * 2 - 1) * (4.0 if contraction else 1.5)
+    inside = region.contains(points)
+    for kept, all_ in zip(small(points), field(points)):
+        torch.testing.assert_close(kept[inside], all_[inside], rtol=1e-4, atol=1e-5)
+    assert (small(points)[0][~inside] == 0).all() and not small.is_occupied(points)[~inside].any()
+    assert torch.equal(small.local, field.local[torch.isin(field.cells, small.cells)])
+
+
+def test_a_removed_cell_is_empty_whatever_the_shared_part_says():
+    field = make_field()
+    points = torch.rand(1000, 3) * 3 - 1.5
+    density = crop(field, cells=[0, 1, 2])(points)[0]
+    owned = torch.isin(field.grid.locate(points), torch.tensor([0, 1, 2]))
+    assert (density[~owned] == 0).all() and (density[owned] > 0).all()
+
+
+def test_pruning_empty_cells_changes_no_render():
+    field = make_field()
+    field.occupied.zero_()
+    field.occupied[5:9] = True
+    field._changed_rows()
+    origins, directions = some_rays()
+    before = render(field, origins, directions)
+    empty = field.empty_rows()
+    assert not empty[5:9].any() and empty.any()
+    after = render(prune(field, empty), origins, directions)
+    assert before.abs().sum() > 0
+    torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-6)
+
+
+def test_occupancy_finds_what_is_there():
+    field = make_field(density_bias=0.0)
+    with torch.no_grad():
+        for p in field.parameters():
+            p.zero_()
+        field.local[7, -field.chain.out_features] = 5.0
+        field.local[:7, -field.chain.out_features] = -20.0
+        field.local[8:, -field.chain.out_features] = -20.0
+    for _ in range(3):
+        field.update_occupancy(0.02, 0.01, 10**6)
+    assert field.occupied[7].all() and field.occupied.sum() == field.occupied[7].sum()
+    box = field.grid.boxes(torch.tensor([7]))[0].float()
+    torch.testing.assert_close(field.occupied_bounds(), box, rtol=1e-4, atol=1e-4)
+
+
+def test_the_state_describes_the_field():
+    field = crop(make_field(appearance_features=3), Region.box((-1, -1, -1), (0.2, 0.2, 0.2)))
+    state = field.state_dict()
+    extra = state["_extra_state"]
+    again = RadianceField(PartitionGrid.from_dict(extra["grid"]), RadianceShape(**extra["shape"]), state["cells"])
+    again.load_state_dict(state)
+    points = torch.rand(300, 3) * 3 - 1.5
+    for a, b in zip(again(points), field(points)):
+        assert torch.equal(a, b)
+    assert "thickness" not in state
+
+
+def test_a_mesh_of_a_field_stays_in_its_kept_region():
+    field = make_field(density_bias=2.0)
+    region = Region.box((-0.9, -1.2, -0.8), (0.3, 0.5, 1.1))
+    mesh = radiance_mesh(crop(field, region), 40, threshold=1.0)
+    assert mesh.colors is not None
+    step = 3.0 / 40
+    low, high = torch.tensor([-0.9, -1.2, -0.8]) - step, torch.tensor([0.3, 0.5, 1.1]) + step
+    vertices = torch.from_numpy(mesh.vertices)
+    assert ((vertices >= low) & (vertices <= high)).all()
+
+
+def test_interpolation_is_exact_at_nodes_and_on_linear_grids():
+    axis = torch.linspace(0, 1, 4)
+    nodes = torch.cartesian_prod(axis, axis, axis)
+    table = (nodes @ torch.tensor([[1.0, 0.5], [2.0, 0.0], [-3.0, 1.0]])).reshape(1, -1)
+    points = torch.rand(50, 3)
+    values = interpolate(table, torch.zeros(50, dtype=torch.int64), points, 4, 2)
+    torch.testing.assert_close(values, points @ torch.tensor([[1.0, 0.5], [2.0, 0.0], [-3.0, 1.0]]))
+
+
+def test_encodings():
+    points = torch.rand(5, 3)
+    assert frequency_encoding(points, 4).shape == (5, frequency_features(3, 4))
+    directions = torch.nn.functional.normalize(torch.randn(200_000, 3), dim=-1)
+    basis = spherical_harmonics(directions)
+    gram = basis.T @ basis / len(basis) * 4 * torch.pi
+    torch.testing.assert_close(gram, torch.eye(9), atol=0.03, rtol=0)
