@@ -33,13 +33,15 @@ rm -rf "$demo"/{outputs,render,render_crop,seconds.tsv}
 
 if [ ! -e "$demo/scene" ]; then timed "make the scene" python scripts/demo_scene.py "$demo/scene"; fi
 timed "train" ns-train lg-field-tiny --data "$demo/scene" --output-dir "$demo/outputs" --experiment-name demo \
-    --timestamp full --vis tensorboard ${DEMO_STEPS:+--max-num-iterations "$DEMO_STEPS"}
+    --timestamp full --vis tensorboard --max-num-iterations "${DEMO_STEPS:-2500}"
 timed "evaluate" ns-eval --load-config "$run/config.yml" --output-path "$demo/eval.json"
 render "render" "$run/config.yml" "$demo/render"
 # shellcheck disable=SC2086 # six numbers
 timed "crop" crop-scene --load-config "$run/config.yml" --box $box -o "$crop" --overwrite
 render "render the crop" "$crop/config.yml" "$demo/render_crop"
-timed "mesh" lg-field mesh --load-config "$run/config.yml" -o "$demo/full.ply" --overwrite
-timed "mesh the crop" lg-field mesh --load-config "$crop/config.yml" -o "$demo/crop.ply" --overwrite
+timed "mesh" lg-field mesh --load-config "$run/config.yml" -o "$demo/full.ply" --picture "$demo/full_mesh.png" \
+    --overwrite
+timed "mesh the crop" lg-field mesh --load-config "$crop/config.yml" -o "$demo/crop.ply" \
+    --picture "$demo/crop_mesh.png" --overwrite
 echo
 python scripts/demo_report.py "$demo" --run "$run" --crop "$crop"

@@ -64,6 +64,15 @@ def test_blender_data_is_recognised_and_keeps_alpha(scene):
     assert len(outputs.image_filenames) == 4 and outputs.metadata["bounded"] and outputs.alpha_color is None
 
 
+def test_images_keep_their_alpha_with_nerfstudios_own_parser_too(scene):
+    from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
+
+    config = copy.deepcopy(lg_field_tiny.config.pipeline.datamanager)
+    config.dataparser, config.data = BlenderDataParserConfig(data=scene), scene
+    manager = config.setup(device="cpu", test_mode="test")
+    assert manager.next_train(0)[1]["image"].shape[-1] == 4 and manager.train_dataset.metadata["bounded"]
+
+
 def test_instant_ngp_data_with_missing_images_is_read(capsys):
     if not SHARED.exists():
         pytest.skip("needs ../shared/data/nerf/fox beside the checkout")

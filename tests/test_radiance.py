@@ -169,7 +169,7 @@ def test_occupancy_finds_what_is_there():
         field.local[7, -field.chain.out_features] = 5.0
         field.local[:7, -field.chain.out_features] = -20.0
         field.local[8:, -field.chain.out_features] = -20.0
-    for _ in range(3):
+    for _ in range(10):
         field.update_occupancy(0.02, 0.01, 10**6)
     assert field.occupied[7].all() and field.occupied.sum() == field.occupied[7].sum()
     box = field.grid.boxes(torch.tensor([7]))[0].float()

@@ -36,9 +36,12 @@ class LGDataManager(VanillaDataManager[InputDataset]):
     ) -> None:
         data = config.data or getattr(config.dataparser, "data", None)
         check_data_folder(None if data is None else Path(data))
+        if isinstance(config.dataparser, BlenderDataParserConfig):
+            config.dataparser.alpha_color = None  # the model blends: a random background needs the images' alpha
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
-        for dataset in (self.train_dataset, self.eval_dataset):
-            check_dataset(dataset)
+        check_dataset(self.train_dataset)
+        if len(self.eval_dataset):
+            check_dataset(self.eval_dataset)
         # Blender scenes are made of one object in the scene box with nothing around it.
         bounded = isinstance(self.dataparser_config, BlenderDataParserConfig)
         self.train_dataset.metadata.setdefault("bounded", bounded)
