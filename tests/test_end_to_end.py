@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +148,26 @@ def test_scripts_are_the_commands_and_bad_data_is_one_line(work):
         assert "--load-config" in command("python", scripts / name, "--help", cwd=work.root)
     text = command("ns-train", "lg-field-tiny", "--data", "nowhere", "--vis", "tensorboard", cwd=work.root, fails=True)
     assert "nowhere does not exist" in text and "Traceback" not in text
+
+
+def test_the_viewer_serves_the_crop_on_this_machine_only(work):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ("--load-config", str(work.crop / "config.yml"), "--viewer.websocket-port", str(port))
+    local = ("--viewer.websocket-host", "127.0.0.1")
+    with open(work.root / "viewer.log", "w") as log:
+        viewer = subprocess.Popen([str(BIN / "ns-viewer"), *options, *local], cwd=work.root, stdout=log, stderr=log)
+    try:
+        page = ""
+        for _ in range(120):
+            assert viewer.poll() is None, (work.root / "viewer.log").read_text()[-2000:]
+            try:
+                page = urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).read().decode()
+                break
+            except OSError:
+                time.sleep(1)
+        assert "<html" in page.lower()
+    finally:
+        viewer.kill()
+        viewer.wait()

@@ -121,7 +121,8 @@ def test_nerfstudio_and_colmap_data_are_recognised(tmp_path):
         for k in range(4)
     }
     colmap.write_images_binary(images, sparse / "images.bin")
-    colmap.write_points3D_binary({}, sparse / "points3D.bin")
+    point = colmap.Point3D(1, np.zeros(3), np.zeros(3, int), 0.1, np.array([1]), np.array([0]))
+    colmap.write_points3D_binary({1: point}, sparse / "points3D.bin")
     outputs = AutoDataParserConfig(data=tmp_path / "co").setup().get_dataparser_outputs("train")
     assert len(outputs.image_filenames) >= 3
 

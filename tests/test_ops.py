@@ -99,3 +99,10 @@ def test_shapes_that_do_not_fit_are_named():
         local_global_chain(x[:, :1], offsets, table, shared, shape)
     with pytest.raises(ValueError, match="both 0"):
         ChainShape(2, 1, 0, 0, 1)
+
+
+@pytest.mark.parametrize("backend", ["torch", "reference"])
+def test_no_points_are_no_values(backend):
+    shape = ChainShape(2, 3, 6, 5, 2, residual=True)
+    x, offsets, table, shared, _ = make(shape, [0, 0])
+    assert local_global_chain(x, offsets, table, shared, shape, backend=backend).shape == (0, 3)

@@ -116,7 +116,7 @@ def _local_part(
     layers = shape.views(table)
 
     def spread(values: Tensor) -> Tensor:
-        return values.view(len(table), per_row, -1) if blocks is None else to_blocks(values, blocks)
+        return values.view(len(table), per_row, values.shape[1]) if blocks is None else to_blocks(values, blocks)
 
     width = shape.local_width
     added = spread(torch.cat(merges, dim=1)).split(width, dim=2) if merges else ()
@@ -159,4 +159,4 @@ def make_blocks(offsets: Tensor, total: int, block: int = BLOCK) -> Blocks:
 def to_blocks(values: Tensor, blocks: Blocks) -> Tensor:
     """(M, c) in row order -> (B, block, c), zero in unused slots."""
     padded = values.new_zeros(len(blocks.rows) * blocks.block, values.shape[1])
-    return padded.index_copy(0, blocks.slots, values).view(len(blocks.rows), blocks.block, -1)
+    return padded.index_copy(0, blocks.slots, values).view(len(blocks.rows), blocks.block, values.shape[1])
