@@ -89,7 +89,6 @@ class LGModel(Model):
         self.field = LGField(RadianceField(grid, shape), self.num_train_data, self.config.overlap)
         self.renderer_rgb = RGBRenderer(background_color=self.config.background_color)
         self.stride = 8.0
-        self._shown_rows = 0
 
     @property
     def table(self) -> RadianceField:
@@ -147,14 +146,14 @@ class LGModel(Model):
         if len(samples.rays) == 0:
             zero = 0.0 * sum(p.sum() for p in self.parameters()) if self.training else 0.0
             empty = torch.zeros(num_rays, 1, device=ray_bundle.origins.device) + zero
-            return self._blend(empty.expand(-1, 3), empty, empty + self._far(ray_bundle))
+            return self._blend(empty.expand(-1, 3), empty, empty + self.config.far_plane)
         ray_samples = to_ray_samples(ray_bundle, samples)
         outputs = self.field(ray_samples)
         weights = render_weights(outputs[FieldHeadNames.DENSITY][:, 0], samples, num_rays)
         rgb = accumulate(weights, outputs[FieldHeadNames.RGB], samples, num_rays)
         accumulation = accumulate(weights, None, samples, num_rays)
         depth = accumulate(weights, samples.middles[:, None], samples, num_rays) / accumulation.clamp_min(1e-6)
-        depth = torch.where(accumulation > 1e-3, depth, self._far(ray_bundle))
+        depth = torch.where(accumulation > 1e-3, depth, self.config.far_plane)
         if self.training:
             self._adapt_stride(len(samples.rays))
         return self._blend(rgb, accumulation, depth)
@@ -178,10 +177,6 @@ class LGModel(Model):
     def _adapt_stride(self, count: int) -> None:
         """Longer steps while too much space is occupied, so that a training step costs the same throughout."""
         self.stride = min(16.0, max(1.0, self.stride * (0.8 + 0.2 * count / self.config.samples_per_batch)))
-
-    def _far(self, ray_bundle: RayBundle) -> float:
-        """Depth shown where there is nothing."""
-        return self.config.far_plane
 
     def _blend(self, rgb: Tensor, accumulation: Tensor, depth: Tensor) -> dict[str, Tensor]:
         color = self.config.background_color if self.training else self.config.render_background_color
