@@ -34,9 +34,22 @@ class Region(ABC):
     def contains(self, points: Tensor) -> Tensor:
         """(..., d) points -> (...) bool."""
 
+    @staticmethod
+    def sphere(center: Sequence[float], radius: float) -> Region:
+        """The ball around `center`.
+
+        Raises:
+            ValueError: a radius that is not positive.
+        """
+        return Sphere(tuple(float(v) for v in center), float(radius))
+
     @abstractmethod
     def touches(self, boxes: Tensor) -> Tensor:
         """(n, 2, d) float64 axis-aligned boxes -> (n,) bool: False only where box and region are apart."""
+
+    @abstractmethod
+    def covers(self, boxes: Tensor) -> Tensor:
+        """(n, 2, d) float64 axis-aligned boxes -> (n,) bool: True only where the region holds all of the box."""
 
     def touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None = None) -> Tensor:
         """Cells the region touches; in curved space a few that it only nearly touches come along.
@@ -65,6 +78,14 @@ class Region(ABC):
         if isinstance(self, Box) and isinstance(other, Box):
             return self.intersect(other)
         return Intersection((self, other))
+
+    def __or__(self, other: Region) -> Region:
+        """The points in either."""
+        return Union((self, other))
+
+    def __invert__(self) -> Region:
+        """The points outside."""
+        return self.part if isinstance(self, Complement) else Complement(self)
 
 
 @dataclass(frozen=True)
@@ -101,6 +122,9 @@ class Box(Region):
 
     def touches(self, boxes: Tensor) -> Tensor:
         return ((boxes[:, 0] < boxes.new_tensor(self.upper)) & (boxes[:, 1] > boxes.new_tensor(self.lower))).all(-1)
+
+    def covers(self, boxes: Tensor) -> Tensor:
+        return ((boxes[:, 0] >= boxes.new_tensor(self.lower)) & (boxes[:, 1] < boxes.new_tensor(self.upper))).all(-1)
 
     def touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None = None) -> Tensor:
         if len(self.lower) != grid.dim:
@@ -144,9 +168,108 @@ class OrientedBox(Region):
         reach = extent @ axes.abs() + half @ (turn.T @ axes).abs()
         return ((middle @ axes).abs() <= reach + 1e-9).all(-1)
 
+    def covers(self, boxes: Tensor) -> Tensor:
+        return self.contains(_corners(boxes)).all(1)
+
     def to_dict(self) -> dict[str, Any]:
         rotation = [list(row) for row in self.rotation]
         return {"type": "oriented_box", "center": list(self.center), "rotation": rotation, "size": list(self.size)}
+
+
+@dataclass(frozen=True)
+class Sphere(Region):
+    """A ball, of any dimension."""
+
+    center: tuple[float, ...]
+    radius: float
+
+    def __post_init__(self) -> None:
+        if not (all(map(math.isfinite, self.center)) and math.isfinite(self.radius) and self.radius > 0):
+            raise ValueError(f"a sphere needs a finite center and a positive radius, got {self.center}, {self.radius}")
+
+    def contains(self, points: Tensor) -> Tensor:
+        return (points - points.new_tensor(self.center)).norm(dim=-1) <= self.radius
+
+    def touches(self, boxes: Tensor) -> Tensor:
+        center = boxes.new_tensor(self.center)
+        return self.contains(torch.minimum(torch.maximum(center, boxes[:, 0]), boxes[:, 1]))
+
+    def covers(self, boxes: Tensor) -> Tensor:
+        return self.contains(_corners(boxes)).all(1)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "sphere", "center": list(self.center), "radius": self.radius}
+
+
+@dataclass(frozen=True)
+class Complement(Region):
+    """Points outside a region."""
+
+    part: Region
+
+    def contains(self, points: Tensor) -> Tensor:
+        return ~self.part.contains(points)
+
+    def touches(self, boxes: Tensor) -> Tensor:
+        return ~self.part.covers(boxes)
+
+    def covers(self, boxes: Tensor) -> Tensor:
+        return ~self.part.touches(boxes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "complement", "part": self.part.to_dict()}
+
+
+@dataclass(frozen=True)
+class Scaled(Region):
+    """A region given in other units: it holds the points p with `p * scale + offset` in `part`."""
+
+    part: Region
+    scale: tuple[float, ...]
+    """Positive, one per axis."""
+    offset: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(s) and s > 0 and math.isfinite(o) for s, o in zip(self.scale, self.offset)):
+            raise ValueError(f"scales must be positive and offsets finite, got {self.scale} and {self.offset}")
+
+    def contains(self, points: Tensor) -> Tensor:
+        return self.part.contains(points * points.new_tensor(self.scale) + points.new_tensor(self.offset))
+
+    def touches(self, boxes: Tensor) -> Tensor:
+        return self.part.touches(boxes * boxes.new_tensor(self.scale) + boxes.new_tensor(self.offset))
+
+    def covers(self, boxes: Tensor) -> Tensor:
+        return self.part.covers(boxes * boxes.new_tensor(self.scale) + boxes.new_tensor(self.offset))
+
+    def to_dict(self) -> dict[str, Any]:
+        scale, offset = list(self.scale), list(self.offset)
+        return {"type": "scaled", "part": self.part.to_dict(), "scale": scale, "offset": offset}
+
+
+@dataclass(frozen=True)
+class Union(Region):
+    """Points in any of several regions."""
+
+    parts: tuple[Region, ...]
+
+    def __post_init__(self) -> None:
+        _check_parts(self.parts)
+
+    def contains(self, points: Tensor) -> Tensor:
+        return torch.stack([part.contains(points) for part in self.parts]).any(0)
+
+    def touches(self, boxes: Tensor) -> Tensor:
+        return torch.stack([part.touches(boxes) for part in self.parts]).any(0)
+
+    def covers(self, boxes: Tensor) -> Tensor:
+        return torch.stack([part.covers(boxes) for part in self.parts]).any(0)
+
+    def touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None = None) -> Tensor:
+        return torch.cat([part.touched(grid, unwarp_boxes) for part in self.parts]).unique()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "union", "parts": [part.to_dict() for part in self.parts]}
 
 
 @dataclass(frozen=True)
@@ -155,11 +278,17 @@ class Intersection(Region):
 
     parts: tuple[Region, ...]
 
+    def __post_init__(self) -> None:
+        _check_parts(self.parts)
+
     def contains(self, points: Tensor) -> Tensor:
         return torch.stack([part.contains(points) for part in self.parts]).all(0)
 
     def touches(self, boxes: Tensor) -> Tensor:
         return torch.stack([part.touches(boxes) for part in self.parts]).all(0)
+
+    def covers(self, boxes: Tensor) -> Tensor:
+        return torch.stack([part.covers(boxes) for part in self.parts]).all(0)
 
     def touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None = None) -> Tensor:
         kept = self.parts[0].touched(grid, unwarp_boxes)
@@ -178,14 +307,43 @@ def region_from_dict(data: dict[str, Any]) -> Region:
         ValueError: not a region.
     """
     kind = data.get("type") if isinstance(data, dict) else None
-    if kind == "box":
-        return Region.box(data["lower"], data["upper"])
-    if kind == "oriented_box":
-        center, size = tuple(data["center"]), tuple(data["size"])
-        return OrientedBox(center, tuple(tuple(row) for row in data["rotation"]), size)
-    if kind == "intersection":
-        return Intersection(tuple(region_from_dict(part) for part in data["parts"]))
-    raise ValueError(f"not a region: 'type' must be box, oriented_box or intersection, got {kind!r}")
+    try:
+        if kind == "box":
+            return Region.box(data["lower"], data["upper"])
+        if kind == "sphere":
+            return Region.sphere(data["center"], data["radius"])
+        if kind == "oriented_box":
+            center, size = _floats(data["center"]), _floats(data["size"])
+            return OrientedBox(center, tuple(_floats(row) for row in data["rotation"]), size)  # type: ignore
+        if kind == "complement":
+            return Complement(region_from_dict(data["part"]))
+        if kind == "scaled":
+            return Scaled(region_from_dict(data["part"]), _floats(data["scale"]), _floats(data["offset"]))
+        if kind in ("intersection", "union"):
+            parts = tuple(region_from_dict(part) for part in data["parts"])
+            return Intersection(parts) if kind == "intersection" else Union(parts)
+    except KeyError as error:
+        raise ValueError(f"a region of type {kind} needs {error}") from error
+    except TypeError as error:
+        raise ValueError(f"a region of type {kind} has a field of the wrong type: {error}") from error
+    kinds = "box, oriented_box, sphere, union, intersection, complement or scaled"
+    raise ValueError(f"not a region: 'type' must be {kinds}, got {kind!r}")
+
+
+def _floats(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(v) for v in values)
+
+
+def _check_parts(parts: tuple[Region, ...]) -> None:
+    if not parts:
+        raise ValueError("a union or intersection needs at least one part")
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    """(n, 2, d) boxes -> (n, 2^d, d) their corners."""
+    dim = boxes.shape[-1]
+    picks = torch.cartesian_prod(*[torch.arange(2)] * dim).reshape(-1, dim).to(boxes.device)
+    return boxes[:, picks, torch.arange(dim, device=boxes.device)]
 
 
 def _subdivide(boxes: Tensor, parts: int) -> Tensor:

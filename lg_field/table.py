@@ -13,8 +13,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lg_field.description import Scene, Signal
 from lg_field.partition import PartitionGrid
 from lg_field.regions import BoxMap, Region, region_from_dict
+
+NOTHING_KEPT = "nothing would be kept: no cell of the field is in what you asked for"
 
 Table = TypeVar("Table", bound="CellTable")
 RowTransform = Callable[[Tensor], Tensor]
@@ -36,6 +39,10 @@ class CellTable(nn.Module):
         self.grid = grid
         self.region: Region | None = None
         """The exact region kept by crops, None if uncropped: a mask on queries (design law 4)."""
+        self.description: Signal | Scene | None = None
+        """What the field is of; saved in its file."""
+        self.history: dict[str, Any] = {}
+        """Plain facts about the training (steps, seconds, PSNR); saved in its file."""
         self._row_names: list[str] = ["cells"]
         kept = torch.arange(grid.num_cells) if cells is None else cells.clone()
         check_cells(kept, grid)
@@ -74,6 +81,24 @@ class CellTable(nn.Module):
         local = sum(p.numel() for n, p in self.named_parameters() if n in self._row_names)
         total = sum(p.numel() for p in self.parameters())
         return {"local": local, "shared": total - local, "total": total}
+
+    # -- what a file says of it
+
+    def config(self) -> dict[str, Any]:
+        """Sizes and wiring as flat plain data: with the grid and the cells, all that `from_config` needs."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls: type[Table], grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> Table:
+        """A field with fresh weights.
+
+        Raises:
+            ValueError, TypeError, KeyError: a configuration that makes no sense.
+        """
+        raise NotImplementedError
+
+    def check_description(self) -> None:
+        """Raise ValueError if `description` is not of this field."""
 
     # -- space
 
@@ -140,7 +165,7 @@ class CellTable(nn.Module):
             ValueError: no row left.
         """
         if len(rows) == 0:
-            raise ValueError("nothing would be kept: no cell of the field is in what you asked for")
+            raise ValueError(NOTHING_KEPT)
         self.transform_rows_(
             {name: lambda old: old[rows.to(old.device)].clone() for name in self.row_names}, optimizers
         )
@@ -148,7 +173,7 @@ class CellTable(nn.Module):
     def selected(self: Table, rows: Tensor) -> Table:
         """A new field with only these rows (copies; self is untouched and its other rows are not copied)."""
         if len(rows) == 0:
-            raise ValueError("nothing would be kept: no cell of the field is in what you asked for")
+            raise ValueError(NOTHING_KEPT)
         memo: dict[int, Any] = {}
         for name in self._row_names:
             old = getattr(self, name)

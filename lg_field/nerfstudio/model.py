@@ -22,7 +22,7 @@ from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
 from lg_field.partition import PartitionGrid
 from lg_field.radiance.compositing import Samples, accumulate, render_weights
-from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.field import LINEAR_UNTIL, RadianceField, RadianceShape
 from lg_field.radiance.sampling import march, ray_box
 from lg_field.table import CheckpointError
 
@@ -67,6 +67,10 @@ class LGModelConfig(ModelConfig):
     """Steps between prunings of empty cells; 0 = never."""
     prune_from: int = 100
     """First step that may prune."""
+    unseen_from: int = 150
+    """Step from which space that no training ray has passed through counts as empty."""
+    opacity_loss_mult: float = 0.0
+    """Weight of the mean opacity of the samples of a step: unneeded haze fades, and its cells are pruned."""
     compute_lpips: bool = False
     """LPIPS among the metrics. Needs torchvision's AlexNet weights on disk; never downloads anything."""
 
@@ -126,7 +130,12 @@ class LGModel(Model):
         if step in config.split_steps:
             table.split_(optimizers)
         if step and step % config.occupancy_interval == 0:
-            table.update_occupancy(self.step_length, config.occupancy_threshold, config.occupancy_points)
+            table.update_occupancy(
+                self.step_length,
+                config.occupancy_threshold,
+                config.occupancy_points,
+                only_seen=step >= config.unseen_from,
+            )
         if config.prune_interval and step >= config.prune_from and step % config.prune_interval == 0:
             empty = table.empty_rows()
             if bool(empty.any()) and not bool(empty.all()):
@@ -154,9 +163,13 @@ class LGModel(Model):
         accumulation = accumulate(weights, None, samples, num_rays)
         depth = accumulate(weights, samples.middles[:, None], samples, num_rays) / accumulation.clamp_min(1e-6)
         depth = torch.where(accumulation > 1e-3, depth, self.config.far_plane)
+        result = self._blend(rgb, accumulation, depth)
         if self.training:
             self._adapt_stride(len(samples.rays))
-        return self._blend(rgb, accumulation, depth)
+            self.table.mark_seen(ray_samples.frustums.get_positions())
+            thickness = outputs[FieldHeadNames.DENSITY][:, 0] * (samples.ends - samples.starts)
+            result["opacity"] = -torch.expm1(-thickness)
+        return result
 
     @torch.no_grad()
     def sample(self, ray_bundle: RayBundle) -> Samples:
@@ -171,7 +184,7 @@ class LGModel(Model):
         if ray_bundle.nears is not None and ray_bundle.fars is not None:
             near, far = torch.maximum(near, ray_bundle.nears[:, 0]), torch.minimum(far, ray_bundle.fars[:, 0])
         step = self.step_length * (self.stride if self.training else 1.0)
-        linear = 2.0 if table.shape.contraction else None
+        linear = LINEAR_UNTIL if table.shape.contraction else None
         return march(origins, directions, near, far, step, table.is_occupied, linear, jitter=self.training)
 
     def _adapt_stride(self, count: int) -> None:
@@ -209,9 +222,12 @@ class LGModel(Model):
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Mean squared colour error."""
+        """Mean squared colour error; with `opacity_loss_mult` the samples' mean opacity."""
         rgb, image = self._against(outputs, batch)
-        return {"rgb_loss": (rgb - image).square().mean()}
+        losses = {"rgb_loss": (rgb - image).square().mean()}
+        if self.config.opacity_loss_mult and "opacity" in outputs:
+            losses["opacity_loss"] = self.config.opacity_loss_mult * outputs["opacity"].mean()
+        return losses
 
     def _against(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Rendered and true colours (N, 3) on the same background."""

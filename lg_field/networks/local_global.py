@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import asdict
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lg_field.description import Signal
 from lg_field.networks.initialization import init_rows, init_shared
 from lg_field.ops import Backend as Backend
 from lg_field.ops import ChainShape, local_global_chain, sort_by_row
@@ -45,6 +47,27 @@ class LocalGlobalNetwork(CellTable):
         self.shape, self.fill = shape, fill
         self.add_rows("local", init_rows(shape, self.num_rows, generator))
         self.shared = nn.ParameterDict(init_shared(shape, generator))
+
+    def config(self) -> dict[str, Any]:
+        return asdict(self.shape) | {"fill": self.fill}
+
+    @classmethod
+    def from_config(cls, grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> LocalGlobalNetwork:
+        sizes = dict(config)
+        fill = sizes.pop("fill")
+        return cls(grid, ChainShape(**sizes), cells, fill)
+
+    def check_description(self) -> None:
+        """The signal has the network's axes and outputs."""
+        signal = self.description
+        if isinstance(signal, Signal) and (len(signal.shape), signal.channels) != (
+            self.grid.dim,
+            self.shape.out_features,
+        ):
+            raise ValueError(
+                f"the signal has {len(signal.shape)} axes and {signal.channels} channels, the network "
+                f"{self.grid.dim} and {self.shape.out_features}"
+            )
 
     def forward(self, points: Tensor, backend: Backend = "auto", chunk: int | None = None) -> Tensor:
         """Values at points.

@@ -36,6 +36,10 @@ class ChainShape:
     def __post_init__(self) -> None:
         if self.local_width == 0 and self.global_width == 0:
             raise ValueError("local_width and global_width are both 0: the network would be empty")
+        if self.activation not in ("sine", "relu") or self.merge not in ("concat", "add"):
+            raise ValueError(f"unknown activation {self.activation!r} or merge {self.merge!r}")
+        if self.hidden_layers > 64 or not 0.0 < self.w0 < 1e6:
+            raise ValueError(f"at most 64 hidden layers and a positive w0, got {self.hidden_layers} and {self.w0}")
         if min(self.in_features, self.out_features) < 1 or min(self.hidden_layers, self.local_width) < 0:
             raise ValueError(f"features must be positive, widths and layers not negative: {self}")
 

@@ -20,6 +20,9 @@ from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.regions import BoxMap
 from lg_field.table import CellTable
 
+LINEAR_UNTIL = 2.0
+"""Contracted scenes: distance up to which marching steps are equal; farther out they grow with its square."""
+
 
 @dataclass(frozen=True)
 class RadianceShape:
@@ -60,6 +63,14 @@ class RadianceShape:
     density_bias: float = -3.0
     """Density is exp(output + density_bias)."""
 
+    def __post_init__(self) -> None:
+        if self.network not in ("local-global", "per-partition", "global"):
+            raise ValueError(f"network must be local-global, per-partition or global, got {self.network!r}")
+        if self.occupancy_voxels < 2 or self.occupancy_voxels % 2 or self.grid_nodes == 1:
+            raise ValueError(f"occupancy_voxels must be even, grid_nodes 0 or at least 2, got {self}")
+        if max(self.local_frequencies, self.global_frequencies) > 24:
+            raise ValueError(f"at most 24 frequencies, got {self}")
+
     def chain(self) -> ChainShape:
         """Wiring of the density network."""
         rows, shared = self.network != "global", self.network != "per-partition"
@@ -93,6 +104,8 @@ class RadianceField(CellTable):
     """(P, r^3) bool: voxels of each cell that hold something."""
     thickness: Tensor
     """(P, r^3) running optical thickness of a step in each voxel; training only, not saved."""
+    seen: Tensor
+    """(P, r^3) bool: a training ray had a sample in the voxel; training only, not saved."""
 
     def __init__(self, grid: PartitionGrid, shape: RadianceShape, cells: Tensor | None = None) -> None:
         """
@@ -102,8 +115,6 @@ class RadianceField(CellTable):
             cells: kept cells, None = all.
         """
         super().__init__(grid, cells)
-        if shape.occupancy_voxels % 2:
-            raise ValueError(f"occupancy_voxels must be even, got {shape.occupancy_voxels}")
         self.shape, self.chain = shape, shape.chain()
         rows, voxels = self.num_rows, shape.occupancy_voxels**3
         grid_size = shape.grid_nodes**3 * shape.grid_features if shape.network != "global" else 0
@@ -111,6 +122,7 @@ class RadianceField(CellTable):
         self.add_rows("features", (torch.rand(rows, grid_size) * 2 - 1) * 1e-2)
         self.add_rows("occupied", torch.ones(rows, voxels, dtype=torch.bool), trainable=False)
         self.add_rows("thickness", torch.full((rows, voxels), 0.02), trainable=False, saved=False)
+        self.add_rows("seen", torch.zeros(rows, voxels, dtype=torch.bool), trainable=False, saved=False)
         self.shared = nn.ParameterDict(init_shared(self.chain))
         self.color = nn.Sequential(
             nn.Linear(shape.color_features + SH_FEATURES + shape.appearance_features, shape.color_width),
@@ -119,6 +131,13 @@ class RadianceField(CellTable):
         )
         self._dense: Tensor | None = None
         self._bounds: Tensor | None = None
+
+    def config(self) -> dict[str, Any]:
+        return asdict(self.shape)
+
+    @classmethod
+    def from_config(cls, grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> RadianceField:
+        return cls(grid, RadianceShape(**config), cells)
 
     # -- space
 
@@ -244,7 +263,20 @@ class RadianceField(CellTable):
         return self._bounds
 
     @torch.no_grad()
-    def update_occupancy(self, step: float, threshold: float, num_points: int, decay: float = 0.9) -> None:
+    def mark_seen(self, positions: Tensor) -> None:
+        """Remember that training rays pass through the voxels of these (M, 3) scene points."""
+        unit = self.to_unit(positions)
+        rows, r = self.rows_of_unit(unit), self.shape.occupancy_voxels
+        counts = unit.new_tensor(self.grid.counts)
+        inner = ((unit * counts).frac() * r).long().clamp_max(r - 1)
+        voxel = (inner[:, 0] * r + inner[:, 1]) * r + inner[:, 2]
+        kept = rows >= 0
+        self.seen[rows[kept], voxel[kept]] = True
+
+    @torch.no_grad()
+    def update_occupancy(
+        self, step: float, threshold: float, num_points: int, decay: float = 0.9, only_seen: bool = False
+    ) -> None:
         """Look at random voxels and mark which ones hold something.
 
         Args:
@@ -252,6 +284,7 @@ class RadianceField(CellTable):
             threshold: a voxel is occupied if a step through it absorbs more than this.
             num_points: voxels looked at, random among the kept cells' (half of them among the occupied ones).
             decay: factor on what a voxel held before.
+            only_seen: voxels no training ray has passed through are empty: no image says what they hold.
         """
         rows, voxels = self.thickness.shape
         total = rows * voxels
@@ -267,12 +300,14 @@ class RadianceField(CellTable):
             self.cells[chosen // voxels], chosen % voxels, self.grid, self.shape.occupancy_voxels
         )
         positions = self.from_unit(unit)
-        scale = positions.abs().amax(-1).clamp_min(1.0).square() if self.shape.contraction else 1.0
+        scale = (positions.norm(dim=-1) / LINEAR_UNTIL).clamp_min(1.0).square() if self.shape.contraction else 1.0
         new = -torch.expm1(-self.density(positions) * step * scale)
         flat = self.thickness.view(-1)
         flat[chosen] *= decay
         flat.scatter_reduce_(0, chosen, new, "amax")
         self.occupied.copy_(self.thickness > threshold)
+        if only_seen:
+            self.occupied &= self.seen
         self._dense = self._bounds = None
 
     def empty_rows(self) -> Tensor:
@@ -296,7 +331,7 @@ class RadianceField(CellTable):
         transforms["cells"] = lambda old: children.flatten()[order]
         if self.features.shape[1]:
             transforms["features"] = lambda old: split_grid(old, nodes, features).flatten(0, 1)[order]
-        for name in ("occupied", "thickness"):
+        for name in ("occupied", "thickness", "seen"):
             transforms[name] = lambda old: occupancy.split_voxels(old, r).flatten(0, 1)[order]
         self.grid = self.grid.refined()
         self.transform_rows_(transforms, optimizers)
@@ -313,3 +348,4 @@ class RadianceField(CellTable):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
         self.thickness.copy_(self.occupied * 0.02)
+        self.seen.copy_(self.occupied)

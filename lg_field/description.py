@@ -1,0 +1,179 @@
+"""What a field's numbers mean outside: the signal it encodes, or the scene it renders. Plain data, kept in its file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lg_field.partition import PartitionGrid
+from lg_field.regions import Region, Scaled
+
+AXES = {"audio": ("time",), "image": ("y", "x"), "video": ("time", "y", "x"), "volume": ("x", "y", "z")}
+"""Signal kinds and the names of their axes, in the order of the field's domain."""
+LIMITS = {"uint8": (0, 255), "uint16": (0, 65535), "int16": (-32768, 32767), "float32": (-1.0, 1.0)}
+"""Sample types and the values that -1 and 1 of a network stand for, unless `value_range` says otherwise."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A regular grid of samples that a field encodes.
+
+    Sample i of n on an axis lies at its middle: domain coordinate lower + (upper - lower) (i + 0.5) / n.
+    """
+
+    kind: str
+    """audio, image, video or volume."""
+    shape: tuple[int, ...]
+    """Samples per axis: (samples,), (height, width), (frames, height, width), (x, y, z)."""
+    channels: int
+    """Values per sample."""
+    dtype: str = "uint8"
+    """Type of a sample: uint8, uint16, int16 or float32."""
+    value_range: tuple[float, float] = (0.0, 255.0)
+    """Sample values that the network's -1 and 1 stand for."""
+    rate: float = 0.0
+    """Samples a second (audio), frames a second (video), 0 for others."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in AXES:
+            raise ValueError(f"kind must be one of {', '.join(AXES)}, got {self.kind!r}")
+        if len(self.shape) != len(AXES[self.kind]) or not all(
+            isinstance(n, int) and 1 <= n < 2**31 for n in self.shape
+        ):
+            raise ValueError(f"{self.kind} needs {len(AXES[self.kind])} positive sizes in its shape, got {self.shape}")
+        if not isinstance(self.channels, int) or not 1 <= self.channels <= 4096:
+            raise ValueError(f"channels must be in 1..4096, got {self.channels}")
+        if self.dtype not in LIMITS:
+            raise ValueError(f"dtype must be one of {', '.join(LIMITS)}, got {self.dtype!r}")
+        low, high = self.value_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high and math.isfinite(self.rate)):
+            raise ValueError(f"value_range must be two rising finite numbers, got {self.value_range}")
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in all, channels not counted."""
+        return math.prod(self.shape)
+
+    def normalize(self, values: Tensor) -> Tensor:
+        """Samples of any type -> float32 in [-1, 1]."""
+        low, high = self.value_range
+        return (values.float() - low) * (2.0 / (high - low)) - 1.0
+
+    def denormalize(self, values: Tensor) -> Tensor:
+        """Network values -> samples, rounded and clipped to the sample type's range."""
+        low, high = self.value_range
+        samples = (values + 1.0) * (0.5 * (high - low)) + low
+        if self.dtype == "float32":
+            return samples
+        lowest, highest = LIMITS[self.dtype]
+        kind = {"uint8": torch.uint8, "uint16": torch.int32, "int16": torch.int16}[self.dtype]
+        return samples.round().clamp(lowest, highest).to(kind)
+
+    def coordinates(self, grid: PartitionGrid, axis: int, samples: Tensor) -> Tensor:
+        """(n,) sample positions on an axis (0 = middle of the first sample) -> (n,) float32 domain coordinates."""
+        low, high = grid.lower[axis], grid.upper[axis]
+        return (low + (high - low) * (samples.double() + 0.5) / self.shape[axis]).float()
+
+    def to_domain(self, region: Region, grid: PartitionGrid) -> Region:
+        """A region in sample units (0 = edge of the first sample, shape = edge of the last) as one of the domain."""
+        scale = [n / (up - low) for n, low, up in zip(self.shape, grid.lower, grid.upper)]
+        return Scaled(region, tuple(scale), tuple(-low * s for low, s in zip(grid.lower, scale)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Signal:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: unknown, missing or senseless entries.
+        """
+        checked = known_entries(Signal, data)
+        try:
+            pair = tuple(float(v) for v in checked["value_range"])
+            low, high = pair
+            shape = tuple(checked["shape"])
+            return Signal(**checked | {"shape": shape, "value_range": (low, high), "rate": float(checked["rate"])})
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"bad signal description: {error}") from error
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a radiance field needs to be viewed and exported with no data set."""
+
+    scene_to_world: tuple[tuple[float, ...], ...]
+    """(4, 4) from nerfstudio's scene space to the data set's own units, by rows."""
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Colour behind the scene in renders."""
+    near: float = 0.05
+    """Distance at which rays start, scene units."""
+    far: float = 1000.0
+    """Distance at which rays end, scene units."""
+    step: float = 0.01
+    """Length of a marching step, scene units."""
+    camera: tuple[tuple[float, ...], ...] | None = None
+    """(4, 4) camera to scene of a training camera (OpenGL axes): where a viewer starts."""
+    focal: float = 1.0
+    """Focal length of that camera in picture heights."""
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    """Upward direction in scene space."""
+
+    def __post_init__(self) -> None:
+        for name in ("scene_to_world", "camera"):
+            matrix = getattr(self, name)
+            if matrix is not None and not (len(matrix) == 4 and all(len(row) == 4 for row in matrix)):
+                raise ValueError(f"{name} must be a 4x4 matrix")
+        numbers = [*self.background, self.near, self.far, self.step, self.focal, *self.up]
+        numbers += [v for row in (*self.scene_to_world, *(self.camera or ())) for v in row]
+        if not all(math.isfinite(v) for v in numbers) or min(self.near, self.step, self.focal) <= 0:
+            raise ValueError("the scene's numbers must be finite, near, step and focal positive")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Scene:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: unknown, missing or senseless entries.
+        """
+        checked = known_entries(Scene, data)
+        try:
+            for name in ("near", "far", "step", "focal"):
+                checked[name] = float(checked[name])
+            for name in ("background", "up"):
+                checked[name] = _triple(checked[name])
+            for name in ("scene_to_world", "camera"):
+                rows = checked[name]
+                checked[name] = None if rows is None else tuple(tuple(float(v) for v in row) for row in rows)
+            return Scene(**checked)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"bad scene description: {error}") from error
+
+
+def known_entries(kind: type, data: Any) -> dict[str, Any]:
+    """The entries of a JSON object if they are exactly the fields of a dataclass.
+
+    Raises:
+        ValueError: not an object, or other entries.
+    """
+    names = {f.name for f in fields(kind)}
+    if not isinstance(data, dict) or data.keys() != names:
+        got = sorted(data) if isinstance(data, dict) else type(data).__name__
+        raise ValueError(f"{kind.__name__.lower()} needs the entries {sorted(names)}, got {got}")
+    return dict(data)
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    a, b, c = (float(v) for v in values)
+    return a, b, c

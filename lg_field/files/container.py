@@ -1,0 +1,238 @@
+"""The safetensors container, read by byte ranges and written as a stream.
+
+The format: 8 bytes little-endian header length, a JSON header naming each tensor's dtype, shape and place, the data.
+We read it ourselves because a crop of a large or remote file must fetch only its rows, and because a file from a
+stranger must be refused before anything its header claims is allocated. The `safetensors` package reads what we write.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "U8": torch.uint8,
+}
+"""The sample types lg-field's files hold."""
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+MAX_HEADER = 1 << 20
+MAX_TENSORS = 4096
+COPY_BYTES = 1 << 22
+
+
+class FileError(ValueError):
+    """A field file is damaged, hostile, or of another kind."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    """Its first byte, counted from the start of the file."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the tensor."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one line along the first axis."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+
+class Reader:
+    """A file open for reading by ranges; counts the bytes it fetches."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        """
+        Args:
+            file: seekable binary file; anything fsspec opens will do.
+            name: for messages.
+
+        Raises:
+            FileError: not a safetensors file, or its header does not fit it.
+        """
+        self.file, self.name, self.bytes_read = file, name, 0
+        self.size = file.seek(0, os.SEEK_END)
+        self.entries, self.metadata = self._read_header()
+
+    def read_at(self, start: int, count: int) -> bytearray:
+        """`count` bytes from `start`.
+
+        Raises:
+            FileError: the file ends before.
+        """
+        buffer = bytearray(count)
+        view, done = memoryview(buffer), 0
+        self.file.seek(start)
+        while done < count:
+            piece = self.file.read(min(count - done, 1 << 28))
+            if not piece:
+                raise FileError(f"{self.name} is truncated: it ends {count - done:,} bytes too early")
+            view[done : done + len(piece)] = piece
+            done += len(piece)
+        self.bytes_read += count
+        return buffer
+
+    def read(self, name: str, rows: Tensor | None = None) -> Tensor:
+        """A tensor, or some of its lines.
+
+        Args:
+            name: of the tensor.
+            rows: sorted (n,) line numbers; only these are fetched, neighbours in one request.
+        """
+        entry = self.entries[name]
+        if rows is None:
+            data, shape = self.read_at(entry.start, entry.num_bytes), entry.shape
+        else:
+            data, shape = bytearray(), (len(rows), *entry.shape[1:])
+            for first, last in runs(rows):
+                data += self.read_at(entry.start + first * entry.row_bytes, (last - first) * entry.row_bytes)
+        if not data:
+            return torch.empty(shape, dtype=entry.dtype)
+        return torch.frombuffer(data, dtype=entry.dtype).view(shape)
+
+    def pieces(self, name: str, rows: Tensor) -> Iterator[bytes | bytearray]:
+        """The bytes of some lines, a few MB at a time."""
+        entry = self.entries[name]
+        for first, last in runs(rows):
+            position, end = entry.start + first * entry.row_bytes, entry.start + last * entry.row_bytes
+            while position < end:
+                count = min(COPY_BYTES, end - position)
+                yield self.read_at(position, count)
+                position += count
+
+    def _read_header(self) -> tuple[dict[str, Entry], dict[str, str]]:
+        if self.size < 8:
+            raise FileError(f"{self.name} is not a field file: it has {self.size} bytes")
+        (length,) = struct.unpack("<Q", self.read_at(0, 8))
+        if length > min(MAX_HEADER, self.size - 8):
+            raise FileError(
+                f"{self.name} is not a field file or is truncated: its header would take {length:,} bytes of "
+                f"{self.size:,} (at most {MAX_HEADER:,} are read)"
+            )
+        header = parse_json(bytes(self.read_at(8, length)), self.name)
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+            raise FileError(f"{self.name}: __metadata__ must map names to text")
+        if len(header) > MAX_TENSORS:
+            raise FileError(f"{self.name} lists {len(header):,} tensors; a field has at most {MAX_TENSORS:,}")
+        entries = {name: self._entry(name, value, 8 + length) for name, value in header.items()}
+        position = 8 + length
+        for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].num_bytes)):
+            if entry.start != position:
+                raise FileError(f"{self.name}: the bytes of {name} overlap others or leave a gap")
+            position += entry.num_bytes
+        if position != self.size:
+            raise FileError(
+                f"{self.name} has {self.size:,} bytes but its header describes {position:,}: truncated or damaged"
+            )
+        return entries, metadata
+
+    def _entry(self, name: str, value: Any, base: int) -> Entry:
+        try:
+            dtype, shape, (start, end) = DTYPES[value["dtype"]], tuple(value["shape"]), value["data_offsets"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError(f"{self.name}: bad header entry for {name[:80]!r}: {str(error)[:80]}") from error
+        numbers = (*shape, start, end)
+        if not all(type(n) is int and 0 <= n <= self.size for n in numbers) or len(shape) > 8:
+            raise FileError(f"{self.name}: shape and offsets of {name[:80]!r} do not fit a file of {self.size:,} bytes")
+        entry = Entry(dtype, shape, base + start)
+        if entry.num_bytes != end - start:
+            raise FileError(
+                f"{self.name}: {name[:80]!r} claims {shape} {value['dtype']} in {end - start:,} bytes, "
+                f"which takes {entry.num_bytes:,}"
+            )
+        return entry
+
+
+def parse_json(text: bytes | str, name: str) -> dict[str, Any]:
+    """A JSON object from a stranger.
+
+    Raises:
+        FileError: not JSON, not an object, nested too deeply, or with names given twice.
+    """
+
+    def no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            raise ValueError("a name is given twice")
+        return result
+
+    def no_constant(text: str) -> float:
+        raise ValueError(f"{text} is not JSON")
+
+    try:
+        data = json.loads(text, object_pairs_hook=no_twins, parse_constant=no_constant)
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{name} is not a field file or is damaged: {str(error)[:100]}") from error
+    if not isinstance(data, dict):
+        raise FileError(f"{name} is not a field file: its header is not a JSON object")
+    return data
+
+
+def runs(rows: Tensor) -> list[tuple[int, int]]:
+    """Sorted (n,) numbers -> [first, last) of each stretch of neighbours."""
+    if len(rows) == 0:
+        return []
+    breaks = (rows.diff() != 1).nonzero()[:, 0] + 1
+    firsts = torch.cat([rows[:1], rows[breaks]])
+    lasts = torch.cat([rows[breaks - 1], rows[-1:]]) + 1
+    return list(zip(firsts.tolist(), lasts.tolist()))
+
+
+def write_container(
+    file: BinaryIO,
+    shapes: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
+    metadata: Mapping[str, str],
+    pieces: Mapping[str, Iterable[bytes | bytearray | memoryview]],
+) -> None:
+    """Write a safetensors file as a stream.
+
+    Args:
+        file: open for writing.
+        shapes: name -> dtype and shape. Wide types are written first, so that every tensor is aligned.
+        metadata: text by name.
+        pieces: name -> its bytes, in any portions; drawn only when their turn comes.
+    """
+    order = sorted(shapes, key=lambda name: (-shapes[name][0].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    position = 0
+    for name in order:
+        dtype, shape = shapes[name]
+        end = position + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": CODES[dtype], "shape": list(shape), "data_offsets": [position, end]}
+        position = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise ValueError(f"the description takes {len(text):,} bytes; at most {MAX_HEADER:,} fit a field file")
+    file.write(struct.pack("<Q", len(text)) + text)
+    for name in order:
+        written = sum(file.write(piece) for piece in pieces[name])
+        dtype, shape = shapes[name]
+        if written != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"{name}: {written:,} bytes written, its shape {shape} takes another number")
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor, copied only if it is not contiguous on the CPU."""
+    flat = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+    return memoryview(flat.numpy())  # type: ignore[arg-type]

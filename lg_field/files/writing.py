@@ -1,0 +1,159 @@
+"""Writing field files: save, crop on disk without loading, join two crops."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lg_field.editing import merge, rows_to_keep
+from lg_field.files.atomic import atomic_write
+from lg_field.files.container import FileError, tensor_bytes, write_container
+from lg_field.files.field_file import (
+    KEY,
+    FieldFile,
+    describe,
+    describe_as,
+    load,
+    pack_bits,
+)
+from lg_field.regions import Region
+from lg_field.table import CellTable
+
+Precision = Literal["float32", "float16", "bfloat16"]
+Bytes = Iterable[bytes | bytearray | memoryview]
+
+
+def save(
+    field: CellTable, path: str | os.PathLike[str], *, dtype: Precision = "float32", overwrite: bool = False
+) -> int:
+    """Write a field as one safetensors file: no pickle, no code, readable by region.
+
+    Args:
+        field: a signal network or a radiance field.
+        path: the file to write, whole or not at all.
+        dtype: of the weights in the file.
+        overwrite: replace an existing file.
+
+    Returns:
+        Bytes written.
+
+    Raises:
+        FileExistsError: the file exists and overwrite is False.
+        ValueError: a weight is not finite, or does not fit the precision.
+    """
+    tensors = {k: v.detach() for k, v in field.state_dict().items() if torch.is_tensor(v)}
+    stored = {name: _to_store(name, value, dtype) for name, value in tensors.items()}
+    shapes = {name: (value.dtype, tuple(value.shape)) for name, value in stored.items()}
+    with atomic_write(path, overwrite) as temporary, open(temporary, "wb") as file:
+        data: dict[str, Bytes] = {name: _once(value) for name, value in stored.items()}
+        write_container(file, shapes, {KEY: describe(field)}, data)
+    return Path(path).stat().st_size
+
+
+def crop_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    region: Region | None = None,
+    *,
+    cells: Sequence[int] | None = None,
+    invert: bool = False,
+    snap: bool = False,
+    dtype: Precision | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Crop a file without loading it: kept rows are copied byte for byte, a few MB at a time.
+
+    Args:
+        source: local file or an address fsspec reads.
+        target: local file to write.
+        region: keep this (see `editing.crop`),
+        cells: or these cells.
+        invert: remove them instead.
+        snap: keep whole cells: no mask of the exact region.
+        dtype: store weights so; None = as they are.
+        overwrite: replace an existing target, even the source itself.
+        progress: called with the number of bytes just written.
+
+    Returns:
+        Bytes of the target.
+    """
+    with FieldFile.open(source) as file, atomic_write(target, overwrite) as temporary:
+        rows, kept_region = rows_to_keep(file.skeleton, region, cells, invert)
+        skeleton = file.skeleton
+        skeleton.region = skeleton.region if snap else kept_region
+        text = describe_as(file.data["network"], skeleton)
+        shapes, data = {}, {}
+        for name in file.saved():
+            entry = file.reader.entries[name]
+            is_row = name in skeleton.row_names
+            kept = rows if is_row else torch.arange(entry.shape[0] if entry.shape else 1)
+            stored = getattr(torch, dtype) if dtype and entry.dtype.is_floating_point else entry.dtype
+            shapes[name] = (stored, (len(kept), *entry.shape[1:]))
+            data[name] = _checked(file, name, kept, entry.dtype, stored, progress)
+        with open(temporary, "wb") as out:
+            write_container(out, shapes, {KEY: text}, data)
+    return Path(target).stat().st_size
+
+
+def merge_files(
+    first: str | os.PathLike[str],
+    second: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+) -> int:
+    """Join two crops of one field into one file (see `editing.merge`).
+
+    Returns:
+        Bytes of the target.
+    """
+    with FieldFile.open(first) as file:
+        dtypes = {file.reader.entries[name].dtype for name in file.skeleton.row_names if name in file.reader.entries}
+        dtype = next((d for d in ("float16", "bfloat16") if getattr(torch, d) in dtypes), "float32")
+        left = file.load()
+    return save(merge(left, load(second)), target, dtype=dtype, overwrite=overwrite)  # type: ignore[arg-type]
+
+
+def _to_store(name: str, value: Tensor, dtype: Precision) -> Tensor:
+    """The tensor as it goes into the file.
+
+    Raises:
+        ValueError: NaN, infinite, or too large for the precision.
+    """
+    if value.dtype == torch.bool:
+        return pack_bits(value)
+    stored = value.to(getattr(torch, dtype)) if value.is_floating_point() else value
+    if stored.is_floating_point() and not bool(stored.isfinite().all()):
+        raise ValueError(f"{name} holds values that are NaN, infinite or too large for {dtype}")
+    return stored
+
+
+def _once(value: Tensor) -> Iterator[memoryview]:
+    yield tensor_bytes(value)
+
+
+def _checked(
+    file: FieldFile,
+    name: str,
+    rows: Tensor,
+    stored: torch.dtype,
+    wanted: torch.dtype,
+    progress: Callable[[int], None] | None,
+) -> Iterator[bytes | bytearray | memoryview]:
+    """Lines of a tensor as bytes, refused if a weight is not finite, converted if another precision is wanted."""
+    for piece in file.reader.pieces(name, rows):
+        if progress is not None:
+            progress(len(piece))
+        if not stored.is_floating_point:
+            yield piece
+            continue
+        values = torch.frombuffer(piece, dtype=stored).to(wanted)
+        if not bool(values.isfinite().all()):
+            raise FileError(f"{file.reader.name}: {name} holds values that are NaN, infinite or too large for {wanted}")
+        yield tensor_bytes(values)
