@@ -1,0 +1,82 @@
+"""From a parameter budget to widths (paper, appendix A: automatic partitioning)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lg_field.ops import ChainShape
+
+Network = Literal["local-global", "per-partition", "global"]
+
+
+def shape_for_budget(
+    network: Network,
+    num_cells: int,
+    in_features: int,
+    out_features: int,
+    parameters: int,
+    global_share: float = 0.1,
+    hidden_layers: int = 3,
+    merge: Literal["concat", "add"] = "concat",
+    w0: float = 30.0,
+) -> ChainShape:
+    """Widths that spend a parameter budget.
+
+    Args:
+        network: local-global, or a baseline.
+        num_cells: cells that get a row.
+        in_features: axes of the domain.
+        out_features: values per sample.
+        parameters: budget for all weights and biases.
+        global_share: part of it for the global sub-network and the merge (paper: 0.05 to 0.15).
+        hidden_layers: hidden layers after the first.
+        merge: merge operator.
+        w0: frequency of the sine layers.
+
+    Returns:
+        The shape whose count comes closest to the budget; for local-global, of the widths within 2 % of it the ones
+        closest to the share.
+
+    Raises:
+        ValueError: the budget does not buy one neuron per cell, or a senseless share.
+    """
+
+    def shape(h: int, g: int) -> ChainShape:
+        return ChainShape(in_features, out_features, h, g, hidden_layers, "sine", w0, merge)
+
+    def total(h: int, g: int) -> int:
+        return shape(h, g).count(num_cells)["total"]
+
+    if network == "global":
+        return shape(0, _closest(lambda g: total(0, g), parameters))
+    least = total(1, 0)
+    if least > parameters:
+        raise ValueError(
+            f"{parameters:,} parameters do not buy one neuron in each of {num_cells:,} cells, which takes {least:,}: "
+            "use fewer cells or a larger budget"
+        )
+    if network == "per-partition":
+        return shape(_closest(lambda h: total(h, 0), parameters), 0)
+    if not 0.0 < global_share < 1.0:
+        raise ValueError(f"global_share must be between 0 and 1, got {global_share}")
+    candidates = []
+    h = 1
+    while h == 1 or total(h, 1) <= parameters * 1.02:
+        g = _closest(lambda g, h=h: total(h, g), parameters)  # type: ignore[misc]
+        count = shape(h, g).count(num_cells)
+        miss = max(0.0, abs(count["total"] / parameters - 1.0) - 0.02)
+        candidates.append((miss, abs(count["shared"] / count["total"] - global_share), h, g))
+        h += 1
+    _, _, best_h, best_g = min(candidates)
+    return shape(best_h, best_g)
+
+
+def _closest(count, budget: int) -> int:  # type: ignore[no-untyped-def]
+    """The width >= 1 whose rising count is closest to the budget."""
+    low, high = 1, 2
+    while count(high) < budget:
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) < budget else (low, middle)
+    return min((low, high), key=lambda width: abs(count(width) - budget))

@@ -1,0 +1,100 @@
+"""From a field back to samples, slab by slab, so that a long video never lies in memory whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lg_field.description import Signal
+from lg_field.networks import LocalGlobalNetwork
+
+SLAB = 1 << 19
+"""Samples evaluated at a time."""
+
+
+def signal_of(field: LocalGlobalNetwork) -> Signal:
+    """The signal a field encodes.
+
+    Raises:
+        ValueError: it encodes none.
+    """
+    if not isinstance(field.description, Signal):
+        raise ValueError("this field encodes no image, sound, video or volume")
+    return field.description
+
+
+def sample_window(signal: Signal, box: tuple[Sequence[float], Sequence[float]] | None) -> list[tuple[int, int]]:
+    """First and last-plus-one sample per axis of a box in sample units; None = all.
+
+    Raises:
+        ValueError: the box holds no sample.
+    """
+    if box is None:
+        return [(0, n) for n in signal.shape]
+    window = []
+    for axis, (low, high, n) in enumerate(zip(*box, signal.shape)):
+        first, last = max(0, math.floor(low + 1e-6)), min(n, math.ceil(high - 1e-6))
+        if first >= last:
+            raise ValueError(f"the region holds no sample on axis {axis}: {low:g} to {high:g} of 0 to {n}")
+        window.append((first, last))
+    return window
+
+
+def decoded_shape(window: Sequence[tuple[int, int]], scale: float) -> tuple[int, ...]:
+    """Samples per axis that `decode` gives for a window."""
+    return tuple(max(1, round((last - first) * scale)) for first, last in window)
+
+
+@torch.no_grad()
+def decode(
+    field: LocalGlobalNetwork,
+    scale: float = 1.0,
+    box: tuple[Sequence[float], Sequence[float]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    raw: bool = False,
+) -> Iterator[Tensor]:
+    """Decode a signal in slabs along its first axis.
+
+    Args:
+        field: with a `Signal` as description.
+        scale: samples per original sample and axis (video: the frames stay as they are).
+        box: lower and upper corner in sample units (image: y, x; video: time, y, x); None = the whole signal.
+        progress: called with samples done and in all.
+        raw: network values (1 = top of the value range), float32, instead of samples.
+
+    Yields:
+        (n, ..., channels) samples of the signal's type (uint16 as int32); outside the kept region the fill value.
+    """
+    signal = signal_of(field)
+    if not scale > 0.0:
+        raise ValueError(f"scale must be positive, got {scale}")
+    window = sample_window(signal, box)
+    device = field.cells.device
+    axes = []
+    for axis, (first, last) in enumerate(window):
+        count = last - first if signal.kind == "video" and axis == 0 else decoded_shape(window, scale)[axis]
+        steps = first + (torch.arange(count, dtype=torch.float64) + 0.5) * (last - first) / count - 0.5
+        axes.append(signal.coordinates(field.grid, axis, steps).to(device))
+    line = math.prod(len(a) for a in axes[1:])
+    per_slab, done = max(1, SLAB // line), 0
+    for part in axes[0].split(per_slab):
+        out = []
+        for piece in _pieces([part, *axes[1:]]):
+            points = torch.stack(torch.meshgrid(*piece, indexing="ij"), dim=-1)
+            values = field(points, chunk=1 << 14)
+            out.append((values if raw else signal.denormalize(values)).cpu())
+        yield torch.cat(out, dim=1) if len(out) > 1 else out[0]
+        done += len(part) * line
+        if progress is not None:
+            progress(done, len(axes[0]) * line)
+
+
+def _pieces(axes: list[Tensor]) -> list[list[Tensor]]:
+    """One slab, cut along its second axis if it alone is larger than `SLAB`."""
+    if len(axes) == 1 or math.prod(len(a) for a in axes) <= 2 * SLAB:
+        return [axes]
+    lines = max(1, SLAB // (len(axes[0]) * math.prod(len(a) for a in axes[2:])))
+    return [[axes[0], part, *axes[2:]] for part in axes[1].split(lines)]

@@ -1,0 +1,130 @@
+"""From a signal and a few choices to a network that is ready to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from lg_field.description import Signal
+from lg_field.networks import LocalGlobalNetwork
+from lg_field.networks.budget import Network, shape_for_budget
+from lg_field.ops import ChainShape
+from lg_field.partition import PartitionGrid, automatic_counts
+from lg_field.training import FitConfig
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network."""
+
+    network: Network = "local-global"
+    """local-global, or a baseline: SIREN-per-Partition or one SIREN."""
+    counts: tuple[int, ...] = ()
+    """Cells per axis (image: y x; video: time y x). Default: from --cell-size."""
+    cell_size: tuple[int, ...] = ()
+    """Samples per cell and axis, about. Default: 32 x 32 pixels, 32 cells of a sound, 60 x 64 x 64 of a video."""
+    parameters: int = 200_000
+    """Budget that the widths are chosen for."""
+    global_share: float = 0.1
+    """Part of the budget for the global sub-network and the merge."""
+    local_width: int = 0
+    """h: neurons of a cell's layers; 0 = from the budget."""
+    global_width: int = 0
+    """g: neurons of the global layers; 0 = from the budget."""
+    hidden_layers: int = 3
+    """Hidden layers after the first."""
+    merge: Literal["concat", "add"] = "concat"
+    """Merge operator."""
+    w0: float = 30.0
+    """Frequency of the sine layers."""
+    coordinate_scale: float = 0.0
+    """The domain is [-this, this] on every axis; 0 = 1, and 100 for sound (paper)."""
+    init_seed: int = 0
+    """For the initial weights."""
+
+
+CELL_SIZES = {"image": (32, 32), "video": (60, 64, 64), "volume": (32, 32, 32)}
+FILLS = {"audio": 0.0, "image": -1.0, "video": -1.0, "volume": -1.0}
+"""Network value outside the kept cells: black, silence, the volume's lowest value."""
+FIT_DEFAULTS: dict[str, dict[str, Any]] = {
+    "image": {"lr": 5e-4},
+    "audio": {"lr": 1e-4},
+    "video": {"lr": 1e-4, "steps": 5000, "sample_fraction": 0.002, "overlap": 2},
+    "volume": {"lr": 1e-4, "steps": 2000, "sample_fraction": 0.02, "overlap": 1},
+}
+"""The paper's settings per kind of signal; what a preset or a flag does not say."""
+
+
+def domain_grid(signal: Signal, config: NetworkConfig) -> PartitionGrid:
+    """The partition of a signal.
+
+    Raises:
+        ValueError: wrong number of axes, or more cells than samples on an axis.
+    """
+    axes = len(signal.shape)
+    if config.counts and config.cell_size:
+        raise ValueError("give either --counts or --cell-size")
+    if config.counts:
+        counts = config.counts
+    elif config.cell_size:
+        if len(config.cell_size) != axes:
+            raise ValueError(f"--cell-size needs {axes} numbers for a {signal.kind}, got {len(config.cell_size)}")
+        counts = automatic_counts(signal.shape, config.cell_size)
+    elif signal.kind == "audio":
+        counts = (min(32, signal.shape[0]),)
+    else:
+        counts = automatic_counts(signal.shape, CELL_SIZES[signal.kind])
+    if len(counts) != axes:
+        raise ValueError(f"--counts needs {axes} numbers for a {signal.kind}, got {len(counts)}")
+    if any(not 1 <= c <= n for c, n in zip(counts, signal.shape)):
+        raise ValueError(f"{counts} cells for {signal.shape} samples: at least 1, and no more cells than samples")
+    scale = config.coordinate_scale or (100.0 if signal.kind == "audio" else 1.0)
+    return PartitionGrid(counts, (-scale,) * axes, (scale,) * axes)
+
+
+def build_network(signal: Signal, config: NetworkConfig) -> LocalGlobalNetwork:
+    """A fresh network for a signal, with the signal as its description.
+
+    Raises:
+        ValueError: settings that do not fit the signal or each other.
+    """
+    grid = domain_grid(signal, config)
+    axes = len(signal.shape)
+    if config.local_width or config.global_width:
+        local, shared = config.network != "global", config.network != "per-partition"
+        if (local and not config.local_width) or (shared and not config.global_width):
+            raise ValueError(f"{config.network} needs every width it has: give --local-width and --global-width")
+        shape = ChainShape(
+            axes,
+            signal.channels,
+            config.local_width * local,
+            config.global_width * shared,
+            config.hidden_layers,
+            "sine",
+            config.w0,
+            config.merge,
+        )
+    else:
+        shape = shape_for_budget(
+            config.network,
+            grid.num_cells,
+            axes,
+            signal.channels,
+            config.parameters,
+            config.global_share,
+            config.hidden_layers,
+            config.merge,
+            config.w0,
+        )
+    generator = torch.Generator().manual_seed(config.init_seed)
+    network = LocalGlobalNetwork(grid, shape, fill=FILLS[signal.kind], generator=generator)
+    network.description = signal
+    return network
+
+
+def check_fit(signal: Signal, config: FitConfig) -> None:
+    """Raise ValueError if the overlap is wider than the signal."""
+    if config.overlap * 2 >= min(signal.shape) and config.sample_fraction < 1.0 and config.overlap:
+        raise ValueError(f"an overlap of {config.overlap} samples is wider than the signal {signal.shape}")

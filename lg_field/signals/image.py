@@ -1,0 +1,68 @@
+"""Images: 8 and 16 bits, grey, RGB and RGBA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lg_field.description import Signal
+from lg_field.signals.data import SignalData
+
+
+def read_image(path: Path) -> SignalData:
+    """Read an image; palettes and odd colour modes become RGB or RGBA, 1 bit becomes 8.
+
+    Raises:
+        ValueError: not an image, or a broken one.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if any(";16" in str(tile) for tile in getattr(image, "tile", [])) or image.mode.startswith("I"):
+                array = _read_deep(path)
+            else:
+                keep = image.mode in ("L", "RGB", "RGBA")
+                transparent = image.mode in ("PA", "LA") or "transparency" in image.info
+                plain = image if keep else image.convert("L" if image.mode == "1" else "RGBA" if transparent else "RGB")
+                array = np.array(plain)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is not an image or is broken: {error}") from error
+    array = array[..., None] if array.ndim == 2 else array
+    deep = array.dtype == np.uint16
+    height, width, channels = array.shape
+    dtype, top = ("uint16", 65535.0) if deep else ("uint8", 255.0)
+    samples = torch.from_numpy(np.ascontiguousarray(array.astype(np.int32) if deep else array))
+    return SignalData(samples, Signal("image", (height, width), channels, dtype, (0.0, top)))
+
+
+def write_image(samples: Tensor, path: Path) -> None:
+    """Write (height, width, channels) samples, uint8 or 16 bits in int32."""
+    array = samples.numpy()
+    array = array[..., 0] if array.shape[-1] == 1 else array
+    if array.dtype == np.uint8:
+        from PIL import Image
+
+        Image.fromarray(array).save(path)
+        return
+    import cv2
+
+    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}
+    array = array[..., order[array.shape[-1]]] if array.ndim == 3 else array
+    if not cv2.imwrite(str(path), array.astype(np.uint16)):
+        raise OSError(f"cannot write 16-bit samples to {path}; use .png or .tif")
+
+
+def _read_deep(path: Path) -> np.ndarray:
+    """16-bit samples, which Pillow reads in grey only."""
+    import cv2
+
+    array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if array is None or array.dtype not in (np.uint8, np.uint16):
+        raise OSError("its samples are neither 8 nor 16 bits")
+    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}
+    return array[..., order[array.shape[-1]]] if array.ndim == 3 else array

@@ -1,0 +1,229 @@
+"""Fitting a network to a signal: all samples each step, or a random share of every cell (paper, section 4)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lg_field.files import atomic_write
+from lg_field.metrics import psnr
+from lg_field.networks import LocalGlobalNetwork
+from lg_field.ops import local_global_chain, sort_by_row
+from lg_field.signals.data import SignalData
+
+CHUNK = {"cpu": 1 << 12, "cuda": 1 << 18}
+"""Points at a time: on a CPU the activations stay in cache, on a GPU they fit its memory."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to fit."""
+
+    steps: int = 1000
+    """Optimizer steps."""
+    lr: float = 5e-4
+    """Adam's learning rate at the start."""
+    lr_factor: float = 1.0
+    """The rate falls exponentially to this part of itself at the last step."""
+    sample_fraction: float = 1.0
+    """Part of the samples drawn each step; 1 = all of them."""
+    overlap: int = 0
+    """Samples beyond a cell's borders that it trains on too, when a part is drawn (paper: overlaps)."""
+    seed: int = 0
+    """For the samples drawn."""
+
+    def check(self) -> None:
+        """Raise ValueError for settings that make no sense."""
+        if self.steps < 1 or not self.lr > 0 or not self.lr_factor > 0:
+            raise ValueError(f"steps, lr and lr_factor must be positive, got {self}")
+        if not 0.0 < self.sample_fraction <= 1.0:
+            raise ValueError(f"sample_fraction must be in (0, 1], got {self.sample_fraction}")
+        if self.overlap < 0:
+            raise ValueError(f"overlap must not be negative, got {self.overlap}")
+
+
+class Fit:
+    """One run of training; goes on where a saved one stopped, to the same weights."""
+
+    def __init__(
+        self, field: LocalGlobalNetwork, data: SignalData, config: FitConfig, rows: Tensor | None = None
+    ) -> None:
+        """
+        Args:
+            field: trained in place; it says the device.
+            data: the signal.
+            config: settings.
+            rows: train only these rows, everything else stays as it is to the bit (extension); None = all.
+        """
+        config.check()
+        self.field, self.data, self.config = field, data, config
+        self.step, self.seconds = 0, 0.0
+        self.device = field.cells.device
+        self.rows = None if rows is None else rows.to(self.device)
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        shared = dict(field.shared)
+        self.table = field.local if rows is None else field.local.detach()[self.rows].requires_grad_()
+        self.shared = shared if rows is None else {k: v.detach() for k, v in shared.items()}
+        parameters = [p for p in (self.table, *(self.shared.values() if rows is None else ())) if p.numel()]
+        self.optimizer = torch.optim.Adam(parameters, lr=config.lr, fused=True)
+        self.cells = field.cells if rows is None else field.cells[self.rows]
+        self.batch = self._windows() if config.sample_fraction < 1.0 else self._everything()
+
+    def run(self, on_step: Callable[[int, float], None] | None = None) -> None:
+        """Train to the last step. An interrupt leaves a state that `save_state` can keep.
+
+        Args:
+            on_step: called after each step with its number (from 1) and the mean squared error before it, in
+                network values (range 2).
+        """
+        config, shape = self.config, self.field.shape
+        chunk = CHUNK.get(self.device.type, 1 << 16)
+        while self.step < config.steps:
+            begin = time.perf_counter()
+            x, offsets, target = self.batch()
+            for group in self.optimizer.param_groups:
+                group["lr"] = config.lr * config.lr_factor ** (self.step / config.steps)
+            out = local_global_chain(x, offsets, self.table, self.shared, shape, chunk=chunk)
+            loss = (out - target).square().mean()
+            if not math.isfinite(error := float(loss.detach())):
+                raise ValueError(f"training diverged at step {self.step}: use a smaller --lr than {config.lr:g}")
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.step += 1
+            self.seconds += time.perf_counter() - begin
+            if on_step is not None:
+                on_step(self.step, error)
+        self.write_back()
+
+    def write_back(self) -> None:
+        """Put rows trained alone back into the field."""
+        if self.rows is not None:
+            with torch.no_grad():
+                self.field.local[self.rows] = self.table.detach()
+
+    # -- batches
+
+    def _everything(self) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+        """All samples of the kept cells, sorted once."""
+        signal, grid = self.data.signal, self.field.grid
+        axes = [signal.coordinates(grid, k, torch.arange(n)) for k, n in enumerate(signal.shape)]
+        per_axis = [grid_index(grid, k, axis) for k, axis in enumerate(axes)]
+        cell = torch.zeros((), dtype=torch.int64)
+        for count, index in zip(grid.counts, per_axis):
+            cell = cell[..., None] * count + index
+        lookup = torch.full((grid.num_cells,), -1, dtype=torch.int64)
+        lookup[self.cells.cpu()] = torch.arange(len(self.cells))
+        rows = lookup[cell.reshape(-1)]
+        kept = (rows >= 0).nonzero()[:, 0]
+        if len(kept) == 0:
+            raise ValueError("none of the signal's samples lies in the cells to train")
+        by_row = sort_by_row(rows[kept], len(self.cells))
+        order = kept[by_row.order]
+        x = torch.stack([axis[i] for axis, i in zip(axes, unravel(order, signal.shape))], dim=-1)
+        target = signal.normalize(self.data.flat()[order])
+        batch = (x.to(self.device), by_row.offsets.to(self.device), target.to(self.device))
+        return lambda: batch
+
+    def _windows(self) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+        """Draws equally many samples from every cell's window: the cell grown by the overlap, shifted inward at the
+        signal's edge so that all windows have one size."""
+        signal, grid = self.data.signal, self.field.grid
+        starts, sizes = [], []
+        index = grid.unravel(self.cells)
+        for k, n in enumerate(signal.shape):
+            edges = (torch.arange(grid.counts[k] + 1, device=self.device) * n) // grid.counts[k]
+            size = min(n, int(edges.diff().max()) + 2 * self.config.overlap)
+            first = (edges[:-1] - self.config.overlap).clamp(0, n - size)
+            starts.append(first[index[:, k]])
+            sizes.append(size)
+        count = max(1, round(self.config.sample_fraction * signal.num_samples / grid.num_cells))
+        flat = self.data.flat().to(self.device)
+        offsets = torch.arange(len(self.cells) + 1, device=self.device) * count
+
+        def draw() -> tuple[Tensor, Tensor, Tensor]:
+            number = torch.zeros(len(self.cells) * count, dtype=torch.int64, device=self.device)
+            x = torch.empty(len(number), grid.dim, device=self.device)
+            for k, n in enumerate(signal.shape):
+                shift = torch.randint(sizes[k], (len(self.cells), count), generator=self.generator, device=self.device)
+                position = (starts[k][:, None] + shift).flatten()
+                x[:, k] = signal.coordinates(grid, k, position)
+                number = number * n + position
+            return x, offsets, signal.normalize(flat[number])
+
+        return draw
+
+    # -- resume
+
+    def save_state(self, path: Path) -> None:
+        """Write everything an exact continuation needs."""
+        state = {
+            "config": asdict(self.config),
+            "describes": identity(self.field, self.data),
+            "step": self.step,
+            "seconds": self.seconds,
+            "table": self.table.detach(),
+            "shared": {k: v.detach() for k, v in self.shared.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+        with atomic_write(path, overwrite=True) as temporary:
+            torch.save(state, temporary)
+
+    def load_state(self, path: Path) -> None:
+        """Go on from `save_state`.
+
+        Raises:
+            ValueError: the state is of another signal, network or setting.
+        """
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise ValueError(f"{path} cannot be resumed from: {str(error).splitlines()[0][:100]}") from error
+        theirs = {k: v for k, v in state["config"].items() if k != "steps" or self.config.lr_factor != 1.0}
+        ours = {k: v for k, v in asdict(self.config).items() if k in theirs}
+        if theirs != ours or state["describes"] != identity(self.field, self.data):
+            raise ValueError(
+                f"{path} is of another signal or other settings; give the same ones, or leave out --resume"
+            )
+        with torch.no_grad():
+            self.table.copy_(state["table"])
+            for name, value in state["shared"].items():
+                self.shared[name].copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def identity(field: LocalGlobalNetwork, data: SignalData) -> dict[str, Any]:
+    """What must agree for a state to fit."""
+    description: dict[str, Any] = data.signal.to_dict() | field.config() | field.grid.to_dict()
+    return description | {"rows": field.num_rows, "sum": float(data.samples.double().sum())}
+
+
+def grid_index(grid: Any, axis: int, coordinates: Tensor) -> Tensor:
+    """(n,) coordinates on one axis -> (n,) cell index there, by the grid's own rule."""
+    points = torch.tensor(grid.lower, dtype=coordinates.dtype).repeat(len(coordinates), 1)
+    points[:, axis] = coordinates
+    return grid.index(points)[:, axis]
+
+
+def unravel(flat: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
+    """(n,) flat numbers -> per axis (n,) positions, row-major."""
+    positions: list[Tensor] = []
+    for n in reversed(shape):
+        positions.append(flat % n)
+        flat = flat // n
+    return positions[::-1]
+
+
+def step_psnr(error: float, kind: str) -> float:
+    """PSNR of a step's mean squared error in network values (not clipped, so a little below the final figure)."""
+    return psnr(error if kind == "audio" else error / 4.0)
