@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.signals.data import SignalData
-from lg_field.signals.decode import decode
+from lg_field.signals.decode import decode, sample_rows
+
+SSIM_WINDOW = 11
 
 
 def psnr(mse: float) -> float:
@@ -23,32 +24,47 @@ def unit_values(values: Tensor, kind: str) -> Tensor:
     return values if kind == "audio" else (values * 0.5 + 0.5).clamp(0.0, 1.0)
 
 
+def psnr_of_rows(field: LocalGlobalNetwork, data: SignalData, rows: Tensor) -> float:
+    """PSNR over the samples of these rows' cells."""
+    chosen = torch.zeros(field.num_rows + 1, dtype=torch.bool)
+    chosen[rows.cpu()] = True
+    first, errors, count, signal = 0, 0.0, 0, data.signal
+    for slab in decode(field, raw=True):
+        inside = chosen[sample_rows(field, signal, first, first + len(slab))]
+        true = signal.normalize(data.samples[first : first + len(slab)][inside])
+        first += len(slab)
+        errors += float(
+            (unit_values(slab[inside], signal.kind) - unit_values(true, signal.kind)).square().double().sum()
+        )
+        count += true.numel()
+    return psnr(errors / max(1, count))
+
+
 def measure(field: LocalGlobalNetwork, data: SignalData) -> dict[str, float]:
     """MSE and PSNR of a field against its signal; SSIM for images and videos (mean over frames)."""
-    kind, first, errors, similar = data.signal.kind, 0, 0.0, []
+    signal, first, errors = data.signal, 0, 0.0
+    similar: list[float] = []
+    picture: list[tuple[Tensor, Tensor]] = []
     for slab in decode(field, raw=True):
-        true = data.signal.normalize(data.samples[first : first + len(slab)])
+        true = signal.normalize(data.samples[first : first + len(slab)])
         first += len(slab)
-        a, b = unit_values(slab, kind), unit_values(true, kind)
+        a, b = unit_values(slab, signal.kind), unit_values(true, signal.kind)
         errors += float((a - b).double().square().sum())
-        similar += [(a, b)] if kind == "image" else []
-        if kind == "video":
-            similar += [(x, y) for x, y in zip(a, b)]
-    mse = errors / (data.signal.num_samples * data.signal.channels)
+        if signal.kind in ("image", "video") and min(signal.shape[-2:]) >= SSIM_WINDOW:
+            if signal.kind == "image":
+                picture.append((a, b))
+            else:
+                similar += [ssim(x, y) for x, y in zip(a, b)]
+    if picture:
+        similar.append(ssim(torch.cat([a for a, _ in picture]), torch.cat([b for _, b in picture])))
+    mse = errors / (signal.num_samples * signal.channels)
     result = {"mse": mse, "psnr": psnr(mse)}
-    if kind == "image":
-        similar = [(torch.cat([a for a, _ in similar]), torch.cat([b for _, b in similar]))]
-    if similar and min(data.signal.shape[-2:]) >= 11:
-        values = list(_ssims(similar))
-        result["ssim"] = sum(values) / len(values)
-    return result
+    return result | {"ssim": sum(similar) / len(similar)} if similar else result
 
 
-def _ssims(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[float]:
-    """SSIM (11 x 11 Gaussian window) of pairs of (height, width, channels) pictures in [0, 1]."""
+def ssim(a: Tensor, b: Tensor) -> float:
+    """Structural similarity (Gaussian window of 11 pixels) of two (height, width, channels) pictures in [0, 1]."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    for a, b in pairs:
-        yield float(
-            structural_similarity_index_measure(a.movedim(-1, 0)[None], b.movedim(-1, 0)[None], data_range=1.0)  # type: ignore[arg-type]
-        )
+    first, second = (x.movedim(-1, 0)[None] for x in (a, b))
+    return float(structural_similarity_index_measure(first, second, data_range=1.0))  # type: ignore[arg-type]

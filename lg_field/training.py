@@ -17,6 +17,7 @@ from lg_field.metrics import psnr
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.ops import local_global_chain, sort_by_row
 from lg_field.signals.data import SignalData
+from lg_field.signals.decode import sample_rows
 
 CHUNK = {"cpu": 1 << 12, "cuda": 1 << 18}
 """Points at a time: on a CPU the activations stay in cache, on a GPU they fit its memory."""
@@ -37,7 +38,7 @@ class FitConfig:
     overlap: int = 0
     """Samples beyond a cell's borders that it trains on too, when a part is drawn (paper: overlaps)."""
     seed: int = 0
-    """For the samples drawn."""
+    """For the initial weights and the samples drawn."""
 
     def check(self) -> None:
         """Raise ValueError for settings that make no sense."""
@@ -64,7 +65,7 @@ class Fit:
         """
         config.check()
         self.field, self.data, self.config = field, data, config
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.stopping = 0, 0.0, False
         self.device = field.cells.device
         self.rows = None if rows is None else rows.to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
@@ -77,7 +78,7 @@ class Fit:
         self.batch = self._windows() if config.sample_fraction < 1.0 else self._everything()
 
     def run(self, on_step: Callable[[int, float], None] | None = None) -> None:
-        """Train to the last step. An interrupt leaves a state that `save_state` can keep.
+        """Train to the last step, or until `stopping` is set: then the step under way is finished first.
 
         Args:
             on_step: called after each step with its number (from 1) and the mean squared error before it, in
@@ -85,7 +86,7 @@ class Fit:
         """
         config, shape = self.config, self.field.shape
         chunk = CHUNK.get(self.device.type, 1 << 16)
-        while self.step < config.steps:
+        while self.step < config.steps and not self.stopping:
             begin = time.perf_counter()
             x, offsets, target = self.batch()
             for group in self.optimizer.param_groups:
@@ -115,13 +116,11 @@ class Fit:
         """All samples of the kept cells, sorted once."""
         signal, grid = self.data.signal, self.field.grid
         axes = [signal.coordinates(grid, k, torch.arange(n)) for k, n in enumerate(signal.shape)]
-        per_axis = [grid_index(grid, k, axis) for k, axis in enumerate(axes)]
-        cell = torch.zeros((), dtype=torch.int64)
-        for count, index in zip(grid.counts, per_axis):
-            cell = cell[..., None] * count + index
-        lookup = torch.full((grid.num_cells,), -1, dtype=torch.int64)
-        lookup[self.cells.cpu()] = torch.arange(len(self.cells))
-        rows = lookup[cell.reshape(-1)]
+        rows = sample_rows(self.field, signal).flatten()
+        if self.rows is not None:
+            lookup = torch.full((self.field.num_rows + 1,), -1)  # the last: samples of no row, which index it by -1
+            lookup[self.rows.cpu()] = torch.arange(len(self.rows))
+            rows = lookup[rows]
         kept = (rows >= 0).nonzero()[:, 0]
         if len(kept) == 0:
             raise ValueError("none of the signal's samples lies in the cells to train")
@@ -206,13 +205,6 @@ def identity(field: LocalGlobalNetwork, data: SignalData) -> dict[str, Any]:
     """What must agree for a state to fit."""
     description: dict[str, Any] = data.signal.to_dict() | field.config() | field.grid.to_dict()
     return description | {"rows": field.num_rows, "sum": float(data.samples.double().sum())}
-
-
-def grid_index(grid: Any, axis: int, coordinates: Tensor) -> Tensor:
-    """(n,) coordinates on one axis -> (n,) cell index there, by the grid's own rule."""
-    points = torch.tensor(grid.lower, dtype=coordinates.dtype).repeat(len(coordinates), 1)
-    points[:, axis] = coordinates
-    return grid.index(points)[:, axis]
 
 
 def unravel(flat: Tensor, shape: tuple[int, ...]) -> list[Tensor]:

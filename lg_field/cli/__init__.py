@@ -9,10 +9,40 @@ import tyro
 
 def main() -> None:
     """Entry point of `lg-field`."""
-    from lg_field.cli.mesh import mesh
-
     with user_errors("lg-field"):
-        tyro.extras.subcommand_cli_from_dict({"mesh": mesh}, prog="lg-field", description="Local-Global fields.")
+        arguments = sys.argv[1:]
+        tyro.extras.subcommand_cli_from_dict(
+            commands(arguments),  # type: ignore[arg-type]
+            prog="lg-field",
+            description="Local-Global neural fields that can be cropped.",
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+
+
+def commands(arguments: list[str]) -> dict[str, object]:
+    """The subcommands. The arguments are looked through for presets and kinds of files, which set the defaults."""
+    from lg_field.cli.decode import decode
+    from lg_field.cli.edit import crop, extend_command, merge, prune
+    from lg_field.cli.encode import encode_command
+    from lg_field.cli.info import info, validate
+    from lg_field.cli.mesh import mesh
+    from lg_field.cli.presets import settings_from_arguments
+    from lg_field.cli.scene import pack, render
+
+    settings = settings_from_arguments(arguments)
+    return {
+        "encode": encode_command(settings),
+        "decode": decode,
+        "info": info,
+        "validate": validate,
+        "crop": crop,
+        "extend": extend_command(settings.fit),
+        "prune": prune,
+        "merge": merge,
+        "pack": pack,
+        "render": render,
+        "mesh": mesh,
+    }
 
 
 class user_errors:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from lg_field.cli.options import Output
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lg_field.radiance.field import RadianceField
+
 Six = tuple[float, float, float, float, float, float]
 
 
 def mesh(
-    load_config: Path,
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    output: Output,
+    input: tyro.conf.Positional[str | None] = None,
+    load_config: Path | None = None,
     resolution: int = 256,
     threshold: float | None = None,
     box: Six | None = None,
@@ -27,8 +35,9 @@ def mesh(
     """Export the surface of a trained scene, or of a crop of it, as a mesh with vertex colours.
 
     Args:
-        load_config: config.yml of the run.
         output: .ply, .obj, .glb or .stl file.
+        input: scene file, or an address fsspec reads.
+        load_config: or config.yml of a run.
         resolution: voxels along the longest side.
         threshold: density of the surface per scene unit; the default is printed.
         box: X0 Y0 Z0 X1 Y1 Z1 in scene space: only mesh this part.
@@ -41,7 +50,6 @@ def mesh(
 
     from lg_field.files import refuse_existing
     from lg_field.mesh import check_suffix, write_mesh
-    from lg_field.nerfstudio.runs import load_run
     from lg_field.radiance.surface import default_threshold, mesh_bounds, radiance_mesh
     from lg_field.regions import Region
 
@@ -50,9 +58,8 @@ def mesh(
     if picture is not None:
         refuse_existing(picture, overwrite)
     console, begin = Console(), time.perf_counter()
-    run = load_run(load_config)
-    field = run.field().to("cuda" if torch.cuda.is_available() else "cpu")
-    matrix = run.scene_to_world() if world else None
+    field, matrix = field_to_mesh(input, load_config, world)
+    field = field.to("cuda" if torch.cuda.is_available() else "cpu")
     bounds = mesh_bounds(field)
     if box is not None:
         Region.box(box[:3], box[3:])
@@ -83,3 +90,23 @@ def mesh(
 
         render_mesh(surface, picture)
         console.print(str(picture), soft_wrap=True)
+
+
+def field_to_mesh(input: str | None, load_config: Path | None, world: bool) -> tuple[RadianceField, Tensor | None]:
+    """The field of a scene file or a run, and the (4, 4) matrix from scene to world units if they are wanted."""
+    import torch
+
+    if (input is None) == (load_config is None):
+        raise ValueError("give either a scene file or --load-config config.yml")
+    if input is None:
+        from lg_field.nerfstudio.runs import load_run
+
+        assert load_config is not None
+        run = load_run(load_config)
+        return run.field(), run.scene_to_world() if world else None
+    from lg_field.cli.scene import scene_of
+    from lg_field.files import load
+
+    field: Any = load(input)
+    scene = scene_of(field, input)
+    return field, torch.tensor(scene.scene_to_world, dtype=torch.float64) if world else None

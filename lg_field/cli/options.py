@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Input = tyro.conf.Positional[Path]
-Field = tyro.conf.Positional[str]
+Address = tyro.conf.Positional[str]
 """A field file: a path, or an address fsspec reads."""
 
 
@@ -90,6 +90,9 @@ class RegionFlags:
         for part in parts[1:]:
             region = region | part
         return (region if signal is None else signal.to_domain(region, field.grid)), None
+
+
+NO_REGION = RegionFlags()
 
 
 def halves(box: tuple[float, ...], signal: Signal | None) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -70,6 +70,12 @@ class FieldFile:
         return self.skeleton.cells
 
     @property
+    def precision(self) -> str:
+        """Type of the rows' weights: float32, float16 or bfloat16."""
+        rows = [e.dtype for n, e in self.reader.entries.items() if n in self.skeleton.row_names]
+        return next((str(d).removeprefix("torch.") for d in rows if d.is_floating_point), "float32")
+
+    @property
     def description(self) -> Signal | Scene | None:
         """What the field is of."""
         return self.skeleton.description
@@ -93,13 +99,26 @@ class FieldFile:
             if name == "cells":
                 state[name] = kept
                 continue
-            values = self.reader.read(name, rows if name in self.skeleton.row_names else None)
-            if values.is_floating_point() and not bool(values.isfinite().all()):
-                raise FileError(f"{self.reader.name}: {name} holds NaN or infinite values")
+            values = self._finite(name, self.reader.read(name, rows if name in self.skeleton.row_names else None))
             state[name] = unpack_bits(values, template) if template.dtype == torch.bool else values.float()
         state["_extra_state"] = field.get_extra_state()
         field.load_state_dict(state)
         return field.eval()
+
+    def values(self, name: str, rows: Tensor) -> Iterator[Tensor]:
+        """Flat pieces of some lines of a tensor, a few MB each.
+
+        Raises:
+            FileError: NaN or infinite weights.
+        """
+        dtype = self.reader.entries[name].dtype
+        for piece in self.reader.pieces(name, rows):
+            yield self._finite(name, torch.frombuffer(piece, dtype=dtype))
+
+    def _finite(self, name: str, values: Tensor) -> Tensor:
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise FileError(f"{self.reader.name}: {name} holds NaN or infinite values")
+        return values
 
     def bytes_by_part(self) -> dict[str, int]:
         """Bytes of the file: `header`, `rows`, `shared` and `total`."""

@@ -95,7 +95,7 @@ def crop_file(
             kept = rows if is_row else torch.arange(entry.shape[0] if entry.shape else 1)
             stored = getattr(torch, dtype) if dtype and entry.dtype.is_floating_point else entry.dtype
             shapes[name] = (stored, (len(kept), *entry.shape[1:]))
-            data[name] = _checked(file, name, kept, entry.dtype, stored, progress)
+            data[name] = _converted(file, name, kept, stored, progress)
         with open(temporary, "wb") as out:
             write_container(out, shapes, {KEY: text}, data)
     return Path(target).stat().st_size
@@ -114,9 +114,7 @@ def merge_files(
         Bytes of the target.
     """
     with FieldFile.open(first) as file:
-        dtypes = {file.reader.entries[name].dtype for name in file.skeleton.row_names if name in file.reader.entries}
-        dtype = next((d for d in ("float16", "bfloat16") if getattr(torch, d) in dtypes), "float32")
-        left = file.load()
+        dtype, left = file.precision, file.load()
     return save(merge(left, load(second)), target, dtype=dtype, overwrite=overwrite)  # type: ignore[arg-type]
 
 
@@ -138,22 +136,18 @@ def _once(value: Tensor) -> Iterator[memoryview]:
     yield tensor_bytes(value)
 
 
-def _checked(
+def _converted(
     file: FieldFile,
     name: str,
     rows: Tensor,
-    stored: torch.dtype,
     wanted: torch.dtype,
     progress: Callable[[int], None] | None,
 ) -> Iterator[bytes | bytearray | memoryview]:
-    """Lines of a tensor as bytes, refused if a weight is not finite, converted if another precision is wanted."""
-    for piece in file.reader.pieces(name, rows):
+    """Lines of a tensor as bytes of the wanted type."""
+    for values in file.values(name, rows):
         if progress is not None:
-            progress(len(piece))
-        if not stored.is_floating_point:
-            yield piece
-            continue
-        values = torch.frombuffer(piece, dtype=stored).to(wanted)
-        if not bool(values.isfinite().all()):
-            raise FileError(f"{file.reader.name}: {name} holds values that are NaN, infinite or too large for {wanted}")
-        yield tensor_bytes(values)
+            progress(values.nbytes)
+        converted = values.to(wanted)
+        if wanted.is_floating_point and not bool(converted.isfinite().all()):
+            raise FileError(f"{file.reader.name}: {name} holds values too large for {wanted}")
+        yield tensor_bytes(converted)

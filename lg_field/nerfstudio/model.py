@@ -22,8 +22,9 @@ from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
 from lg_field.partition import PartitionGrid
 from lg_field.radiance.compositing import Samples, accumulate, render_weights
-from lg_field.radiance.field import LINEAR_UNTIL, RadianceField, RadianceShape
-from lg_field.radiance.sampling import march, ray_box
+from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.render import field_samples
+from lg_field.radiance.sampling import step_length
 from lg_field.table import CheckpointError
 
 
@@ -69,8 +70,8 @@ class LGModelConfig(ModelConfig):
     """First step that may prune."""
     unseen_from: int = 150
     """Step from which space that no training ray has passed through counts as empty."""
-    opacity_loss_mult: float = 0.0
-    """Weight of the mean opacity of the samples of a step: unneeded haze fades, and its cells are pruned."""
+    opacity_loss_mult: float = 0.005
+    """Contracted scenes: weight of the mean opacity of a step's samples. Unneeded haze fades, its cells are pruned."""
     compute_lpips: bool = False
     """LPIPS among the metrics. Needs torchvision's AlexNet weights on disk; never downloads anything."""
 
@@ -102,8 +103,7 @@ class LGModel(Model):
     @property
     def step_length(self) -> float:
         """Length of a marching step in scene units."""
-        lower, upper = (torch.tensor(v) for v in (self.table.grid.lower, self.table.grid.upper))
-        return float((upper - lower).norm()) / self.config.steps_per_scene
+        return step_length(self.table.grid, self.config.steps_per_scene)
 
     # -- training
 
@@ -174,18 +174,13 @@ class LGModel(Model):
     @torch.no_grad()
     def sample(self, ray_bundle: RayBundle) -> Samples:
         """Packed samples in occupied space, between the bundle's `nears` and `fars` if it has them."""
-        config, table = self.config, self.table
-        origins, directions = ray_bundle.origins, ray_bundle.directions
+        config, origins = self.config, ray_bundle.origins
         near = torch.full_like(origins[:, 0], config.near_plane)
         far = torch.full_like(near, config.far_plane)
-        if not table.shape.contraction:
-            enter, leave = ray_box(origins, directions, table.occupied_bounds())
-            near, far = torch.maximum(near, enter), torch.minimum(far, leave)
         if ray_bundle.nears is not None and ray_bundle.fars is not None:
             near, far = torch.maximum(near, ray_bundle.nears[:, 0]), torch.minimum(far, ray_bundle.fars[:, 0])
         step = self.step_length * (self.stride if self.training else 1.0)
-        linear = LINEAR_UNTIL if table.shape.contraction else None
-        return march(origins, directions, near, far, step, table.is_occupied, linear, jitter=self.training)
+        return field_samples(self.table, origins, ray_bundle.directions, near, far, step, jitter=self.training)
 
     def _adapt_stride(self, count: int) -> None:
         """Longer steps while too much space is occupied, so that a training step costs the same throughout."""
@@ -222,10 +217,10 @@ class LGModel(Model):
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Mean squared colour error; with `opacity_loss_mult` the samples' mean opacity."""
+        """Mean squared colour error; in contracted scenes also the samples' mean opacity."""
         rgb, image = self._against(outputs, batch)
         losses = {"rgb_loss": (rgb - image).square().mean()}
-        if self.config.opacity_loss_mult and "opacity" in outputs:
+        if self.table.shape.contraction and "opacity" in outputs:
             losses["opacity_loss"] = self.config.opacity_loss_mult * outputs["opacity"].mean()
         return losses
 

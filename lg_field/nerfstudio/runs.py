@@ -8,8 +8,9 @@ import os
 import pickle
 import shutil
 import tempfile
+import warnings
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import torch
 import yaml
 from torch import Tensor
 
+from lg_field.description import Scene
 from lg_field.files import refuse_existing
 from lg_field.nerfstudio.config import LGTrainerConfig
 from lg_field.partition import PartitionGrid
 from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.sampling import step_length
 
 TABLE = "_model.field.table."
 """Prefix of the field's table in a checkpoint's pipeline state."""
@@ -65,6 +68,70 @@ class Run:
         matrix[:3] = torch.tensor(data["transform"], dtype=torch.float64)
         matrix[:3] *= data["scale"]
         return torch.linalg.inv(matrix)
+
+
+def pack(run: Run) -> RadianceField:
+    """The run's field with all that viewing, rendering and meshing need, ready for `lg_field.save`.
+
+    The average appearance becomes part of the colour layer. Where the data set is at hand, one of its cameras comes
+    along, as the place from which a viewer starts.
+
+    Raises:
+        FileNotFoundError: the run has no dataparser_transforms.json.
+    """
+    model: Any = run.config.pipeline.model
+    field = run.field()
+    if field.shape.appearance_features:
+        field = with_average_appearance(field, run.checkpoint["pipeline"]["_model.field.appearance.weight"].mean(0))
+    white = model.render_background_color == "white"
+    camera, focal = first_camera(run) or (None, 1.0)
+    field.description = Scene(
+        scene_to_world=_plain(run.scene_to_world()),
+        background=(1.0, 1.0, 1.0) if white else (0.0, 0.0, 0.0),
+        near=model.near_plane,
+        far=model.far_plane,
+        step=step_length(field.grid, model.steps_per_scene),
+        camera=camera,
+        focal=focal,
+    )
+    field.history = {"steps": run.step + 1, "method": run.config.method_name}
+    return field
+
+
+def with_average_appearance(field: RadianceField, appearance: Tensor) -> RadianceField:
+    """A field whose colour layer needs no appearance: the given (A,) one is added to its bias."""
+    count = field.shape.appearance_features
+    plain = RadianceField(field.grid, replace(field.shape, appearance_features=0), field.cells)
+    plain.region = field.region
+    state = field.state_dict()
+    weight = state["color.0.weight"]
+    state["color.0.bias"] = state["color.0.bias"] + weight[:, -count:] @ appearance
+    state["color.0.weight"] = weight[:, :-count].clone()
+    plain.load_state_dict(state | {"_extra_state": plain.get_extra_state()})
+    return plain.eval()
+
+
+def first_camera(run: Run) -> tuple[Any, float] | None:
+    """Camera to scene (4 x 4, plain numbers) and focal length in picture heights of a training camera; None without
+    the data set."""
+    manager: Any = run.config.pipeline.datamanager
+    parser = copy.deepcopy(manager.dataparser)
+    if manager.data is not None:
+        parser.data = Path(manager.data)
+    if not parser.data.exists():
+        return None
+    try:
+        cameras = parser.setup().get_dataparser_outputs("train").cameras
+    except Exception as error:  # whatever a data parser raises about a data set that has changed
+        warnings.warn(f"no camera comes along, the data set cannot be read: {error}", stacklevel=2)
+        return None
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3] = cameras.camera_to_worlds[0]
+    return _plain(matrix), float(cameras.fy[0] / cameras.height[0])
+
+
+def _plain(matrix: Tensor) -> Any:
+    return tuple(tuple(row) for row in matrix.tolist())
 
 
 def load_run(config_path: Path) -> Run:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from lg_field.partition import PartitionGrid
 from lg_field.radiance.compositing import Samples
 
 
@@ -24,6 +26,11 @@ def ray_box(origins: Tensor, directions: Tensor, box: Tensor) -> tuple[Tensor, T
     safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
     a, b = (box[0] - origins) / safe, (box[1] - origins) / safe
     return torch.minimum(a, b).amax(-1).clamp_min(0.0), torch.maximum(a, b).amin(-1)
+
+
+def step_length(grid: PartitionGrid, steps_per_scene: int) -> float:
+    """Length of a marching step, scene units: this many make the grid's diagonal."""
+    return math.dist(grid.lower, grid.upper) / steps_per_scene
 
 
 def march(

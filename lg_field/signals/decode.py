@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lg_field.description import Signal
 from lg_field.networks import LocalGlobalNetwork
+from lg_field.table import CellTable
 
 SLAB = 1 << 19
 """Samples evaluated at a time."""
@@ -90,6 +91,31 @@ def decode(
         done += len(part) * line
         if progress is not None:
             progress(done, len(axes[0]) * line)
+
+
+def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | None = None) -> Tensor:
+    """(last - first, ...) int64: row of each sample on these lines of the first axis, -1 where none."""
+    grid, cell = field.grid, torch.zeros((), dtype=torch.int64)
+    for axis, n in enumerate(signal.shape):
+        samples = torch.arange(first, n if last is None else last) if axis == 0 else torch.arange(n)
+        x = signal.coordinates(grid, axis, samples)
+        points = torch.tensor(grid.lower, dtype=x.dtype).repeat(len(x), 1)
+        points[:, axis] = x
+        cell = cell[..., None] * grid.counts[axis] + grid.index(points)[:, axis]
+    return field.row_of_cell().cpu()[cell]
+
+
+@torch.no_grad()
+def blank_rows(field: LocalGlobalNetwork) -> Tensor:
+    """(P,) bool: cells all of whose samples decode to what a cell without a row decodes to."""
+    signal = signal_of(field)
+    fill = signal.denormalize(torch.full((signal.channels,), field.fill))
+    blank, first = torch.ones(field.num_rows + 1, dtype=torch.bool), 0
+    for slab in decode(field):
+        rows = sample_rows(field, signal, first, first + len(slab))
+        blank[rows[(slab != fill).any(-1)]] = False
+        first += len(slab)
+    return blank[: field.num_rows].to(field.cells.device)
 
 
 def _pieces(axes: list[Tensor]) -> list[list[Tensor]]:

@@ -41,8 +41,6 @@ class NetworkConfig:
     """Frequency of the sine layers."""
     coordinate_scale: float = 0.0
     """The domain is [-this, this] on every axis; 0 = 1, and 100 for sound (paper)."""
-    init_seed: int = 0
-    """For the initial weights."""
 
 
 CELL_SIZES = {"image": (32, 32), "video": (60, 64, 64), "volume": (32, 32, 32)}
@@ -84,8 +82,8 @@ def domain_grid(signal: Signal, config: NetworkConfig) -> PartitionGrid:
     return PartitionGrid(counts, (-scale,) * axes, (scale,) * axes)
 
 
-def build_network(signal: Signal, config: NetworkConfig) -> LocalGlobalNetwork:
-    """A fresh network for a signal, with the signal as its description.
+def build_network(signal: Signal, config: NetworkConfig, seed: int = 0) -> LocalGlobalNetwork:
+    """A fresh network for a signal, with the signal as its description; `seed` is for the initial weights.
 
     Raises:
         ValueError: settings that do not fit the signal or each other.
@@ -118,7 +116,7 @@ def build_network(signal: Signal, config: NetworkConfig) -> LocalGlobalNetwork:
             config.merge,
             config.w0,
         )
-    generator = torch.Generator().manual_seed(config.init_seed)
+    generator = torch.Generator().manual_seed(seed)
     network = LocalGlobalNetwork(grid, shape, fill=FILLS[signal.kind], generator=generator)
     network.description = signal
     return network

@@ -1,0 +1,180 @@
+"""What every training command does around a fit: progress, previews, logs, interrupt, resume, figures at the end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from lg_field.networks import LocalGlobalNetwork
+    from lg_field.training import Fit
+
+
+@dataclass(frozen=True)
+class FitFlags:
+    """Around a fit."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    preview: Path | None = None
+    """Folder for pictures while it trains (images and videos)."""
+    preview_every: int = 100
+    """Steps between pictures."""
+    log: Literal["none", "tensorboard"] = "none"
+    """tensorboard writes the PSNR curve to a folder beside the output."""
+    resume: bool = False
+    """Go on from OUTPUT.resume, which an interrupted run leaves."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Of the weights in the file."""
+    overwrite: bool = False
+    """Replace an existing output."""
+
+
+def check_flags(flags: FitFlags, output: Path) -> None:
+    """Raise before any work if the output exists, or nothing is there to resume."""
+    from lg_field.files import refuse_existing
+
+    # What an interrupted run wrote may be replaced by the run that goes on from it.
+    refuse_existing(output, flags.overwrite or flags.resume)
+    if flags.resume and not resume_path(output).exists():
+        raise FileNotFoundError(f"{resume_path(output)} does not exist: there is nothing to resume")
+
+
+def resume_path(output: Path) -> Path:
+    """Where an interrupted run leaves its state."""
+    return output.with_name(output.name + ".resume")
+
+
+def run_fit(fit: Fit, output: Path, flags: FitFlags, console: Console) -> None:
+    """Train to the end or to Ctrl-C, then measure, save, and say what came out."""
+    state = resume_path(output)
+    if flags.resume:
+        fit.load_state(state)
+    say_network(console, fit.field, fit)
+    previews = Preview(fit.field, flags.preview, flags.preview_every) if flags.preview is not None else None
+    with finish_step_on_interrupt(fit):
+        train(fit, console, previews, output if flags.log == "tensorboard" else None)
+    if fit.stopping:
+        fit.save_state(state)
+        console.print(f"interrupted after step {fit.step}; go on with --resume ({state})", soft_wrap=True)
+    else:
+        state.unlink(missing_ok=True)
+    finish(console, fit, output, flags)
+
+
+@contextmanager
+def finish_step_on_interrupt(fit: Fit) -> Iterator[None]:
+    """Ctrl-C (or SIGTERM) lets the step under way finish, so that what is kept can be gone on from exactly; a second
+    one stops at once."""
+
+    def stop(number: int, frame: object) -> None:
+        if fit.stopping:
+            raise KeyboardInterrupt
+        fit.stopping = True
+
+    old = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def train(fit: Fit, console: Console, previews: Preview | None = None, log: Path | None = None) -> None:
+    """Run a fit with a progress bar that shows PSNR and steps per second."""
+    from lg_field.training import step_psnr
+
+    writer: Any = None
+    if log is not None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(str(log.with_name(log.stem + ".tensorboard")))
+    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}")]
+    columns += [TextColumn("{task.fields[facts]}"), TimeRemainingColumn()]
+    kind, first, begin, smooth = fit.data.signal.kind, fit.step, time.perf_counter(), 0.0
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("training", total=fit.config.steps, completed=fit.step, facts="")
+
+        def on_step(step: int, error: float) -> None:
+            nonlocal smooth
+            smooth = error if step == first + 1 else smooth + 0.1 * (error - smooth)
+            speed = (step - first) / max(1e-9, time.perf_counter() - begin)
+            progress.update(task, completed=step, facts=f"{step_psnr(smooth, kind):.2f} dB, {speed:.2f} steps/s")
+            if writer is not None:
+                writer.add_scalar("psnr", step_psnr(error, kind), step)
+            if previews is not None:
+                previews.maybe(step)
+
+        try:
+            fit.run(on_step)
+        finally:
+            if writer is not None:
+                writer.close()
+
+
+class Preview:
+    """Pictures of the field while it trains."""
+
+    def __init__(self, field: LocalGlobalNetwork, folder: Path, every: int) -> None:
+        self.field, self.folder, self.every = field, folder, max(1, every)
+
+    def maybe(self, step: int) -> None:
+        """Write a picture if it is time: the image, or the video's middle frame."""
+        from lg_field.files import atomic_write
+        from lg_field.signals.decode import decode, signal_of
+
+        signal = signal_of(self.field)
+        if step % self.every or signal.kind not in ("image", "video"):
+            return
+        import torch
+
+        from lg_field.signals.image import write_image
+
+        frame = signal.shape[0] // 2
+        box = None if signal.kind == "image" else ((frame, 0, 0), (frame + 1, *signal.shape[1:]))
+        samples = torch.cat(list(decode(self.field, box=box)))
+        with atomic_write(self.folder / f"step-{step:06d}.png", overwrite=True) as temporary:
+            write_image(samples if signal.kind == "image" else samples[0], temporary)
+
+
+def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
+    """What will be trained, in two lines."""
+    signal, count, shape = fit.data.signal, field.num_parameters(), field.shape
+    config = fit.config
+    part = "all samples" if config.sample_fraction >= 1 else f"{config.sample_fraction:.2%} of the samples"
+    console.print(
+        f"{signal.kind} {' x '.join(map(str, signal.shape))} x {signal.channels}, cells "
+        f"{' x '.join(map(str, field.grid.counts))}, local width {shape.local_width}, global width "
+        f"{shape.global_width}: {count['total']:,} parameters (local {count['local']:,}, shared {count['shared']:,})\n"
+        f"{config.steps} steps, {part} a step, overlap {config.overlap}, lr {config.lr:g}, on {fit.device}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def finish(console: Console, fit: Fit, output: Path, flags: FitFlags) -> None:
+    """Measure, save, and say what came out."""
+    from lg_field.files import save
+    from lg_field.metrics import measure
+
+    field, signal = fit.field, fit.data.signal
+    metrics = {k: round(v, 8) for k, v in measure(field, fit.data).items()}
+    field.history = {"steps": fit.step, "seconds": round(fit.seconds, 2), **metrics}
+    size = save(field, output, dtype=flags.dtype, overwrite=flags.overwrite or flags.resume)
+    count, unit = field.num_parameters(), "sample" if signal.kind in ("audio", "volume") else "pixel"
+    ssim = f", SSIM {metrics['ssim']:.4f}" if "ssim" in metrics else ""
+    console.print(
+        f"PSNR {metrics['psnr']:.2f} dB{ssim}, MSE {metrics['mse']:.3e}, {fit.seconds:.1f} s of training\n"
+        f"{output}: {size:,} bytes, {8 * size / signal.num_samples:.3f} bits per {unit}, "
+        f"{count['total']:,} parameters ({flags.dtype})",
+        highlight=False,
+        soft_wrap=True,
+    )
