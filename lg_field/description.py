@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lg_field.partition import PartitionGrid
-from lg_field.regions import Region, Scaled
+from lg_field.regions import Box, Region, Scaled
 
 AXES = {"audio": ("time",), "image": ("y", "x"), "video": ("time", "y", "x"), "volume": ("x", "y", "z")}
 """Signal kinds and the names of their axes, in the order of the field's domain."""
@@ -81,6 +81,12 @@ class Signal:
 
     def to_domain(self, region: Region, grid: PartitionGrid) -> Region:
         """A region in sample units (0 = edge of the first sample, shape = edge of the last) as one of the domain."""
+        if isinstance(region, Box):  # stays a box, whose cells are found exactly
+            corners = [
+                [low + (up - low) * v / n for v, n, low, up in zip(corner, self.shape, grid.lower, grid.upper)]
+                for corner in (region.lower, region.upper)
+            ]
+            return Region.box(*corners)
         scale = [n / (up - low) for n, low, up in zip(self.shape, grid.lower, grid.upper)]
         return Scaled(region, tuple(scale), tuple(-low * s for low, s in zip(grid.lower, scale)))
 

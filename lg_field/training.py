@@ -19,7 +19,7 @@ from lg_field.ops import local_global_chain, sort_by_row
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
 
-CHUNK = {"cpu": 1 << 12, "cuda": 1 << 18}
+CHUNK = {"cpu": 1 << 14, "cuda": 1 << 18}
 """Points at a time: on a CPU the activations stay in cache, on a GPU they fit its memory."""
 
 

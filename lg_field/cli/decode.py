@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress
 
-from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, halves, pick_device
+from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, halves, pick_device, progress_bar
 
 if TYPE_CHECKING:
     from lg_field.networks import LocalGlobalNetwork
@@ -50,7 +49,7 @@ def decode(
     field.region = file.region if box else field.region
     field = field.to(pick_device(device))
     console = Console()
-    with Progress(console=console, transient=True) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("decoding")
         shape = write_decoded(
             field, output, scale, box, overwrite, lambda done, n: progress.update(task, completed=done, total=n)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from lg_field.cli.fitting import FitFlags, check_flags, run_fit
-from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device
+from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
 from lg_field.training import FitConfig
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def crop(
         report_crop(console, file, rows, None if region.snap else exact)
     if output is None or dry_run:
         return
-    with Progress(console=console, transient=True) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("copying rows", total=None)
         size = crop_file(
             input,

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
-from rich.progress import Progress
 
-from lg_field.cli.options import Output
+from lg_field.cli.options import Output, progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +65,7 @@ def mesh(
         bounds = torch.tensor(box).view(2, 3)
     level = default_threshold(field) if threshold is None else threshold
     console.print(f"marching cubes at density {level:.3g}, resolution {resolution}, of {field.num_rows} kept cells")
-    with Progress(console=console, transient=True) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("blocks")
         surface = radiance_mesh(
             field,

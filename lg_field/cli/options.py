@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+from rich.console import Console
+from rich.progress import Progress
 
 if TYPE_CHECKING:
     from lg_field.description import Signal
@@ -151,6 +153,11 @@ def read_region(path: Path) -> Region:
         return region_from_dict(data)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def progress_bar(console: Console) -> Progress:
+    """A bar that goes away when it is done; none where no one watches."""
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def pick_device(device: str) -> str:

@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device
+from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +105,7 @@ def render(
     cameras = list(cameras_of(field, scene, orbit, camera, width, height, elevation))
     if output.suffix.lower() == ".png" and len(cameras) != 1:
         raise ValueError(f"{output} is one picture, {len(cameras)} were asked for: give a folder or .mp4")
-    with Progress(console=console, transient=True) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("rendering", total=len(cameras))
         pictures = (rendered(field, scene, c, transparent, progress, task) for c in cameras)
         write_pictures(pictures, output, transparent, fps, overwrite)
