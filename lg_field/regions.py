@@ -300,6 +300,44 @@ class Intersection(Region):
         return {"type": "intersection", "parts": [part.to_dict() for part in self.parts]}
 
 
+def transformed(region: Region, matrix: Tensor) -> Region:
+    """A region of 3D space, moved by a similarity (scale, rotation, shift), e.g. from world to scene units.
+
+    Args:
+        region: boxes, turned boxes, spheres, and what is made of them.
+        matrix: (4, 4).
+
+    Raises:
+        ValueError: a region given in other units (signals), or not of 3D space.
+    """
+    turn = matrix[:3, :3].double()
+    scale = float(torch.linalg.det(turn).abs() ** (1 / 3))
+
+    def moved(point: Sequence[float]) -> tuple[float, ...]:
+        return tuple((turn @ torch.tensor(point, dtype=torch.float64) + matrix[:3, 3].double()).tolist())
+
+    if isinstance(region, Complement):
+        return ~transformed(region.part, matrix)
+    if isinstance(region, (Union, Intersection)):
+        return type(region)(tuple(transformed(part, matrix) for part in region.parts))
+    if isinstance(region, Sphere) and len(region.center) == 3:
+        return Sphere(moved(region.center), region.radius * scale)
+    if isinstance(region, Box) and len(region.lower) == 3:
+        center = [(low + up) / 2 for low, up in zip(region.lower, region.upper)]
+        axes, size = torch.eye(3, dtype=torch.float64), [up - low for low, up in zip(region.lower, region.upper)]
+    elif isinstance(region, OrientedBox):
+        center, axes, size = list(region.center), torch.tensor(region.rotation, dtype=torch.float64), list(region.size)
+    else:
+        raise ValueError(f"only regions of 3D space can be moved, got {region.to_dict()}")
+    new_center, new_size, new_axes = moved(center), [s * scale for s in size], turn @ axes / scale
+    if torch.allclose(new_axes, torch.eye(3, dtype=torch.float64), atol=1e-6):
+        return Region.box(
+            [c - s / 2 for c, s in zip(new_center, new_size)], [c + s / 2 for c, s in zip(new_center, new_size)]
+        )
+    rotation = tuple(tuple(row) for row in new_axes.tolist())
+    return OrientedBox(new_center, rotation, tuple(new_size))  # type: ignore[arg-type]
+
+
 def region_from_dict(data: dict[str, Any]) -> Region:
     """Inverse of `Region.to_dict`.
 

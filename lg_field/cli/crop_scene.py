@@ -11,22 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from lg_field.cli import user_errors
+from lg_field.cli.options import NO_REGION, RegionFlags
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lg_field.nerfstudio.runs import Run
     from lg_field.radiance.field import RadianceField
     from lg_field.regions import Region
-
-Six = tuple[float, float, float, float, float, float]
 
 
 def crop_scene(
     load_config: Path,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
-    box: Six | None = None,
-    cells: tuple[int, ...] = (),
+    region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
     world: bool = False,
     dry_run: bool = False,
     keep_optimizer: bool = False,
@@ -37,19 +33,19 @@ def crop_scene(
     Args:
         load_config: config.yml of the run.
         output: folder of the new run; every ns-* command works on its config.yml.
-        box: X0 Y0 Z0 X1 Y1 Z1, the lower then the upper corner, in nerfstudio's scene space.
-        cells: or the numbers of the cells to keep.
-        world: the box is in the data set's own units.
+        region: what to keep, in nerfstudio's scene space; several shapes are joined.
+        world: the region is in the data set's own units.
         dry_run: only say what would be kept.
         keep_optimizer: keep the optimizer state of the kept rows, to go on training.
         overwrite: replace an existing output folder.
     """
+    import torch
+
     from lg_field.editing import crop
     from lg_field.files import refuse_existing
     from lg_field.nerfstudio.runs import cropped_checkpoint, load_run, write_run
+    from lg_field.regions import transformed
 
-    if (box is None) == (not cells):
-        raise ValueError("give either --box X0 Y0 Z0 X1 Y1 Z1 or --cells")
     if output is None and not dry_run:
         raise ValueError("give the new run's folder with -o, or --dry-run")
     if output is not None and not dry_run:
@@ -57,12 +53,14 @@ def crop_scene(
     begin = time.perf_counter()
     run = load_run(load_config)
     field = run.field()
-    region = make_region(box, run.scene_to_world() if world else None) if box is not None else None
-    if region is not None:
-        check_inside(region, field)
-    small = crop(field, region) if region is not None else crop(field, cells=list(cells))
+    shape, cells = region.resolve(field)
+    if shape is not None:
+        shape = transformed(shape, torch.linalg.inv(run.scene_to_world())) if world else shape
+        check_inside(shape, field)
+    small = crop(field, shape, cells=cells, invert=region.invert)
+    small.region = field.region if region.snap else small.region
     console = Console()
-    _report(console, run, field, small, region)
+    _report(console, run, field, small)
     if output is None or dry_run:
         return
     extra = {"region.json": small.region.to_dict()} if small.region is not None else {}
@@ -76,32 +74,6 @@ def crop_scene(
     )
 
 
-def make_region(box: Six, scene_to_world: Tensor | None) -> Region:
-    """The box as a region of scene space.
-
-    Args:
-        box: lower and upper corner.
-        scene_to_world: (4, 4); None: the box is in scene space already. Otherwise it is in world units, and a turned
-            box in scene space if the data parser turned the scene.
-    """
-    import torch
-
-    from lg_field.regions import Box, OrientedBox, Region
-
-    region = Region.box(box[:3], box[3:])
-    if scene_to_world is None:
-        return region
-    to_scene = torch.linalg.inv(scene_to_world)
-    scale = float(torch.linalg.det(to_scene[:3, :3]) ** (1 / 3))
-    turn = to_scene[:3, :3] / scale
-    lower, upper = torch.tensor(box[:3], dtype=torch.float64), torch.tensor(box[3:], dtype=torch.float64)
-    center = to_scene[:3, :3] @ ((lower + upper) / 2) + to_scene[:3, 3]
-    size = (upper - lower) * scale
-    if torch.allclose(turn, torch.eye(3, dtype=torch.float64), atol=1e-6):
-        return Box(tuple((center - size / 2).tolist()), tuple((center + size / 2).tolist()))
-    return OrientedBox(tuple(center.tolist()), tuple(tuple(row) for row in turn.tolist()), tuple(size.tolist()))
-
-
 def check_inside(region: Region, field: RadianceField) -> None:
     """Raise ValueError if the region touches no cell of the grid, or none that holds anything."""
     touched = region.touched(field.grid, field.unwarp_boxes)
@@ -113,8 +85,11 @@ def check_inside(region: Region, field: RadianceField) -> None:
         raise ValueError(f"the box holds only empty space; what the scene holds lies within {bounds[0]} to {bounds[1]}")
 
 
-def _report(console: Console, run: Run, field: RadianceField, small: RadianceField, region: Region | None) -> None:
-    """Print kept cells, parameters and bytes of weights, before and after."""
+def _report(console: Console, run: Run, field: RadianceField, small: RadianceField) -> None:
+    """Print kept cells, parameters and bytes of weights, before and after, and the exact region in both units."""
+    from lg_field.nerfstudio.runs import TRANSFORMS
+    from lg_field.regions import transformed
+
     table = Table("", "before", "after", "kept", title=f"{run.config_path.parent} (step {run.step})")
     old, new = field.num_parameters(), small.num_parameters()
     sizes = [sum(v.numel() * v.element_size() for v in (*f.parameters(), *f.buffers())) for f in (field, small)]
@@ -124,11 +99,16 @@ def _report(console: Console, run: Run, field: RadianceField, small: RadianceFie
     for name, before, after in rows:
         table.add_row(name, f"{before:,}", f"{after:,}", f"{after / max(before, 1):.1%}")
     console.print(table)
-    if region is not None:
-        console.print(f"region (scene space): {region.to_dict()}", highlight=False, soft_wrap=True)
+    if small.region is None:
+        console.print("whole cells are kept and shown")
+        return
+    console.print(f"region (scene units): {small.region.to_dict()}", highlight=False, soft_wrap=True)
+    if (run.config_path.parent / TRANSFORMS).exists():
+        world = transformed(small.region, run.scene_to_world())
+        console.print(f"region (world units): {world.to_dict()}", highlight=False, soft_wrap=True)
 
 
 def main() -> None:
     """Entry point of `crop-scene`."""
     with user_errors("crop-scene"):
-        tyro.cli(crop_scene, prog="crop-scene")
+        tyro.cli(crop_scene, prog="crop-scene", config=(tyro.conf.OmitArgPrefixes,))

@@ -27,6 +27,8 @@ from lg_field.radiance.sampling import step_length
 
 TABLE = "_model.field.table."
 """Prefix of the field's table in a checkpoint's pipeline state."""
+TRANSFORMS = "dataparser_transforms.json"
+"""File of a run with the way from the data set's units to scene space."""
 
 
 @dataclass
@@ -60,7 +62,7 @@ class Run:
         Raises:
             FileNotFoundError: the run has no dataparser_transforms.json.
         """
-        path = self.config_path.parent / "dataparser_transforms.json"
+        path = self.config_path.parent / TRANSFORMS
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing (nerfstudio writes it when training starts): leave out --world")
         data = json.loads(path.read_text())
@@ -241,7 +243,7 @@ def write_run(run: Run, checkpoint: dict[str, Any], target: Path, overwrite: boo
         name = config.relative_model_dir / run.checkpoint_path.name
         (temporary / config.relative_model_dir).mkdir(parents=True)
         torch.save(checkpoint, temporary / name)
-        transforms = run.config_path.parent / "dataparser_transforms.json"
+        transforms = run.config_path.parent / TRANSFORMS
         if transforms.exists():
             shutil.copy(transforms, temporary)
         for file, data in extra.items():
