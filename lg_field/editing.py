@@ -82,9 +82,12 @@ def extend(field: Table, lower: Sequence[float], upper: Sequence[float]) -> Tabl
         domain; old domain coordinates mean the same points.
 
     Raises:
-        ValueError: the new domain does not hold the old one.
+        ValueError: the new domain does not hold the old one, or the field is a scene, whose encodings are relative to
+            its domain (`regrow` adds cells within it).
     """
     grid = field.grid
+    if field.sees_domain:
+        raise ValueError("a scene's domain cannot grow without changing its values; regrow cells within it instead")
     if len(lower) != grid.dim or len(upper) != grid.dim:
         raise ValueError(f"the domain has {grid.dim} axes, got corners with {len(lower)} and {len(upper)}")
     before, after = [], []

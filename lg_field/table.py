@@ -28,6 +28,8 @@ class CellTable(nn.Module):
 
     cells: Tensor
     """(P,) int64, sorted and unique: the kept cells' numbers."""
+    sees_domain = False
+    """Whether networks see coordinates relative to the grid's domain, so that a larger one would change values."""
 
     def __init__(self, grid: PartitionGrid, cells: Tensor | None = None) -> None:
         """

@@ -21,7 +21,6 @@ from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.pipelines.base_pipeline import Pipeline
 
 from lg_field.cli import crop_scene as crop_scene_command
-from lg_field.cli.crop_scene import make_region
 from lg_field.nerfstudio.config import lg_field, lg_field_tiny
 from lg_field.nerfstudio.datamanager import check_data_folder
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig, recognise
@@ -29,7 +28,7 @@ from lg_field.nerfstudio.errors import UserError
 from lg_field.nerfstudio.model import LGModel, LGModelConfig
 from lg_field.nerfstudio.runs import TABLE, Run, load_run, write_run
 from lg_field.radiance.field import RadianceShape
-from lg_field.regions import Box, OrientedBox
+from lg_field.regions import Box, OrientedBox, Region, Union, transformed
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "nerf"
 
@@ -339,7 +338,8 @@ def test_dry_run_writes_nothing(run, tmp_path, capsys):
         (("--box", "nan", 0, 0, 1, 1, 1), "lower corner"),
         (("--box", 5, 5, 5, 6, 6, 6), "outside the scene"),
         (("--cells", 99), "no cell"),
-        ((), "give either --box"),
+        ((), "say what to keep"),
+        (("--cells", 1, "--sphere", 0, 0, 0, 1), "not both"),
     ],
 )
 def test_bad_regions_are_named_and_nothing_is_written(run, tmp_path, capsys, arguments, match):
@@ -397,9 +397,13 @@ def test_a_failure_while_writing_leaves_what_was_there(run, tmp_path, monkeypatc
 
 def test_world_boxes_become_scene_boxes(run):
     to_world = run.scene_to_world()
-    region = make_region((-1.0, -0.4, 0.0, 1.0, 0.6, 1.0), to_world)
-    assert isinstance(region, OrientedBox)
+    to_scene = torch.linalg.inv(to_world)
+    asked = Box((-1.0, -0.4, 0.0), (1.0, 0.6, 1.0)) | Region.sphere((0.2, 0.1, -0.3), 0.4)
+    region = transformed(asked, to_scene)
+    assert isinstance(region, Union) and isinstance(region.parts[0], OrientedBox)
     scene = torch.rand(500, 3, dtype=torch.float64) * 3 - 1.5
     world = scene @ to_world[:3, :3].T + to_world[:3, 3]
-    assert torch.equal(region.contains(scene), Box((-1.0, -0.4, 0.0), (1.0, 0.6, 1.0)).contains(world))
-    assert isinstance(make_region((0, 0, 0, 1, 1, 1), torch.eye(4, dtype=torch.float64)), Box)
+    assert torch.equal(region.contains(scene), asked.contains(world))
+    back = transformed(region, to_world)
+    assert torch.equal(back.contains(world), asked.contains(world))
+    assert isinstance(transformed(Box((0, 0, 0), (1, 1, 1)), torch.eye(4)), Box)

@@ -96,6 +96,7 @@ class RadianceField(CellTable):
     starts at zero (see shared/reference/radiance-findings.md).
     """
 
+    sees_domain = True
     local: nn.Parameter
     """(P, K) weights of each cell's sub-network."""
     features: nn.Parameter

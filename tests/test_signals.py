@@ -1,0 +1,356 @@
+"""Encoding and decoding as a user does it: files in, commands run, files out; and the laws of training."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import lg_field
+from lg_field.cli.presets import CONFIGS, Settings, read_settings
+from lg_field.description import Signal
+from lg_field.metrics import measure, psnr, psnr_of_rows
+from lg_field.networks.budget import shape_for_budget
+from lg_field.signals import SignalData, decode, read_signal
+from lg_field.signals.encode import NetworkConfig, build_network, domain_grid
+from lg_field.training import Fit, FitConfig
+
+BIN = Path(sys.executable).parent
+
+
+def lg(*arguments: object, cwd: Path, fails: bool = False) -> str:
+    """Run `lg-field`; returns what it printed."""
+    command = [str(BIN / "lg-field"), *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL)
+    text = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails and "Traceback" not in text, text[-2000:]
+    return text
+
+
+def picture(height: int, width: int, channels: int = 3, top: int = 255) -> np.ndarray:
+    """Smooth colours with an edge."""
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    waves = [np.sin(6 * x + k) * np.cos(5 * y - k) * 0.4 + 0.5 + 0.1 * (x > y) for k in range(channels)]
+    return (np.stack(waves, -1).clip(0, 1) * top).astype(np.uint8 if top == 255 else np.uint16)
+
+
+def tone(count: int) -> np.ndarray:
+    t = np.arange(count) / 8000
+    return (0.4 * np.sin(2 * np.pi * 220 * t) * np.exp(-t)).astype(np.float32)
+
+
+SMALL = ("--parameters", 6000, "--steps", 120)
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory) -> Path:
+    """A folder with one encoded file of every kind."""
+    import soundfile
+
+    from lg_field.signals.video import write_video
+
+    folder = tmp_path_factory.mktemp("encoded")
+    Image.fromarray(picture(48, 64)).save(folder / "image.png")
+    soundfile.write(folder / "audio.wav", np.stack([tone(4000), tone(4000)[::-1]], 1), 8000, subtype="PCM_16")
+    clip = torch.from_numpy(np.stack([np.roll(picture(32, 48), k, 1) for k in range(6)]))
+    write_video([clip], folder / "video.mp4", 12.0)
+    grid = np.stack(np.mgrid[-1:1:20j, -1:1:16j, -1:1:12j])
+    np.save(folder / "volume.npy", np.sqrt((grid**2).sum(0)))
+    lg("encode", "image.png", "-o", "image", "--counts", 3, 4, *SMALL, "--preview", "seen", cwd=folder)
+    lg("encode", "audio.wav", "-o", "audio", "--counts", 8, *SMALL, "--log", "tensorboard", cwd=folder)
+    windows = ("--sample-fraction", 0.2, "--overlap", 1)
+    lg("encode", "video.mp4", "-o", "video", "--counts", 2, 2, 3, *SMALL, *windows, cwd=folder)
+    lg("encode", "volume.npy", "-o", "volume", "--counts", 2, 2, 2, *SMALL, "--lr", 1e-3, *windows, cwd=folder)
+    return folder
+
+
+SUFFIX = {"image": "png", "audio": "wav", "video": "mp4", "volume": "npy"}
+BOX = {
+    "image": (16, 16, 48, 32),
+    "audio": (0.125, 0.25),
+    "video": (3, 0, 0, 6, 32, 16),
+    "volume": (0, 0, 0, 10, 8, 6),
+}
+"""Along cell borders: lower corner, upper corner."""
+
+
+@pytest.mark.parametrize("kind", list(SUFFIX))
+def test_encode_then_decode_resembles_the_signal(encoded: Path, kind: str) -> None:
+    out = encoded / f"back.{SUFFIX[kind]}"
+    lg("decode", kind, "-o", out, "--overwrite", cwd=encoded)
+    before, after = read_signal(encoded / f"{kind}.{SUFFIX[kind]}"), read_signal(out) if kind != "volume" else None
+    info = json.loads(lg("info", kind, "--json", cwd=encoded))
+    assert info["history"]["steps"] == 120 and info["history"]["psnr"] > 13
+    assert info["bytes"]["total"] == (encoded / kind).stat().st_size
+    assert abs(info["parameters"]["total"] - 6000) < 0.02 * 6000
+    if after is None:
+        assert np.load(out).shape == (20, 16, 12, 1)
+        return
+    assert after.signal.shape == before.signal.shape and after.signal.channels == before.signal.channels
+    assert after.signal.rate == before.signal.rate
+    a, b = (before.signal.normalize(d.samples) for d in (before, after))
+    assert psnr(float((a - b).square().mean()) / (1 if kind == "audio" else 4)) > 13
+
+
+@pytest.mark.parametrize("kind", list(SUFFIX))
+def test_a_cropped_file_decodes_to_the_same_samples(encoded: Path, kind: str) -> None:
+    box = BOX[kind]
+    half = len(box) // 2
+    lg("crop", kind, "--box", *box, "-o", f"{kind}.crop", "--overwrite", cwd=encoded)
+    assert "sound" in lg("validate", f"{kind}.crop", cwd=encoded)
+    whole, part = lg_field.load(encoded / kind), lg_field.load(encoded / f"{kind}.crop")
+    ideal = part.num_rows / whole.num_rows
+    assert part.num_rows == {"image": 2, "audio": 2, "video": 2, "volume": 1}[kind]
+    lg("decode", kind, "-o", "a.npy", "--box", *box, "--overwrite", cwd=encoded)
+    lg("decode", f"{kind}.crop", "-o", "b.npy", "--box", *box, "--overwrite", cwd=encoded)
+    lg("decode", f"{kind}.crop", "-o", "c.npy", "--overwrite", cwd=encoded)
+    a, b, c = (np.load(encoded / n) for n in ("a.npy", "b.npy", "c.npy"))
+    assert np.array_equal(a, b)
+    signal_, full = whole.description, np.prod(whole.description.shape)
+    assert c.shape[:-1] == tuple(signal_.shape) and a[..., 0].size < 0.4 * full
+    fill = signal_.denormalize(torch.tensor(part.fill)).item()
+    assert (c != fill).any(-1).sum() <= a[..., 0].size
+    rows = lg_field.files.FieldFile
+    with rows.open(encoded / kind) as one, rows.open(encoded / f"{kind}.crop") as two:
+        x, y = one.bytes_by_part(), two.bytes_by_part()
+    assert y["rows"] == round(x["rows"] * ideal) and y["shared"] == x["shared"] and half
+
+
+def test_previews_logs_and_scaled_decoding(encoded: Path) -> None:
+    assert Image.open(encoded / "seen/step-000100.png").size == (64, 48)
+    assert list((encoded / "audio.tensorboard").iterdir())
+    lg("decode", "image", "-o", "large.png", "--scale", 2, cwd=encoded)
+    assert Image.open(encoded / "large.png").size == (128, 96)
+    assert "decode takes a --box" in lg("decode", "image", "-o", "x.png", "--cells", 1, cwd=encoded, fails=True)
+    assert "write a decoded image to" in lg("decode", "image", "-o", "x.wav", cwd=encoded, fails=True)
+
+
+def test_inverse_merge_prune_and_dry_run(encoded: Path) -> None:
+    before = sorted(encoded.iterdir())
+    text = lg("crop", "image", "--box", 4, 4, 20, 12, "--dry-run", cwd=encoded)
+    assert sorted(encoded.iterdir()) == before and "bytes less" in text
+    lg("crop", "image", "--cells", 0, 5, "-o", "some", cwd=encoded)
+    lg("crop", "image", "--cells", 0, 5, "--invert", "-o", "others", "--dtype", "float16", cwd=encoded)
+    assert "differs" in lg("merge", "some", "others", "-o", "joined", cwd=encoded, fails=True)
+    lg("crop", "image", "--cells", 0, 5, "--invert", "-o", "others", "--overwrite", cwd=encoded)
+    lg("merge", "some", "others", "-o", "joined", cwd=encoded)
+    assert (encoded / "joined").read_bytes() == (encoded / "image").read_bytes()
+    field = lg_field.load(encoded / "image")
+    with torch.no_grad():
+        last = field.shape.row_size - 3
+        field.local[2, last - 3 * field.shape.local_width :] = 0
+        field.local[2, last:] = -1.0
+    lg_field.save(field, encoded / "dark")
+    assert "12 -> 11 cells" in lg("prune", "dark", "-o", "pruned", cwd=encoded)
+    a, b = (torch.cat(list(decode(lg_field.load(encoded / n)))) for n in ("dark", "pruned"))
+    assert torch.equal(a, b)
+
+
+def test_an_image_grows_and_its_old_half_does_not_change(encoded: Path) -> None:
+    image = Image.open(encoded / "image.png")
+    image.crop((0, 0, 32, 48)).save(encoded / "left.png")
+    lg("encode", "left.png", "-o", "left", "--counts", 3, 2, *SMALL, cwd=encoded)
+    text = lg("extend", "left", "--with", "image.png", "-o", "grown", "--steps", 60, cwd=encoded)
+    assert "6 old cells" in text and "of the new ones" in text
+    left, grown = (torch.cat(list(decode(lg_field.load(encoded / n)))) for n in ("left", "grown"))
+    assert torch.equal(grown[:, :32], left) and grown.shape == (48, 64, 3)
+    a, b = lg_field.load(encoded / "left"), lg_field.load(encoded / "grown")
+    assert torch.equal(b.local[(b.cells % 4) < 2], a.local)
+    assert all(torch.equal(b.shared[k], v) for k, v in a.shared.items())
+    error = lg("extend", "left", "--with", "left.png", "-o", "x", cwd=encoded, fails=True)
+    assert "nothing to add" in error and not (encoded / "x").exists()
+    image.crop((9, 0, 64, 48)).save(encoded / "right.png")
+    assert "does not lie within" in lg("extend", "grown", "--with", "right.png", "-o", "x", cwd=encoded, fails=True)
+
+
+def test_ctrl_c_keeps_the_state_and_resuming_gives_the_same_weights(encoded: Path) -> None:
+    options = ("--counts", 4, 4, "--parameters", 4000, "--steps", 700, "--sample-fraction", 0.3, "--overlap", 2)
+    lg("encode", "image.png", "-o", "straight", *options, cwd=encoded)
+    command = [str(BIN / "lg-field"), "encode", "image.png", "-o", "broken", *map(str, options)]
+    with subprocess.Popen(command, cwd=encoded, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        while "a step" not in process.stdout.readline():
+            pass
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        text = process.stdout.read()
+    assert "go on with --resume" in text and process.returncode == 0, text
+    stopped = json.loads(lg("info", "broken", "--json", cwd=encoded))["history"]["steps"]
+    assert 0 < stopped < 700
+    lg("encode", "image.png", "-o", "broken", *options, "--resume", cwd=encoded)
+    a, b = (lg_field.load(encoded / n).state_dict() for n in ("straight", "broken"))
+    assert all(torch.equal(a[k], b[k]) for k in a if torch.is_tensor(a[k]))
+    assert not (encoded / "broken.resume").exists()
+    assert "nothing to resume" in lg("encode", "image.png", "-o", "broken", "--resume", cwd=encoded, fails=True)
+
+
+BAD = [
+    (("encode", "none.png"), "does not exist"),
+    (("encode", "torn.png"), "not an image or is broken"),
+    (("encode", "text.txt"), "cannot encode .txt"),
+    (("encode", "empty.wav"), "has no samples"),
+    (("encode", "silent.wav"), "silent"),
+    (("encode", "torn.mp4"), "not a video or is broken"),
+    (("encode", "nan.npy"), "NaN or infinite"),
+    (("encode", "image.png", "--counts", 100, 1), "no more cells than samples"),
+    (("encode", "image.png", "--counts", 3), "needs 2 numbers"),
+    (("encode", "image.png", "--parameters", 10), "do not buy one neuron"),
+    (("encode", "image.png", "--overlap", 40, "--sample-fraction", 0.1), "wider than the signal"),
+    (("encode", "image.png", "--lr", -1), "must be positive"),
+    (("encode", "image.png", "--preset", "nope"), "no preset 'nope'"),
+    (("encode", "image.png", "--device", "cuda:77"), "cannot be used here"),
+    (("crop", "image", "--box", 5, 5, 1, 1), "lower corner"),
+    (("crop", "image", "--box", 500, 500, 600, 600), "nothing would be kept"),
+    (("crop", "image", "--box", 1, 2, 3), "needs 4 numbers"),
+    (("crop", "image"), "say what to keep"),
+    (("render", "image", "--orbit", 1), "is no scene file"),
+    (("decode", "image.png"), "not a field file"),
+]
+
+
+def test_bad_input_is_one_line_and_nothing_is_written(encoded: Path) -> None:
+    """In one process, through the real entry point."""
+    import contextlib
+    import io
+
+    import soundfile
+
+    from lg_field.cli import main
+
+    (encoded / "torn.png").write_bytes((encoded / "image.png").read_bytes()[:300])
+    (encoded / "torn.mp4").write_bytes((encoded / "video.mp4").read_bytes()[:200])
+    (encoded / "text.txt").write_text("hello")
+    soundfile.write(encoded / "empty.wav", np.zeros(0), 8000)
+    soundfile.write(encoded / "silent.wav", np.zeros(100), 8000)
+    np.save(encoded / "nan.npy", np.full((4, 4, 4), np.nan))
+    files = sorted(encoded.iterdir())
+    for arguments, match in BAD:
+        sys.argv = ["lg-field", arguments[0], str(encoded / str(arguments[1])), *map(str, arguments[2:])]
+        sys.argv += ["-o", str(encoded / "never")]
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as stop:
+            main()
+        text = errors.getvalue()
+        assert stop.value.code == 1 and match in text and text.count("\n") == 1, (arguments, text)
+    assert sorted(encoded.iterdir()) == files
+
+
+# -- parts
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (picture(7, 11), "uint8"),
+        (picture(7, 11, 4), "uint8"),
+        (picture(7, 11, 1)[..., 0], "uint8"),
+        (picture(1, 5), "uint8"),
+        (picture(7, 11, 1, 65535)[..., 0], "uint16"),
+        (picture(7, 11, 3, 65535), "uint16"),
+        (picture(7, 11, 4, 65535), "uint16"),
+    ],
+)
+def test_images_of_every_depth_come_back_to_the_bit(array: np.ndarray, dtype: str, tmp_path: Path) -> None:
+    from lg_field.signals.image import write_image
+
+    path = tmp_path / "p.png"
+    deep = array.astype(np.int32) if dtype == "uint16" else array
+    write_image(torch.from_numpy(deep.reshape(*array.shape[:2], -1)), path)
+    data = read_signal(path)
+    assert data.signal.dtype == dtype and np.array_equal(data.samples.numpy(), deep.reshape(*array.shape[:2], -1))
+    again = data.signal.denormalize(data.signal.normalize(data.samples))
+    assert torch.equal(again, data.samples)
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (37, 53), (64, 64)])
+@pytest.mark.parametrize("network", ["local-global", "per-partition", "global"])
+def test_odd_sizes_train_and_decode(shape: tuple[int, int], network: str) -> None:
+    array = torch.from_numpy(picture(*shape))
+    data = SignalData(array, Signal("image", shape, 3))
+    counts = tuple(min(4, n) for n in shape)
+    config = NetworkConfig(network=network, counts=counts, parameters=8000)
+    field = build_network(data.signal, config)
+    start = measure(field, data)["psnr"]
+    for fraction in (1.0, 0.5):
+        Fit(field, data, FitConfig(steps=30, lr=2e-3, sample_fraction=fraction)).run()
+    assert measure(field, data)["psnr"] > start + 3
+    everything = torch.arange(field.num_rows)
+    assert math.isclose(psnr_of_rows(field, data, everything), measure(field, data)["psnr"], abs_tol=1e-3)
+
+
+@given(
+    budget=st.integers(20_000, 3_000_000),
+    cells=st.integers(1, 400),
+    share=st.floats(0.05, 0.15),
+    axes=st.integers(1, 3),
+    merge=st.sampled_from(["concat", "add"]),
+)
+@settings(max_examples=60)
+def test_budgets_are_met(budget: int, cells: int, share: float, axes: int, merge: str) -> None:
+    shape = shape_for_budget("local-global", cells, axes, 3, budget, share, merge=merge)  # type: ignore[arg-type]
+    count = shape.count(cells)
+    wider = shape_for_budget("per-partition", cells, axes, 3, budget).count(cells)["total"]
+    finest = cells * 8 * (shape.local_width + 2)  # what one neuron more in every cell costs, about
+    assert abs(count["total"] - budget) <= max(0.02 * budget, 0.5 * finest), (count, shape)
+    assert wider > 0 and count["local"] + count["shared"] == count["total"]
+
+
+def test_presets_are_the_papers_networks() -> None:
+    """The counts that follow from the paper's formulas and widths (paper.md)."""
+    signals = {
+        "image": Signal("image", (512, 512), 3),
+        "audio": Signal("audio", (308_207,), 1, "float32", (-1.0, 1.0), 44_100.0),
+        "video": Signal("video", (300, 512, 512), 3),
+    }
+
+    def formula(local: int, cells: int, glob: int, d: int, o: int) -> int:
+        total = cells * (d * local + local + 3 * (local * local + local) + local * o + o) if local else 0
+        total += d * glob + glob + 3 * (glob * glob + glob) if glob else 0
+        total += (local + glob) * local + local if local and glob else 0
+        return total + (glob * o + o if glob and not local else 0)
+
+    expected = {
+        "image-div2k": formula(14, 256, 84, 2, 3),
+        "image-div2k-per-partition": formula(15, 256, 0, 2, 3),
+        "image-div2k-global": formula(0, 0, 256, 2, 3),
+        "audio": formula(42, 32, 72, 1, 1),
+        "audio-per-partition": formula(45, 32, 0, 1, 1),
+        "audio-global": formula(0, 0, 256, 1, 1),
+        "video": formula(55, 320, 180, 3, 3),
+        "video-2-percent": formula(55, 320, 180, 3, 3),
+        "video-per-partition": formula(56, 320, 0, 3, 3),
+        "video-global": formula(0, 0, 1030, 3, 3),
+    }
+    assert expected["image-div2k-global"] == 198_915
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        settings_ = read_settings(path, Settings())
+        described = signals[path.stem.split("-")[0]]
+        field = build_network(described, settings_.network)
+        total = field.num_parameters()["total"]
+        assert total == expected.get(path.stem, total)
+        if settings_.network.local_width == settings_.network.global_width == 0:
+            assert abs(total / settings_.network.parameters - 1) < 0.02, path
+        assert domain_grid(described, settings_.network).counts == field.grid.counts
+
+
+def test_a_preset_is_its_config_and_flags_win(encoded: Path) -> None:
+    common = ("--steps", 3, "--counts", 3, 4, "--overwrite")
+    lg("encode", "image.png", "-o", "one", "--preset", "image-div2k", *common, cwd=encoded)
+    lg("encode", "image.png", "-o", "two", "--config", CONFIGS / "image-div2k.yaml", *common, cwd=encoded)
+    one, two = (lg_field.load(encoded / n) for n in ("one", "two"))
+    assert torch.equal(one.local, two.local) and one.shape == two.shape
+    assert (one.shape.local_width, one.shape.global_width, one.grid.counts) == (14, 84, (3, 4))
+    (encoded / "odd.yaml").write_text("network: {colour: 1}\n")
+    error = lg("encode", "image.png", "-o", "x", "--config", "odd.yaml", cwd=encoded, fails=True)
+    assert "unknown settings ['colour']" in error
