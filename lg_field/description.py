@@ -81,12 +81,15 @@ class Signal:
 
     def to_domain(self, region: Region, grid: PartitionGrid) -> Region:
         """A region in sample units (0 = edge of the first sample, shape = edge of the last) as one of the domain."""
-        if isinstance(region, Box):  # stays a box, whose cells are found exactly
-            corners = [
-                [low + (up - low) * v / n for v, n, low, up in zip(corner, self.shape, grid.lower, grid.upper)]
-                for corner in (region.lower, region.upper)
-            ]
-            return Region.box(*corners)
+        if isinstance(region, Box) and len(region.lower) == len(self.shape):
+            # Drawn in by less than matters, so that rounding puts no point of it into the cells beyond its borders.
+            lower, upper = [], []
+            for first, last, n, low, up in zip(region.lower, region.upper, self.shape, grid.lower, grid.upper):
+                unit = (up - low) / n
+                margin = min(max(1e-3 * unit, 5e-7 * max(abs(low), abs(up))), 0.1 * (last - first) * unit)
+                lower.append(low + first * unit + margin)
+                upper.append(low + last * unit - margin)
+            return Region.box(lower, upper)
         scale = [n / (up - low) for n, low, up in zip(self.shape, grid.lower, grid.upper)]
         return Scaled(region, tuple(scale), tuple(-low * s for low, s in zip(grid.lower, scale)))
 

@@ -17,6 +17,9 @@ import trimesh
 from demo_scene import OBJECTS, write_demo_scene
 from PIL import Image
 
+import lg_field
+from lg_field.radiance.render import orbit
+
 pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
 
 BIN = Path(sys.executable).parent
@@ -171,3 +174,71 @@ def test_the_viewer_serves_the_crop_on_this_machine_only(work):
     finally:
         viewer.kill()
         viewer.wait()
+
+
+def test_a_scene_file_needs_nothing_else(work):
+    """Pack, then render, crop and mesh from the one file: the pixels are those of ns-render."""
+    config, scene = work.run / "config.yml", work.root / "scene.safetensors"
+    command("lg-field", "pack", "--load-config", config, "-o", scene, cwd=work.root)
+    assert scene.stat().st_size < 0.5 * next((work.run / "nerfstudio_models").glob("*.ckpt")).stat().st_size
+    field = lg_field.load(scene)
+    assert np.allclose(field.description.scene_to_world, np.eye(4)) and field.description.camera is not None
+    path = {
+        "camera_type": "perspective",
+        "render_height": 48,
+        "render_width": 64,
+        "fps": 1,
+        "seconds": 1,
+        "is_cycle": False,
+        "smoothness_value": 0,
+        "camera_path": [
+            {"camera_to_world": [v for row in c.to_scene.tolist() for v in row], "fov": 40.0, "aspect": 64 / 48}
+            for c in orbit(field, field.description, 2, 64, 48)
+        ],
+    }
+    (work.root / "path.json").write_text(json.dumps(path))
+    lower, upper = OBJECTS["globe"]
+    box = ("--box", *lower, *upper)
+    command("lg-field", "crop", scene, *box, "-o", "globe.safetensors", cwd=work.root)
+    same = (
+        (scene, work.run / "config.yml", "all"),
+        (work.root / "globe.safetensors", work.crop / "config.yml", "globe"),
+    )
+    for file, run, name in same:
+        command("lg-field", "render", file, "--camera", "path.json", "-o", f"ours-{name}", cwd=work.root)
+        command(
+            *("ns-render", "camera-path", "--load-config", run, "--camera-path-filename", "path.json"),
+            *("--output-path", f"theirs-{name}", "--output-format", "images", "--image-format", "png"),
+            cwd=work.root,
+        )
+        theirs = sorted((work.root / f"theirs-{name}").glob("*.png"))
+        assert len(theirs) == 2
+        for k, path_ in enumerate(theirs):
+            a, b = (
+                np.asarray(Image.open(p).convert("RGB")).astype(int)
+                for p in (work.root / f"ours-{name}/{k:05d}.png", path_)
+            )
+            assert a.shape == b.shape == (48, 64, 3) and abs(a - b).max() <= 1 and a.std() > 5
+    text = command("lg-field", "render", scene, "--orbit", 1, *box, "-o", "one.png", "--transparent", cwd=work.root)
+    assert int(text.split(" bytes read")[0].split()[-1].replace(",", "")) < 0.7 * scene.stat().st_size
+    command(
+        "lg-field",
+        "render",
+        "globe.safetensors",
+        "--orbit",
+        3,
+        "-o",
+        "orbit.mp4",
+        "--width",
+        64,
+        "--height",
+        48,
+        cwd=work.root,
+    )
+    command("lg-field", "mesh", "globe.safetensors", "-o", "globe.ply", "--resolution", 40, cwd=work.root)
+    mesh = trimesh.load(work.root / "globe.ply")
+    assert mesh.is_watertight and (mesh.bounds[0] > np.array(lower) - 0.1).all()
+    assert "sound" in command("lg-field", "validate", "globe.safetensors", cwd=work.root)
+    command("lg-field", "prune", scene, "-o", "pruned.safetensors", cwd=work.root)
+    command("lg-field", "render", "pruned.safetensors", "--camera", "path.json", "-o", "pruned", cwd=work.root)
+    assert (work.root / "pruned/00000.png").read_bytes() == (work.root / "ours-all/00000.png").read_bytes()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -18,18 +19,18 @@ SHADES = " ░▒▓█"
 MAP_WIDTH, MAP_HEIGHT = 64, 32
 
 
-def info(input: Address, json_: bool = False) -> None:
+def info(input: Address, as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> None:
     """Say what is in a field file: signal or scene, grid, kept cells, parameters and bytes by part.
 
     Args:
         input: field file, or an address fsspec reads; weights are not read.
-        json_: as JSON.
+        as_json: as JSON.
     """
     from lg_field.files import FieldFile
 
     with FieldFile.open(input) as file:
         facts = facts_of(file)
-        if json_:
+        if as_json:
             print(json.dumps(facts, indent=1))
             return
         console = Console()

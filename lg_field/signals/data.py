@@ -22,13 +22,18 @@ class SignalData:
     def __post_init__(self) -> None:
         if tuple(self.samples.shape) != (*self.signal.shape, self.signal.channels):
             raise ValueError(f"samples {tuple(self.samples.shape)} do not fit {self.signal}")
-        if self.samples.is_floating_point() and not bool(self.samples.isfinite().all()):
-            bad = int((~self.samples.isfinite()).sum())
-            raise ValueError(f"{bad:,} samples are NaN or infinite; replace them first")
+        check_finite(self.samples)
 
     def flat(self) -> Tensor:
         """(num_samples, channels) view."""
         return self.samples.view(-1, self.signal.channels)
+
+
+def check_finite(samples: Tensor) -> None:
+    """Raise ValueError if samples are NaN or infinite."""
+    if samples.is_floating_point() and not bool(samples.isfinite().all()):
+        bad = int((~samples.isfinite()).sum())
+        raise ValueError(f"{bad:,} samples are NaN or infinite; replace them first")
 
 
 def read_signal(path: Path) -> SignalData:
@@ -81,6 +86,7 @@ def read_volume(path: Path) -> SignalData:
         raise ValueError(f"{path} is not an array of numbers: {error}") from error
     if values.dim() != 3 or not values.numel():
         raise ValueError(f"{path} has shape {tuple(values.shape)}; a volume (x, y, z) is needed")
+    check_finite(values)
     low, high = float(values.min()), float(values.max())
     if not low < high:
         raise ValueError(f"{path} is constant ({low:g}): there is nothing to encode")

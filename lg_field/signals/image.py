@@ -22,8 +22,9 @@ def read_image(path: Path) -> SignalData:
 
     try:
         with Image.open(path) as image:
+            deep = any(";16" in str(tile) for tile in getattr(image, "tile", []))  # known only before loading
             image.load()
-            if any(";16" in str(tile) for tile in getattr(image, "tile", [])) or image.mode.startswith("I"):
+            if deep or image.mode.startswith("I"):
                 array = _read_deep(path)
             else:
                 keep = image.mode in ("L", "RGB", "RGBA")
@@ -33,10 +34,10 @@ def read_image(path: Path) -> SignalData:
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is not an image or is broken: {error}") from error
     array = array[..., None] if array.ndim == 2 else array
-    deep = array.dtype == np.uint16
+    wide = array.dtype == np.uint16
     height, width, channels = array.shape
-    dtype, top = ("uint16", 65535.0) if deep else ("uint8", 255.0)
-    samples = torch.from_numpy(np.ascontiguousarray(array.astype(np.int32) if deep else array))
+    dtype, top = ("uint16", 65535.0) if wide else ("uint8", 255.0)
+    samples = torch.from_numpy(np.ascontiguousarray(array.astype(np.int32) if wide else array))
     return SignalData(samples, Signal("image", (height, width), channels, dtype, (0.0, top)))
 
 
