@@ -235,8 +235,8 @@ def test_a_scene_file_needs_nothing_else(work):
         48,
         cwd=work.root,
     )
-    command("lg-field", "mesh", "globe.safetensors", "-o", "globe.ply", "--resolution", 40, cwd=work.root)
-    mesh = trimesh.load(work.root / "globe.ply")
+    command("lg-field", "mesh", "globe.safetensors", "-o", "globe-file.ply", "--resolution", 40, cwd=work.root)
+    mesh = trimesh.load(work.root / "globe-file.ply")
     assert mesh.is_watertight and (mesh.bounds[0] > np.array(lower) - 0.1).all()
     assert "sound" in command("lg-field", "validate", "globe.safetensors", cwd=work.root)
     command("lg-field", "prune", scene, "-o", "pruned.safetensors", cwd=work.root)

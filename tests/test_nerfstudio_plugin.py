@@ -335,7 +335,7 @@ def test_dry_run_writes_nothing(run, tmp_path, capsys):
     ("arguments", "match"),
     [
         (("--box", 1, 0, 0, 0, 1, 1), "lower corner"),
-        (("--box", "nan", 0, 0, 1, 1, 1), "lower corner"),
+        (("--box", "nan", 0, 0, 1, 1, 1), "finite numbers"),
         (("--box", 5, 5, 5, 6, 6, 6), "outside the scene"),
         (("--cells", 99), "no cell"),
         ((), "say what to keep"),
