@@ -9,7 +9,6 @@ Prints seconds, peak memory above an idle process, bytes, and the straight line 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -59,11 +58,17 @@ def crop_one(source: str, target: str, fraction: str) -> None:
     torch.set_num_threads(1)
     with FieldFile.open(source):
         pass  # imports and code are loaded now
-    idle, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    idle, begin = peak_kilobytes(), time.perf_counter()
     size = crop_file(source, target, Region.box([-1.0] * 3, [2.0 * float(fraction) ** (1 / 3) - 1.0] * 3))
     seconds = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle
+    peak = peak_kilobytes() - idle
     print(json.dumps({"bytes": size, "seconds": seconds, "peak": peak * 1024}))
+
+
+def peak_kilobytes() -> int:
+    """Largest resident size of this process so far."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def main(args: Args) -> None:
