@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from torch import Tensor
 from lg_field.files import atomic_write
 from lg_field.metrics import psnr
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.ops import local_global_chain, sort_by_row
+from lg_field.ops import ChainShape, local_global_chain, sort_by_row
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
 
-CHUNK = {"cpu": 1 << 14, "cuda": 1 << 18}
+CHUNK = {"cpu": 1 << 13, "cuda": 1 << 18}
 """Points at a time: on a CPU the activations stay in cache, on a GPU they fit its memory."""
 
 
@@ -91,12 +91,10 @@ class Fit:
             x, offsets, target = self.batch()
             for group in self.optimizer.param_groups:
                 group["lr"] = config.lr * config.lr_factor ** (self.step / config.steps)
-            out = local_global_chain(x, offsets, self.table, self.shared, shape, chunk=chunk)
-            loss = (out - target).square().mean()
-            if not math.isfinite(error := float(loss.detach())):
-                raise ValueError(f"training diverged at step {self.step}: use a smaller --lr than {config.lr:g}")
             self.optimizer.zero_grad()
-            loss.backward()
+            error = accumulate_gradients(x, offsets, target, self.table, self.shared, shape, chunk)
+            if not math.isfinite(error):
+                raise ValueError(f"training diverged at step {self.step}: use a smaller --lr than {config.lr:g}")
             self.optimizer.step()
             self.step += 1
             self.seconds += time.perf_counter() - begin
@@ -199,6 +197,45 @@ class Fit:
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]
+
+
+def accumulate_gradients(
+    x: Tensor,
+    offsets: Tensor,
+    target: Tensor,
+    table: Tensor,
+    shared: Mapping[str, Tensor],
+    shape: ChainShape,
+    chunk: int,
+) -> float:
+    """Add the gradients of the mean squared error, chunk by chunk: activations of one chunk only, computed once.
+
+    Args:
+        x: (n, d) points sorted by row.
+        offsets: (P + 1,) first point of each row.
+        target: (n, out) values.
+        table: (P, K) rows.
+        shared: the shared part.
+        shape: wiring.
+        chunk: points at a time.
+
+    Returns:
+        The mean squared error.
+    """
+    total, bounds, first = torch.zeros((), device=x.device), offsets.cpu(), 0
+    while first < len(x):
+        last = min(first + chunk, len(x))
+        border = int(bounds[torch.searchsorted(bounds, last, right=True) - 1])
+        last = border if border > first else last  # whole rows, where one is not longer than a chunk
+        low = int(torch.searchsorted(bounds, first, right=True)) - 1
+        high = int(torch.searchsorted(bounds, last))
+        part = offsets[low : high + 1].clamp(first, last) - first
+        out = local_global_chain(x[first:last], part, table[low:high], shared, shape)
+        loss = (out - target[first:last]).square().sum() / target.numel()
+        loss.backward()
+        total += loss.detach()
+        first = last
+    return float(total)
 
 
 def identity(field: LocalGlobalNetwork, data: SignalData) -> dict[str, Any]:

@@ -25,9 +25,11 @@ from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.description import Signal
 from lg_field.metrics import measure, psnr, psnr_of_rows
 from lg_field.networks.budget import shape_for_budget
+from lg_field.networks.initialization import init_rows, init_shared
+from lg_field.ops import ChainShape, local_global_chain
 from lg_field.signals import SignalData, decode, read_signal
 from lg_field.signals.encode import NetworkConfig, build_network, domain_grid
-from lg_field.training import Fit, FitConfig
+from lg_field.training import Fit, FitConfig, accumulate_gradients
 
 BIN = Path(sys.executable).parent
 
@@ -256,6 +258,24 @@ def test_bad_input_is_one_line_and_nothing_is_written(encoded: Path) -> None:
 
 
 # -- parts
+
+
+@given(counts=st.lists(st.integers(0, 40), min_size=1, max_size=9), chunk=st.integers(1, 60))
+@settings(max_examples=40)
+def test_gradients_in_chunks_are_those_of_the_whole(counts: list[int], chunk: int) -> None:
+    torch.manual_seed(0)
+    shape = ChainShape(2, 3, 4, 5, 1)
+    table = init_rows(shape, len(counts)).double().requires_grad_()
+    shared = {k: v.double().requires_grad_() for k, v in init_shared(shape).items()}
+    offsets = torch.tensor([0, *np.cumsum(counts).tolist()])
+    x, y = (torch.rand(int(offsets[-1]) + 1, n, dtype=torch.float64) for n in (2, 3))
+    offsets[-1] += 1
+    parameters = [table, *shared.values()]
+    loss = (local_global_chain(x, offsets, table, shared, shape) - y).square().mean()
+    wanted = torch.autograd.grad(loss, parameters)
+    error = accumulate_gradients(x, offsets, y, table, shared, shape, chunk)
+    assert math.isclose(error, float(loss), rel_tol=1e-5)
+    assert all(torch.allclose(p.grad, w, atol=1e-12) for p, w in zip(parameters, wanted))
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ import tyro
 from torch import Tensor
 
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import ChainShape, local_global_chain
-from lg_field.training import CHUNK
+from lg_field.ops import ChainShape
+from lg_field.training import CHUNK, accumulate_gradients
 
 CASES = {
     # name: (shape, cells, points, ragged)
@@ -95,13 +95,11 @@ def stepper(name: str, way: str, device: str):
     optimizer = torch.optim.Adam([table, *shared.values()], fused=way == "fast")
 
     def step() -> None:
-        if way == "fast":
-            out = local_global_chain(x, offsets, table, shared, shape, chunk=CHUNK[device])
-        else:
-            out = plain_chain(x, offsets, table, shared, shape)
-        loss = (out - y).square().mean()
         optimizer.zero_grad()
-        loss.backward()
+        if way == "fast":
+            accumulate_gradients(x, offsets, y, table, shared, shape, CHUNK[device])
+        else:
+            (plain_chain(x, offsets, table, shared, shape) - y).square().mean().backward()
         optimizer.step()
         if device == "cuda":
             torch.cuda.synchronize()
