@@ -59,15 +59,15 @@ def run_fit(fit: Fit, output: Path, flags: FitFlags, console: Console) -> None:
     if flags.resume:
         fit.load_state(state)
     say_network(console, fit.field, fit)
-    previews = Preview(fit.field, flags.preview, flags.preview_every) if flags.preview is not None else None
+    previews = Preview(fit, flags.preview, flags.preview_every) if flags.preview is not None else None
     with finish_step_on_interrupt(fit):
         train(fit, console, previews, output if flags.log == "tensorboard" else None)
     if fit.stopping:
         fit.save_state(state)
         console.print(f"interrupted after step {fit.step}; go on with --resume ({state})", soft_wrap=True)
-    else:
-        state.unlink(missing_ok=True)
     finish(console, fit, output, flags)
+    if not fit.stopping:
+        state.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -123,15 +123,15 @@ def train(fit: Fit, console: Console, previews: Preview | None = None, log: Path
 class Preview:
     """Pictures of the field while it trains."""
 
-    def __init__(self, field: LocalGlobalNetwork, folder: Path, every: int) -> None:
-        self.field, self.folder, self.every = field, folder, max(1, every)
+    def __init__(self, fit: Fit, folder: Path, every: int) -> None:
+        self.fit, self.folder, self.every = fit, folder, max(1, every)
 
     def maybe(self, step: int) -> None:
         """Write a picture if it is time: the image, or the video's middle frame."""
         from lg_field.files import atomic_write
         from lg_field.signals.decode import decode, signal_of
 
-        signal = signal_of(self.field)
+        signal = signal_of(self.fit.field)
         if step % self.every or signal.kind not in ("image", "video"):
             return
         import torch
@@ -140,7 +140,8 @@ class Preview:
 
         frame = signal.shape[0] // 2
         box = None if signal.kind == "image" else ((frame, 0, 0), (frame + 1, *signal.shape[1:]))
-        samples = torch.cat(list(decode(self.field, box=box)))
+        self.fit.write_back()
+        samples = torch.cat(list(decode(self.fit.field, box=box)))
         with atomic_write(self.folder / f"step-{step:06d}.png", overwrite=True) as temporary:
             write_image(samples if signal.kind == "image" else samples[0], temporary)
 
