@@ -24,7 +24,7 @@ def make(kind: str) -> CellTable:
         dim = int(kind[-1])
         return local_global_siren(PartitionGrid((4,) * dim, (-1.0,) * dim, (1.0,) * dim), 2, 5, 7, 1)
     if kind == "per-partition":
-        return siren_per_partition(PartitionGrid((4, 3), (-1.0, 0.0), (1.0, 2.0)), 1, 5)
+        return siren_per_partition(PartitionGrid((4, 3), (-1.0, -1.0), (1.0, 1.0)), 1, 5)
     shape = RadianceShape(local_width=5, global_width=7, grid_nodes=3, contraction=kind == "contracted")
     low = 2.0 if kind == "contracted" else 1.0
     field = RadianceField(PartitionGrid((3, 3, 3), (-low,) * 3, (low,) * 3), shape)
