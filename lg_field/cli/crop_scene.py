@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from lg_field.cli import user_errors
-from lg_field.cli.options import NO_REGION, RegionFlags
+from lg_field.cli.options import NO_REGION, RegionFlags, print_sizes
 
 if TYPE_CHECKING:
     from lg_field.nerfstudio.runs import Run
@@ -90,15 +89,12 @@ def _report(console: Console, run: Run, field: RadianceField, small: RadianceFie
     from lg_field.nerfstudio.runs import TRANSFORMS
     from lg_field.regions import transformed
 
-    table = Table("", "before", "after", "kept", title=f"{run.config_path.parent} (step {run.step})")
     old, new = field.num_parameters(), small.num_parameters()
     sizes = [sum(v.numel() * v.element_size() for v in (*f.parameters(), *f.buffers())) for f in (field, small)]
     rows = [("cells", field.num_rows, small.num_rows)]
     rows += [(f"{part} parameters", old[part], new[part]) for part in ("local", "shared", "total")]
     rows += [("bytes in memory", sizes[0], sizes[1])]
-    for name, before, after in rows:
-        table.add_row(name, f"{before:,}", f"{after:,}", f"{after / max(before, 1):.1%}")
-    console.print(table)
+    print_sizes(console, f"{run.config_path.parent} (step {run.step})", rows)
     if small.region is None:
         console.print("whole cells are kept and shown")
         return

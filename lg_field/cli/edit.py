@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from lg_field.cli.fitting import FitFlags, check_flags, run_fit
-from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
+from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, print_sizes, progress_bar
 from lg_field.training import FitConfig
 
 if TYPE_CHECKING:
@@ -76,18 +75,16 @@ def report_crop(console: Console, file: FieldFile, rows: Tensor, region: Region 
     """Print cells, parameters and bytes before and after, and how close the cells come to the region."""
     field, sizes = file.skeleton, file.bytes_by_part()
     count, part = field.num_parameters(), len(rows) / field.num_rows
-    table = Table("", "before", "after", "kept", title=file.reader.name)
     local = round(count["local"] * part)
     kept_bytes = round(sizes["rows"] * part)
-    for name, before, after in (
+    rows_of_table = (
         ("cells", field.num_rows, len(rows)),
         ("local parameters", count["local"], local),
         ("shared parameters", count["shared"], count["shared"]),
         ("total parameters", count["total"], local + count["shared"]),
         ("bytes of weights", sizes["rows"] + sizes["shared"], kept_bytes + sizes["shared"]),
-    ):
-        table.add_row(name, f"{before:,}", f"{after:,}", f"{after / max(before, 1):.1%}")
-    console.print(table)
+    )
+    print_sizes(console, file.reader.name, rows_of_table)
     if region is None:
         console.print("whole cells are kept and shown")
         return
@@ -184,19 +181,20 @@ def prune(input: Address, output: Output, overwrite: bool = False) -> None:
         overwrite: replace an existing output.
     """
     from lg_field.editing import prune as drop
-    from lg_field.files import load, refuse_existing, save
+    from lg_field.files import FieldFile, refuse_existing, save
     from lg_field.networks import LocalGlobalNetwork
     from lg_field.radiance.field import RadianceField
     from lg_field.signals.decode import blank_rows
 
     refuse_existing(output, overwrite)
-    field = load(input)
+    with FieldFile.open(input) as file:
+        field, precision = file.load(), file.precision
     if isinstance(field, LocalGlobalNetwork):
         small: Any = drop(field, blank_rows(field))
     else:
         assert isinstance(field, RadianceField)
         small = drop(field, ~field.occupied.any(1))
-    size = save(small, output, dtype=stored_precision(input), overwrite=overwrite)
+    size = save(small, output, dtype=precision, overwrite=overwrite)
     console = Console()
     console.print(f"{output}: {field.num_rows} -> {small.num_rows} cells, {size:,} bytes", highlight=False)
 
@@ -216,11 +214,3 @@ def merge(first: Address, second: Address, output: Output, overwrite: bool = Fal
     with FieldFile.open(output) as file:
         cells = file.skeleton.num_rows
     Console().print(f"{output}: {cells} cells, {size:,} bytes", highlight=False, soft_wrap=True)
-
-
-def stored_precision(path: str) -> Any:
-    """Type of the weights in a file."""
-    from lg_field.files import FieldFile
-
-    with FieldFile.open(path) as file:
-        return file.precision

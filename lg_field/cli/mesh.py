@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 from rich.console import Console
 
-from lg_field.cli.options import Output, progress_bar
+from lg_field.cli.options import Output, pick_device, progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ def mesh(
         refuse_existing(picture, overwrite)
     console, begin = Console(), time.perf_counter()
     field, matrix = field_to_mesh(input, load_config, world)
-    field = field.to("cuda" if torch.cuda.is_available() else "cpu")
+    field = field.to(pick_device("auto"))
     bounds = mesh_bounds(field)
     if box is not None:
         Region.box(box[:3], box[3:])

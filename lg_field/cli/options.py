@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 
 if TYPE_CHECKING:
     from lg_field.description import Signal
@@ -153,6 +155,14 @@ def read_region(path: Path) -> Region:
         return region_from_dict(data)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def print_sizes(console: Console, title: str, rows: Iterable[tuple[str, int, int]]) -> None:
+    """A table of (name, before, after) with the part kept."""
+    table = Table("", "before", "after", "kept", title=title)
+    for name, before, after in rows:
+        table.add_row(name, f"{before:,}", f"{after:,}", f"{after / max(before, 1):.1%}")
+    console.print(table)
 
 
 def progress_bar(console: Console) -> Progress:

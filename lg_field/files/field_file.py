@@ -70,7 +70,7 @@ class FieldFile:
         return self.skeleton.cells
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Any:
         """Type of the rows' weights: float32, float16 or bfloat16."""
         rows = [e.dtype for n, e in self.reader.entries.items() if n in self.skeleton.row_names]
         return next((str(d).removeprefix("torch.") for d in rows if d.is_floating_point), "float32")

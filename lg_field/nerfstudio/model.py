@@ -21,7 +21,7 @@ from lg_field.nerfstudio.errors import UserError
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
 from lg_field.partition import PartitionGrid
-from lg_field.radiance.compositing import Samples, accumulate, render_weights
+from lg_field.radiance.compositing import Samples, composite
 from lg_field.radiance.field import RadianceField, RadianceShape
 from lg_field.radiance.render import field_samples
 from lg_field.radiance.sampling import step_length
@@ -158,17 +158,13 @@ class LGModel(Model):
             return self._blend(empty.expand(-1, 3), empty, empty + self.config.far_plane)
         ray_samples = to_ray_samples(ray_bundle, samples)
         outputs = self.field(ray_samples)
-        weights = render_weights(outputs[FieldHeadNames.DENSITY][:, 0], samples, num_rays)
-        rgb = accumulate(weights, outputs[FieldHeadNames.RGB], samples, num_rays)
-        accumulation = accumulate(weights, None, samples, num_rays)
-        depth = accumulate(weights, samples.middles[:, None], samples, num_rays) / accumulation.clamp_min(1e-6)
-        depth = torch.where(accumulation > 1e-3, depth, self.config.far_plane)
+        density, colors = outputs[FieldHeadNames.DENSITY][:, 0], outputs[FieldHeadNames.RGB]
+        rgb, accumulation, depth = composite(density, colors, samples, num_rays, self.config.far_plane)
         result = self._blend(rgb, accumulation, depth)
         if self.training:
             self._adapt_stride(len(samples.rays))
             self.table.mark_seen(ray_samples.frustums.get_positions())
-            thickness = outputs[FieldHeadNames.DENSITY][:, 0] * (samples.ends - samples.starts)
-            result["opacity"] = -torch.expm1(-thickness)
+            result["opacity"] = -torch.expm1(-density * (samples.ends - samples.starts))
         return result
 
     @torch.no_grad()

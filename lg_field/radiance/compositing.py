@@ -43,6 +43,28 @@ def render_weights(density: Tensor, samples: Samples, num_rays: int) -> Tensor:
     return transmittance * -torch.expm1(-thickness)
 
 
+def composite(
+    density: Tensor, colors: Tensor, samples: Samples, num_rays: int, far: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Volume rendering of samples.
+
+    Args:
+        density: (M,) per scene unit.
+        colors: (M, 3).
+        samples: packed intervals.
+        num_rays: N.
+        far: depth of rays that hit nothing.
+
+    Returns:
+        (N, 3) colour without background, (N, 1) accumulation, (N, 1) mean depth along the ray, scene units.
+    """
+    weights = render_weights(density, samples, num_rays)
+    rgb = accumulate(weights, colors, samples, num_rays)
+    accumulation = accumulate(weights, None, samples, num_rays)
+    depth = accumulate(weights, samples.middles[:, None], samples, num_rays) / accumulation.clamp_min(1e-6)
+    return rgb, accumulation, torch.where(accumulation > 1e-3, depth, far)
+
+
 def accumulate(weights: Tensor, values: Tensor | None, samples: Samples, num_rays: int) -> Tensor:
     """Sum of weighted values along each ray.
 

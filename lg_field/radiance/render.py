@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lg_field.description import Scene
-from lg_field.radiance.compositing import Samples, accumulate, render_weights
+from lg_field.radiance.compositing import Samples, composite
 from lg_field.radiance.field import LINEAR_UNTIL, RadianceField
 from lg_field.radiance.sampling import march, ray_box
 
@@ -89,11 +89,8 @@ def render_rays(field: RadianceField, scene: Scene, origins: Tensor, directions:
     samples = field_samples(field, origins, directions, near, far, scene.step, jitter=False)
     positions = torch.addcmul(origins[samples.rays], directions[samples.rays], samples.middles[:, None])
     density, features = field(positions)
-    weights = render_weights(density, samples, count)
-    rgb = accumulate(weights, field.rgb(features, directions[samples.rays]), samples, count)
-    accumulation = accumulate(weights, None, samples, count)
-    depth = accumulate(weights, samples.middles[:, None], samples, count) / accumulation.clamp_min(1e-6)
-    depth = torch.where(accumulation > 1e-3, depth, scene.far)
+    colors = field.rgb(features, directions[samples.rays])
+    rgb, accumulation, depth = composite(density, colors, samples, count, scene.far)
     rgb = rgb + rgb.new_tensor(scene.background) * (1.0 - accumulation)
     return Picture(rgb.clamp(0.0, 1.0), accumulation, depth)
 
