@@ -103,7 +103,7 @@ class LGModel(Model):
     @property
     def step_length(self) -> float:
         """Length of a marching step in scene units."""
-        return step_length(self.table.grid, self.config.steps_per_scene)
+        return step_length(self.table.origin, self.config.steps_per_scene)
 
     # -- training
 

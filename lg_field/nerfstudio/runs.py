@@ -92,7 +92,7 @@ def pack(run: Run) -> RadianceField:
         background=(1.0, 1.0, 1.0) if white else (0.0, 0.0, 0.0),
         near=model.near_plane,
         far=model.far_plane,
-        step=step_length(field.grid, model.steps_per_scene),
+        step=step_length(field.origin, model.steps_per_scene),
         camera=camera,
         focal=focal,
     )
