@@ -73,6 +73,8 @@ def extended_run(
     model: Any = config.pipeline.model
     model.shape, model.split_steps = field.shape, ()
     model.counts = field.grid.counts
+    # New rows start full and most are empty: they are to be found out well before the end.
+    model.occupancy_points = max(model.occupancy_points, int((~field.frozen).sum()) * field.occupied.shape[1] // 2)
     model.space = "contracted" if field.shape.contraction else "bounded"
     config.max_num_iterations = steps
     start = replace(run, config=config, checkpoint_path=run.checkpoint_path.with_name("step-000000000.ckpt"))

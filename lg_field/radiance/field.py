@@ -350,20 +350,23 @@ class RadianceField(CellTable):
         Args:
             step: length of a marching step, scene units.
             threshold: a voxel is occupied if a step through it absorbs more than this.
-            num_points: voxels looked at, random among the kept cells' (half of them among the occupied ones).
+            num_points: voxels looked at, random among those of rows that are not frozen (half of them among the
+                occupied ones).
             decay: factor on what a voxel held before.
             only_seen: voxels no training ray has passed through are empty: no image says what they hold.
         """
-        rows, voxels = self.thickness.shape
-        total = rows * voxels
+        voxels = self.thickness.shape[1]
+        rows = (~self.frozen).nonzero()[:, 0]
+        total = len(rows) * voxels
         if num_points >= total:
             chosen = torch.arange(total, device=self.cells.device)
         else:
             chosen = torch.randint(total, (num_points // 2,), device=self.cells.device)
-            filled = self.occupied.flatten().nonzero()[:, 0]
+            filled = self.occupied[rows].flatten().nonzero()[:, 0]
             if len(filled):
                 pick = torch.randint(len(filled), (num_points // 2,), device=self.cells.device)
                 chosen = torch.cat([chosen, filled[pick]])
+        chosen = rows[chosen // voxels] * voxels + chosen % voxels
         places = occupancy.points_in_voxels(
             self.cells[chosen // voxels], chosen % voxels, self.grid, self.shape.occupancy_voxels
         )
