@@ -12,8 +12,9 @@
 //   multiply  out[n, t] = sum_k P[k, n] in[k, t]     apply a layer (P = W), or pull a gradient back (P = W^T)
 //   outer     G[i, o] += sum_t in[i, t] d[t, o]      gradient of a weight; d is transposed once, outputs in the lanes
 //
-// Backward, for out = chain(x) and a gradient dy of the outputs. w0 is folded into the weights (p = w0 (W^T x + b)), so
-// an activation is sin(p) with slope cos(p), kept from the forward pass over the same tile, or relu with slope 0 or 1:
+// Backward, for out = chain(x) and a gradient dy of the outputs. w0 is folded into the weights: an activation is
+// sin(p) of p = w0 (W^T x + b), its slope cos(p) is kept from the forward pass over the same tile; for relu 0 or 1.
+// (The forward pass counts p in half turns, q = p / pi, where reducing it to one half turn is exact and cheap.)
 //   dm = W_out dy                            dg = V_out dy (0 without a shared head)
 //   for k = depth-1 ... 0:
 //     concat:  dP = dm * slope;  [dl; dg] = [0; dg] + W dP;  dW += [l; g; 1] dP^T
@@ -85,19 +86,15 @@ inline void transpose(Vec (&rows)[LANES]) {
     if constexpr (2 * S < LANES) transpose<2 * S>(rows);
 }
 
-// sin and cos to about 1e-7 while |x| is below some ten thousands: x = r + k pi, |r| <= pi / 2, sin x = (-1)^k sin r.
-inline void sine_cosine(Vec x, Vec& sine, Vec& cosine) {
+// sin(pi q) and cos(pi q) to about 1e-7: q = r + k, |r| <= 1/2, exactly; sin(pi q) = (-1)^k sin(pi r). |q| < 2^22.
+inline void sine_cosine(Vec q, Vec& sine, Vec& cosine) {
     constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
-    Vec k = x * 0.318309886f + ROUND;
+    Vec k = q + ROUND, r = q - (k - ROUND), r2 = r * r;
+    Vec s = 3.141592503f + r2 * (-5.167706966f + r2 * (2.550031424f + r2 * (-0.5980451703f + r2 * 0.07722012699f)));
+    Vec c = 1.0f + r2 * (-4.934795380f + r2 * (4.058451176f + r2 * (-1.332093835f + r2 * 0.2200806439f)));
     IntVec sign = (IntVec)k << 31;
-    k -= ROUND;
-    Vec r = x - k * 3.14159274f;
-    r = r + k * 8.74227766e-8f;
-    Vec r2 = r * r;
-    Vec s = -1.666665673e-1f + r2 * (8.333017118e-3f + r2 * (-1.980662200e-4f + r2 * 2.600069820e-6f));
-    Vec c = -4.999993145e-1f + r2 * (4.166398942e-2f + r2 * (-1.385592739e-3f + r2 * 2.319437954e-5f));
-    sine = (Vec)((IntVec)(r + r * r2 * s) ^ sign);
-    cosine = (Vec)((IntVec)(1.0f + r2 * c) ^ sign);
+    sine = (Vec)((IntVec)(r * s) ^ sign);
+    cosine = (Vec)((IntVec)c ^ sign);
 }
 
 // -- products
@@ -266,11 +263,13 @@ class Arena {
 
 struct Layer {
     int in, out;
-    float scale;          // w0 of a sine layer, else 1
-    float *ahead, *back;  // packed for `multiply`
-    float* sums;          // gradient of the scaled weights and bias, (in + 1, padded(out)); null if not wanted
+    float scale, half_turns;  // w0 and w0 / pi of a sine layer, else 1
+    float *ahead, *back;      // packed for `multiply`
+    float* sums;              // gradient of the scaled weights and bias, (in + 1, padded(out)); null if not wanted
 
-    Layer(int in, int out, float scale, bool learns, Arena& arena) : in(in), out(out), scale(scale) {
+    // w0: of a sine layer; 0 for others.
+    Layer(int in, int out, float w0, bool learns, Arena& arena)
+        : in(in), out(out), scale(w0 > 0 ? w0 : 1.0f), half_turns(w0 > 0 ? w0 * 0.318309886f : 1.0f) {
         ahead = arena.floats(size_t(in + 1) * out);
         back = learns ? arena.floats(size_t(in) * out) : nullptr;
         sums = nullptr;
@@ -279,7 +278,7 @@ struct Layer {
     void clear_sums() { std::memset(sums, 0, sizeof(float) * (in + 1) * padded(out)); }
 
     void set(const float* weight, const float* bias) {
-        pack(ahead, in + 1, out, [&](int k, int n) { return scale * (k < in ? weight[k * out + n] : bias[n]); });
+        pack(ahead, in + 1, out, [&](int k, int n) { return half_turns * (k < in ? weight[k * out + n] : bias[n]); });
         if (back) pack(back, out, in, [&](int k, int n) { return scale * weight[n * out + k]; });
     }
     void apply(const float* x, float* y, int vecs, bool add = false) const {
@@ -330,12 +329,12 @@ namespace {
 // The shared layers in the order of `Task.shared`: global_0..., merge (or merge_0...), head.
 std::vector<Layer> shared_layers(const Task& task, bool learns, Arena& arena) {
     int h = task.local_width, g = task.global_width;
-    float scale = task.sine ? task.w0 : 1.0f;
+    float w0 = task.sine ? task.w0 : 0.0f;
     std::vector<Layer> layers;
-    for (int k = 0; g && k < task.depth; ++k) layers.emplace_back(k ? g : task.global_in, g, scale, learns, arena);
-    if (h && g && task.concat) layers.emplace_back(h + g, h, scale, learns, arena);
-    for (int k = 0; h && g && !task.concat && k < task.depth; ++k) layers.emplace_back(g, h, scale, learns, arena);
-    if (task.head) layers.emplace_back(g, task.out, 1.0f, learns, arena);
+    for (int k = 0; g && k < task.depth; ++k) layers.emplace_back(k ? g : task.global_in, g, w0, learns, arena);
+    if (h && g && task.concat) layers.emplace_back(h + g, h, w0, learns, arena);
+    for (int k = 0; h && g && !task.concat && k < task.depth; ++k) layers.emplace_back(g, h, w0, learns, arena);
+    if (task.head) layers.emplace_back(g, task.out, 0.0f, learns, arena);
     return layers;
 }
 
@@ -344,10 +343,10 @@ class Worker {
   public:
     Worker(const Task& task, const std::vector<Layer>& shared)
         : task_(task), h_(task.local_width), g_(task.global_width), learns_(task.dy || task.target), shared_(shared) {
-        float scale = task.sine ? task.w0 : 1.0f;
+        float w0 = task.sine ? task.w0 : 0.0f;
         for (int k = 0; h_ && k <= task.depth; ++k)
-            local_.emplace_back(k ? h_ : task.in, k < task.depth ? h_ : task.out, k < task.depth ? scale : 1.0f,
-                                learns_, arena_);
+            local_.emplace_back(k ? h_ : task.in, k < task.depth ? h_ : task.out, k < task.depth ? w0 : 0.0f, learns_,
+                                arena_);
         for (const Layer& layer : local_) row_size_ += size_t(layer.in + 1) * layer.out;
         for (size_t i = 0; task.dshared && i < shared_.size(); ++i)
             if (task.dshared[2 * i] || task.dshared[2 * i + 1]) shared_[i].want_sums(arena_);
