@@ -80,13 +80,9 @@ def fused_step(
     values = [shared[name] for name in shape.shared_shapes()]
     _check(offsets, len(x), values, shape, x, target, table)
     wanted = {p: torch.zeros(p.shape) for p in (table, *values) if p.requires_grad}
-    loss = _run(
-        *(x, x, offsets, table, values, shape),
-        target=target,
-        loss_scale=1.0 / target.numel(),
-        dtable=wanted.get(table),
-        dshared=[wanted.get(value) for value in values],
-    )
+    others = {"target": target, "dtable": wanted.get(table)}
+    dshared = [wanted.get(value) for value in values]
+    loss = _run(x, x, offsets, table, values, shape, others, dshared, loss_scale=1.0 / target.numel())
     for parameter, grad in wanted.items():
         parameter.grad = grad if parameter.grad is None else parameter.grad + grad
     return loss
@@ -100,7 +96,7 @@ class _FusedChain(torch.autograd.Function):
         ctx.save_for_backward(x, global_x, offsets, table, *shared)
         ctx.shape = shape
         y = x.new_empty(len(x), shape.out_features)
-        _run(x, global_x, offsets, table, shared, shape, y=y)
+        _run(x, global_x, offsets, table, shared, shape, {"y": y})
         return y
 
     @staticmethod
@@ -112,8 +108,8 @@ class _FusedChain(torch.autograd.Function):
         dglobal_x = torch.empty(global_x.shape) if wants_global_x and ctx.shape.global_width else None
         dtable = torch.zeros(table.shape) if wants_table else None
         dshared = [torch.zeros(s.shape) if wants else None for s, wants in zip(shared, wants_shared)]
-        grads = {"dx": dx, "dglobal_x": dglobal_x, "dtable": dtable}
-        _run(x, global_x, offsets, table, shared, ctx.shape, dy=dy, dshared=dshared, **grads)
+        grads = {"dy": dy, "dx": dx, "dglobal_x": dglobal_x, "dtable": dtable}
+        _run(x, global_x, offsets, table, shared, ctx.shape, grads, dshared)
         return dx, dglobal_x, None, dtable, None, *dshared
 
 
@@ -137,12 +133,11 @@ def _run(
     table: Tensor,
     shared: Sequence[Tensor],
     shape: ChainShape,
-    *,
+    others: Mapping[str, Tensor | None],
     dshared: Sequence[Tensor | None] = (),
     loss_scale: float = 0.0,
-    **others: Tensor | None,
 ) -> float:
-    """One call of the kernel; returns its loss."""
+    """One call of the kernel; returns its loss. `others`: what else `Task` points to."""
     tensors = {"x": x, "global_x": global_x, "offsets": offsets, "table": table, **others}
     kept = {name: t.detach().contiguous() for name, t in tensors.items() if t is not None}
     values = [t.detach().contiguous() for t in shared]
