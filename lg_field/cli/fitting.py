@@ -148,7 +148,7 @@ class Preview:
 
 def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
     """What will be trained, in two lines."""
-    signal, count, shape = fit.data.signal, field.num_parameters(), field.shape
+    signal, count, shape = fit.data.signal, fit.num_parameters(), field.shape
     config = fit.config
     part = "all samples" if config.sample_fraction >= 1 else f"{config.sample_fraction:.2%} of the samples"
     console.print(
@@ -161,6 +161,16 @@ def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
     )
 
 
+def history_of(fit: Fit) -> dict[str, Any]:
+    """Plain facts about the training, for the field's file."""
+    facts: dict[str, Any] = {"steps": fit.step, "seconds": round(fit.seconds, 2)}
+    if fit.modulation is not None and fit.modulation.harmonizer is not None:
+        trained, saved = fit.num_parameters()["total"], fit.field.num_parameters()["total"]
+        facts |= {"activation": "incode", "harmonizer_parameters": trained - saved}
+        facts["scalars"] = {kind: [round(x, 6) for x in v.tolist()] for kind, v in fit.modulation.scalars().items()}
+    return facts
+
+
 def finish(console: Console, fit: Fit, output: Path, flags: FitFlags) -> None:
     """Measure, save, and say what came out."""
     from lg_field.files import save
@@ -168,7 +178,7 @@ def finish(console: Console, fit: Fit, output: Path, flags: FitFlags) -> None:
 
     field, signal = fit.field, fit.data.signal
     metrics = {k: round(v, 8) for k, v in measure(field, fit.data).items()}
-    field.history = {"steps": fit.step, "seconds": round(fit.seconds, 2), **metrics}
+    field.history = history_of(fit) | metrics
     size = save(field, output, dtype=flags.dtype, overwrite=flags.overwrite or flags.resume)
     count, unit = field.num_parameters(), "sample" if signal.kind in ("audio", "volume") else "pixel"
     ssim = f", SSIM {metrics['ssim']:.4f}" if "ssim" in metrics else ""
