@@ -25,6 +25,31 @@ class Settings:
     """How to train it."""
 
 
+TASKS = {
+    "super-resolve": Settings(
+        NetworkConfig(activation="incode", cell_size=(64, 64), global_share=0.12),
+        FitConfig(steps=2001, lr=9e-4, lr_factor=0.1, global_lr_scale=1 / 1.8),
+    ),
+    "denoise": Settings(
+        NetworkConfig(
+            activation="incode",
+            cell_size=(144, 128),
+            global_share=0.18,
+            first_w0=10.0,
+            harmonizer=(32, 16, 12),
+            harmonizer_bias=0.0005,
+            harmonizer_norm=True,
+        ),
+        FitConfig(steps=401, lr=1.5e-4, lr_factor=0.1),
+    ),
+    "reconstruct-ct": Settings(
+        NetworkConfig(activation="incode", counts=(1, 2), local_width=230, global_width=300, hidden_layers=1),
+        FitConfig(steps=2001, lr=2e-4, lr_factor=0.4),
+    ),
+}
+"""Defaults of the restoration commands: the published settings, with cells that follow the picture's size."""
+
+
 def settings_from_arguments(arguments: Sequence[str]) -> Settings:
     """Defaults for a command line: of the kind of file it names, and of the preset or config it names.
 
@@ -32,9 +57,10 @@ def settings_from_arguments(arguments: Sequence[str]) -> Settings:
         ValueError: unknown preset, or a file of other entries.
         FileNotFoundError: no such config.
     """
-    settings = Settings()
+    task = TASKS.get(arguments[0]) if arguments else None
+    settings = task or Settings()
     kinds = [k for a in arguments if not a.startswith("-") and (k := kind_of(a))]
-    if kinds:
+    if kinds and task is None:
         settings = dataclasses.replace(settings, fit=FitConfig(**FIT_DEFAULTS[kinds[0]]))
     chosen = {name: value for name in ("preset", "config") if (value := _value(arguments, name)) is not None}
     if len(chosen) > 1:
