@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lg_field.description import Signal
     from lg_field.signals.data import SignalData
+    from lg_field.signals.encode import NetworkConfig
     from lg_field.training import Fit
 
 
@@ -90,7 +91,7 @@ def super_resolve_command(settings: Settings) -> Callable[..., None]:
         from lg_field.signals.encode import build_fit
 
         check_scale(scale)
-        flags_for_field = check_outputs(output, restore, flags)
+        check_outputs(output, restore, flags)
         data, reference = pictures.read_picture(input), reference_values(restore)
         if restore.simulate:
             coarse, reference = downsample(pictures.unit_values(data), scale)
@@ -105,8 +106,9 @@ def super_resolve_command(settings: Settings) -> Callable[..., None]:
             reference,
         )
         check_reference(task)
-        fit = build_fit(data, settings.network, settings.fit, pick_device(flags.device))
-        run_restoration(fit, task, output, restore, flags_for_field)
+        network = same_detail(settings.network, data.signal.shape, 504)
+        fit = build_fit(data, network, settings.fit, pick_device(flags.device))
+        run_restoration(fit, task, output, restore, flags)
 
     return super_resolve
 
@@ -145,7 +147,7 @@ def denoise_command(settings: Settings) -> Callable[..., None]:
         from lg_field.restoration.denoising import add_sensor_noise, non_local_means
         from lg_field.signals.encode import build_fit
 
-        flags_for_field = check_outputs(output, restore, flags)
+        check_outputs(output, restore, flags)
         data, reference = pictures.read_picture(input), reference_values(restore)
         if restore.simulate:
             reference = pictures.unit_values(data)
@@ -155,8 +157,9 @@ def denoise_command(settings: Settings) -> Callable[..., None]:
         values = pictures.unit_values(data)
         task = Task(data.signal, "non-local means", lambda: non_local_means(values), reference, values)
         check_reference(task)
-        fit = build_fit(data, settings.network, settings.fit, pick_device(flags.device))
-        run_restoration(fit, task, output, restore, flags_for_field)
+        network = same_detail(settings.network, data.signal.shape, 512)
+        fit = build_fit(data, network, settings.fit, pick_device(flags.device))
+        run_restoration(fit, task, output, restore, flags)
 
     return denoise
 
@@ -191,7 +194,7 @@ def reconstruct_ct_command(settings: Settings) -> Callable[..., None]:
         """
         from lg_field.restoration import pictures, tomography
 
-        flags_for_field = check_outputs(output, restore, flags)
+        check_outputs(output, restore, flags)
         turns, reference = tomography.projection_angles(angles, *angle_range), reference_values(restore, grey=True)
         signal = None
         if restore.simulate:
@@ -203,14 +206,14 @@ def reconstruct_ct_command(settings: Settings) -> Callable[..., None]:
         else:
             sinogram = pictures.read_array(input)
         tomography.check_sinogram(sinogram, angles)
-        fit, estimate = tomography.build_fit(
-            sinogram, turns, settings.network, settings.fit, pick_device(flags.device), signal
-        )
+        network = same_detail(settings.network, sinogram.shape[1:], 256)
+        device = pick_device(flags.device)
+        fit, estimate = tomography.build_fit(sinogram, turns, network, settings.fit, device, signal)
         low, high = fit.data.signal.value_range
         scaled = ((estimate - low) / (high - low))[..., None]
         task = Task(fit.data.signal, "filtered back-projection", lambda: scaled, reference)
         check_reference(task)
-        run_restoration(fit, task, output, restore, flags_for_field)
+        run_restoration(fit, task, output, restore, flags)
 
     return reconstruct_ct
 
@@ -220,7 +223,15 @@ def field_path(output: Path, restore: RestoreFlags) -> Path:
     return restore.field if restore.field is not None else output.with_suffix(".safetensors")
 
 
-def check_outputs(output: Path, restore: RestoreFlags, flags: FitFlags) -> FitFlags:
+def same_detail(network: NetworkConfig, shape: Sequence[int], published: int) -> NetworkConfig:
+    """The same frequencies per pixel in a picture smaller than the published one, where the domain would otherwise
+    squeeze them together: what lies between samples would be noise. --coordinate-scale wins."""
+    if network.coordinate_scale:
+        return network
+    return replace(network, coordinate_scale=min(1.0, max(shape) / published))
+
+
+def check_outputs(output: Path, restore: RestoreFlags, flags: FitFlags) -> None:
     """Raise before any work if an output exists or is one the picture cannot be written to."""
     from lg_field.files import refuse_existing
     from lg_field.signals.data import IMAGES
@@ -235,7 +246,6 @@ def check_outputs(output: Path, restore: RestoreFlags, flags: FitFlags) -> FitFl
     for path in (output, restore.save_input):
         if path is not None:
             refuse_existing(path, flags.overwrite or flags.resume)
-    return flags
 
 
 def reference_values(restore: RestoreFlags, grey: bool = False) -> Tensor | None:

@@ -4,10 +4,10 @@
     python scripts/tables/restoration.py denoising --data ../shared/data/images/div2k_full/0055.png --quick
     python scripts/tables/restoration.py ct --data ../shared/data/ct/img_377_ct_reconstruction.png --rows ct --stop 200
 
-Every row is a preset of configs/, trained on the same measurement with the same seed in one run of this script.
-`--stop` ends a run early but leaves the schedule of the learning rate as it is, so that its curve can be compared with the
-published one step by step. `--quick` takes a smaller picture and a tenth of the steps: its numbers are not the paper's.
-Writes results.json (with the curves), results.md and the pictures to `--output`.
+Every row is a preset of configs/, trained on the same measurement with the same seed in one run of this script. With
+`--stop` a run ends early but keeps its schedule of learning rates, so that its curve can be compared with the published
+one step by step. `--quick` takes a smaller picture and a tenth of the steps: its numbers are not the paper's. Writes
+results.json (with the curves), results.md and the pictures to `--output`.
 """
 
 from __future__ import annotations
