@@ -112,7 +112,7 @@ BAD = [
     (("reconstruct-ct", "nan.npy"), "NaN or infinite"),
     (("reconstruct-ct", "zero.npy", "--angles", 4), "shows nothing"),
     (("reconstruct-ct", "true.png", "--simulate"), "a square slice is needed"),
-    (("reconstruct-ct", "true.png"), "is not an array of numbers"),
+    (("reconstruct-ct", "true.png"), "a sinogram is an array"),
     (("reconstruct-ct", "turned.npy", "--angles", 0), "at least one angle"),
     (("reconstruct-ct", "slice.png", "--simulate", "--sample-fraction", 0.5), "--sample-fraction must be 1"),
     (("reconstruct-ct", "turned.npy", "--angle-range", 90, 10), "rising range"),

@@ -94,7 +94,7 @@ def super_resolve_command(settings: Settings) -> Callable[..., None]:
         check_outputs(output, restore, flags)
         data, reference = pictures.read_picture(input), reference_values(restore)
         if restore.simulate:
-            coarse, reference = downsample(pictures.unit_values(data), scale)
+            coarse, reference = downsample(pictures.values_of(data), scale)
             height, width, _ = coarse.shape
             data = pictures.from_values(coarse)
             save_input(restore, data)
@@ -102,7 +102,7 @@ def super_resolve_command(settings: Settings) -> Callable[..., None]:
         task = Task(
             replace(data.signal, shape=(height, width)),
             "bicubic",
-            lambda: bicubic(pictures.unit_values(data), (height, width)),
+            lambda: bicubic(pictures.values_of(data), (height, width)),
             reference,
         )
         check_reference(task)
@@ -150,11 +150,11 @@ def denoise_command(settings: Settings) -> Callable[..., None]:
         check_outputs(output, restore, flags)
         data, reference = pictures.read_picture(input), reference_values(restore)
         if restore.simulate:
-            reference = pictures.unit_values(data)
+            reference = pictures.values_of(data)
             generator = torch.Generator().manual_seed(settings.fit.seed)
             data = pictures.from_values(add_sensor_noise(reference, tau, readout_noise, generator))
             save_input(restore, data)
-        values = pictures.unit_values(data)
+        values = pictures.values_of(data)
         task = Task(data.signal, "non-local means", lambda: non_local_means(values), reference, values)
         check_reference(task)
         network = same_detail(settings.network, data.signal.shape, 512)
@@ -199,12 +199,12 @@ def reconstruct_ct_command(settings: Settings) -> Callable[..., None]:
         signal = None
         if restore.simulate:
             truth = pictures.to_grey(pictures.read_picture(input))
-            reference = pictures.unit_values(truth)
+            reference = pictures.values_of(truth)
             sinogram, signal = tomography.project(reference[..., 0], turns)
             if restore.save_input is not None:
                 write_array(sinogram, restore.save_input, flags.overwrite)
         else:
-            sinogram = pictures.read_array(input)
+            sinogram = read_sinogram(input)
         tomography.check_sinogram(sinogram, angles)
         network = same_detail(settings.network, sinogram.shape[1:], 256)
         device = pick_device(flags.device)
@@ -248,6 +248,15 @@ def check_outputs(output: Path, restore: RestoreFlags, flags: FitFlags) -> None:
             refuse_existing(path, flags.overwrite or flags.resume)
 
 
+def read_sinogram(path: Path) -> Tensor:
+    """(angles, detectors) numbers."""
+    from lg_field.signals.data import ARRAYS, read_array
+
+    if path.suffix.lower() not in ARRAYS:
+        raise ValueError(f"{path}: a sinogram is an array, .npy or .npz; a picture of the slice needs --simulate")
+    return read_array(path)
+
+
 def reference_values(restore: RestoreFlags, grey: bool = False) -> Tensor | None:
     """The reference picture as values, 0 to 1."""
     from lg_field.restoration import pictures
@@ -255,7 +264,7 @@ def reference_values(restore: RestoreFlags, grey: bool = False) -> Tensor | None
     if restore.reference is None:
         return None
     data = pictures.read_picture(restore.reference)
-    return pictures.unit_values(pictures.to_grey(data) if grey else data)
+    return pictures.values_of(pictures.to_grey(data) if grey else data)
 
 
 def check_reference(task: Task) -> None:
@@ -276,7 +285,7 @@ def save_input(restore: RestoreFlags, data: SignalData) -> None:
     path = restore.save_input
     if path is None:
         return
-    values = pictures.unit_values(data)
+    values = pictures.values_of(data)
     if path.suffix.lower() == ".npy":
         write_array(values, path, overwrite=True)
         return
@@ -304,12 +313,13 @@ def run_restoration(fit: Fit, task: Task, output: Path, restore: RestoreFlags, f
 
         from lg_field.cli.decode import write_decoded
         from lg_field.files import save
+        from lg_field.metrics import unit_values
         from lg_field.restoration import pictures
         from lg_field.signals.decode import decode
 
         fit.field.description = task.result
         field = fit.field
-        values = torch.cat(list(decode(field, raw=True))) * 0.5 + 0.5
+        values = unit_values(torch.cat(list(decode(field, raw=True))), "image")
         figures: dict[str, Any] = {}
         if task.reference is not None:
             figures = pictures.compare(values, task.reference)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from lg_field.description import Signal
 from lg_field.metrics import SSIM_WINDOW, psnr, ssim
-from lg_field.signals.data import ARRAYS, SignalData, check_finite, read_signal
+from lg_field.signals.data import ARRAYS, SignalData, read_array, read_signal
 
 
 def read_picture(path: Path) -> SignalData:
@@ -28,32 +26,13 @@ def read_picture(path: Path) -> SignalData:
         if data.signal.kind != "image":
             raise ValueError(f"{path} is of kind {data.signal.kind}, a picture is needed")
         return data
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
     values = read_array(path)
     values = values[..., None] if values.dim() == 2 else values
     if values.dim() != 3 or not 1 <= values.shape[2] <= 4:
         raise ValueError(f"{path} has shape {tuple(values.shape)}; (height, width[, 1 to 4 channels]) is needed")
     return from_values(values)
-
-
-def read_array(path: Path) -> Tensor:
-    """float32 numbers of a .npy, or of the first array of a .npz.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no numbers, none at all, or NaN or infinite ones.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
-    try:
-        array = np.load(path, allow_pickle=False)
-        array = array[array.files[0]] if path.suffix.lower() == ".npz" else array
-        values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    except (ValueError, OSError, EOFError, IndexError, TypeError) as error:
-        raise ValueError(f"{path} is not an array of numbers: {error}") from error
-    if not values.numel():
-        raise ValueError(f"{path} has shape {tuple(values.shape)}: it is empty")
-    check_finite(values)
-    return values
 
 
 def from_values(values: Tensor) -> SignalData:
@@ -62,13 +41,13 @@ def from_values(values: Tensor) -> SignalData:
     return SignalData(values.float() * 255.0, Signal("image", (height, width), channels))
 
 
-def unit_values(data: SignalData) -> Tensor:
+def values_of(data: SignalData) -> Tensor:
     """(height, width, channels) float32 values, 0 = lowest of the type and 1 = highest."""
     return data.signal.normalize(data.samples) * 0.5 + 0.5
 
 
 def to_samples(values: Tensor, signal: Signal) -> Tensor:
-    """Inverse of `unit_values`: samples of the signal's type."""
+    """Inverse of `values_of`: samples of the signal's type."""
     return signal.denormalize(values * 2.0 - 1.0)
 
 

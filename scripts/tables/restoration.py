@@ -7,7 +7,7 @@
 Every row is a preset of configs/, trained on the same measurement with the same seed in one run of this script. With
 `--stop` a run ends early but keeps its schedule of learning rates, so that its curve can be compared with the published
 one step by step. `--quick` takes a smaller picture and a tenth of the steps: its numbers are not the paper's. Writes
-results.json (with the curves), results.md and the pictures to `--output`.
+results.json (with the curves), results.md and the pictures to `--output`. Ctrl-C ends the row under way, not the table.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ import torch
 import tyro
 from torch import Tensor
 
+from lg_field.cli.fitting import finish_step_on_interrupt
 from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.description import Signal
 from lg_field.files import atomic_write
+from lg_field.metrics import unit_values
 from lg_field.restoration import denoising, pictures, super_resolution, tomography
 from lg_field.signals.decode import decode
 from lg_field.signals.encode import build_fit
@@ -126,16 +128,17 @@ def run(args: Args, name: str, problem: Problem) -> dict[str, Any]:
     def picture() -> Tensor:
         fit.write_back()
         fit.field.description = problem.result
-        return torch.cat(list(decode(fit.field, raw=True))) * 0.5 + 0.5
+        return unit_values(torch.cat(list(decode(fit.field, raw=True))), "image")
 
     def on_step(step: int, error: float) -> None:
-        if step % args.every == 0 or step == last:
+        if step % args.every == 0 or step == last or fit.stopping:
             figures = pictures.compare(picture(), problem.truth)
             curve.append({"step": step, "seconds": fit.seconds, **figures})
             print(f"  {name} {step}: {figures['psnr']:.3f} dB, {fit.seconds:.0f} s", flush=True)
-        fit.stopping = step >= last
+        fit.stopping |= step >= last
 
-    fit.run(on_step)
+    with finish_step_on_interrupt(fit):
+        fit.run(on_step)
     save(args, name, picture(), problem.result)
     count = fit.num_parameters()["total"]
     return {"row": name, "parameters": count, "steps": fit.step, "of": steps, **curve[-1], "curve": curve}
@@ -149,7 +152,7 @@ def save(args: Args, name: str, values: Tensor, signal: Signal) -> None:
 
 def main(args: Args) -> None:
     """Run the table."""
-    values = pictures.unit_values(pictures.read_picture(args.data))
+    values = pictures.values_of(pictures.read_picture(args.data))
     if args.quick and args.task == "super-resolution":
         values = values[: values.shape[0] // 2, : values.shape[1] // 2]
     make = {"super-resolution": super_resolution_problem, "denoising": denoising_problem, "ct": ct_problem}
