@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from lg_field.signals.encode import FIT_DEFAULTS, NetworkConfig
+from lg_field.signals.encode import FIT_DEFAULTS, NETWORK_DEFAULTS, NetworkConfig
 from lg_field.training import FitConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -70,7 +70,8 @@ def _chosen_settings(arguments: Sequence[str]) -> Settings:
     kinds = [k for a in arguments if not a.startswith("-") and (k := kind_of(a))]
     task, settings = bool(arguments) and arguments[0] in TASKS, Settings()
     if kinds and not task:
-        settings = Settings(fit=FitConfig(**FIT_DEFAULTS[kinds[0]]))
+        network, fit = (table.get(kinds[0], {}) for table in (NETWORK_DEFAULTS, FIT_DEFAULTS))
+        settings = Settings(NetworkConfig(**network), FitConfig(**fit))
     chosen = {name: value for name in ("preset", "config") if (value := _value(arguments, name)) is not None}
     if len(chosen) > 1:
         raise ValueError("give either --preset or --config")
