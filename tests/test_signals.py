@@ -341,6 +341,9 @@ def test_presets_are_the_papers_networks() -> None:
         "image": Signal("image", (512, 512), 3),
         "audio": Signal("audio", (308_207,), 1, "float32", (-1.0, 1.0), 44_100.0),
         "video": Signal("video", (300, 512, 512), 3),
+        "super": Signal("image", (336, 504), 3),
+        "denoising": Signal("image", (288, 512), 3),
+        "ct": Signal("image", (256, 256), 1),
     }
 
     def formula(local: int, cells: int, glob: int, d: int, o: int) -> int:

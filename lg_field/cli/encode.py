@@ -38,13 +38,11 @@ def encode_command(settings: Settings) -> Callable[..., None]:
             config: settings of this YAML file; flags win over it.
         """
         from lg_field.signals import read_signal
-        from lg_field.signals.encode import build_network, check_fit
-        from lg_field.training import Fit
+        from lg_field.signals.encode import build_fit
 
         check_flags(flags, output)
         data = read_signal(input)
-        check_fit(data.signal, settings.fit)
-        field = build_network(data.signal, settings.network, settings.fit.seed).to(pick_device(flags.device))
-        run_fit(Fit(field, data, settings.fit), output, flags, Console())
+        fit = build_fit(data, settings.network, settings.fit, pick_device(flags.device))
+        run_fit(fit, output, flags, Console())
 
     return encode

@@ -76,6 +76,22 @@ SUFFIXES = IMAGES + SOUNDS + VIDEOS + ARRAYS
 
 def read_volume(path: Path) -> SignalData:
     """A .npy array, or the first of a .npz, as a volume."""
+    values = read_array(path)
+    if values.dim() != 3 or not values.numel():
+        raise ValueError(f"{path} has shape {tuple(values.shape)}; a volume (x, y, z) is needed")
+    low, high = float(values.min()), float(values.max())
+    if not low < high:
+        raise ValueError(f"{path} is constant ({low:g}): there is nothing to encode")
+    signal = Signal("volume", tuple(values.shape), 1, "float32", (low, high))
+    return SignalData(values[..., None], signal)
+
+
+def read_array(path: Path) -> Tensor:
+    """The numbers of a .npy, or of the first array of a .npz, as float32.
+
+    Raises:
+        ValueError: no numbers, or NaN or infinite ones.
+    """
     import numpy as np
 
     try:
@@ -84,11 +100,5 @@ def read_volume(path: Path) -> SignalData:
         values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     except (ValueError, OSError, EOFError, IndexError, TypeError) as error:
         raise ValueError(f"{path} is not an array of numbers: {error}") from error
-    if values.dim() != 3 or not values.numel():
-        raise ValueError(f"{path} has shape {tuple(values.shape)}; a volume (x, y, z) is needed")
     check_finite(values)
-    low, high = float(values.min()), float(values.max())
-    if not low < high:
-        raise ValueError(f"{path} is constant ({low:g}): there is nothing to encode")
-    signal = Signal("volume", tuple(values.shape), 1, "float32", (low, high))
-    return SignalData(values[..., None], signal)
+    return values
