@@ -28,8 +28,6 @@ class CellTable(nn.Module):
 
     cells: Tensor
     """(P,) int64, sorted and unique: the kept cells' numbers."""
-    sees_domain = False
-    """Whether networks see coordinates relative to the grid's domain, so that a larger one would change values."""
 
     def __init__(self, grid: PartitionGrid, cells: Tensor | None = None) -> None:
         """
@@ -89,6 +87,14 @@ class CellTable(nn.Module):
     def config(self) -> dict[str, Any]:
         """Sizes and wiring as flat plain data: with the grid and the cells, all that `from_config` needs."""
         raise NotImplementedError
+
+    def config_on(self, grid: PartitionGrid) -> dict[str, Any]:
+        """`config` of the same function on a larger grid.
+
+        Raises:
+            ValueError: the field has none.
+        """
+        return self.config()
 
     @classmethod
     def from_config(cls: type[Table], grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> Table:
