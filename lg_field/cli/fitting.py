@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from lg_field.training import Fit
 
 
+KIND_UNIT = {"audio": "sample", "volume": "sample", "occupancy": "voxel"}
+"""What a sample is called; pixel in others."""
+
+
 @dataclass(frozen=True)
 class FitFlags:
     """Around a fit."""
@@ -151,6 +155,7 @@ def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
     signal, count, shape = fit.data.signal, field.num_parameters(), field.shape
     config = fit.config
     part = "all samples" if config.sample_fraction >= 1 else f"{config.sample_fraction:.2%} of the samples"
+    part = f"{config.points:,} voxels ({config.sample})" if signal.kind == "occupancy" and config.points else part
     console.print(
         f"{signal.kind} {' x '.join(map(str, signal.shape))} x {signal.channels}, cells "
         f"{' x '.join(map(str, field.grid.counts))}, local width {shape.local_width}, global width "
@@ -170,10 +175,11 @@ def finish(console: Console, fit: Fit, output: Path, flags: FitFlags) -> None:
     metrics = {k: round(v, 8) for k, v in measure(field, fit.data).items()}
     field.history = {"steps": fit.step, "seconds": round(fit.seconds, 2), **metrics}
     size = save(field, output, dtype=flags.dtype, overwrite=flags.overwrite or flags.resume)
-    count, unit = field.num_parameters(), "sample" if signal.kind in ("audio", "volume") else "pixel"
+    count, unit = field.num_parameters(), KIND_UNIT.get(signal.kind, "pixel")
     ssim = f", SSIM {metrics['ssim']:.4f}" if "ssim" in metrics else ""
+    iou = f"IoU {metrics['iou']:.4f}, " if "iou" in metrics else ""
     console.print(
-        f"PSNR {metrics['psnr']:.2f} dB{ssim}, MSE {metrics['mse']:.3e}, {fit.seconds:.1f} s of training\n"
+        f"{iou}PSNR {metrics['psnr']:.2f} dB{ssim}, MSE {metrics['mse']:.3e}, {fit.seconds:.1f} s of training\n"
         f"{output}: {size:,} bytes, {8 * size / signal.num_samples:.3f} bits per {unit}, "
         f"{count['total']:,} parameters ({flags.dtype})",
         highlight=False,
