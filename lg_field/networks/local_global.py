@@ -99,7 +99,7 @@ class LocalGlobalNetwork(CellTable):
             is_full = torch.zeros(self.grid.num_cells, dtype=torch.bool, device=out.device)
             is_full[self.full] = True
             out[is_full[cell.clamp_min(0)] & (cell >= 0) & shown] = FULL
-        return out.index_copy(0, index[by_row.order], values).view(*points.shape[:-1], -1)
+        return out.index_copy(0, index[by_row.order], values).view(*points.shape[:-1], self.shape.out_features)
 
 
 def local_global_siren(

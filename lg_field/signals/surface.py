@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lg_field.description import Signal
+from lg_field.memory import check_memory
 from lg_field.mesh import Mesh, marching_cubes
 from lg_field.mesh_tools import otsu
 from lg_field.networks import LocalGlobalNetwork
@@ -64,6 +65,12 @@ def signal_mesh(
     if not low < level < high:
         raise ValueError(f"threshold {level:g} is outside the range of values, {low:g} to {high:g}")
     lower, upper = kept_bounds(field)
+    voxels = (upper - lower) / (upper - lower).max() * resolution
+    check_memory(
+        int(voxels.prod() / 6 + 1200 * max(1, resolution) ** 2) + 400_000_000,
+        f"a mesh of {' x '.join(f'{v:.0f}' for v in voxels)} voxels",
+        f"use a --resolution below {resolution}, or mesh one --box at a time",
+    )
     to_domain = [(field.grid.lower[k], (field.grid.upper[k] - field.grid.lower[k]) / n) for k, n in _axes(signal)]
 
     def values(points: Tensor) -> Tensor:

@@ -173,7 +173,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             text += (
                 f"{r['chamfer_to_source'] * 1e4:.2f} / {r['chamfer_from_source'] * 1e4:.2f} | "
                 f"{r['normal_consistency']:.4f} | {r['f_score']:.4f} | "
-                f"{r['jump_across']:.4f} / {r['jump_inside']:.4f} | {r['angle_border']:.1f} / {r['angle_elsewhere']:.1f} |"
+                f"{r['jump_across']:.4f} / {r['jump_inside']:.4f} | "
+                f"{r['angle_border']:.1f} / {r['angle_elsewhere']:.1f} |"
             )
         lines.append(text)
     lines.append("\nIoU by millions of voxels seen:\n")
