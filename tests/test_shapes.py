@@ -270,7 +270,7 @@ def shapes(tmp_path_factory) -> Path:
     mesh.apply_translation((100.0, -300.0, 7.0))
     mesh.export(folder / "pill.obj")
     options = ("--resolution", 40, "--counts", 4, 4, 4, "--parameters", 20_000, "--steps", 250, "--points", 6000)
-    lg_process("encode", "pill.obj", "-o", "pill", *options, "--overlap", 1, cwd=folder)
+    lg_process("encode", "pill.obj", "-o", "pill", *options, "--overlap", 1, "--metrics", cwd=folder)
     return folder
 
 
@@ -284,6 +284,7 @@ def load(path: Path) -> trimesh.Trimesh:
 def test_a_mesh_comes_back_in_its_units_and_pose(shapes: Path):
     facts = json.loads(lg("info", "pill", "--json", cwd=shapes))
     assert facts["description"]["kind"] == "occupancy" and facts["history"]["iou"] > 0.93
+    assert facts["history"]["chamfer"] < 0.02 and 0.5 < facts["history"]["normal_consistency"] <= 1.0
     assert facts["cells"]["kept"] < 64 and abs(facts["parameters"]["total"] / 20_000 - 1) < 0.05
     assert "sound" in lg("validate", "pill", cwd=shapes)
     lg("mesh", "pill", "-o", "all.ply", "--resolution", 48, "--min-component", 0, cwd=shapes)
