@@ -111,16 +111,18 @@ class NarrowBand:
 
 
 def _mixed(inside: np.ndarray) -> np.ndarray:
-    """Bricks at the corners of cubes of coarse nodes that have both sides; beyond the lattice is outside."""
+    """Bricks at the lower corner of a cube of coarse nodes with both sides, which hold most of its nodes.
+
+    Beyond the lattice is outside; the cubes that begin there count for the first bricks.
+    """
     some = every = np.pad(inside, [(1, 1)] * 3)
     for axis in range(3):
         low, high = _halves(axis)
         some, every = some[low] | some[high], every[low] & every[high]
     mixed = some & ~every
     for axis in range(3):
-        low, high = _halves(axis)
-        mixed = mixed[low] | mixed[high]
-    return mixed
+        mixed[(slice(None),) * axis + (1,)] |= mixed[(slice(None),) * axis + (0,)]
+    return mixed[1:, 1:, 1:]
 
 
 def _halves(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
