@@ -95,12 +95,10 @@ def extend(field: Table, lower: Sequence[float], upper: Sequence[float]) -> Tabl
         domain; old domain coordinates mean the same points.
 
     Raises:
-        ValueError: the new domain does not hold the old one, or the field is a scene, whose encodings are relative to
-            its domain (`regrow` adds cells within it).
+        ValueError: the new domain does not hold the old one, or the field is an unbounded scene, which reaches
+            everywhere already (`regrow` adds cells within it).
     """
     grid = field.grid
-    if field.sees_domain:
-        raise ValueError("a scene's domain cannot grow without changing its values; regrow cells within it instead")
     if len(lower) != grid.dim or len(upper) != grid.dim:
         raise ValueError(f"the domain has {grid.dim} axes, got corners with {len(lower)} and {len(upper)}")
     before, after = [], []
@@ -141,7 +139,7 @@ def regrow(field: Table, cells: Sequence[int] | Tensor) -> Table:
 def with_rows(field: Table, grid: PartitionGrid, cells: Tensor, fresh: Tensor) -> Table:
     """A copy of `field` on another grid, its rows moved to `cells`, with fresh rows for the cells `fresh`."""
     every, order = torch.cat([cells, fresh]).sort()
-    initial = type(field).from_config(grid, field.config(), every).to(field.cells.device)
+    initial = type(field).from_config(grid, field.config_on(grid), every).to(field.cells.device)
     state = {k: v.clone() if torch.is_tensor(v) else v for k, v in field.state_dict().items() if k != "full"}
     old = (order < len(cells)).to(field.cells.device)
     for name in field.row_names:

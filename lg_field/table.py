@@ -31,8 +31,6 @@ class CellTable(nn.Module):
     full: Tensor | None
     """(F,) int64, sorted and unique, none of them in `cells`: cells without a row that are a constant, full (shapes:
     wholly inside). None if there are none."""
-    sees_domain = False
-    """Whether networks see coordinates relative to the grid's domain, so that a larger one would change values."""
 
     def __init__(self, grid: PartitionGrid, cells: Tensor | None = None) -> None:
         """
@@ -93,6 +91,14 @@ class CellTable(nn.Module):
     def config(self) -> dict[str, Any]:
         """Sizes and wiring as flat plain data: with the grid and the cells, all that `from_config` needs."""
         raise NotImplementedError
+
+    def config_on(self, grid: PartitionGrid) -> dict[str, Any]:
+        """`config` of the same function on a larger grid.
+
+        Raises:
+            ValueError: the field has none.
+        """
+        return self.config()
 
     @classmethod
     def from_config(cls: type[Table], grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> Table:

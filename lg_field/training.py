@@ -15,7 +15,7 @@ from torch import Tensor
 from lg_field.files import atomic_write
 from lg_field.metrics import psnr
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.ops import ChainShape, local_global_chain, sort_by_row
+from lg_field.ops import ChainShape, cpu, local_global_chain, sort_by_row
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
 from lg_field.signals.occupancy import OccupancyData
@@ -226,7 +226,7 @@ def accumulate_gradients(
     shape: ChainShape,
     chunk: int,
 ) -> float:
-    """Add the gradients of the mean squared error, chunk by chunk: activations of one chunk only, computed once.
+    """Add the gradients of the mean squared error: activations of one chunk, or one tile, only, computed once.
 
     Args:
         x: (n, d) points sorted by row.
@@ -235,11 +235,13 @@ def accumulate_gradients(
         table: (P, K) rows.
         shared: the shared part.
         shape: wiring.
-        chunk: points at a time.
+        chunk: points at a time, where the fused CPU kernel cannot run.
 
     Returns:
         The mean squared error.
     """
+    if cpu.why_not(x, target, table, *shared.values()) is None:
+        return cpu.fused_step(x, offsets, target, table, shared, shape)
     total, bounds, first = torch.zeros((), device=x.device), offsets.cpu(), 0
     while first < len(x):
         last = min(first + chunk, len(x))

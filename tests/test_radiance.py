@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from lg_field import PartitionGrid, Region, crop, prune
+from lg_field.description import Scene
 from lg_field.radiance.compositing import Samples, accumulate, render_weights
 from lg_field.radiance.encodings import frequency_encoding, frequency_features, spherical_harmonics
 from lg_field.radiance.feature_grid import interpolate
 from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.render import orbit
 from lg_field.radiance.sampling import march, ray_box
+from lg_field.radiance.seams import measure_seams
 from lg_field.radiance.surface import radiance_mesh
 
 
@@ -208,3 +211,23 @@ def test_encodings():
     basis = spherical_harmonics(directions)
     gram = basis.T @ basis / len(basis) * 4 * torch.pi
     torch.testing.assert_close(gram, torch.eye(9), atol=0.03, rtol=0)
+
+
+def test_a_seam_is_seen_where_cells_disagree_and_not_where_they_agree():
+    """A field whose rows are all one function has no seams; another function in every other cell makes them."""
+    torch.manual_seed(0)
+    shape = RadianceShape(local_width=4, global_width=8, grid_nodes=0, density_bias=0.0)
+    field = RadianceField(PartitionGrid((4, 4, 4), (-1.0,) * 3, (1.0,) * 3), shape)
+    scene = Scene(tuple(tuple(row) for row in torch.eye(4).tolist()), step=0.02)
+    cameras = list(orbit(field, scene, 3, 24, 24))
+    with torch.no_grad():
+        field.local.copy_(field.local[:1].expand_as(field.local))
+        field.local += torch.randn(1, field.local.shape[1]) * 0.3
+    smooth = measure_seams(field, scene, cameras)
+    assert smooth.pairs_across > 100 and 0.8 < smooth.ratio < 1.25
+    with torch.no_grad():
+        odd = field.grid.unravel(field.cells).sum(1) % 2 == 1
+        field.local[odd] += torch.randn(1, field.local.shape[1])
+    assert measure_seams(field, scene, cameras).ratio > 3 * smooth.ratio
+    with pytest.raises(ValueError, match="crosses a border between two cells"):
+        measure_seams(RadianceField(PartitionGrid((1, 1, 1), (-1.0,) * 3, (1.0,) * 3), shape), scene, cameras)

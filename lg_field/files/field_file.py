@@ -281,11 +281,12 @@ def describe_as(network: str, field: CellTable) -> str:
 
 
 def check_sizes(config: Any) -> None:
-    """Raise ValueError if a configuration is not a flat object of text, booleans and bounded numbers."""
+    """Raise ValueError if a configuration is not a flat object of text, booleans, bounded numbers and corners."""
     if not isinstance(config, dict):
         raise ValueError("the configuration must be an object")
     for name, value in config.items():
-        plain = value is None or isinstance(value, (str, bool, float))
+        corners = isinstance(value, list) and len(value) <= 8 and all(isinstance(v, float) for v in value)
+        plain = value is None or corners or isinstance(value, (str, bool, float))
         if not plain and not (type(value) is int and 0 <= value <= MAX_SIZE):
             raise ValueError(f"configuration entry {str(name)[:40]!r} is out of range: {str(value)[:40]}")
 
