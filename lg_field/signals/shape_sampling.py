@@ -12,7 +12,7 @@ from lg_field.partition import PartitionGrid
 from lg_field.signals.occupancy import OccupancyData, cell_of_voxel, voxel_edges
 from lg_field.signals.voxels import bits_at
 
-BAND = 2
+BAND = 1
 """Voxels from the surface, per axis, within which `surface` samples are drawn."""
 Sampling = Literal["uniform", "surface", "mixed"]
 
