@@ -15,6 +15,7 @@ from torch import Tensor
 from lg_field.files import atomic_write
 from lg_field.metrics import psnr
 from lg_field.networks import LocalGlobalNetwork
+from lg_field.networks.incode import ModulatedWeights
 from lg_field.ops import ChainShape, cpu, local_global_chain, sort_by_row
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
@@ -35,6 +36,8 @@ class FitConfig:
     """Adam's learning rate at the start."""
     lr_factor: float = 1.0
     """The rate falls exponentially to this part of itself at the last step."""
+    global_lr_scale: float = 1.0
+    """The global sub-network learns at this times the rate."""
     sample_fraction: float = 1.0
     """Part of the samples drawn each step; 1 = all of them."""
     points: int = 0
@@ -48,8 +51,8 @@ class FitConfig:
 
     def check(self) -> None:
         """Raise ValueError for settings that make no sense."""
-        if self.steps < 1 or not self.lr > 0 or not self.lr_factor > 0:
-            raise ValueError(f"steps, lr and lr_factor must be positive, got {self}")
+        if self.steps < 1 or not min(self.lr, self.lr_factor, self.global_lr_scale) > 0:
+            raise ValueError(f"steps, lr, lr_factor and global_lr_scale must be positive, got {self}")
         if not 0.0 < self.sample_fraction <= 1.0:
             raise ValueError(f"sample_fraction must be in (0, 1], got {self.sample_fraction}")
         if self.overlap < 0 or self.points < 0:
@@ -65,6 +68,7 @@ class Fit:
         data: SignalData | OccupancyData,
         config: FitConfig,
         rows: Tensor | None = None,
+        modulation: ModulatedWeights | None = None,
     ) -> None:
         """
         Args:
@@ -72,6 +76,7 @@ class Fit:
             data: the signal.
             config: settings.
             rows: train only these rows, everything else stays as it is to the bit (extension); None = all.
+            modulation: train these weights instead of the field's own; `write_back` folds them into the field.
         """
         config.check()
         self.field, self.data, self.config = field, data, config
@@ -82,10 +87,29 @@ class Fit:
         shared = dict(field.shared)
         self.table = field.local if rows is None else field.local.detach()[self.rows].requires_grad_()
         self.shared = shared if rows is None else {k: v.detach() for k, v in shared.items()}
-        parameters = [p for p in (self.table, *(self.shared.values() if rows is None else ())) if p.numel()]
-        self.optimizer = torch.optim.Adam(parameters, lr=config.lr, fused=True)
+        self.modulation = modulation
+        self.weights: dict[str, Tensor] = {"table": self.table, **self.shared}
+        if modulation is not None:
+            assert rows is None, "extension trains plain rows"
+            self.weights = dict(modulation.trainable())
+        self.optimizer = self._adam()
         self.cells = field.cells if rows is None else field.cells[self.rows]
         self.batch = self._batches()
+        self.write_back()
+
+    def _adam(self) -> torch.optim.Adam:
+        """One group of parameters for each learning rate."""
+        groups: dict[float, list[Tensor]] = {}
+        for name, weight in self.weights.items():
+            if weight.requires_grad and weight.numel():
+                scale = self.config.global_lr_scale if name.startswith("global_") else 1.0
+                groups.setdefault(scale, []).append(weight)
+        parts = [{"params": weights, "scale": scale} for scale, weights in groups.items()]
+        return torch.optim.Adam(parts, lr=self.config.lr, fused=True)
+
+    def num_parameters(self) -> dict[str, int]:
+        """Numbers of the network that is trained: `local`, `shared` (with a harmonizer's) and `total`."""
+        return (self.modulation or self.field).num_parameters()
 
     def run(self, on_step: Callable[[int, float], None] | None = None) -> None:
         """Train to the last step, or until `stopping` is set: then the step under way is finished first.
@@ -94,15 +118,13 @@ class Fit:
             on_step: called after each step with its number (from 1) and the mean squared error before it, in
                 network values (range 2).
         """
-        config, shape = self.config, self.field.shape
-        chunk = CHUNK.get(self.device.type, 1 << 16)
+        config = self.config
         while self.step < config.steps and not self.stopping:
             begin = time.perf_counter()
-            x, offsets, target = self.batch()
             for group in self.optimizer.param_groups:
-                group["lr"] = config.lr * config.lr_factor ** (self.step / config.steps)
+                group["lr"] = config.lr * group["scale"] * config.lr_factor ** (self.step / config.steps)
             self.optimizer.zero_grad()
-            error = accumulate_gradients(x, offsets, target, self.table, self.shared, shape, chunk)
+            error = self.gradients(self.table, self.shared) if self.modulation is None else self._through_the_fold()
             if not math.isfinite(error):
                 raise ValueError(f"training diverged at step {self.step}: use a smaller --lr than {config.lr:g}")
             self.optimizer.step()
@@ -112,8 +134,30 @@ class Fit:
                 on_step(self.step, error)
         self.write_back()
 
+    def gradients(self, table: Tensor, shared: Mapping[str, Tensor]) -> float:
+        """Add the gradients of one step's loss to these weights; returns the mean squared error."""
+        chunk = CHUNK.get(self.device.type, 1 << 16)
+        x, offsets, target = self.batch()
+        return accumulate_gradients(x, offsets, target, table, shared, self.field.shape, chunk)
+
+    def _through_the_fold(self) -> float:
+        """`gradients` on the folded weights, carried on to the modulated ones and their harmonizer."""
+        assert self.modulation is not None
+        folded = self.modulation.fold()
+        leaves = {name: value.detach().requires_grad_() for name, value in folded.items()}
+        error = self.gradients(leaves["table"], {k: v for k, v in leaves.items() if k != "table"})
+        used = [name for name in folded if folded[name].numel()]
+        ends = [folded[name] for name in used]
+        if self.modulation.harmonizer is not None:
+            torch.autograd.backward([*ends, self.modulation.penalty()], [*(leaves[n].grad for n in used), None])
+        else:
+            torch.autograd.backward(ends, [leaves[n].grad for n in used])
+        return error
+
     def write_back(self) -> None:
-        """Put rows trained alone back into the field."""
+        """Put rows trained alone, or modulated weights, back into the field."""
+        if self.modulation is not None:
+            self.modulation.write_to(self.field)
         if self.rows is not None:
             with torch.no_grad():
                 self.field.local[self.rows] = self.table.detach()
@@ -184,8 +228,7 @@ class Fit:
             "describes": identity(self.field, self.data),
             "step": self.step,
             "seconds": self.seconds,
-            "table": self.table.detach(),
-            "shared": {k: v.detach() for k, v in self.shared.items()},
+            "weights": {k: v.detach() for k, v in self.weights.items()},
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
         }
@@ -209,9 +252,8 @@ class Fit:
                 f"{path} is of another signal or other settings; give the same ones, or leave out --resume"
             )
         with torch.no_grad():
-            self.table.copy_(state["table"])
-            for name, value in state["shared"].items():
-                self.shared[name].copy_(value)
+            for name, value in state["weights"].items():
+                self.weights[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]

@@ -27,6 +27,7 @@ def commands(arguments: list[str]) -> dict[str, object]:
     from lg_field.cli.info import info, validate
     from lg_field.cli.mesh import mesh
     from lg_field.cli.presets import settings_from_arguments
+    from lg_field.cli.restore import denoise_command, reconstruct_ct_command, super_resolve_command
     from lg_field.cli.scene import pack, render
 
     settings = settings_from_arguments(arguments)
@@ -42,6 +43,9 @@ def commands(arguments: list[str]) -> dict[str, object]:
         "pack": pack,
         "render": render,
         "mesh": mesh,
+        "super-resolve": super_resolve_command(settings),
+        "denoise": denoise_command(settings),
+        "reconstruct-ct": reconstruct_ct_command(settings),
     }
 
 

@@ -98,9 +98,9 @@ def write_decoded(
                 at += len(slab)
             file.flush()
         elif signal.kind == "image":
-            from lg_field.signals.image import write_image
+            from lg_field.signals.image import to_pixels, write_image
 
-            write_image(torch.cat(list(slabs)), temporary)
+            write_image(to_pixels(torch.cat(list(slabs)), signal), temporary)
         elif signal.kind == "audio":
             from lg_field.signals.audio import write_audio
 

@@ -42,18 +42,16 @@ def encode_command(settings: Settings) -> Callable[..., None]:
             config: settings of this YAML file; flags win over it.
         """
         from lg_field.signals import read_signal
-        from lg_field.signals.encode import build_network, check_fit, domain_grid
+        from lg_field.signals.encode import build_fit, domain_grid
         from lg_field.signals.occupancy import OccupancyData, shape_cells
-        from lg_field.training import Fit
 
         check_flags(flags, output)
         data, console, cells = read_signal(input, settings.shape), Console(), None
-        check_fit(data.signal, settings.fit)
         if isinstance(data, OccupancyData):
             cells = shape_cells(data, domain_grid(data.signal, settings.network), settings.shape.margin)
             say_shape(console, data, cells)
-        field = build_network(data.signal, settings.network, settings.fit.seed, cells).to(pick_device(flags.device))
-        run_fit(Fit(field, data, settings.fit), output, flags, console)
+        fit = build_fit(data, settings.network, settings.fit, pick_device(flags.device), cells=cells)
+        run_fit(fit, output, flags, console)
 
     return encode
 

@@ -22,15 +22,18 @@
 //     [dl; dg] *= slope;  dW_k += [m_{k-1}; 1] dl^T;  dV_k += [g_{k-1}; 1] dg^T;  dm = W_k dl;  dg = V_k dg
 // Lanes without a point carry dy = 0, hence add nothing. Gradients of folded weights are multiplied by w0 at the end.
 //
-// Threads take equal spans of points. Each sums shared gradients in a buffer of its own, added up in order afterwards; a
-// row's gradient is added to the result once, by the thread in whose span the row begins; a thread that begins inside a row keeps
-// its part of that row aside, added afterwards too. So results depend on the number of threads only.
+// Threads take shares of the points, cut by the number of points alone. What a share adds to shared gradients, and to
+// the row it begins inside of, is kept aside until all shares before it have added theirs; rows that begin in it are its
+// own. So results do not depend on the number of threads, to the bit.
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -50,7 +53,7 @@ constexpr int LANES = 4, MULTIPLY_ROWS = 6, MULTIPLY_VECS = 4, OUTER_ROWS = 6, O
 #else
 constexpr int LANES = 4, MULTIPLY_ROWS = 6, MULTIPLY_VECS = 2, OUTER_ROWS = 6, OUTER_VECS = 2;
 #endif
-constexpr int TILE = 64, ALIGNMENT = 64;
+constexpr int TILE = 64, ALIGNMENT = 64, SHARE = 1024, MOST_SHARES = 64;
 
 typedef float Vec __attribute__((vector_size(4 * LANES), may_alias));
 typedef float UnalignedVec __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
@@ -275,7 +278,6 @@ struct Layer {
         sums = nullptr;
     }
     void want_sums(Arena& arena) { sums = arena.floats(size_t(in + 1) * padded(out)); }
-    void clear_sums() { std::memset(sums, 0, sizeof(float) * (in + 1) * padded(out)); }
 
     void set(const float* weight, const float* bias) {
         pack(ahead, in + 1, out, [&](int k, int n) { return half_turns * (k < in ? weight[k * out + n] : bias[n]); });
@@ -290,10 +292,14 @@ struct Layer {
     void learn(const float* x, const float* turned_dy, int points) const {
         if (sums) outer(x, turned_dy, sums, in + 1, padded(out), points);
     }
-    void add_sums(float* weight, float* bias) const {
-        for (int i = 0; weight && i < in; ++i)
-            for (int o = 0; o < out; ++o) weight[i * out + o] += scale * sums[i * padded(out) + o];
-        for (int o = 0; bias && o < out; ++o) bias[o] += scale * sums[in * padded(out) + o];
+    // Adds the sums to the gradients (where wanted) and sets them to 0.
+    void hand_over_sums(float* weight, float* bias) const {
+        if (!sums) return;
+        for (int i = 0; i <= in; ++i) {
+            float* to = i < in ? weight ? weight + i * out : nullptr : bias;
+            for (int o = 0; to && o < out; ++o) to[o] += scale * sums[i * padded(out) + o];
+        }
+        std::memset(sums, 0, sizeof(float) * (in + 1) * padded(out));
     }
 
   private:
@@ -361,24 +367,21 @@ class Worker {
     void run(int64_t first, int64_t last) {
         const int64_t *offsets = task_.offsets, *end = offsets + task_.rows;
         int64_t row = std::lower_bound(offsets, end, first) - offsets;
-        if (offsets[row] > first) {
-            inner_row_ = row - 1;
-            run_row(inner_row_, first, std::min(offsets[row], last), begun_elsewhere_);
-        }
+        inner_row_ = offsets[row] > first ? row - 1 : -1;
+        if (inner_row_ >= 0) run_row(inner_row_, first, std::min(offsets[row], last), begun_elsewhere_);
         for (; row < task_.rows && (offsets[row] < last || last == task_.points); ++row)
             run_row(row, offsets[row], std::min(offsets[row + 1], last),
                     task_.dtable ? task_.dtable + row * row_size_ : nullptr);
     }
 
-    // Adds what this thread has kept aside.
-    void finish() {
-        if (task_.dtable && inner_row_ >= 0)
-            for (size_t i = 0; i < row_size_; ++i) task_.dtable[inner_row_ * row_size_ + i] += begun_elsewhere_[i];
+    // Adds what `run` has kept aside.
+    void finish(double& loss) {
+        for (size_t i = 0; begun_elsewhere_ && inner_row_ >= 0 && i < row_size_; ++i)
+            task_.dtable[inner_row_ * row_size_ + i] += std::exchange(begun_elsewhere_[i], 0.0f);
         for (size_t i = 0; task_.dshared && i < shared_.size(); ++i)
-            shared_[i].add_sums(task_.dshared[2 * i], task_.dshared[2 * i + 1]);
+            shared_[i].hand_over_sums(task_.dshared[2 * i], task_.dshared[2 * i + 1]);
+        loss += std::exchange(loss_, 0.0);
     }
-
-    double loss() const { return loss_; }
 
   private:
     void allocate_tiles() {
@@ -411,13 +414,12 @@ class Worker {
         const float* weights = task_.table + row * row_size_;
         for (Layer& layer : local_) {
             if (first < last) layer.set(weights, weights + layer.in * layer.out);
-            if (drow) layer.clear_sums();
             weights += (layer.in + 1) * layer.out;
         }
         for (; first < last; first += TILE) run_tile(first, int(std::min<int64_t>(TILE, last - first)));
         if (!drow) return;
         for (Layer& layer : local_) {
-            layer.add_sums(drow, drow + layer.in * layer.out);
+            layer.hand_over_sums(drow, drow + layer.in * layer.out);
             drow += (layer.in + 1) * layer.out;
         }
     }
@@ -535,36 +537,53 @@ class Worker {
     float* begun_elsewhere_ = nullptr;
     int64_t inner_row_ = -1;
     double loss_ = 0.0;
-    float *x_, *global_x_, *y_, *dy_ = nullptr, *dmerged_ = nullptr, *dfeatures_[2] = {}, *dx_ = nullptr, *turned_ = nullptr;
+    float *x_, *global_x_, *y_;                                                      // forward, and then backward:
+    float *dy_, *dmerged_, *dfeatures_[2], *dx_, *turned_;
     std::vector<float*> features_, merged_, slopes_, merge_slopes_;  // of each layer
 };
 
-template <class Work>
-void parallel(int n, Work work) {
-    std::vector<std::thread> others;
-    for (int i = 1; i < n; ++i) {
-        try {
-            others.emplace_back(work, i);
-        } catch (const std::system_error&) {  // no more threads: do it here
-            work(i);
-        }
-    }
-    work(0);
-    for (std::thread& other : others) other.join();
+// Where share i of n begins: at a row's begin or whole tiles after it.
+int64_t cut(const Task& task, int i, int n) {
+    int64_t point = task.points * i / n;
+    if (point == task.points) return point;
+    int64_t begin = *(std::upper_bound(task.offsets, task.offsets + task.rows, point) - 1);
+    return begin + (point - begin) / TILE * TILE;
 }
 
 void run(Task& task) {
     Arena arena;
-    std::vector<Layer> shared = shared_layers(task, task.dy || task.target, arena);
+    bool learns = task.dy || task.target;
+    std::vector<Layer> shared = shared_layers(task, learns, arena);
     for (size_t i = 0; i < shared.size(); ++i) shared[i].set(task.shared[2 * i], task.shared[2 * i + 1]);
     int64_t everything[] = {0, task.points};
     if (!task.local_width) task.rows = 1, task.offsets = everything;
-    int threads = int(std::max<int64_t>(1, std::min<int64_t>(task.threads, task.points / TILE)));
+    int shares = int(std::clamp<int64_t>(task.points / SHARE, 1, MOST_SHARES));
     std::vector<std::unique_ptr<Worker>> workers;
-    for (int i = 0; i < threads; ++i) workers.push_back(std::make_unique<Worker>(task, shared));
-    parallel(threads, [&](int i) { workers[i]->run(task.points * i / threads, task.points * (i + 1) / threads); });
+    for (int i = 0; i < std::min(shares, task.threads); ++i) workers.push_back(std::make_unique<Worker>(task, shared));
+
+    std::atomic<int> next{0};
+    std::mutex mutex;
+    std::condition_variable turn;
+    int finished = 0;
+    auto work = [&](Worker* worker) {
+        for (int share; (share = next++) < shares;) {
+            worker->run(cut(task, share, shares), cut(task, share + 1, shares));
+            if (!learns) continue;
+            std::unique_lock<std::mutex> lock(mutex);
+            turn.wait(lock, [&] { return finished == share; });
+            worker->finish(task.loss);
+            ++finished;
+            turn.notify_all();
+        }
+    };
     task.loss = 0.0;
-    for (auto& worker : workers) worker->finish(), task.loss += worker->loss();
+    std::vector<std::thread> others;
+    try {
+        for (size_t i = 1; i < workers.size(); ++i) others.emplace_back(work, workers[i].get());
+    } catch (const std::system_error&) {  // no more threads: those there are do it all
+    }
+    work(workers[0].get());
+    for (std::thread& other : others) other.join();
 }
 
 }  // namespace

@@ -14,6 +14,8 @@ from lg_field.description import Signal
 from lg_field.signals.mesh_file import MESHES
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lg_field.signals.occupancy import OccupancyData, ShapeConfig
 
 
@@ -94,38 +96,56 @@ ARRAYS = (".npy", ".npz")
 SUFFIXES = IMAGES + SOUNDS + VIDEOS + ARRAYS + MESHES
 
 
-def holds_booleans(path: Path) -> bool:
-    """Whether an array file, or the first array of a .npz, is of booleans: a shape. False if it cannot be read."""
-    import numpy as np
-
-    try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        array = loaded[loaded.files[0]] if path.suffix.lower() == ".npz" else loaded
-        return array.dtype == bool
-    except (ValueError, OSError, EOFError, IndexError, TypeError, BadZipFile):
-        return False
-
-
 def read_volume(path: Path) -> SignalData | OccupancyData:
     """A .npy array, or the first of a .npz, as a volume; booleans are a shape."""
-    import numpy as np
+    if holds_booleans(path):
+        from lg_field.signals.occupancy import from_array
 
-    from lg_field.signals.occupancy import from_array
-
-    try:
-        array = np.load(path, allow_pickle=False)
-        array = array[array.files[0]] if path.suffix.lower() == ".npz" else array
-        shape = array if array.dtype == bool else None
-        values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    except (ValueError, OSError, EOFError, IndexError, TypeError, BadZipFile) as error:
-        raise ValueError(f"{path} is not an array of numbers: {error}") from error
-    if shape is not None:
-        return from_array(shape, str(path))
+        return from_array(load_array(path), str(path))
+    values = read_array(path)
     if values.dim() != 3 or not values.numel():
         raise ValueError(f"{path} has shape {tuple(values.shape)}; a volume (x, y, z) is needed")
-    check_finite(values)
     low, high = float(values.min()), float(values.max())
     if not low < high:
         raise ValueError(f"{path} is constant ({low:g}): there is nothing to encode")
     signal = Signal("volume", tuple(values.shape), 1, "float32", (low, high))
     return SignalData(values[..., None], signal)
+
+
+def holds_booleans(path: Path) -> bool:
+    """Whether an array file, or the first array of a .npz, is of booleans: a shape. False if it cannot be read."""
+    try:
+        return load_array(path, lazy=True).dtype == bool
+    except ValueError:
+        return False
+
+
+def read_array(path: Path) -> Tensor:
+    """The numbers of a .npy, or of the first array of a .npz, as float32.
+
+    Raises:
+        ValueError: no numbers, or NaN or infinite ones.
+    """
+    import numpy as np
+
+    try:
+        values = torch.from_numpy(np.ascontiguousarray(load_array(path), dtype=np.float32))
+    except TypeError as error:
+        raise ValueError(f"{path} is not an array of numbers: {error}") from error
+    check_finite(values)
+    return values
+
+
+def load_array(path: Path, lazy: bool = False) -> np.ndarray:
+    """A .npy, or the first array of a .npz; `lazy` does not read the samples of a .npy.
+
+    Raises:
+        ValueError: no array.
+    """
+    import numpy as np
+
+    try:
+        array = np.load(path, mmap_mode="r" if lazy else None, allow_pickle=False)
+        return array[array.files[0]] if path.suffix.lower() == ".npz" else array
+    except (ValueError, OSError, EOFError, IndexError, TypeError, BadZipFile) as error:
+        raise ValueError(f"{path} is not an array of numbers: {error}") from error
