@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lg_field.files import atomic_write
-from lg_field.narrow_band import NarrowBand
+from lg_field.narrow_band import STRIDE, NarrowBand
 
 SUFFIXES = (".ply", ".obj", ".glb", ".stl")
 Values = Callable[[Tensor], Tensor]
@@ -88,6 +88,8 @@ def marching_cubes(
     lattice = _Lattice.make(lower, upper, resolution, block)
     if not np.isfinite(threshold) or threshold <= 0:
         raise ValueError(f"threshold must be a positive number, got {threshold}")
+    if band and block % STRIDE:
+        raise ValueError(f"block must be a multiple of {STRIDE} with band, got {block}")
     evaluator = _Evaluator(values, mask, lattice, max_points, active)
     near = NarrowBand(evaluator.at, lattice.voxels + 1, threshold, progress) if band else None
     todo = evaluator.blocks() if near is None else near.blocks(block)

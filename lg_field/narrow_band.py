@@ -74,9 +74,11 @@ class NarrowBand:
     def blocks(self, size: int) -> list[tuple[int, ...]]:
         """Blocks of `size` voxels, sorted, whose voxels have an evaluated node; -1 is the layer before the first."""
         first_node = np.argwhere(self.slot >= 0) * STRIDE
-        ends = ((first_node - 1) // size, (first_node + STRIDE - 1) // size)
-        corners = [np.stack([ends[c][:, axis] for axis, c in enumerate(pick)], 1) for pick in np.ndindex(2, 2, 2)]
-        return [tuple(b) for b in np.unique(np.concatenate(corners), axis=0).tolist()]
+        ends = ((first_node - 1) // size + 1, (first_node + STRIDE - 1) // size + 1)
+        found = np.zeros(self.nodes // size + 2, dtype=bool)  # with the layer before the first
+        for pick in np.ndindex(2, 2, 2):
+            found[tuple(ends[end][:, axis] for axis, end in enumerate(pick))] = True
+        return [tuple(b) for b in (np.argwhere(found) - 1).tolist()]
 
     def _follow(self, bricks: np.ndarray) -> None:
         """Evaluate bricks, and then those that the surface enters from them."""
