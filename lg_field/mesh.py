@@ -227,6 +227,15 @@ def _edge_keys(vertices: np.ndarray) -> np.ndarray:
     return ((base[:, 0] * (1 << 20) + base[:, 1]) * (1 << 20) + base[:, 2]) * 3 + axis
 
 
+def touching(boxes: Tensor, others: Tensor) -> Tensor:
+    """(B, 2, 3) and (n, 2, 3) boxes -> (B,) bool: True where the box touches one of the others."""
+    hit = [
+        ((others[None, :, 0] <= part[:, None, 1]) & (others[None, :, 1] >= part[:, None, 0])).all(-1).any(1)
+        for part in boxes.split(256)
+    ]
+    return torch.cat(hit) if hit else torch.zeros(0, dtype=torch.bool)
+
+
 def color_vertices(mesh: Mesh, colors: Callable[[Tensor, Tensor], Tensor], max_points: int = 2**18) -> Mesh:
     """The mesh with vertex colours.
 

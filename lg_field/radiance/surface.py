@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lg_field.mesh import Mesh, color_vertices, marching_cubes
+from lg_field.mesh import Mesh, color_vertices, marching_cubes, touching
 from lg_field.mesh_tools import otsu
 from lg_field.radiance.field import RadianceField
 
@@ -107,9 +107,4 @@ def blocks_with_rows(field: RadianceField, boxes: Tensor) -> Tensor:
     kept = field.grid.boxes(field.cells.cpu())
     if field.unwarp_boxes is not None:
         kept = field.unwarp_boxes(kept)
-    boxes = boxes.double().cpu()
-    hit = [
-        ((kept[None, :, 0] <= part[:, None, 1]) & (kept[None, :, 1] >= part[:, None, 0])).all(-1).any(1)
-        for part in boxes.split(256)
-    ]
-    return torch.cat(hit) if hit else torch.zeros(0, dtype=torch.bool)
+    return touching(boxes.double().cpu(), kept)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lg_field.description import Signal
 from lg_field.memory import check_memory
-from lg_field.mesh import Mesh, marching_cubes
+from lg_field.mesh import Mesh, marching_cubes, touching
 from lg_field.mesh_tools import otsu
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.regions import Box
@@ -71,7 +71,9 @@ def signal_mesh(
         f"a mesh of {' x '.join(f'{v:.0f}' for v in voxels)} voxels",
         f"use a --resolution below {resolution}, or mesh one --box at a time",
     )
-    to_domain = [(field.grid.lower[k], (field.grid.upper[k] - field.grid.lower[k]) / n) for k, n in _axes(signal)]
+    to_domain = [
+        (field.grid.lower[k], (field.grid.upper[k] - field.grid.lower[k]) / n) for k, n in enumerate(signal.shape)
+    ]
 
     def values(points: Tensor) -> Tensor:
         x = torch.stack([start + points[:, k] * unit for k, (start, unit) in enumerate(to_domain)], dim=-1)
@@ -83,7 +85,7 @@ def signal_mesh(
         tuple(upper.tolist()),
         resolution,
         (level - low) / (high - low),
-        active=lambda boxes: blocks_with_cells(field, boxes),
+        active=lambda boxes: touching(boxes, kept_boxes(field)),
         band=not exact,
         progress=progress,
     )
@@ -107,21 +109,7 @@ def kept_boxes(field: LocalGlobalNetwork) -> Tensor:
     return _to_samples(field.grid.boxes(cells.cpu()), signal_of(field), field.grid)
 
 
-def blocks_with_cells(field: LocalGlobalNetwork, boxes: Tensor) -> Tensor:
-    """(B, 2, 3) boxes in samples -> (B,) bool: False where the box touches no kept or full cell."""
-    kept = kept_boxes(field)
-    hit = [
-        ((kept[None, :, 0] <= part[:, None, 1]) & (kept[None, :, 1] >= part[:, None, 0])).all(-1).any(1)
-        for part in boxes.split(256)
-    ]
-    return torch.cat(hit)
-
-
 def _to_samples(points: Tensor, signal: Signal, grid: Any) -> Tensor:
     lower = torch.tensor(grid.lower, dtype=points.dtype)
     size = torch.tensor(grid.upper, dtype=points.dtype) - lower
     return (points - lower) / size * torch.tensor(signal.shape, dtype=points.dtype)
-
-
-def _axes(signal: Signal) -> list[tuple[int, int]]:
-    return list(enumerate(signal.shape))
