@@ -19,6 +19,8 @@ from lg_field.networks.incode import ModulatedWeights
 from lg_field.ops import Backend, ChainShape, cpu, local_global_chain, sort_by_row
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
+from lg_field.signals.occupancy import OccupancyData
+from lg_field.signals.shape_sampling import Sampling, ShapeSampler
 
 CHUNK = {"cpu": 1 << 13, "cuda": 1 << 18}
 """Points at a time: on a CPU the activations stay in cache, on a GPU they fit its memory."""
@@ -38,6 +40,10 @@ class FitConfig:
     """The global sub-network learns at this times the rate."""
     sample_fraction: float = 1.0
     """Part of the samples drawn each step; 1 = all of them."""
+    points: int = 0
+    """Shapes: voxels drawn each step; 0 = by sample_fraction."""
+    sample: Sampling = "mixed"
+    """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half."""
     overlap: int = 0
     """Samples beyond a cell's borders that it trains on too, when a part is drawn (paper: overlaps)."""
     seed: int = 0
@@ -49,8 +55,8 @@ class FitConfig:
             raise ValueError(f"steps, lr, lr_factor and global_lr_scale must be positive, got {self}")
         if not 0.0 < self.sample_fraction <= 1.0:
             raise ValueError(f"sample_fraction must be in (0, 1], got {self.sample_fraction}")
-        if self.overlap < 0:
-            raise ValueError(f"overlap must not be negative, got {self.overlap}")
+        if self.overlap < 0 or self.points < 0:
+            raise ValueError(f"overlap and points must not be negative, got {self.overlap} and {self.points}")
 
 
 class Fit:
@@ -59,7 +65,7 @@ class Fit:
     def __init__(
         self,
         field: LocalGlobalNetwork,
-        data: SignalData,
+        data: SignalData | OccupancyData,
         config: FitConfig,
         rows: Tensor | None = None,
         modulation: ModulatedWeights | None = None,
@@ -88,7 +94,7 @@ class Fit:
             self.weights = dict(modulation.trainable())
         self.optimizer = self._adam()
         self.cells = field.cells if rows is None else field.cells[self.rows]
-        self.batch = self._windows() if config.sample_fraction < 1.0 else self._everything()
+        self.batch = self._batches()
         self.write_back()
 
     def _adam(self) -> torch.optim.Adam:
@@ -158,9 +164,17 @@ class Fit:
 
     # -- batches
 
-    def _everything(self) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+    def _batches(self) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+        data, config = self.data, self.config
+        if isinstance(data, SignalData):
+            return self._windows(data) if config.sample_fraction < 1.0 else self._everything(data)
+        points = config.points or max(1, round(config.sample_fraction * data.signal.num_samples))
+        grid, cells = self.field.grid, self.cells
+        return ShapeSampler(data, grid, cells, points, config.sample, config.overlap, self.generator).draw
+
+    def _everything(self, data: SignalData) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
         """All samples of the kept cells, sorted once."""
-        signal, grid = self.data.signal, self.field.grid
+        signal, grid = data.signal, self.field.grid
         axes = [signal.coordinates(grid, k, torch.arange(n)) for k, n in enumerate(signal.shape)]
         rows = sample_rows(self.field, signal).flatten()
         if self.rows is not None:
@@ -173,14 +187,14 @@ class Fit:
         by_row = sort_by_row(rows[kept], len(self.cells))
         order = kept[by_row.order]
         x = torch.stack([axis[i] for axis, i in zip(axes, unravel(order, signal.shape))], dim=-1)
-        target = signal.normalize(self.data.flat()[order])
+        target = signal.normalize(data.flat()[order])
         batch = (x.to(self.device), by_row.offsets.to(self.device), target.to(self.device))
         return lambda: batch
 
-    def _windows(self) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+    def _windows(self, data: SignalData) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
         """Draws equally many samples from every cell's window: the cell grown by the overlap, shifted inward at the
         signal's edge so that all windows have one size."""
-        signal, grid = self.data.signal, self.field.grid
+        signal, grid = data.signal, self.field.grid
         starts, sizes = [], []
         index = grid.unravel(self.cells)
         for k, n in enumerate(signal.shape):
@@ -190,7 +204,7 @@ class Fit:
             starts.append(first[index[:, k]])
             sizes.append(size)
         count = max(1, round(self.config.sample_fraction * signal.num_samples / grid.num_cells))
-        flat = self.data.flat().to(self.device)
+        flat = data.flat().to(self.device)
         offsets = torch.arange(len(self.cells) + 1, device=self.device) * count
 
         def draw() -> tuple[Tensor, Tensor, Tensor]:
@@ -288,10 +302,10 @@ def accumulate_gradients(
     return float(total)
 
 
-def identity(field: LocalGlobalNetwork, data: SignalData) -> dict[str, Any]:
+def identity(field: LocalGlobalNetwork, data: SignalData | OccupancyData) -> dict[str, Any]:
     """What must agree for a state to fit."""
     description: dict[str, Any] = data.signal.to_dict() | field.config() | field.grid.to_dict()
-    return description | {"rows": field.num_rows, "sum": float(data.samples.double().sum())}
+    return description | {"rows": field.num_rows, "sum": data.checksum()}
 
 
 def unravel(flat: Tensor, shape: tuple[int, ...]) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from lg_field.training import Fit
 
 
+KIND_UNIT = {"audio": "sample", "volume": "sample", "occupancy": "voxel"}
+"""What a sample is called; pixel in others."""
+
+
 @dataclass(frozen=True)
 class FitFlags:
     """Around a fit."""
@@ -30,6 +35,8 @@ class FitFlags:
     """Steps between pictures."""
     log: Literal["none", "tensorboard"] = "none"
     """tensorboard writes the PSNR curve to a folder beside the output."""
+    metrics: bool = False
+    """Meshes: also compare the surface with the source (Chamfer distance, normals, F-score); `info` shows it."""
     resume: bool = False
     """Go on from OUTPUT.resume, which an interrupted run leaves."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -44,6 +51,8 @@ def check_flags(flags: FitFlags, output: Path) -> None:
 
     # What an interrupted run wrote may be replaced by the run that goes on from it.
     refuse_existing(output, flags.overwrite or flags.resume)
+    if flags.metrics and importlib.util.find_spec("open3d") is None:
+        raise ImportError("--metrics needs open3d: pip install 'lg-field[mesh]'")
     if flags.resume and not resume_path(output).exists():
         raise FileNotFoundError(f"{resume_path(output)} does not exist: there is nothing to resume")
 
@@ -157,6 +166,7 @@ def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
     signal, count, shape = fit.data.signal, fit.num_parameters(), field.shape
     config = fit.config
     part = "all samples" if config.sample_fraction >= 1 else f"{config.sample_fraction:.2%} of the samples"
+    part = f"{config.points:,} voxels ({config.sample})" if signal.kind == "occupancy" and config.points else part
     console.print(
         f"{signal.kind} {' x '.join(map(str, signal.shape))} x {signal.channels}, cells "
         f"{' x '.join(map(str, field.grid.counts))}, local width {shape.local_width}, global width "
@@ -165,6 +175,22 @@ def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def surface_metrics(fit: Fit, flags: FitFlags) -> dict[str, float]:
+    """How close the surface of an encoded mesh, at the resolution of its voxels, is to the source; if asked for."""
+    from lg_field.mesh import EmptyMeshError
+    from lg_field.shape_metrics import compare
+    from lg_field.signals.occupancy import OccupancyData
+    from lg_field.signals.surface import signal_mesh
+
+    if not flags.metrics or not isinstance(fit.data, OccupancyData) or fit.data.source is None:
+        return {}
+    try:
+        surface = signal_mesh(fit.field, max(fit.data.signal.shape))
+    except EmptyMeshError:
+        return {}
+    return compare(surface, fit.data.source.vertices, fit.data.source.faces)
 
 
 def history_of(fit: Fit) -> dict[str, Any]:
@@ -183,13 +209,15 @@ def save_and_say(console: Console, fit: Fit, output: Path, flags: FitFlags) -> N
     from lg_field.metrics import measure
 
     field, signal = fit.field, fit.data.signal
-    metrics = {k: round(v, 8) for k, v in measure(field, fit.data).items()}
+    metrics = {k: round(v, 8) for k, v in (measure(field, fit.data) | surface_metrics(fit, flags)).items()}
     field.history = history_of(fit) | metrics
     size = save(field, output, dtype=flags.dtype, overwrite=flags.overwrite or flags.resume)
-    count, unit = field.num_parameters(), "sample" if signal.kind in ("audio", "volume") else "pixel"
+    count, unit = field.num_parameters(), KIND_UNIT.get(signal.kind, "pixel")
     ssim = f", SSIM {metrics['ssim']:.4f}" if "ssim" in metrics else ""
+    near = f", Chamfer distance {metrics['chamfer']:.2e} diagonals" if "chamfer" in metrics else ""
+    iou = f"IoU {metrics['iou']:.4f}, " if "iou" in metrics else ""
     console.print(
-        f"PSNR {metrics['psnr']:.2f} dB{ssim}, MSE {metrics['mse']:.3e}, {fit.seconds:.1f} s of training\n"
+        f"{iou}PSNR {metrics['psnr']:.2f} dB{ssim}, MSE {metrics['mse']:.3e}{near}, {fit.seconds:.1f} s of training\n"
         f"{output}: {size:,} bytes, {8 * size / signal.num_samples:.3f} bits per {unit}, "
         f"{count['total']:,} parameters ({flags.dtype})",
         highlight=False,

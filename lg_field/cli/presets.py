@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from lg_field.signals.encode import FIT_DEFAULTS, NETWORK_DEFAULTS, NetworkConfig
+from lg_field.signals.occupancy import ShapeConfig
 from lg_field.training import FitConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -23,6 +24,8 @@ class Settings:
     """Which network."""
     fit: Annotated[FitConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=FitConfig)
     """How to train it."""
+    shape: Annotated[ShapeConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ShapeConfig)
+    """Meshes: which voxels."""
 
 
 TASKS = {
@@ -90,8 +93,10 @@ def kind_of(name: str) -> str | None:
     """Kind of signal a file name stands for, None if none."""
     from lg_field.signals import data
 
-    kinds = {"image": data.IMAGES, "audio": data.SOUNDS, "video": data.VIDEOS, "volume": data.ARRAYS}
+    kinds = {"image": data.IMAGES, "audio": data.SOUNDS, "video": data.VIDEOS, "occupancy": data.MESHES}
     suffix = Path(name).suffix.lower()
+    if suffix in data.ARRAYS:
+        return "occupancy" if data.holds_booleans(Path(name)) else "volume"
     return next((kind for kind, suffixes in kinds.items() if suffix in suffixes), None)
 
 
@@ -110,8 +115,9 @@ def read_settings(path: Path, base: Settings) -> Settings:
         data = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict) or not data.keys() <= {"network", "fit"}:
-        raise ValueError(f"{path}: settings have the parts network and fit")
+    known = [f.name for f in dataclasses.fields(Settings)]
+    if not isinstance(data, dict) or not data.keys() <= set(known):
+        raise ValueError(f"{path}: settings have the parts {', '.join(known)}")
     parts = {name: _with_entries(getattr(base, name), entries or {}, path) for name, entries in data.items()}
     return dataclasses.replace(base, **parts)
 

@@ -23,7 +23,7 @@ def read_picture(path: Path) -> SignalData:
     """
     if path.suffix.lower() not in ARRAYS:
         data = read_signal(path)
-        if data.signal.kind != "image":
+        if not isinstance(data, SignalData) or data.signal.kind != "image":
             raise ValueError(f"{path} is of kind {data.signal.kind}, a picture is needed")
         return data
     if not path.is_file():
