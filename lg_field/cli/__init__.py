@@ -28,6 +28,7 @@ def commands(arguments: list[str]) -> dict[str, object]:
     from lg_field.cli.mesh import mesh
     from lg_field.cli.presets import settings_from_arguments
     from lg_field.cli.scene import pack, render
+    from lg_field.cli.view import view
 
     settings = settings_from_arguments(arguments)
     return {
@@ -42,6 +43,7 @@ def commands(arguments: list[str]) -> dict[str, object]:
         "pack": pack,
         "render": render,
         "mesh": mesh,
+        "view": view,
     }
 
 
