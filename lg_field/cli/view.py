@@ -28,11 +28,9 @@ def view(
 
     import torch
 
-    from lg_field.description import Scene
     from lg_field.files import FieldFile
     from lg_field.regions import Region
-    from lg_field.viewer.subject import SceneSubject
-    from lg_field.viewer.view import SceneView
+    from lg_field.viewer.view import open_view
 
     with FieldFile.open(input) as file:
         shape, cells = region.resolve(file.skeleton) if region.given else (None, None)
@@ -47,8 +45,6 @@ def view(
         return shape
 
     path = Path(input) if "://" not in input else Path(input.rsplit("/", 1)[1])
-    if not isinstance(field.description, Scene):
-        raise ValueError("not yet")
-    page = SceneView(SceneSubject(field, field.description, path, precision, box), port)
+    page = open_view(field, path, precision, box, port)
     print(f"{input}: {page.url}", flush=True)
     page.wait()

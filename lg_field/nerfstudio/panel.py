@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BRAND = (255, 211, 105)
 """nerfstudio's colour."""
+CPU_RESOLUTION = 256
+"""Side of sharp pictures on a CPU at first: nerfstudio shows nothing between a very coarse and a sharp one."""
 EXTRAS = ("cells", "density", "seam")
 """Outputs beside nerfstudio's own."""
 
@@ -49,6 +51,20 @@ class PanelControl(ViewerControl):
         with tabs[0]._parent.add_tab("Local-Global", viser.Icon.CUBE):
             self.panel = Panel(viewer.viser_server, self.subject)
         threading.Thread(target=self._follow, daemon=True).start()
+        if self.subject.shown.cells.device.type == "cpu":
+            viewer.control_panel._max_res.value = CPU_RESOLUTION
+        viewer.viser_server.on_client_connect(self._start_at_a_camera)
+
+    def _start_at_a_camera(self, client: Any) -> None:
+        """Begin where the first training image was taken: nerfstudio's own start is often inside of an object."""
+        assert self.subject is not None
+        manager: Any = self.viewer.pipeline.datamanager
+        matrix = manager.train_dataset.cameras.camera_to_worlds[0].double().cpu()
+        eye, forward = matrix[:, 3], -matrix[:, 2]
+        ahead = forward * eye.norm().clamp_min(0.1)
+        with client.atomic():
+            client.camera.position = ((eye + 0.1 * ahead) * self.subject.scale).numpy()  # past the camera's own picture
+            client.camera.look_at = ((eye + ahead) * self.subject.scale).numpy()
 
     def rows_changed(self, table: RadianceField) -> None:
         """Training has split or pruned cells: show the new ones. Called between two training steps."""

@@ -92,7 +92,7 @@ class LocalGlobalNetwork(CellTable):
             x, by_row.offsets, self.local, dict(self.shared), self.shape, backend=backend, chunk=chunk
         )
         out = values.new_full((len(flat), self.shape.out_features), self.fill)
-        return out.index_copy(0, index[by_row.order], values).view(*points.shape[:-1], -1)
+        return out.index_copy(0, index[by_row.order], values).view(*points.shape[:-1], self.shape.out_features)
 
 
 def local_global_siren(

@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import math
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from lg_field.description import Scene, Signal
 from lg_field.radiance.render import orbit
 from lg_field.viewer.page import open_server
 from lg_field.viewer.panel import Panel
 from lg_field.viewer.progressive import Renderer, Shown
-from lg_field.viewer.subject import SceneSubject
+from lg_field.viewer.signal_view import SignalView
+from lg_field.viewer.signals import SignalSubject
+from lg_field.viewer.subject import BoxReader, SceneSubject
 
 RESOLUTION = 480
 """Height of sharp pictures at first, pixels."""
+
+
+def open_view(field: Any, path: Path, precision: torch.dtype, box: BoxReader, port: int) -> SceneView | SignalView:
+    """The page that suits a field.
+
+    Args:
+        field: with its description.
+        path: where it comes from; crops are saved beside it.
+        precision: of the weights in its file.
+        box: reads the numbers of a box.
+        port: see `open_server`.
+
+    Raises:
+        ValueError: the field does not say what it is of.
+    """
+    if isinstance(field.description, Scene):
+        return SceneView(SceneSubject(field, field.description, path, precision, box), port)
+    if isinstance(field.description, Signal):
+        return SignalView(SignalSubject(field, path, precision, box), port)
+    raise ValueError(f"{path} does not say what it is of, so it cannot be shown")
 
 
 class SceneView:
