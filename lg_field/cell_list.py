@@ -22,7 +22,7 @@ def cells_from_dict(data: Any, grid: PartitionGrid) -> list[int] | None:
     if not isinstance(data, dict) or data.get("type") != "cells":
         return None
     if data.get("grid") != grid.to_dict():
-        raise ValueError(f"a list of cells of the grid {data.get('grid')}, the field has {grid.to_dict()}")
+        raise ValueError(f"cells of another grid: {data.get('grid')}, the field has {grid.to_dict()}")
     cells = data.get("cells")
     if not isinstance(cells, list) or not cells or not all(type(c) is int for c in cells):
         raise ValueError("'cells' must be a list of whole numbers")

@@ -12,14 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from browser import CHROMIUM, Browser, Page, wait_for
+from small_scene import small_scene
 
 import lg_field
-from lg_field.description import Scene
 from lg_field.files import crop_file
-from lg_field.partition import PartitionGrid
-from lg_field.radiance.field import RadianceField, RadianceShape
 
 pytest.importorskip("viser", reason="the viewer needs viser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
@@ -27,25 +24,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-ge
 BIN = Path(sys.executable).parent
 CANVAS = (slice(60, 740), slice(60, 820))
 """Rows and columns of a screenshot that show the scene only."""
-
-
-def small_scene(counts=(4, 4, 4), kept: float = 0.5) -> RadianceField:
-    """Opaque cells of many colours, seen from (3, 0.6, 0.8)."""
-    torch.manual_seed(0)
-    grid = PartitionGrid(counts, (-1.0,) * 3, (1.0,) * 3)
-    cells = torch.randperm(grid.num_cells)[: round(kept * grid.num_cells)].sort().values
-    shape = RadianceShape(grid_nodes=2, grid_features=2, local_width=4, global_width=8, color_width=8, density_bias=4.0)
-    field = RadianceField(grid, shape, cells)
-    with torch.no_grad():
-        field.local.copy_(torch.randn_like(field.local) * 0.5)
-        field.color[2].weight.mul_(6.0)
-    forward = -torch.tensor([3.0, 0.6, 0.8], dtype=torch.float64)
-    from lg_field.radiance.render import look_along
-
-    camera = look_along(-forward, forward / forward.norm(), torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
-    world = ((2.0, 0.0, 0.0, 1.0), (0.0, 2.0, 0.0, 0.0), (0.0, 0.0, 2.0, 0.0), (0.0, 0.0, 0.0, 1.0))
-    field.description = Scene(world, step=0.05, camera=tuple(map(tuple, camera.tolist())))
-    return field.eval()
 
 
 @contextmanager

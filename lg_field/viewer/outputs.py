@@ -105,27 +105,26 @@ def extra_output(
 def seam(
     field: RadianceField, origins: Tensor, directions: Tensor, accumulation: Tensor, depth: Tensor, step: float
 ) -> Tensor:
-    """(N, 1) jump of colour times opacity of a step across the cell border nearest to the surface that a ray hits.
+    """(N, 1) jump of colour times opacity of a step across the cell borders beside the surface that a ray hits.
 
-    0 farther than `SEAM_REACH` from a border, at the domain's border, and where the other side has no row.
+    The largest of the three axes; 0 farther than `SEAM_REACH` from a border, and where the other side has no row.
     """
     jump = torch.zeros_like(depth)
-    unit = field.to_unit(origins + directions * depth)
-    counts = unit.new_tensor(field.grid.counts)
-    scaled = unit * counts
-    distance, axis = (scaled - scaled.round()).abs().min(1)
-    near = ((accumulation[:, 0] > SOLID) & (distance < SEAM_REACH)).nonzero()[:, 0]
-    sides = []
-    for shift in (-1e-3, 1e-3):
-        moved = scaled[near]
-        border = moved.gather(1, axis[near, None]).round() + shift
-        moved = moved.scatter(1, axis[near, None], border) / counts
-        density, features = field(field.from_unit(moved))
-        opacity = -torch.expm1(-density * step)
-        color = field.rgb(features, directions[near]) * opacity[:, None]
-        sides.append((torch.cat([color, opacity[:, None]], dim=1), field.rows_of_unit(moved) >= 0))
-    both = sides[0][1] & sides[1][1]
-    jump[near, 0] = (sides[0][0] - sides[1][0]).abs().amax(1) * both
+    counts = depth.new_tensor(field.grid.counts)
+    place = field.to_unit(origins + directions * depth) * counts
+    for axis in range(3):
+        away = (place[:, axis] - place[:, axis].round()).abs()
+        near = ((accumulation[:, 0] > SOLID) & (away < SEAM_REACH)).nonzero()[:, 0]
+        sides, owned = [], torch.ones(len(near), dtype=torch.bool, device=depth.device)
+        for shift in (-1e-3, 1e-3):
+            moved = place[near]
+            moved[:, axis] = moved[:, axis].round() + shift
+            density, features = field(field.from_unit(moved / counts))
+            opacity = -torch.expm1(-density * step)[:, None]
+            sides.append(torch.cat([field.rgb(features, directions[near]) * opacity, opacity], dim=1))
+            owned &= field.rows_of_unit(moved / counts) >= 0
+        found = (sides[0] - sides[1]).abs().amax(1) * owned
+        jump[near, 0] = torch.maximum(jump[near, 0], found)
     return jump
 
 
