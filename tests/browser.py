@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -72,8 +73,9 @@ class Page:
     """One tab."""
 
     def __init__(self, debugger: str, url: str) -> None:
-        self.socket = connect(debugger, max_size=1 << 28, compression=None)
-        self.number, self.requests, self.errors = 0, [], []
+        self.socket = connect(debugger, max_size=1 << 28, compression=None, ping_interval=None)
+        self.number, self.errors = 0, []
+        self._asked: dict[str, str] = {}
         for domain in ("Network", "Page", "Runtime"):
             self.call(f"{domain}.enable")
         self.call(
@@ -95,11 +97,20 @@ class Page:
     def _note(self, message: dict[str, Any]) -> None:
         name, about = message.get("method"), message.get("params", {})
         if name == "Network.requestWillBeSent":
-            self.requests.append(about["request"]["url"])
+            self._asked[about["requestId"]] = about["request"]["url"]
         elif name == "Network.webSocketCreated":
-            self.requests.append(about["url"])
+            self._asked[about["requestId"]] = about["url"]
+        elif name == "Network.loadingFailed" and about.get("blockedReason") == "csp":
+            self._asked.pop(about["requestId"], None)  # the page's own policy forbids it, so it was never sent
         elif name == "Runtime.exceptionThrown":
-            self.errors.append(about["exceptionDetails"].get("text"))
+            details = about["exceptionDetails"]
+            self.errors.append(details.get("exception", {}).get("description", details.get("text")))
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """What the page has asked of any other place than 127.0.0.1."""
+        home = re.compile(r"(http|ws|blob:http)://127\.0\.0\.1:|data:")
+        return [url for url in self._asked.values() if not home.match(url)]
 
     def evaluate(self, code: str) -> Any:
         """The value of a JavaScript expression."""

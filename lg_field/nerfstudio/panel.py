@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from lg_field.radiance.field import RadianceField
 
-BRAND = (255, 211, 105)
-"""nerfstudio's colour."""
+LINKS = (("Github", "https://github.com/nerfstudio-project/nerfstudio"), ("Documentation", "https://docs.nerf.studio"))
+"""Of nerfstudio's title bar; a page opens them only when they are clicked."""
 CPU_RESOLUTION = 256
 """Side of sharp pictures on a CPU at first: nerfstudio shows nothing between a very coarse and a sharp one."""
 EXTRAS = ("cells", "density", "seam")
@@ -42,9 +42,12 @@ class PanelControl(ViewerControl):
     def _setup(self, viewer: Viewer) -> None:
         """Called by the viewer when it starts."""
         super()._setup(viewer)
-        import viser
+        import viser.theme
 
-        stay_home(viewer.viser_server, BRAND)
+        # Without its logo; viser's share button stays, for a page that is open already breaks when it goes.
+        buttons = tuple(viser.theme.TitlebarButton(text=text, icon=None, href=link) for text, link in LINKS)
+        bar = viser.theme.TitlebarConfig(buttons=buttons, image=None)
+        stay_home(viewer.viser_server, titlebar_content=bar, brand_color=(255, 211, 105))
         self.subject = RunSubject(viewer)
         gui = viewer.viser_server.gui
         tabs = [handle for handle in gui._container_handle_from_id.values() if isinstance(handle, viser.GuiTabHandle)]

@@ -39,19 +39,19 @@ def open_server(port: int, label: str) -> Any:
     keep_pages_quiet()
     with open(os.devnull, "w") as silence, contextlib.redirect_stdout(silence):
         server = viser.ViserServer("127.0.0.1", port or free_port(), label=label, verbose=False)
-    stay_home(server)
+    stay_home(server, show_share_button=False)
     return server
 
 
-def stay_home(server: Any, brand_color: tuple[int, int, int] | None = None) -> None:
-    """Take away a viser page's remote logo, its links, and the button that shares it on the internet."""
+def stay_home(server: Any, **theme: Any) -> None:
+    """Take away a viser page's remote logo.
+
+    Args:
+        server: viser's.
+        theme: what else its `configure_theme` takes.
+    """
     server.gui.configure_theme(
-        control_layout="collapsible",
-        control_width="large",
-        dark_mode=True,
-        show_logo=False,
-        show_share_button=False,
-        brand_color=brand_color,
+        control_layout="collapsible", control_width="large", dark_mode=True, show_logo=False, **theme
     )
 
 
