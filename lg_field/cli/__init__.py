@@ -30,6 +30,7 @@ def commands(arguments: list[str]) -> dict[str, object]:
     from lg_field.cli.restore import denoise_command, reconstruct_ct_command, super_resolve_command
     from lg_field.cli.restoring import RestoreOptions
     from lg_field.cli.scene import pack, render
+    from lg_field.cli.view import view
 
     settings = settings_from_arguments(arguments)
     return {
@@ -47,6 +48,7 @@ def commands(arguments: list[str]) -> dict[str, object]:
         "super-resolve": super_resolve_command(RestoreOptions(settings)),
         "denoise": denoise_command(RestoreOptions(settings)),
         "reconstruct-ct": reconstruct_ct_command(RestoreOptions(settings)),
+        "view": view,
     }
 
 
