@@ -13,7 +13,7 @@ from lg_field.radiance.feature_grid import interpolate
 from lg_field.radiance.field import RadianceField, RadianceShape
 from lg_field.radiance.render import field_samples, orbit
 from lg_field.radiance.sampling import march, ray_box
-from lg_field.radiance.seams import measure_seams
+from lg_field.radiance.seams import border_disagreement, measure_seams
 from lg_field.radiance.surface import radiance_mesh
 
 
@@ -249,3 +249,22 @@ def test_looking_at_blocks_of_steps_first_loses_no_sample(step: float, jitter: b
     torch.manual_seed(5)
     plain = march(origins, directions, torch.maximum(near, enter), leave, step, field.is_occupied, None, jitter)
     assert len(plain.rays) > 100 and all(torch.equal(a, b) for a, b in zip(fast, plain))
+
+
+def test_the_seam_loss_is_zero_without_seams_and_closes_them():
+    field = make_field().train()
+    points, directions = torch.rand(4000, 3) * 3 - 1.5, torch.nn.functional.normalize(torch.randn(4000, 3), dim=1)
+    first = border_disagreement(field, points, directions, 0.05, 1000)
+    assert first > 0
+    optimizer = torch.optim.Adam(field.parameters(), lr=1e-2)
+    for _ in range(30):
+        optimizer.zero_grad()
+        border_disagreement(field, points, directions, 0.05, 1000).backward()
+        optimizer.step()
+    assert border_disagreement(field, points, directions, 0.05, 1000) < 0.3 * first
+    alone = crop(field, cells=[0])
+    assert border_disagreement(alone, points, directions, 0.05, 1000) == 0
+    with torch.no_grad():
+        field.local.copy_(field.local[:1].expand_as(field.local))
+        field.features.zero_()
+    assert border_disagreement(field, points, directions, 0.05, 1000) < 1e-10

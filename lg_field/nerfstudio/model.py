@@ -29,6 +29,7 @@ from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField, RadianceShape
 from lg_field.radiance.render import field_samples
 from lg_field.radiance.sampling import step_length
+from lg_field.radiance.seams import border_disagreement
 from lg_field.table import CheckpointError
 from lg_field.viewer.outputs import Sampled
 
@@ -81,6 +82,10 @@ class LGModelConfig(ModelConfig):
     """Scene file (`lg-field pack`) of a field to learn from first: KiloNeRF's recipe for per-partition networks."""
     distill_steps: int = 2000
     """Steps that imitate the teacher before the images are learned from."""
+    seam_loss_mult: float = 0.0
+    """Weight of the disagreement of neighbouring cells on their common borders; 0 = off."""
+    seam_points: int = 1024
+    """Points on borders that a step looks at."""
     compute_lpips: bool = False
     """LPIPS among the metrics. Needs torchvision's AlexNet weights on disk; never downloads anything."""
 
@@ -181,13 +186,16 @@ class LGModel(Model):
         result = self._blend(rgb, accumulation, depth)
         if self.training:
             self._adapt_stride(len(samples.rays))
-            positions, lengths = ray_samples.frustums.get_positions(), samples.ends - samples.starts
+            positions, directions = ray_samples.frustums.get_positions(), ray_samples.frustums.directions
+            lengths = samples.ends - samples.starts
             self.table.mark_seen(positions)
             result["opacity"] = -torch.expm1(-density * lengths)
             for teacher in self.teachers if self.step < self.config.distill_steps else ():
                 teacher.to(positions.device)
-                directions = ray_samples.frustums.directions
                 result["imitation"] = imitation_loss(teacher, positions, directions, density, colors, lengths)
+            if self.config.seam_loss_mult > 0.0:
+                count = self.config.seam_points
+                result["seam"] = border_disagreement(self.table, positions, directions, self.step_length, count)
             return result
         return result | self._for_viewer(ray_bundle, samples, density, result)
 
@@ -255,6 +263,8 @@ class LGModel(Model):
             return {"imitation_loss": outputs["imitation"]}
         rgb, image = self._against(outputs, batch)
         losses = {"rgb_loss": (rgb - image).square().mean()}
+        if "seam" in outputs:
+            losses["seam_loss"] = self.config.seam_loss_mult * outputs["seam"]
         if self.table.shape.contraction and "opacity" in outputs:
             losses["opacity_loss"] = self.config.opacity_loss_mult * outputs["opacity"].mean()
         return losses

@@ -226,11 +226,21 @@ class RadianceField(CellTable):
         Returns:
             (M,) density per scene unit and (M, color_features); both 0 where no row owns the point.
         """
-        index, out = self._chain_outputs(positions, overlap)
-        out = out.new_zeros(len(positions), out.shape[1]).index_copy(0, index, out)
-        owned = torch.zeros(len(positions), dtype=torch.bool, device=out.device).index_fill_(0, index, True)
-        density = torch.exp((out[:, 0] + self.shape.density_bias).clamp_max(12.0)) * owned
-        return density, out[:, 1:]
+        unit = self.to_unit(positions)
+        rows = self.rows_of_unit(unit)
+        if overlap > 0.0:
+            counts = unit.new_tensor(self.origin.counts)
+            moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
+            rows = torch.where((rows >= 0) & (moved >= 0), moved, rows)
+        kept = rows >= 0
+        if self.region is not None:
+            kept &= self.region.contains(positions)
+        index = kept.nonzero()[:, 0]
+        density, features = self.of_rows(unit[index], rows[index])
+        all_features = features.new_zeros(len(positions), self.shape.color_features)
+        return density.new_zeros(len(positions)).index_copy(0, index, density), all_features.index_copy(
+            0, index, features
+        )
 
     def rgb(self, features: Tensor, directions: Tensor, appearance: Tensor | None = None) -> Tensor:
         """Colour seen from a direction.
@@ -253,21 +263,18 @@ class RadianceField(CellTable):
         """(M, 3) scene points -> (M,) density per scene unit."""
         return self(positions)[0]
 
-    def _chain_outputs(self, positions: Tensor, overlap: float) -> tuple[Tensor, Tensor]:
-        """Indices (n,) of the points that a row owns, in row order, and their (n, 1 + color_features) outputs."""
-        unit = self.to_unit(positions)
-        rows = self.rows_of_unit(unit)
-        if overlap > 0.0:
-            counts = unit.new_tensor(self.origin.counts)
-            moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
-            rows = torch.where((rows >= 0) & (moved >= 0), moved, rows)
-        kept = rows >= 0
-        if self.region is not None:
-            kept &= self.region.contains(positions)
-        index = kept.nonzero()[:, 0]
-        by_row = sort_by_row(rows[index], self.num_rows)
-        index = index[by_row.order]
-        unit, rows = unit[index], rows[index]
+    def of_rows(self, unit: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What these rows say of points, in their own cell or a little beyond its borders.
+
+        Args:
+            unit: (M, 3) unit coordinates.
+            rows: (M,) row asked at each point.
+
+        Returns:
+            (M,) density per scene unit and (M, color_features).
+        """
+        by_row = sort_by_row(rows, self.num_rows)
+        unit, rows = by_row.sort(unit), by_row.sort(rows)
         local_x = frequency_encoding(unit, self.shape.local_frequencies)
         if self.features.shape[1]:
             index_of_row = self.grid.unravel(self.cells) - torch.tensor(self.shift, device=unit.device)
@@ -280,7 +287,8 @@ class RadianceField(CellTable):
         global_x = frequency_encoding(unit, self.shape.global_frequencies) if self.chain.global_width else None
         table = self._trainable_rows(self.local)
         out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
-        return index, out
+        out = by_row.unsort(out)
+        return torch.exp((out[:, 0] + self.shape.density_bias).clamp_max(12.0)), out[:, 1:]
 
     def _trainable_rows(self, rows: Tensor) -> Tensor:
         """The rows, without gradients to frozen ones."""

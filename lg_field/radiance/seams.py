@@ -15,6 +15,9 @@ from lg_field.radiance.render import Camera, render
 SOLID = 0.5
 """Accumulation from which a ray counts as having hit a surface."""
 
+REACH = 0.1
+"""Part of a cell's width from a border within which points speak for it."""
+
 
 class Seams(NamedTuple):
     """Mean absolute differences between two points on a surface, one marching step apart along an axis."""
@@ -70,6 +73,36 @@ def measure_seams(field: RadianceField, scene: Scene, cameras: Iterable[Camera],
     return Seams(float(oa), float(oi), float(ca), float(ci), len(across))
 
 
+def border_disagreement(field: RadianceField, positions: Tensor, directions: Tensor, step: float, count: int) -> Tensor:
+    """A loss: mean squared difference of what two neighbours say on their common border, near some of the points.
+
+    Args:
+        field: the field.
+        positions: (M, 3) scene units, e.g. the samples of a training step.
+        directions: (M, 3) unit vectors they are seen in.
+        step: length of a marching step, scene units.
+        count: points at most. Those within `REACH` of a border move to it, the others are left out.
+
+    Returns:
+        Of the opacity of a step, and of the colour times that opacity; 0 where no point is near a border.
+    """
+    places = field.unit_to_cells(field.to_unit(positions))
+    away = (places - places.round()).abs()
+    axis = away.argmin(1, keepdim=True)
+    near = (away.gather(1, axis)[:, 0] < REACH).nonzero()[:, 0]
+    near = near[torch.randperm(len(near), device=near.device)[:count]]
+    places, axis = places[near], axis[near]
+    border = places.gather(1, axis).round()
+    sides = [field.rows_of_unit(field.cells_to_unit(places.scatter(1, axis, border + s))) for s in (-1e-3, 1e-3)]
+    both = ((sides[0] >= 0) & (sides[1] >= 0)).nonzero()[:, 0]
+    if len(both) == 0:
+        return field.shared["head_bias"].sum() * 0.0 if field.chain.shared_head else field.local.sum() * 0.0
+    unit = field.cells_to_unit(places.scatter(1, axis, border))[both]
+    seen = directions[near][both]
+    ours, theirs = (_shade(field, *field.of_rows(unit, side[both]), seen, step) for side in sides)
+    return (ours - theirs).square().mean()
+
+
 def _surfaces(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) -> tuple[Tensor, Tensor]:
     """(n, 3) points that the cameras see, and the (n, 3) directions they are seen in."""
     points, directions = [], []
@@ -85,7 +118,11 @@ def _surfaces(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) -> 
 
 
 def look(field: RadianceField, points: Tensor, directions: Tensor, step: float) -> Tensor:
-    """(n, 4): colour times the opacity of a step, and that opacity."""
+    """(n, 4): colour times the opacity of a step at (n, 3) scene points, and that opacity."""
     density, features = field(points)
+    return _shade(field, density, features, directions, step)
+
+
+def _shade(field: RadianceField, density: Tensor, features: Tensor, directions: Tensor, step: float) -> Tensor:
     opacity = -torch.expm1(-density * step)[:, None]
     return torch.cat([field.rgb(features, directions) * opacity, opacity], dim=1)
