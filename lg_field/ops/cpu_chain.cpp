@@ -451,7 +451,7 @@ class Worker {
                 if (task_.sine) {
                     sine_cosine(value, value, derivative);
                 } else {
-                    IntVec positive = value > 0.0f;
+                    IntVec positive = ~(value <= 0.0f);  // NaN stays NaN
                     value = (Vec)((IntVec)value & positive);
                     derivative = (Vec)((IntVec)(Vec{} + 1.0f) & positive);
                 }
