@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -116,6 +117,18 @@ def test_step_gives_the_gradients_of_the_mean_squared_error_whatever_the_threads
         torch.testing.assert_close(grad, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
     accumulate_gradients(x, offsets, target, table, shared, shape, 64)
     assert all(torch.equal(p.grad, 2 * grad) for p, grad in zip(parameters, first[1:]))
+
+
+@given(sizes=counts, keep=st.randoms(use_true_random=False))
+@settings(max_examples=30)
+def test_value_of_a_point_does_not_depend_on_the_others_to_the_bit(sizes: list[int], keep: random.Random) -> None:
+    shape = ChainShape(2, 3, 14, 20, 2, residual=True)
+    x, offsets, table, shared, _ = make(shape, sizes, torch.float32)
+    rows = torch.repeat_interleave(torch.arange(len(sizes)), offsets.diff())
+    kept = torch.tensor([keep.random() < 0.4 for _ in rows], dtype=torch.bool)
+    some = torch.tensor([0, *torch.bincount(rows[kept], minlength=len(sizes)).cumsum(0)])
+    whole = local_global_chain(x, offsets, table, shared, shape, backend="cpu")
+    assert torch.equal(local_global_chain(x[kept], some, table, shared, shape, backend="cpu"), whole[kept])
 
 
 def test_only_wanted_gradients_are_computed() -> None:

@@ -23,8 +23,8 @@
 // Lanes without a point carry dy = 0, hence add nothing. Gradients of folded weights are multiplied by w0 at the end.
 //
 // Threads take shares of the points, cut by the number of points alone. What a share adds to shared gradients, and to
-// the row it begins inside of, is kept aside until all shares before it have added theirs; rows that begin in it are its
-// own. So results do not depend on the number of threads, to the bit.
+// the row it begins inside of, is kept aside until all shares before it have added theirs; rows that begin in it are
+// its own. So results do not depend on the number of threads, to the bit.
 
 #include <algorithm>
 #include <array>
@@ -57,10 +57,13 @@ constexpr int TILE = 64, ALIGNMENT = 64, SHARE = 1024, MOST_SHARES = 64;
 
 typedef float Vec __attribute__((vector_size(4 * LANES), may_alias));
 typedef float UnalignedVec __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
+typedef float HalfVec __attribute__((vector_size(2 * LANES), may_alias));
 typedef int32_t IntVec __attribute__((vector_size(4 * LANES), may_alias));
 
-inline Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
-inline void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+template <class V = Vec>
+inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
+template <class V>
+inline void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
 inline Vec load_any(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 inline void store_any(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
 constexpr int padded(int n) { return (n + LANES - 1) / LANES * LANES; }
@@ -126,19 +129,24 @@ struct MultiplyBlock {
 };
 
 // R lines of sums (n, stride), V vectors of outputs.
-template <int R, int V>
-struct OuterBlock {
+template <class Lanes, int R, int V>
+struct OuterLanes {
     static void run(const float* in, const float* d, float* sums, int stride, int points) {
-        Vec sum[R][V];
+        constexpr int N = sizeof(Lanes) / sizeof(float);
+        Lanes sum[R][V];
         UNROLL for (int r = 0; r < R; ++r)
-            UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(sums + r * stride + v * LANES);
+            UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load<Lanes>(sums + r * stride + v * N);
         for (int t = 0; t < points; ++t, d += stride)
             UNROLL for (int r = 0; r < R; ++r)
-                UNROLL for (int v = 0; v < V; ++v) sum[r][v] += in[r * TILE + t] * load(d + v * LANES);
+                UNROLL for (int v = 0; v < V; ++v) sum[r][v] += in[r * TILE + t] * load<Lanes>(d + v * N);
         UNROLL for (int r = 0; r < R; ++r)
-            UNROLL for (int v = 0; v < V; ++v) store(sums + r * stride + v * LANES, sum[r][v]);
+            UNROLL for (int v = 0; v < V; ++v) store(sums + r * stride + v * N, sum[r][v]);
     }
 };
+template <int R, int V>
+struct OuterBlock : OuterLanes<Vec, R, V> {};
+template <int R, int V>
+struct HalfOuterBlock : OuterLanes<HalfVec, R, V> {};
 
 // The block function for a size known at run time, at most R x V.
 template <template <int, int> class Block, int R, int V>
@@ -161,16 +169,21 @@ void multiply(const float* packed, const float* in, float* out, int depth, int n
         }
 }
 
-// sums (n, stride) += in (n, TILE) d (points, stride)
-void outer(const float* in, const float* d, float* sums, int n, int stride, int points) {
-    Split rows(n, OUTER_ROWS), columns(stride / LANES, OUTER_VECS);
-    for (int c = 0; c < columns.blocks; ++c)
+// sums (n, padded(m)) += in (n, TILE) d (points, padded(m)); the last few of m columns as half a vector
+void outer(const float* in, const float* d, float* sums, int n, int m, int points) {
+    int stride = padded(m), rest = m % LANES, vecs = m / LANES + (2 * rest > LANES);
+    Split rows(n, OUTER_ROWS), columns(vecs, OUTER_VECS);
+    for (int c = 0; c <= columns.blocks; ++c) {
+        bool half = c == columns.blocks;
+        if (half && vecs * LANES >= m) return;
+        int at = half ? vecs * LANES : columns.first(c) * LANES;
         for (int b = 0; b < rows.blocks; ++b) {
-            int first = rows.first(b), at = columns.first(c) * LANES;
-            auto block = pick<OuterBlock, OUTER_ROWS, OUTER_VECS>(rows.first(b + 1) - first,
-                                                                  columns.first(c + 1) - columns.first(c));
+            int first = rows.first(b), count = rows.first(b + 1) - first;
+            auto block = half ? pick<HalfOuterBlock, OUTER_ROWS, 1>(count, 1)
+                              : pick<OuterBlock, OUTER_ROWS, OUTER_VECS>(count, columns.first(c + 1) - columns.first(c));
             block(in + first * TILE, d + at, sums + first * stride + at, stride, points);
         }
+    }
 }
 
 // -- between memory (points, n) and tiles (n, TILE)
@@ -222,6 +235,7 @@ void multiply_slope(float* d, const float* slope, float* turned, int n, int vecs
 
 // -- the chain
 
+// Aligned memory, zero at first.
 class Arena {
   public:
     float* floats(size_t n) {
@@ -270,7 +284,7 @@ struct Layer {
         multiply(back, dy, dx, out, in, vecs, add);
     }
     void learn(const float* x, const float* turned_dy, int points) const {
-        if (sums) outer(x, turned_dy, sums, in + 1, padded(out), points);
+        if (sums) outer(x, turned_dy, sums, in + 1, out, points);
     }
     // Adds the sums to the gradients (where wanted) and sets them to 0.
     void hand_over_sums(float* weight, float* bias) const {
@@ -329,10 +343,11 @@ class Worker {
   public:
     Worker(const Task& task, const std::vector<Layer>& shared)
         : task_(task), h_(task.local_width), g_(task.global_width), learns_(task.dy || task.target), shared_(shared) {
-        float w0 = task.sine ? task.w0 : 0.0f;
-        for (int k = 0; h_ && k <= task.depth; ++k)
-            local_.emplace_back(k ? h_ : task.in, k < task.depth ? h_ : task.out, k < task.depth ? w0 : 0.0f, learns_,
+        for (int k = 0; h_ && k <= task.depth; ++k) {
+            bool last = k == task.depth;
+            local_.emplace_back(k ? h_ : task.in, last ? task.out : h_, task.sine && !last ? task.w0 : 0.0f, learns_,
                                 arena_);
+        }
         for (const Layer& layer : local_) row_size_ += size_t(layer.in + 1) * layer.out;
         for (size_t i = 0; task.dshared && i < shared_.size(); ++i)
             if (task.dshared[2 * i] || task.dshared[2 * i + 1]) shared_[i].want_sums(arena_);
@@ -382,13 +397,11 @@ class Worker {
         dy_ = arena_.tile(task_.out);
         dmerged_ = arena_.tile(h_);
         for (float*& d : dfeatures_) d = arena_.tile(h_ + g_);
-        dx_ = arena_.tile(std::max(task_.in, task_.global_in));
+        dx_ = arena_.tile(task_.in);
+        dglobal_x_ = arena_.tile(task_.global_in);
     }
 
-    // Layers of the shared part.
-    Layer& global_layer(int k) { return shared_[k]; }
     Layer& merge_layer(int k) { return shared_[task_.depth + (task_.concat ? 0 : k)]; }
-    Layer& head() { return shared_.back(); }
 
     void run_row(int64_t row, int64_t first, int64_t last, float* drow) {
         const float* weights = task_.table + row * row_size_;
@@ -413,7 +426,10 @@ class Worker {
         if (!learns_) return;
         gather((task_.dy ? task_.dy : task_.target) + first * task_.out, dy_, task_.out, count);
         if (task_.target) compare(count, vecs);
-        backward(first, count, vecs);
+        backward(count, vecs);
+        if (h_ && task_.dx) scatter(dx_, task_.dx + first * task_.in, task_.in, count);
+        if (g_ && task_.dglobal_x)
+            scatter(dglobal_x_, task_.dglobal_x + first * task_.global_in, task_.global_in, count);
     }
 
     // dy = gradient of the squared error; before, dy holds the target.
@@ -431,7 +447,7 @@ class Worker {
         for (int k = 0; k < task_.depth; ++k) {
             float *l = features_[k], *next_g = l + h_ * TILE;
             if (h_) local_[k].apply(m, l, vecs);
-            if (g_) global_layer(k).apply(g, next_g, vecs);
+            if (g_) shared_[k].apply(g, next_g, vecs);
             activate(l, slopes_[k], h_ + g_, vecs);
             m = merged_[k], g = next_g;
             if (!h_ || !g_) continue;
@@ -440,7 +456,7 @@ class Worker {
             for (int i = 0; !task_.concat && i < h_ * TILE; ++i) merged_[k][i] += l[i];
         }
         if (h_) local_.back().apply(m, y_, vecs);
-        if (task_.head) head().apply(g, y_, vecs, h_ > 0);
+        if (task_.head) shared_.back().apply(g, y_, vecs, h_ > 0);
     }
 
     void activate(float* x, float* slope, int n, int vecs) {
@@ -451,7 +467,7 @@ class Worker {
                 if (task_.sine) {
                     sine_cosine(value, value, derivative);
                 } else {
-                    IntVec positive = value > 0.0f;
+                    IntVec positive = ~(value <= 0.0f);  // NaN stays NaN
                     value = (Vec)((IntVec)value & positive);
                     derivative = (Vec)((IntVec)(Vec{} + 1.0f) & positive);
                 }
@@ -460,52 +476,36 @@ class Worker {
             }
     }
 
-    void backward(int64_t first, int count, int vecs) {
+    void backward(int count, int vecs) {
         bool wants_global = g_ && (task_.dshared || task_.dglobal_x);
-        float *dm = dmerged_, *d = dfeatures_[0], *next = dfeatures_[1];
-        int last = task_.depth - 1;
-        multiply_slope(dy_, nullptr, turned_, task_.out, vecs);
-        if (h_) local_.back().learn(merged_[last], turned_, count), local_.back().pull(dy_, dm, vecs);
+        float *dm = dmerged_, *dl = dfeatures_[0], *next = dfeatures_[1];
+        int k = task_.depth - 1, g_at = h_ * TILE;
+        std::fill_n(dl + g_at, g_ * TILE, 0.0f);
+        if (h_) backward_layer(local_.back(), dy_, nullptr, merged_[k], dm, false, count, vecs);
         if (task_.head && wants_global)
-            head().learn(global_features(last), turned_, count), head().pull(dy_, d + h_ * TILE, vecs);
-        else
-            std::fill_n(d + h_ * TILE, g_ * TILE, 0.0f);
-        for (int k = last; k >= 0; --k) {
-            backward_merge(k, dm, d, count, vecs);
-            if (h_) {
-                multiply_slope(d, slopes_[k], turned_, h_, vecs);
-                local_[k].learn(k ? merged_[k - 1] : x_, turned_, count);
-                if (k) local_[k].pull(d, dm, vecs);
-                else if (task_.dx) {
-                    local_[0].pull(d, dx_, vecs);
-                    scatter(dx_, task_.dx + first * task_.in, task_.in, count);
-                }
+            backward_layer(shared_.back(), dy_, nullptr, features_[k] + g_at, dl + g_at, false, count, vecs);
+        for (; k >= 0; --k, std::swap(dl, next)) {
+            if (h_ && task_.concat && g_) std::fill_n(dl, g_at, 0.0f);
+            else std::copy_n(dm, g_at, dl);
+            if (h_ && g_) {
+                int at = task_.concat ? 0 : g_at;
+                backward_layer(merge_layer(k), dm, merge_slopes_[k], features_[k] + at, dl + at, true, count, vecs);
             }
-            if (wants_global) {
-                float* dg = d + h_ * TILE;
-                multiply_slope(dg, slopes_[k] + h_ * TILE, turned_, g_, vecs);
-                global_layer(k).learn(k ? global_features(k - 1) : global_x_, turned_, count);
-                if (k) global_layer(k).pull(dg, next + h_ * TILE, vecs);
-                else if (task_.dglobal_x) {
-                    global_layer(0).pull(dg, dx_, vecs);
-                    scatter(dx_, task_.dglobal_x + first * task_.global_in, task_.global_in, count);
-                }
-            }
-            std::swap(d, next);
+            if (h_)
+                backward_layer(local_[k], dl, slopes_[k], k ? merged_[k - 1] : x_, k ? dm : task_.dx ? dx_ : nullptr,
+                               false, count, vecs);
+            if (wants_global)
+                backward_layer(shared_[k], dl + g_at, slopes_[k] + g_at, k ? features_[k - 1] + g_at : global_x_,
+                               k ? next + g_at : task_.dglobal_x ? dglobal_x_ : nullptr, false, count, vecs);
         }
     }
 
-    float* global_features(int k) { return features_[k] + h_ * TILE; }
-
-    // From the gradient of the merged features to that of local and global ones: dl is set, dg added to.
-    void backward_merge(int k, float* dm, float* d, int count, int vecs) {
-        if (!h_) return;
-        if (!g_ || !task_.concat) std::copy_n(dm, h_ * TILE, d);
-        if (!g_) return;
-        multiply_slope(dm, merge_slopes_[k], turned_, h_, vecs);
-        merge_layer(k).learn(task_.concat ? features_[k] : global_features(k), turned_, count);
-        if (task_.concat) std::fill_n(d, h_ * TILE, 0.0f);
-        merge_layer(k).pull(dm, task_.concat ? d : d + h_ * TILE, vecs, true);
+    // From dy, the gradient of a layer's activation, to that of its weights and (if `dx`) of its input x.
+    void backward_layer(Layer& layer, float* dy, const float* slope, const float* x, float* dx, bool add, int count,
+                        int vecs) {
+        multiply_slope(dy, slope, turned_, layer.out, vecs);
+        layer.learn(x, turned_, count);
+        if (dx) layer.pull(dy, dx, vecs, add);
     }
 
     const Task& task_;
@@ -517,9 +517,9 @@ class Worker {
     float* begun_elsewhere_ = nullptr;
     int64_t inner_row_ = -1;
     double loss_ = 0.0;
-    float *x_, *global_x_, *y_;                                                      // forward, and then backward:
-    float *dy_, *dmerged_, *dfeatures_[2], *dx_, *turned_;
-    std::vector<float*> features_, merged_, slopes_, merge_slopes_;  // of each layer
+    // Tiles; vectors have one for each layer.
+    float *x_, *global_x_, *y_, *dy_, *dmerged_, *dfeatures_[2], *dx_, *dglobal_x_, *turned_;
+    std::vector<float*> features_, merged_, slopes_, merge_slopes_;
 };
 
 // Where share i of n begins: at a row's begin or whole tiles after it.

@@ -30,22 +30,23 @@ from lg_field.networks.initialization import init_rows, init_shared
 from lg_field.ops import ChainShape, local_global_chain
 from lg_field.training import CHUNK, accumulate_gradients
 
-RAYS = ChainShape(19, 16, 16, 84, 1, "relu", residual=True, global_in_features=39)
-WIDE_RAYS = ChainShape(19, 16, 32, 128, 1, "relu", residual=True, global_in_features=39)
+RAYS = ChainShape(19, 16, 16, 64, 1, "relu", residual=True, global_in_features=39)
 CASES = {
-    # name: (shape, cells, points, whether a tenth of the cells holds nine tenths of the points)
-    "image": (ChainShape(2, 3, 14, 84, 3), 256, 262_144, False),
-    "image-skewed": (ChainShape(2, 3, 14, 84, 3), 256, 262_144, True),
-    "audio": (ChainShape(1, 1, 42, 72, 3), 32, 308_224, False),
-    "video": (ChainShape(3, 3, 55, 180, 3), 320, 157_440, False),
-    "video-h38": (ChainShape(3, 3, 38, 128, 3), 320, 157_440, False),
-    "occupancy": (ChainShape(3, 1, 17, 76, 3), 179, 100_240, False),
-    "rays": (RAYS, 512, 200_000, False),
-    "rays-skewed": (RAYS, 512, 200_000, True),
-    "rays-wide": (WIDE_RAYS, 512, 200_000, False),
-    "rays-wide-skewed": (WIDE_RAYS, 512, 200_000, True),
+    # name: (shape, cells, points, how they lie in the cells)
+    "image": (ChainShape(2, 3, 14, 84, 3), 256, 262_144, "equal"),
+    "audio": (ChainShape(1, 1, 42, 72, 3), 32, 308_224, "equal"),
+    "video": (ChainShape(3, 3, 55, 180, 3), 320, 157_440, "equal"),
+    "video-h38": (ChainShape(3, 3, 38, 128, 3), 320, 157_440, "equal"),
+    "occupancy": (ChainShape(3, 1, 17, 76, 3), 179, 100_240, "equal"),
+    "ragged": (ChainShape(3, 4, 16, 84, 3), 512, 200_000, "random"),
+    "ragged-skewed": (ChainShape(3, 4, 16, 84, 3), 512, 200_000, "skewed"),
+    "ragged-wide": (ChainShape(3, 4, 32, 128, 3), 512, 200_000, "random"),
+    "ragged-wide-skewed": (ChainShape(3, 4, 32, 128, 3), 512, 200_000, "skewed"),
+    "rays": (RAYS, 512, 200_000, "random"),
+    "rays-skewed": (RAYS, 512, 200_000, "skewed"),
 }
-"""The paper's networks, and radiance fields of a relu network on encoded positions, whose first inputs (a feature grid)
+"""The paper's networks; ragged batches, without chunks (skewed: nine tenths of the points lie in a tenth of the cells);
+lg-field-tiny's relu network, whose first inputs, a feature grid,
 want gradients too."""
 WAYS = ("plain", "blocks", "op", "step")
 
@@ -70,14 +71,15 @@ class Args:
 
 def problem(name: str, device: str) -> tuple:
     """Weights, points sorted by row, offsets and targets of a case."""
-    shape, cells, points, ragged = CASES[name]
+    shape, cells, points, spread = CASES[name]
     torch.manual_seed(0)
-    if ragged:  # a tenth of the cells hold nine tenths of the points
-        share = torch.ones(cells)
+    share = torch.ones(cells)
+    if spread == "skewed":
         share[: cells // 10] = 9.0 * (cells - cells // 10) / (cells // 10)
-        counts = (share / share.sum() * points).long()
-    else:
+    if spread == "equal":
         counts = torch.full((cells,), points // cells)
+    else:
+        counts = torch.bincount(torch.multinomial(share, points, replacement=True), minlength=cells)
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
     total = int(offsets[-1])
     table = init_rows(shape, cells).to(device).requires_grad_()
@@ -130,7 +132,7 @@ def stepper(name: str, way: str, device: str):
     def step() -> None:
         optimizer.zero_grad()
         x.grad = None
-        if way == "step" or (way == "blocks" and not x.requires_grad):
+        if way == "step" or (way == "blocks" and not name.startswith(("ragged", "rays"))):
             backend = "cpu" if way == "step" else "torch"
             accumulate_gradients(x, offsets, y, table, shared, shape, CHUNK[device], backend)
         else:
