@@ -196,3 +196,21 @@ def test_cepstral_coefficients_tell_pitches_apart():
         bands = transform.T @ cepstral_coefficients(torch.sin(2 * torch.pi * pitch * t), rate).mean(1)
         heard = filters[int(bands.argmax())].argmax() * rate / 400
         assert abs(float(heard) - pitch) < 0.15 * pitch
+
+
+def test_shapes_have_a_harmonizer_too():
+    from lg_field.signals.encode import domain_grid
+    from lg_field.signals.occupancy import from_array, shape_cells
+
+    at = np.stack(np.mgrid[:26, :20, :18]) - np.array([13, 10, 9])[:, None, None, None]
+    data = from_array((at**2).sum(0) < 49, "ball")
+    coarse = data.coarse(1000)
+    assert coarse.signal.num_samples <= 1000 and coarse.signal.shape == (9, 7, 6)
+    assert float(data.coarse(10**6).samples.sum()) == data.voxels.count()
+    assert float(coarse.samples[:8, :6, :6].sum()) * 27 == pytest.approx(data.voxels.count(), rel=1e-5)
+    config = NetworkConfig(counts=(2, 2, 2), local_width=8, global_width=8, activation="incode", harmonizer_bias=0.0005)
+    cells = shape_cells(data, domain_grid(data.signal, config), 1)
+    fit = build_fit(data, config, FitConfig(steps=60, lr=2e-3, points=1500), cells=cells)
+    errors: list[float] = []
+    fit.run(lambda step, error: errors.append(error))
+    assert errors[-1] < 0.5 * errors[0]

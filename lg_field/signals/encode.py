@@ -10,7 +10,7 @@ import torch
 from lg_field.description import Signal
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.budget import Network, shape_for_budget
-from lg_field.networks.features import Weights, features_of
+from lg_field.networks.features import MAX_VOLUME, Weights, features_of
 from lg_field.networks.incode import Harmonizer, ModulatedWeights, modulated_kinds
 from lg_field.ops import ChainShape
 from lg_field.partition import PartitionGrid, automatic_counts
@@ -72,8 +72,10 @@ FIT_DEFAULTS: dict[str, dict[str, Any]] = {
     "occupancy": {"lr": 1.5e-3, "steps": 1500, "points": 50_000, "overlap": 1, "lr_factor": 0.1},
 }
 """The paper's settings per kind of signal; what a preset or a flag does not say."""
-NETWORK_DEFAULTS: dict[str, dict[str, Any]] = {"audio": {"harmonizer_bias": 0.0005}}
-"""The same for the network: with sounds' wide domain, INCODE's usual start (0.312) is noise that training keeps."""
+NETWORK_DEFAULTS: dict[str, dict[str, Any]] = {
+    kind: {"harmonizer_bias": 0.0005} for kind in ("audio", "video", "volume", "occupancy")
+}
+"""The same for the network: INCODE's usual start (0.312) suits images; elsewhere it is noise that training keeps."""
 
 
 def domain_grid(signal: Signal, config: NetworkConfig) -> PartitionGrid:
@@ -197,11 +199,10 @@ def modulated_weights(
         raise ValueError(f"first_w0 and the harmonizer's widths must be positive, got {config}")
     if config.activation == "sine" and first_w0 == config.w0:
         return None
-    if isinstance(seen, OccupancyData):
-        raise ValueError("shapes are encoded with plain sine layers: leave out --activation and --first-w0")
     kinds, harmonizer = modulated_kinds(field.shape), None
     if config.activation == "incode":
         generator = torch.Generator().manual_seed(seed)
+        seen = seen.coarse(MAX_VOLUME) if isinstance(seen, OccupancyData) else seen
         features = features_of(seen.samples, seen.signal, config.harmonizer_weights)
         sizes = (config.harmonizer, len(kinds), config.harmonizer_bias, config.harmonizer_norm)
         harmonizer = Harmonizer(features, *sizes, generator)

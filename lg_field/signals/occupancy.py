@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from lg_field.description import Signal
 from lg_field.memory import check_memory
 from lg_field.partition import PartitionGrid
+from lg_field.signals.data import SignalData
 from lg_field.signals.mesh_file import SourceMesh, read_mesh
 from lg_field.signals.voxelize import voxelize
 from lg_field.signals.voxels import BitGrid
@@ -46,6 +48,17 @@ class OccupancyData:
     def slab(self, first: int, last: int) -> Tensor:
         """(last - first, ny, nz, 1) bool."""
         return torch.from_numpy(self.voxels.slab(first, last))[..., None]
+
+    def coarse(self, limit: int) -> SignalData:
+        """The shape as a volume of at most about `limit` samples: the share of each block of voxels that is inside."""
+        step = math.ceil((self.signal.num_samples / limit) ** (1 / 3))
+        parts = []
+        for first in range(0, self.signal.shape[0], step):
+            slab = self.slab(first, min(first + step, self.signal.shape[0]))[..., 0].float()[None]
+            parts.append(torch.nn.functional.avg_pool3d(slab, (slab.shape[1], step, step), ceil_mode=True)[0])
+        values = torch.cat(parts)[..., None]
+        nx, ny, nz, _ = values.shape
+        return SignalData(values, Signal("volume", (nx, ny, nz), 1, "float32", (0.0, 1.0)))
 
     def checksum(self) -> float:
         """A number that differs for most other shapes."""
