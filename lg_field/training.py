@@ -16,7 +16,7 @@ from lg_field.files import atomic_write
 from lg_field.metrics import psnr
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.incode import ModulatedWeights
-from lg_field.ops import ChainShape, cpu, local_global_chain, sort_by_row
+from lg_field.ops import Backend, ChainShape, cpu, local_global_chain, sort_by_row
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
 from lg_field.signals.occupancy import OccupancyData
@@ -267,8 +267,9 @@ def accumulate_gradients(
     shared: Mapping[str, Tensor],
     shape: ChainShape,
     chunk: int,
+    backend: Backend = "auto",
 ) -> float:
-    """Add the gradients of the mean squared error: activations of one chunk, or one tile, only, computed once.
+    """Add the gradients of the mean squared error, chunk by chunk: activations of one chunk only, computed once.
 
     Args:
         x: (n, d) points sorted by row.
@@ -277,12 +278,13 @@ def accumulate_gradients(
         table: (P, K) rows.
         shared: the shared part.
         shape: wiring.
-        chunk: points at a time, where the fused CPU kernel cannot run.
+        chunk: points at a time; the fused CPU kernel has its own, smaller tiles.
+        backend: see `local_global_chain`.
 
     Returns:
         The mean squared error.
     """
-    if cpu.why_not(x, target, table, *shared.values()) is None:
+    if backend == "cpu" or (backend == "auto" and cpu.why_not(x, target, table, *shared.values()) is None):
         return cpu.fused_step(x, offsets, target, table, shared, shape)
     total, bounds, first = torch.zeros((), device=x.device), offsets.cpu(), 0
     while first < len(x):
@@ -292,7 +294,7 @@ def accumulate_gradients(
         low = int(torch.searchsorted(bounds, first, right=True)) - 1
         high = int(torch.searchsorted(bounds, last))
         part = offsets[low : high + 1].clamp(first, last) - first
-        out = local_global_chain(x[first:last], part, table[low:high], shared, shape)
+        out = local_global_chain(x[first:last], part, table[low:high], shared, shape, backend=backend)
         loss = (out - target[first:last]).square().sum() / target.numel()
         loss.backward()
         total += loss.detach()

@@ -34,6 +34,7 @@ missing_packages() {
         echo libusb-1.0-0 # for open3d
     fi
     command -v ffmpeg >/dev/null || echo ffmpeg # for videos by ns-render
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null || echo chromium # for the viewer's tests
     command -v c++ >/dev/null || command -v g++ >/dev/null || echo g++ # builds fpsample and pyliblzfse
     "$python" -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null || echo python3-dev
     "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv

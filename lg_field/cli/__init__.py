@@ -28,7 +28,9 @@ def commands(arguments: list[str]) -> dict[str, object]:
     from lg_field.cli.mesh import mesh
     from lg_field.cli.presets import settings_from_arguments
     from lg_field.cli.restore import denoise_command, reconstruct_ct_command, super_resolve_command
+    from lg_field.cli.restoring import RestoreOptions
     from lg_field.cli.scene import pack, render
+    from lg_field.cli.view import view
 
     settings = settings_from_arguments(arguments)
     return {
@@ -43,9 +45,10 @@ def commands(arguments: list[str]) -> dict[str, object]:
         "pack": pack,
         "render": render,
         "mesh": mesh,
-        "super-resolve": super_resolve_command(settings),
-        "denoise": denoise_command(settings),
-        "reconstruct-ct": reconstruct_ct_command(settings),
+        "super-resolve": super_resolve_command(RestoreOptions(settings)),
+        "denoise": denoise_command(RestoreOptions(settings)),
+        "reconstruct-ct": reconstruct_ct_command(RestoreOptions(settings)),
+        "view": view,
     }
 
 

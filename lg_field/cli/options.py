@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from lg_field.description import Signal
+    from lg_field.partition import PartitionGrid
     from lg_field.regions import Region
     from lg_field.table import CellTable
 
@@ -40,7 +41,7 @@ class RegionFlags:
     cells: tuple[int, ...] = ()
     """Numbers of cells, as `lg-field info` counts them."""
     region: Path | None = None
-    """JSON of a region (as saved by crops), or a nerfstudio camera path with a crop box."""
+    """JSON of a region (as saved by crops), of cells (by the viewer), or a nerfstudio camera path with a crop box."""
     invert: bool = False
     """Keep everything else."""
     snap: bool = False
@@ -91,11 +92,12 @@ class RegionFlags:
         from lg_field.description import Signal
 
         signal = field.description if isinstance(field.description, Signal) else None
-        parts = self.parts(signal)
-        if self.cells and parts:
+        listed = None if self.region is None else read_cells(self.region, field.grid)
+        parts = (self if listed is None else replace(self, region=None)).parts(signal)
+        if (self.cells or listed) and (parts or (self.cells and listed)):
             raise ValueError("give cells or a region, not both")
-        if self.cells:
-            return None, list(self.cells)
+        if self.cells or listed:
+            return None, list(self.cells or listed or ())
         if not parts:
             raise ValueError("say what to keep: --box, --sphere, --obb, --cells or --region")
         region = parts[0]
@@ -140,6 +142,33 @@ def oriented_box(center: Any, rpy: Any, size: Any) -> Region:
     return OrientedBox((a, b, c), tuple(tuple(row) for row in turn), (w, d, h))
 
 
+def read_json(path: Path) -> Any:
+    """The data of a JSON file.
+
+    Raises:
+        ValueError: not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def read_cells(path: Path, grid: PartitionGrid) -> list[int] | None:
+    """Cells from JSON (see `cell_list`), None if the file holds something else.
+
+    Raises:
+        ValueError: not JSON, or cells of another grid.
+    """
+    from lg_field.cell_list import cells_from_dict
+
+    data = read_json(path)
+    try:
+        return cells_from_dict(data, grid)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def read_region(path: Path) -> Region:
     """A region from JSON: `Region.to_dict`, or the `crop` of a nerfstudio camera path.
 
@@ -148,10 +177,7 @@ def read_region(path: Path) -> Region:
     """
     from lg_field.regions import region_from_dict
 
-    try:
-        data = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    data = read_json(path)
     crop = data.get("crop") if isinstance(data, dict) else None
     if isinstance(crop, dict):
         try:

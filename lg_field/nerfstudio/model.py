@@ -22,6 +22,7 @@ from lg_field.files import load
 from lg_field.nerfstudio.errors import UserError
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
+from lg_field.nerfstudio.panel import PanelControl
 from lg_field.partition import PartitionGrid
 from lg_field.radiance.compositing import Samples, composite
 from lg_field.radiance.distillation import imitation_loss
@@ -29,6 +30,7 @@ from lg_field.radiance.field import RadianceField, RadianceShape
 from lg_field.radiance.render import field_samples
 from lg_field.radiance.sampling import step_length
 from lg_field.table import CheckpointError
+from lg_field.viewer.outputs import Sampled
 
 
 @dataclass
@@ -101,6 +103,7 @@ class LGModel(Model):
         self.field = LGField(RadianceField(grid, shape), self.num_train_data, self.config.overlap)
         self.renderer_rgb = RGBRenderer(background_color=self.config.background_color)
         self.stride, self.step = 8.0, 0
+        self.viewer_control = PanelControl()
         self.teachers: list[RadianceField] = []
         """The teacher, if there is one; in a list, so that it is no part of the model's parameters."""
         if self.config.teacher is not None:
@@ -138,7 +141,7 @@ class LGModel(Model):
     def update_table(self, step: int, optimizers: list[torch.optim.Optimizer]) -> None:
         """Split, prune and update occupancy as the schedule says."""
         config, table = self.config, self.table
-        self.step = step
+        self.step, cells = step, table.cells
         if step in config.split_steps:
             table.split_(optimizers)
         if step and step % config.occupancy_interval == 0:
@@ -152,6 +155,8 @@ class LGModel(Model):
             empty = table.empty_rows()
             if bool(empty.any()) and not bool(empty.all()):
                 table.select_((~empty).nonzero()[:, 0], optimizers)
+        if table.cells is not cells:
+            self.viewer_control.rows_changed(table)
 
     # -- rendering
 
@@ -167,7 +172,8 @@ class LGModel(Model):
         if len(samples.rays) == 0:
             zero = 0.0 * sum(p.sum() for p in self.parameters()) if self.training else 0.0
             empty = torch.zeros(num_rays, 1, device=ray_bundle.origins.device) + zero
-            return self._blend(empty.expand(-1, 3), empty, empty + self.config.far_plane)
+            result = self._blend(empty.expand(-1, 3), empty, empty + self.config.far_plane)
+            return result | ({} if self.training else self._for_viewer(ray_bundle, samples, None, result))
         ray_samples = to_ray_samples(ray_bundle, samples)
         outputs = self.field(ray_samples)
         density, colors = outputs[FieldHeadNames.DENSITY][:, 0], outputs[FieldHeadNames.RGB]
@@ -182,7 +188,20 @@ class LGModel(Model):
                 teacher.to(positions.device)
                 directions = ray_samples.frustums.directions
                 result["imitation"] = imitation_loss(teacher, positions, directions, density, colors, lengths)
-        return result
+            return result
+        return result | self._for_viewer(ray_bundle, samples, density, result)
+
+    def _for_viewer(
+        self, ray_bundle: RayBundle, samples: Samples, density: Tensor | None, shown: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """What an open viewer can show beside the usual outputs; nothing where none is open."""
+        if self.viewer_control.subject is None:
+            return {}
+        origins, directions = ray_bundle.origins, ray_bundle.directions
+        positions = torch.addcmul(origins[samples.rays], directions[samples.rays], samples.middles[:, None])
+        density = positions[:, 0] if density is None else density
+        rays = Sampled(origins, directions, samples, positions, density)
+        return self.viewer_control.outputs(self.table, rays, shown, self.step_length)
 
     @torch.no_grad()
     def sample(self, ray_bundle: RayBundle) -> Samples:

@@ -71,11 +71,12 @@ constexpr int padded(int n) { return (n + LANES - 1) / LANES * LANES; }
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, IntVec{__VA_ARGS__})
 #endif
 
+#define UNROLL _Pragma("GCC unroll 16")
+
 // Exchanges the off-diagonal blocks of size S in all blocks of size 2 S of a LANES x LANES matrix.
 template <int S, int... J>
 inline void exchange(Vec (&rows)[LANES], std::integer_sequence<int, J...>) {
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; ++i)
+    UNROLL for (int i = 0; i < LANES; ++i)
         if (!(i & S)) {
             Vec a = rows[i], b = rows[i + S];
             rows[i] = SHUFFLE(a, b, (J & S ? J - S + LANES : J)...);
@@ -109,64 +110,44 @@ struct Split {
     int first(int b) const { return int(int64_t(n) * b / blocks); }
 };
 
+// R lines of out (n, TILE), V vectors of points.
 template <int R, int V>
-void multiply_block(const float* weights, const float* in, float* out, int depth, bool add) {
-    Vec sum[R][V];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) sum[r][v] = add ? load(out + r * TILE + v * LANES) : Vec{};
-    for (int k = 0; k < depth; ++k, weights += R, in += TILE)
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-            for (int v = 0; v < V; ++v) sum[r][v] += weights[r] * load(in + v * LANES);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) store(out + r * TILE + v * LANES, sum[r][v]);
-}
+struct MultiplyBlock {
+    static void run(const float* weights, const float* in, float* out, int depth, bool add) {
+        Vec sum[R][V];
+        UNROLL for (int r = 0; r < R; ++r)
+            UNROLL for (int v = 0; v < V; ++v) sum[r][v] = add ? load(out + r * TILE + v * LANES) : Vec{};
+        for (int k = 0; k < depth; ++k, weights += R, in += TILE)
+            UNROLL for (int r = 0; r < R; ++r)
+                UNROLL for (int v = 0; v < V; ++v) sum[r][v] += weights[r] * load(in + v * LANES);
+        UNROLL for (int r = 0; r < R; ++r)
+            UNROLL for (int v = 0; v < V; ++v) store(out + r * TILE + v * LANES, sum[r][v]);
+    }
+};
 
+// R lines of sums (n, stride), V vectors of outputs.
 template <int R, int V>
-void outer_block(const float* in, const float* d, float* sums, int stride, int points) {
-    Vec sum[R][V];
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) sum[r][v] = load(sums + r * stride + v * LANES);
-    for (int t = 0; t < points; ++t, d += stride)
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-            for (int v = 0; v < V; ++v) sum[r][v] += in[r * TILE + t] * load(d + v * LANES);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) store(sums + r * stride + v * LANES, sum[r][v]);
-}
+struct OuterBlock {
+    static void run(const float* in, const float* d, float* sums, int stride, int points) {
+        Vec sum[R][V];
+        UNROLL for (int r = 0; r < R; ++r)
+            UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(sums + r * stride + v * LANES);
+        for (int t = 0; t < points; ++t, d += stride)
+            UNROLL for (int r = 0; r < R; ++r)
+                UNROLL for (int v = 0; v < V; ++v) sum[r][v] += in[r * TILE + t] * load(d + v * LANES);
+        UNROLL for (int r = 0; r < R; ++r)
+            UNROLL for (int v = 0; v < V; ++v) store(sums + r * stride + v * LANES, sum[r][v]);
+    }
+};
 
-using MultiplyBlock = void (*)(const float*, const float*, float*, int, bool);
-using OuterBlock = void (*)(const float*, const float*, float*, int, int);
-
-template <int V, int... R>
-constexpr std::array<MultiplyBlock, sizeof...(R)> multiply_blocks(std::integer_sequence<int, R...>) {
-    return {multiply_block<R + 1, V>...};
-}
-template <int V, int... R>
-constexpr std::array<OuterBlock, sizeof...(R)> outer_blocks(std::integer_sequence<int, R...>) {
-    return {outer_block<R + 1, V>...};
-}
-template <int... V>
-MultiplyBlock multiply_block_of(int rows, int vecs, std::integer_sequence<int, V...>) {
-    static constexpr std::array<MultiplyBlock, MULTIPLY_ROWS> table[] = {
-        multiply_blocks<V + 1>(std::make_integer_sequence<int, MULTIPLY_ROWS>())...};
-    return table[vecs - 1][rows - 1];
-}
-template <int... V>
-OuterBlock outer_block_of(int rows, int vecs, std::integer_sequence<int, V...>) {
-    static constexpr std::array<OuterBlock, OUTER_ROWS> table[] = {
-        outer_blocks<V + 1>(std::make_integer_sequence<int, OUTER_ROWS>())...};
-    return table[vecs - 1][rows - 1];
+// The block function for a size known at run time, at most R x V.
+template <template <int, int> class Block, int R, int V>
+auto pick(int rows, int vecs) -> decltype(&Block<R, V>::run) {
+    if constexpr (R > 1)
+        if (rows < R) return pick<Block, R - 1, V>(rows, vecs);
+    if constexpr (V > 1)
+        if (vecs < V) return pick<Block, R, V - 1>(rows, vecs);
+    return &Block<R, V>::run;
 }
 
 // out (n, TILE) (+)= P^T in (depth, TILE), P packed: for each block of outputs its columns, k-major.
@@ -175,8 +156,7 @@ void multiply(const float* packed, const float* in, float* out, int depth, int n
     for (int v = 0; v < vecs; v += MULTIPLY_VECS)
         for (int b = 0; b < rows.blocks; ++b) {
             int first = rows.first(b), count = rows.first(b + 1) - first;
-            auto block = multiply_block_of(count, std::min(MULTIPLY_VECS, vecs - v),
-                                           std::make_integer_sequence<int, MULTIPLY_VECS>());
+            auto block = pick<MultiplyBlock, MULTIPLY_ROWS, MULTIPLY_VECS>(count, std::min(MULTIPLY_VECS, vecs - v));
             block(packed + first * depth, in + v * LANES, out + first * TILE + v * LANES, depth, add);
         }
 }
@@ -186,10 +166,10 @@ void outer(const float* in, const float* d, float* sums, int n, int stride, int 
     Split rows(n, OUTER_ROWS), columns(stride / LANES, OUTER_VECS);
     for (int c = 0; c < columns.blocks; ++c)
         for (int b = 0; b < rows.blocks; ++b) {
-            int v = columns.first(c), first = rows.first(b);
-            auto block = outer_block_of(rows.first(b + 1) - first, columns.first(c + 1) - v,
-                                        std::make_integer_sequence<int, OUTER_VECS>());
-            block(in + first * TILE, d + v * LANES, sums + first * stride + v * LANES, stride, points);
+            int first = rows.first(b), at = columns.first(c) * LANES;
+            auto block = pick<OuterBlock, OUTER_ROWS, OUTER_VECS>(rows.first(b + 1) - first,
+                                                                  columns.first(c + 1) - columns.first(c));
+            block(in + first * TILE, d + at, sums + first * stride + at, stride, points);
         }
 }
 
@@ -197,31 +177,31 @@ void outer(const float* in, const float* d, float* sums, int n, int stride, int 
 
 void gather(const float* points, float* tile, int n, int count) {
     for (int t = 0; t < count; t += LANES) {
-        int f = 0;
-        if (t + LANES <= count)
-            for (; f + LANES <= n; f += LANES) {
-                Vec rows[LANES];
-                for (int i = 0; i < LANES; ++i) rows[i] = load_any(points + (t + i) * n + f);
-                transpose(rows);
-                for (int i = 0; i < LANES; ++i) store(tile + (f + i) * TILE + t, rows[i]);
-            }
-        for (; f < n; ++f)
-            for (int i = t; i < t + LANES; ++i) tile[f * TILE + i] = i < count ? points[i * n + f] : 0.0f;
+        bool whole = t + LANES <= count && n >= LANES;
+        for (int f = 0; whole && f < n; f += LANES) {
+            int at = std::min(f, n - LANES);
+            Vec rows[LANES];
+            for (int i = 0; i < LANES; ++i) rows[i] = load_any(points + (t + i) * n + at);
+            transpose(rows);
+            for (int i = 0; i < LANES; ++i) store(tile + (at + i) * TILE + t, rows[i]);
+        }
+        for (int i = t; !whole && i < t + LANES; ++i)
+            for (int f = 0; f < n; ++f) tile[f * TILE + i] = i < count ? points[i * n + f] : 0.0f;
     }
 }
 
 void scatter(const float* tile, float* points, int n, int count) {
     for (int t = 0; t < count; t += LANES) {
-        int f = 0;
-        if (t + LANES <= count)
-            for (; f + LANES <= n; f += LANES) {
-                Vec rows[LANES];
-                for (int i = 0; i < LANES; ++i) rows[i] = load(tile + (f + i) * TILE + t);
-                transpose(rows);
-                for (int i = 0; i < LANES; ++i) store_any(points + (t + i) * n + f, rows[i]);
-            }
-        for (; f < n; ++f)
-            for (int i = t; i < std::min(t + LANES, count); ++i) points[i * n + f] = tile[f * TILE + i];
+        bool whole = t + LANES <= count && n >= LANES;
+        for (int f = 0; whole && f < n; f += LANES) {
+            int at = std::min(f, n - LANES);
+            Vec rows[LANES];
+            for (int i = 0; i < LANES; ++i) rows[i] = load(tile + (at + i) * TILE + t);
+            transpose(rows);
+            for (int i = 0; i < LANES; ++i) store_any(points + (t + i) * n + at, rows[i]);
+        }
+        for (int i = t; !whole && i < std::min(t + LANES, count); ++i)
+            for (int f = 0; f < n; ++f) points[i * n + f] = tile[f * TILE + i];
     }
 }
 

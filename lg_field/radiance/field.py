@@ -143,6 +143,7 @@ class RadianceField(CellTable):
             nn.Linear(shape.color_width, 3),
         )
         self._dense: Tensor | None = None
+        self._near: Tensor | None = None
         self._bounds: Tensor | None = None
 
     def config(self) -> dict[str, Any]:
@@ -311,6 +312,16 @@ class RadianceField(CellTable):
             hit &= self.region.contains(positions)
         return hit
 
+    def is_near_occupied(self, positions: Tensor) -> Tensor:
+        """(M, 3) scene points -> (M,) bool: False only if all occupied voxels are farther than `occupancy.MARGIN`
+        voxels along some axis. Points outside the domain count as their nearest point in it."""
+        places = self.unit_to_cells(self.to_unit(positions))
+        counts = torch.tensor(self.grid.counts, device=places.device)
+        if self._near is None or self._near.device != self.occupied.device:
+            r = self.shape.occupancy_voxels
+            self._near = occupancy.dilate(self._dense_occupancy(), self.grid, r, occupancy.MARGIN)
+        return self._near[occupancy.voxel_index(places, counts, self.shape.occupancy_voxels)]
+
     def _dense_occupancy(self) -> Tensor:
         if self._dense is None or self._dense.device != self.occupied.device:
             self._dense = occupancy.dense_occupancy(self.occupied, self.cells, self.grid, self.shape.occupancy_voxels)
@@ -380,7 +391,7 @@ class RadianceField(CellTable):
         if only_seen:
             found &= self.seen
         self.occupied.copy_(torch.where(self.frozen[:, None], self.occupied, found))
-        self._dense = self._bounds = None
+        self._dense = self._near = self._bounds = None
 
     def empty_rows(self) -> Tensor:
         """(P,) bool: cells without an occupied voxel, counting those next to one in a neighbouring cell as filled.
@@ -423,7 +434,7 @@ class RadianceField(CellTable):
 
     def _changed_rows(self) -> None:
         super()._changed_rows()
-        self._dense = self._bounds = None
+        self._dense = self._near = self._bounds = None
 
     # -- state
 

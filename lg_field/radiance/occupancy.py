@@ -7,6 +7,9 @@ from torch import Tensor
 
 from lg_field.partition import PartitionGrid
 
+MARGIN = 2
+"""Voxels around occupied ones that count as near."""
+
 
 def voxel_index(places: Tensor, counts: Tensor, per_axis: int) -> Tensor:
     """Number of the voxel in the whole domain, in 0..prod(counts) * per_axis^3 - 1, row-major.
@@ -30,10 +33,13 @@ def dense_occupancy(bits: Tensor, cells: Tensor, grid: PartitionGrid, per_axis: 
     return full.reshape(-1)
 
 
-def dilate(bits: Tensor, grid: PartitionGrid, per_axis: int) -> Tensor:
-    """Dense occupancy grown by one voxel in all directions."""
-    size = [c * per_axis for c in grid.counts]
-    grown = torch.nn.functional.max_pool3d(bits.view(1, 1, *size).float(), 3, stride=1, padding=1)
+def dilate(bits: Tensor, grid: PartitionGrid, per_axis: int, by: int = 1) -> Tensor:
+    """Dense occupancy grown by some voxels in all directions."""
+    grown = bits.view(1, 1, *[c * per_axis for c in grid.counts]).float()
+    for axis in range(3):
+        window = [2 * by + 1 if k == axis else 1 for k in range(3)]
+        padding = [by if k == axis else 0 for k in range(3)]
+        grown = torch.nn.functional.max_pool3d(grown, window, stride=1, padding=padding)
     return grown.view(-1) > 0
 
 

@@ -59,7 +59,7 @@ def measure_seams(field: RadianceField, scene: Scene, cameras: Iterable[Camera],
         ends = [points + shift - step, points + shift + step]
         rows = [field.rows_of_unit(field.to_unit(end)) for end in ends]
         owned = (rows[0] >= 0) & (rows[1] >= 0)
-        looks = [_look(field, end[owned], directions[owned], scene.step) for end in ends]
+        looks = [look(field, end[owned], directions[owned], scene.step) for end in ends]
         jumps.append((looks[0] - looks[1]).abs())
         parted.append((rows[0] != rows[1])[owned])
     jump, border = torch.cat(jumps), torch.cat(parted)
@@ -84,7 +84,7 @@ def _surfaces(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) -> 
     return torch.cat(points).to(field.cells.device), torch.cat(directions).to(field.cells.device)
 
 
-def _look(field: RadianceField, points: Tensor, directions: Tensor, step: float) -> Tensor:
+def look(field: RadianceField, points: Tensor, directions: Tensor, step: float) -> Tensor:
     """(n, 4): colour times the opacity of a step, and that opacity."""
     density, features = field(points)
     opacity = -torch.expm1(-density * step)[:, None]

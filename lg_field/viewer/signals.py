@@ -1,0 +1,189 @@
+"""Images, sounds, videos and volumes on show: where their cells are, and what a click means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lg_field.description import Signal
+from lg_field.mesh import Mesh, marching_cubes
+from lg_field.networks import LocalGlobalNetwork
+from lg_field.partition import PartitionGrid
+from lg_field.signals.decode import decode, signal_of
+from lg_field.viewer.selection import bounds_of
+from lg_field.viewer.subject import BoxReader, Drawn, Subject
+
+WAVE_HEIGHT = 0.3
+"""Height of a drawn sound, of its width."""
+LIFT = 2e-3
+"""Cells are drawn this far above a picture."""
+SURFACE = 0.5
+"""Level of a volume's surface, of its value range."""
+STEPS = 512
+"""Samples along a ray that looks for a surface."""
+
+
+class SignalSubject(Subject):
+    """An encoded signal: pictures, sounds and frames lie in the plane z = 0, volumes around the origin; size 1."""
+
+    shown: LocalGlobalNetwork
+
+    def __init__(
+        self,
+        field: LocalGlobalNetwork,
+        path: Path,
+        precision: torch.dtype = torch.float32,
+        box: BoxReader | None = None,
+    ) -> None:
+        """See `Subject`."""
+        self.signal: Signal = signal_of(field)
+        self.frame = 0
+        """The frame of a video that is on show."""
+        super().__init__(field, path, precision, box)
+
+    @property
+    def flat(self) -> bool:
+        """Whether it lies in a plane."""
+        return self.signal.kind in ("image", "audio", "video")
+
+    @property
+    def size(self) -> tuple[float, ...]:
+        """Extent in the space drawn: x, y and for volumes z."""
+        if self.signal.kind == "audio":
+            return 1.0, WAVE_HEIGHT
+        shape = self.signal.shape[::-1][:2] if self.flat else self.signal.shape
+        return tuple(n / max(shape) for n in shape)
+
+    def drawn(self, rows: Tensor) -> Drawn:
+        grid, cells, at = super().drawn(rows)
+        if self.signal.kind == "audio":
+            return Drawn(PartitionGrid((1, *grid.counts), (0.0, *grid.lower), (1.0, *grid.upper)), cells, at)
+        if self.signal.kind == "video":
+            plane = PartitionGrid(grid.counts[1:], grid.lower[1:], grid.upper[1:])
+            index = grid.unravel(cells)
+            here = index[:, 0] == self.frame * grid.counts[0] // self.signal.shape[0]
+            return Drawn(plane, plane.ravel(index[here][:, 1:]), at[here])
+        return Drawn(grid, cells, at)
+
+    def to_space(self, points: Tensor) -> Tensor:
+        grid = self.drawn(torch.zeros_like(self.selection.kept)).grid
+        lower, upper = (torch.tensor(v, dtype=torch.float64) for v in (grid.lower, grid.upper))
+        middle = (points - lower) / (upper - lower) - 0.5
+        size = torch.tensor(self.size, dtype=torch.float64)
+        if not self.flat:
+            return middle * size
+        y, x = middle.unbind(-1)
+        return torch.stack([x * size[0], -y * size[1], torch.full_like(x, LIFT)], dim=-1)
+
+    def to_domain(self, space: Tensor) -> Tensor:
+        """(n, 3) points drawn -> (n, d) points of the field's domain; of the frame on show."""
+        grid, size = self.selection.field.grid, torch.tensor(self.size, dtype=space.dtype)
+        unit = space[:, : len(size)] / size * (1.0 if not self.flat else torch.tensor([1.0, -1.0])) + 0.5
+        if self.signal.kind == "audio":
+            unit = torch.where(((unit[:, 1] >= 0) & (unit[:, 1] <= 1))[:, None], unit[:, :1], torch.nan)
+        elif self.flat:
+            unit = unit.flip(1)
+        if self.signal.kind == "video":
+            time = torch.full_like(unit[:, :1], (self.frame + 0.5) / self.signal.shape[0])
+            unit = torch.cat([time, unit], dim=1)
+        lower, upper = (torch.tensor(v, dtype=space.dtype) for v in (grid.lower, grid.upper))
+        return lower + unit * (upper - lower)
+
+    # -- picking
+
+    def pick(self, origin: Tensor, direction: Tensor) -> int | None:
+        shown = self.shown
+        if self.flat:
+            if abs(float(direction[2])) < 1e-9:
+                return None
+            points = self.to_domain((origin - origin[2] / direction[2] * direction)[None])
+        else:
+            distance = float(origin.norm())
+            steps = torch.linspace(max(0.0, distance - 1.0), distance + 1.0, STEPS, dtype=torch.float64)
+            points = self.to_domain(origin + steps[:, None] * direction)
+        points = points.float().to(shown.cells.device)
+        seen = shown.locate_rows(points) >= 0
+        if not self.flat:
+            with torch.no_grad():
+                seen &= level_of(shown, points) >= SURFACE
+        hits = seen.nonzero()[:, 0]
+        return int(shown.grid.locate(points[hits[0]])) if len(hits) else None
+
+    def extent(self, cells: Tensor) -> list[tuple[str, Tensor]]:
+        grid, signal = self.selection.field.grid, self.signal
+        lower, upper = (torch.tensor(v, dtype=torch.float64) for v in (grid.lower, grid.upper))
+        box = (bounds_of(self.selection.field, cells) - lower) / (upper - lower)
+        box = box * torch.tensor(signal.shape, dtype=torch.float64)
+        if signal.kind == "audio":
+            return [("seconds", box / signal.rate)]
+        if signal.kind == "image":
+            return [("pixels (x, y)", box.flip(1))]
+        return [("frame, x, y", box[:, [0, 2, 1]])] if signal.kind == "video" else [("voxels", box)]
+
+    def box_text(self) -> str:
+        box = self.extent(self.selection.cells)[0][1]
+        return " ".join(f"{v:.4g}" for v in box.flatten().tolist())
+
+    # -- what is seen
+
+    def picture(self, largest: int) -> np.ndarray:
+        """(h, w, 3) uint8 of an image or the frame on show, at most so large on its longer side."""
+        shape = self.signal.shape[-2:]
+        box = None
+        if self.signal.kind == "video":
+            box = ((float(self.frame), 0.0, 0.0), (self.frame + 1.0, *map(float, shape)))
+        slabs = decode(self.shown, min(1.0, largest / max(shape)), box, raw=True)
+        values = torch.cat(list(slabs)).float().reshape(-1, *self._decoded(largest), self.signal.channels)[0]
+        values = values[..., :3] if self.signal.channels >= 3 else values[..., :1].expand(-1, -1, 3)
+        return ((values.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
+
+    def _decoded(self, largest: int) -> tuple[int, ...]:
+        shape = self.signal.shape[-2:]
+        scale = min(1.0, largest / max(shape))
+        return tuple(max(1, round(n * scale)) for n in shape)
+
+    def wave(self, width: int) -> np.ndarray:
+        """(h, width, 3) uint8: lowest and highest value of a sound per column."""
+        count = self.signal.shape[0]
+        slabs = decode(self.shown, min(1.0, 256 * width / count), raw=True)
+        values = torch.cat([s.float().mean(-1) for s in slabs])
+        height = max(2, int(width * WAVE_HEIGHT))
+        edges = torch.linspace(0, len(values), width + 1).long()
+        image = np.full((height, width, 3), 16, np.uint8)
+        for k, (a, b) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist())):
+            part = values[a : max(b, a + 1)].clamp(-1, 1)
+            top, bottom = ((1 - float(v)) / 2 * (height - 1) for v in (part.max(), part.min()))
+            image[math.floor(top) : math.floor(bottom) + 1, k] = (90, 200, 255)
+        return image
+
+    def mesh(self, resolution: int, progress: Callable[[int, int], None] | None = None) -> Mesh:
+        return surface_mesh(self.shown, resolution, progress) if not self.flat else super().mesh(resolution)
+
+
+def level_of(field: LocalGlobalNetwork, points: Tensor) -> Tensor:
+    """(n, 3) domain points -> (n,) value of a volume, 0 at the lowest and 1 at the top of its range."""
+    return ((field(points, chunk=1 << 14)[..., 0] + 1.0) / 2.0).clamp_min(0.0)
+
+
+def surface_mesh(
+    field: LocalGlobalNetwork, resolution: int, progress: Callable[[int, int], None] | None = None
+) -> Mesh:
+    """The surface of a field with three axes, in domain units.
+
+    Raises:
+        EmptyMeshError: no value reaches the level.
+    """
+    device, grid = field.cells.device, field.grid
+    return marching_cubes(
+        lambda points: level_of(field, points.to(device)).cpu(),
+        grid.lower,
+        grid.upper,
+        resolution,
+        SURFACE,
+        progress=progress,
+    )
