@@ -152,6 +152,7 @@ class _Evaluator:
         boxes = torch.from_numpy(np.stack([lattice.box(i) for i in indices]))
         hit = torch.ones(len(indices), dtype=torch.bool) if active is None else active(boxes)
         self.alive[tuple(indices[hit.numpy()].T + 1)] = True
+        self.all_alive = bool(hit.all())
 
     def blocks(self) -> list[tuple[int, ...]]:
         """Alive blocks and all around them, sorted: their voxels share nodes, so the surface may pass through them."""
@@ -184,9 +185,11 @@ class _Evaluator:
     def _owned(self, coordinates: np.ndarray) -> np.ndarray:
         """(n,) bool: the node lies in the lattice and in or on an alive block."""
         lattice = self.lattice
-        owned = np.zeros(len(coordinates), dtype=bool)
         inside = ((coordinates >= 0) & (coordinates <= lattice.voxels)).all(1)
+        if self.all_alive:
+            return inside
         after = np.clip(coordinates, 0, lattice.voxels) // lattice.block + 1
+        owned = np.zeros(len(coordinates), dtype=bool)
         before = (np.clip(coordinates, 0, lattice.voxels) - 1) // lattice.block + 1
         for pick in np.ndindex(2, 2, 2):
             owned |= self.alive[tuple((before if p else after)[:, axis] for axis, p in enumerate(pick))]

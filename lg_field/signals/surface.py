@@ -85,7 +85,9 @@ def signal_mesh(
         tuple(upper.tolist()),
         resolution,
         (level - low) / (high - low),
-        active=lambda boxes: touching(boxes, kept_boxes(field)),
+        active=(lambda boxes: touching(boxes, kept_boxes(field)))
+        if exact
+        else None,  # the band finds empty cells itself
         band=not exact,
         progress=progress,
     )
