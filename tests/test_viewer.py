@@ -202,6 +202,7 @@ def test_outputs_show_what_they_say():
         image = to_picture(value.view(16, 24, -1))
         assert image.shape == (16, 24, 3) and image.dtype == np.uint8
     assert torch.equal(ray_output(FIELD, scene, rays, "rgb")[0], picture.rgb)
+    assert bool((ray_output(FIELD, scene, rays, "density")[0] > 0).eq(picture.accumulation > 0).all())
     colors = ray_output(FIELD, scene, rays, "cells")[0]
     solid = picture.accumulation[:, 0] > 0.999
     points = origins + directions * picture.depth
