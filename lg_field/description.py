@@ -14,9 +14,12 @@ from lg_field.partition import PartitionGrid
 from lg_field.regions import Box, Region, Scaled
 
 AXES = {"audio": ("time",), "image": ("y", "x"), "video": ("time", "y", "x"), "volume": ("x", "y", "z")}
+AXES["occupancy"] = AXES["volume"]
 """Signal kinds and the names of their axes, in the order of the field's domain."""
-LIMITS = {"uint8": (0, 255), "uint16": (0, 65535), "int16": (-32768, 32767), "float32": (-1.0, 1.0)}
+LIMITS = {"uint8": (0, 255), "uint16": (0, 65535), "int16": (-32768, 32767), "float32": (-1.0, 1.0), "bool": (0, 1)}
 """Sample types and the values that -1 and 1 of a network stand for, unless `value_range` says otherwise."""
+NO_PLACE: dict[str, Any] = {"origin": (), "spacing": 1.0}
+"""What a description says of a signal's place in the world by saying nothing (older files, all but shapes)."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,21 @@ class Signal:
     """
 
     kind: str
-    """audio, image, video or volume."""
+    """audio, image, video, volume or occupancy."""
     shape: tuple[int, ...]
     """Samples per axis: (samples,), (height, width), (frames, height, width), (x, y, z)."""
     channels: int
     """Values per sample."""
     dtype: str = "uint8"
-    """Type of a sample: uint8, uint16, int16 or float32."""
+    """Type of a sample: uint8, uint16, int16, float32 or bool."""
     value_range: tuple[float, float] = (0.0, 255.0)
     """Sample values that the network's -1 and 1 stand for."""
     rate: float = 0.0
     """Samples a second (audio), frames a second (video), 0 for others."""
+    origin: tuple[float, ...] = ()
+    """Where the edge of the first sample lies in the units of a shape's mesh file; () = units are samples."""
+    spacing: float = 1.0
+    """Length of a sample in these units."""
 
     def __post_init__(self) -> None:
         if self.kind not in AXES:
@@ -53,6 +60,9 @@ class Signal:
         low, high = self.value_range
         if not (math.isfinite(low) and math.isfinite(high) and low < high and math.isfinite(self.rate)):
             raise ValueError(f"value_range must be two rising finite numbers, got {self.value_range}")
+        placed = len(self.origin) in (0, len(self.shape)) and all(map(math.isfinite, self.origin))
+        if not (placed and math.isfinite(self.spacing) and self.spacing > 0):
+            raise ValueError(f"origin must be finite and spacing positive, got {self.origin} and {self.spacing}")
 
     @property
     def num_samples(self) -> int:
@@ -71,7 +81,7 @@ class Signal:
         if self.dtype == "float32":
             return samples
         lowest, highest = LIMITS[self.dtype]
-        kind = {"uint8": torch.uint8, "uint16": torch.int32, "int16": torch.int16}[self.dtype]
+        kind = {"uint8": torch.uint8, "uint16": torch.int32, "int16": torch.int16, "bool": torch.bool}[self.dtype]
         return samples.round().clamp(lowest, highest).to(kind)
 
     def coordinates(self, grid: PartitionGrid, axis: int, samples: Tensor) -> Tensor:
@@ -93,9 +103,21 @@ class Signal:
         scale = [n / (up - low) for n, low, up in zip(self.shape, grid.lower, grid.upper)]
         return Scaled(region, tuple(scale), tuple(-low * s for low, s in zip(grid.lower, scale)))
 
+    def from_world(self, points: Sequence[float]) -> tuple[float, ...]:
+        """A point (d,) in the units of the mesh file, in sample units."""
+        return tuple((p - o) / self.spacing for p, o in zip(points, self.origin or (0.0,) * len(self.shape)))
+
+    def to_world(self) -> Tensor:
+        """(4, 4) float64 from sample units to the units of the mesh file."""
+        matrix = torch.eye(4, dtype=torch.float64)
+        for axis, start in enumerate(self.origin):
+            matrix[axis, axis], matrix[axis, 3] = self.spacing, start
+        return matrix
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
+        """Plain data, for JSON; a place in the world only if the signal has one."""
+        data = asdict(self)
+        return data if self.origin else {k: v for k, v in data.items() if k not in NO_PLACE}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Signal:
@@ -104,12 +126,14 @@ class Signal:
         Raises:
             ValueError: unknown, missing or senseless entries.
         """
-        checked = known_entries(Signal, data)
+        checked = known_entries(Signal, NO_PLACE | data if isinstance(data, dict) else data)
         try:
             pair = tuple(float(v) for v in checked["value_range"])
             low, high = pair
             shape = tuple(checked["shape"])
-            return Signal(**checked | {"shape": shape, "value_range": (low, high), "rate": float(checked["rate"])})
+            place = {"origin": tuple(float(v) for v in checked["origin"]), "spacing": float(checked["spacing"])}
+            rate = float(checked["rate"])
+            return Signal(**checked | {"shape": shape, "value_range": (low, high), "rate": rate} | place)
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"bad signal description: {error}") from error
 

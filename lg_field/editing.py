@@ -40,7 +40,7 @@ def crop(
     """
     rows, new_region = rows_to_keep(field, region, cells, invert)
     result = field.selected(rows)
-    result.region = new_region
+    result.region, result.full = new_region, full_to_keep(field, region, cells, invert)
     return result
 
 
@@ -67,6 +67,19 @@ def rows_to_keep(
     return rows, field.region
 
 
+def full_to_keep(
+    field: CellTable, region: Region | None, cells: Sequence[int] | Tensor | None, invert: bool = False
+) -> Tensor | None:
+    """The full cells that `crop` keeps: sorted (n,) cell numbers, None if there are none."""
+    if field.full is None:
+        return None
+    if region is not None:
+        kept = torch.isin(field.full, (~region if invert else region).touched(field.grid).to(field.full.device))
+    else:
+        kept = torch.isin(field.full, torch.as_tensor(cells, device=field.full.device)) != invert
+    return field.full[kept] if bool(kept.any()) else None
+
+
 def extend(field: Table, lower: Sequence[float], upper: Sequence[float]) -> Table:
     """Grow the domain by whole cells: old rows keep their values and their place, new cells get fresh rows.
 
@@ -82,12 +95,10 @@ def extend(field: Table, lower: Sequence[float], upper: Sequence[float]) -> Tabl
         domain; old domain coordinates mean the same points.
 
     Raises:
-        ValueError: the new domain does not hold the old one, or the field is a scene, whose encodings are relative to
-            its domain (`regrow` adds cells within it).
+        ValueError: the new domain does not hold the old one, or the field is an unbounded scene, which reaches
+            everywhere already (`regrow` adds cells within it).
     """
     grid = field.grid
-    if field.sees_domain:
-        raise ValueError("a scene's domain cannot grow without changing its values; regrow cells within it instead")
     if len(lower) != grid.dim or len(upper) != grid.dim:
         raise ValueError(f"the domain has {grid.dim} axes, got corners with {len(lower)} and {len(upper)}")
     before, after = [], []
@@ -106,7 +117,10 @@ def extend(field: Table, lower: Sequence[float], upper: Sequence[float]) -> Tabl
     first, last = torch.tensor(before), torch.tensor(before) + torch.tensor(grid.counts)
     fresh = (~((index >= first) & (index < last)).all(1)).nonzero()[:, 0]
     moved = larger.ravel(grid.unravel(field.cells.cpu()) + first)
-    return with_rows(field, larger, moved, fresh)
+    result = with_rows(field, larger, moved, fresh)
+    if field.full is not None:
+        result.full = larger.ravel(grid.unravel(field.full) + first.to(field.full.device))
+    return result
 
 
 def regrow(field: Table, cells: Sequence[int] | Tensor) -> Table:
@@ -125,8 +139,8 @@ def regrow(field: Table, cells: Sequence[int] | Tensor) -> Table:
 def with_rows(field: Table, grid: PartitionGrid, cells: Tensor, fresh: Tensor) -> Table:
     """A copy of `field` on another grid, its rows moved to `cells`, with fresh rows for the cells `fresh`."""
     every, order = torch.cat([cells, fresh]).sort()
-    initial = type(field).from_config(grid, field.config(), every).to(field.cells.device)
-    state = {k: v.clone() if torch.is_tensor(v) else v for k, v in field.state_dict().items()}
+    initial = type(field).from_config(grid, field.config_on(grid), every).to(field.cells.device)
+    state = {k: v.clone() if torch.is_tensor(v) else v for k, v in field.state_dict().items() if k != "full"}
     old = (order < len(cells)).to(field.cells.device)
     for name in field.row_names:
         if name in state:
@@ -135,6 +149,9 @@ def with_rows(field: Table, grid: PartitionGrid, cells: Tensor, fresh: Tensor) -
             state[name] = every.to(rows.device) if name == "cells" else rows
     initial.region, initial.description, initial.history = field.region, field.description, dict(field.history)
     initial.load_state_dict(state | {"_extra_state": initial.get_extra_state()})
+    if field.full is not None and grid == field.grid:
+        rest = field.full[~torch.isin(field.full, every.to(field.full.device))]
+        initial.full = rest.clone() if len(rest) else None
     return initial
 
 
@@ -152,8 +169,11 @@ def merge(first: Table, second: Table) -> Table:
     ours, theirs = first.state_dict(), second.state_dict()
     rows = [name for name in first.row_names if name in ours]
     for name, value in ours.items():
-        if torch.is_tensor(value) and name not in rows and not torch.equal(value, theirs[name]):
+        if torch.is_tensor(value) and name not in (*rows, "full") and not torch.equal(value, theirs[name]):
             raise ValueError(f"{apart}: {name} of the shared part differs")
+    for one, other in ((first, second), (second, first)):
+        if one.full is not None and bool(torch.isin(one.full, other.cells).any()):
+            raise ValueError(f"{apart}: a cell that is full in one has a row in the other")
     common, new = torch.isin(first.cells, second.cells), ~torch.isin(second.cells, first.cells)
     for name in rows:
         if not torch.equal(ours[name][common], theirs[name][~new]):
@@ -163,6 +183,8 @@ def merge(first: Table, second: Table) -> Table:
     with torch.no_grad():
         for name in rows:
             getattr(result, name)[at] = theirs[name][new]
+    full = [field.full for field in (first, second) if field.full is not None]
+    result.full = torch.cat(full).unique() if full else None
     if first.region is not None and second.region is not None:
         result.region = first.region | second.region
     return result

@@ -169,7 +169,7 @@ class OrientedBox(Region):
         return ((middle @ axes).abs() <= reach + 1e-9).all(-1)
 
     def covers(self, boxes: Tensor) -> Tensor:
-        return self.contains(_corners(boxes)).all(1)
+        return self.contains(corners(boxes)).all(1)
 
     def to_dict(self) -> dict[str, Any]:
         rotation = [list(row) for row in self.rotation]
@@ -195,7 +195,7 @@ class Sphere(Region):
         return self.contains(torch.minimum(torch.maximum(center, boxes[:, 0]), boxes[:, 1]))
 
     def covers(self, boxes: Tensor) -> Tensor:
-        return self.contains(_corners(boxes)).all(1)
+        return self.contains(corners(boxes)).all(1)
 
     def to_dict(self) -> dict[str, Any]:
         return {"type": "sphere", "center": list(self.center), "radius": self.radius}
@@ -377,7 +377,7 @@ def _check_parts(parts: tuple[Region, ...]) -> None:
         raise ValueError("a union or intersection needs at least one part")
 
 
-def _corners(boxes: Tensor) -> Tensor:
+def corners(boxes: Tensor) -> Tensor:
     """(n, 2, d) boxes -> (n, 2^d, d) their corners."""
     dim = boxes.shape[-1]
     picks = torch.cartesian_prod(*[torch.arange(2)] * dim).reshape(-1, dim).to(boxes.device)

@@ -20,33 +20,39 @@ def render_mesh(
     size: int = 512,
     overwrite: bool = True,
     samples: int = 2,
+    beside: Mesh | None = None,
+    up: int = 2,
 ) -> None:
     """Render a mesh to a PNG on white.
 
     Args:
         mesh: vertex colours are used if it has them.
         path: the PNG.
-        azimuth: degrees around the z axis, 0 looks along -x.
-        elevation: degrees above the xy plane.
+        azimuth: degrees around the upward axis, 0 looks along the axis after it, backwards.
+        elevation: degrees above the horizon.
         size: pixels of a side.
         overwrite: replace an existing file.
         samples: super-sampling per axis.
+        beside: another mesh, drawn to the right of the first by the same camera, which sees all of it.
+        up: axis that points up.
 
     Raises:
         ImportError: open3d is not installed.
     """
     from PIL import Image
 
-    origins, directions = _camera_rays(mesh, azimuth, elevation, size * samples)
-    image = _shade(mesh, origins, directions)
-    image = image.reshape(size, samples, size, samples, 3).mean((1, 3))
+    turn = np.eye(3)[[(up + 1) % 3, (up + 2) % 3, up]]
+    rays = _camera_rays((mesh if beside is None else beside).vertices @ turn.T, azimuth, elevation, size * samples)
+    origins, directions = (r @ turn for r in rays)
+    images = [_shade(m, origins, directions) for m in (mesh, beside) if m is not None]
+    image = np.concatenate([i.reshape(size, samples, size, samples, 3).mean((1, 3)) for i in images], axis=1)
     with atomic_write(path, overwrite) as temporary:
         Image.fromarray((image * 255).round().astype(np.uint8)).save(temporary, format="PNG")
 
 
-def _camera_rays(mesh: Mesh, azimuth: float, elevation: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rays of a perspective camera that sees the whole mesh: (size^2, 3) origins and unit directions."""
-    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+def _camera_rays(vertices: np.ndarray, azimuth: float, elevation: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rays of a perspective camera that sees all vertices, z up: (size^2, 3) origins and unit directions."""
+    low, high = vertices.min(0), vertices.max(0)
     a, e = math.radians(azimuth), math.radians(elevation)
     back = np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
     right = np.array([-math.sin(a), math.cos(a), 0.0])

@@ -28,8 +28,9 @@ class CellTable(nn.Module):
 
     cells: Tensor
     """(P,) int64, sorted and unique: the kept cells' numbers."""
-    sees_domain = False
-    """Whether networks see coordinates relative to the grid's domain, so that a larger one would change values."""
+    full: Tensor | None
+    """(F,) int64, sorted and unique, none of them in `cells`: cells without a row that are a constant, full (shapes:
+    wholly inside). None if there are none."""
 
     def __init__(self, grid: PartitionGrid, cells: Tensor | None = None) -> None:
         """
@@ -49,6 +50,7 @@ class CellTable(nn.Module):
         kept = torch.arange(grid.num_cells) if cells is None else cells.clone()
         check_cells(kept, grid)
         self.register_buffer("cells", kept)
+        self.register_buffer("full", None)
         self._row_of_cell: Tensor | None = None
 
     def add_rows(self, name: str, rows: Tensor, trainable: bool = True, saved: bool = True) -> None:
@@ -89,6 +91,14 @@ class CellTable(nn.Module):
     def config(self) -> dict[str, Any]:
         """Sizes and wiring as flat plain data: with the grid and the cells, all that `from_config` needs."""
         raise NotImplementedError
+
+    def config_on(self, grid: PartitionGrid) -> dict[str, Any]:
+        """`config` of the same function on a larger grid.
+
+        Raises:
+            ValueError: the field has none.
+        """
+        return self.config()
 
     @classmethod
     def from_config(cls: type[Table], grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> Table:
@@ -215,7 +225,12 @@ class CellTable(nn.Module):
                 f"the checkpoint lacks {', '.join(missing)} of the field: truncated or not lg-field's"
             )
         cells = state_dict[prefix + "cells"]
-        check_cells(cells, PartitionGrid.from_dict(state_dict[prefix + "_extra_state"]["grid"]))
+        grid = PartitionGrid.from_dict(state_dict[prefix + "_extra_state"]["grid"])
+        check_cells(cells, grid)
+        self.full = state_dict.get(prefix + "full")
+        if self.full is not None:
+            check_full(self.full, cells, grid)
+            self.full = self.full.clone()
         for name in saved:
             new, old = state_dict[prefix + name], getattr(self, name)
             if len(new) != len(cells) or new.shape[1:] != old.shape[1:]:
@@ -242,6 +257,16 @@ def check_cells(cells: Tensor, grid: PartitionGrid) -> None:
         raise CheckpointError(f"cells must be (P,) int64 with P >= 1, got {cells.dtype} {tuple(cells.shape)}")
     if int(cells[0]) < 0 or int(cells[-1]) >= grid.num_cells or not bool((cells[1:] > cells[:-1]).all()):
         raise CheckpointError(f"cells must be sorted, distinct and in 0..{grid.num_cells - 1}")
+
+
+def check_full(full: Tensor, cells: Tensor, grid: PartitionGrid) -> None:
+    """Raise ValueError unless `full` is a non-empty sorted list of distinct cells of `grid` that have no row."""
+    try:
+        check_cells(full, grid)
+    except CheckpointError as error:
+        raise CheckpointError(f"full {error}") from error
+    if bool(torch.isin(full, cells).any()):
+        raise CheckpointError("full cells must have no row")
 
 
 def _replace_parameter(

@@ -15,9 +15,12 @@ from torch import Tensor
 from lg_field.files import atomic_write
 from lg_field.metrics import psnr
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.ops import ChainShape, local_global_chain, sort_by_row
+from lg_field.networks.incode import ModulatedWeights
+from lg_field.ops import Backend, ChainShape, cpu, local_global_chain, sort_by_row
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
+from lg_field.signals.occupancy import OccupancyData
+from lg_field.signals.shape_sampling import Sampling, ShapeSampler
 
 CHUNK = {"cpu": 1 << 13, "cuda": 1 << 18}
 """Points at a time: on a CPU the activations stay in cache, on a GPU they fit its memory."""
@@ -33,8 +36,14 @@ class FitConfig:
     """Adam's learning rate at the start."""
     lr_factor: float = 1.0
     """The rate falls exponentially to this part of itself at the last step."""
+    global_lr_scale: float = 1.0
+    """The global sub-network learns at this times the rate."""
     sample_fraction: float = 1.0
     """Part of the samples drawn each step; 1 = all of them."""
+    points: int = 0
+    """Shapes: voxels drawn each step; 0 = by sample_fraction."""
+    sample: Sampling = "mixed"
+    """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half."""
     overlap: int = 0
     """Samples beyond a cell's borders that it trains on too, when a part is drawn (paper: overlaps)."""
     seed: int = 0
@@ -42,19 +51,24 @@ class FitConfig:
 
     def check(self) -> None:
         """Raise ValueError for settings that make no sense."""
-        if self.steps < 1 or not self.lr > 0 or not self.lr_factor > 0:
-            raise ValueError(f"steps, lr and lr_factor must be positive, got {self}")
+        if self.steps < 1 or not min(self.lr, self.lr_factor, self.global_lr_scale) > 0:
+            raise ValueError(f"steps, lr, lr_factor and global_lr_scale must be positive, got {self}")
         if not 0.0 < self.sample_fraction <= 1.0:
             raise ValueError(f"sample_fraction must be in (0, 1], got {self.sample_fraction}")
-        if self.overlap < 0:
-            raise ValueError(f"overlap must not be negative, got {self.overlap}")
+        if self.overlap < 0 or self.points < 0:
+            raise ValueError(f"overlap and points must not be negative, got {self.overlap} and {self.points}")
 
 
 class Fit:
     """One run of training; goes on where a saved one stopped, to the same weights."""
 
     def __init__(
-        self, field: LocalGlobalNetwork, data: SignalData, config: FitConfig, rows: Tensor | None = None
+        self,
+        field: LocalGlobalNetwork,
+        data: SignalData | OccupancyData,
+        config: FitConfig,
+        rows: Tensor | None = None,
+        modulation: ModulatedWeights | None = None,
     ) -> None:
         """
         Args:
@@ -62,6 +76,7 @@ class Fit:
             data: the signal.
             config: settings.
             rows: train only these rows, everything else stays as it is to the bit (extension); None = all.
+            modulation: train these weights instead of the field's own; `write_back` folds them into the field.
         """
         config.check()
         self.field, self.data, self.config = field, data, config
@@ -72,10 +87,29 @@ class Fit:
         shared = dict(field.shared)
         self.table = field.local if rows is None else field.local.detach()[self.rows].requires_grad_()
         self.shared = shared if rows is None else {k: v.detach() for k, v in shared.items()}
-        parameters = [p for p in (self.table, *(self.shared.values() if rows is None else ())) if p.numel()]
-        self.optimizer = torch.optim.Adam(parameters, lr=config.lr, fused=True)
+        self.modulation = modulation
+        self.weights: dict[str, Tensor] = {"table": self.table, **self.shared}
+        if modulation is not None:
+            assert rows is None, "extension trains plain rows"
+            self.weights = dict(modulation.trainable())
+        self.optimizer = self._adam()
         self.cells = field.cells if rows is None else field.cells[self.rows]
-        self.batch = self._windows() if config.sample_fraction < 1.0 else self._everything()
+        self.batch = self._batches()
+        self.write_back()
+
+    def _adam(self) -> torch.optim.Adam:
+        """One group of parameters for each learning rate."""
+        groups: dict[float, list[Tensor]] = {}
+        for name, weight in self.weights.items():
+            if weight.requires_grad and weight.numel():
+                scale = self.config.global_lr_scale if name.startswith("global_") else 1.0
+                groups.setdefault(scale, []).append(weight)
+        parts = [{"params": weights, "scale": scale} for scale, weights in groups.items()]
+        return torch.optim.Adam(parts, lr=self.config.lr, fused=True)
+
+    def num_parameters(self) -> dict[str, int]:
+        """Numbers of the network that is trained: `local`, `shared` (with a harmonizer's) and `total`."""
+        return (self.modulation or self.field).num_parameters()
 
     def run(self, on_step: Callable[[int, float], None] | None = None) -> None:
         """Train to the last step, or until `stopping` is set: then the step under way is finished first.
@@ -84,15 +118,13 @@ class Fit:
             on_step: called after each step with its number (from 1) and the mean squared error before it, in
                 network values (range 2).
         """
-        config, shape = self.config, self.field.shape
-        chunk = CHUNK.get(self.device.type, 1 << 16)
+        config = self.config
         while self.step < config.steps and not self.stopping:
             begin = time.perf_counter()
-            x, offsets, target = self.batch()
             for group in self.optimizer.param_groups:
-                group["lr"] = config.lr * config.lr_factor ** (self.step / config.steps)
+                group["lr"] = config.lr * group["scale"] * config.lr_factor ** (self.step / config.steps)
             self.optimizer.zero_grad()
-            error = accumulate_gradients(x, offsets, target, self.table, self.shared, shape, chunk)
+            error = self.gradients(self.table, self.shared) if self.modulation is None else self._through_the_fold()
             if not math.isfinite(error):
                 raise ValueError(f"training diverged at step {self.step}: use a smaller --lr than {config.lr:g}")
             self.optimizer.step()
@@ -102,17 +134,47 @@ class Fit:
                 on_step(self.step, error)
         self.write_back()
 
+    def gradients(self, table: Tensor, shared: Mapping[str, Tensor]) -> float:
+        """Add the gradients of one step's loss to these weights; returns the mean squared error."""
+        chunk = CHUNK.get(self.device.type, 1 << 16)
+        x, offsets, target = self.batch()
+        return accumulate_gradients(x, offsets, target, table, shared, self.field.shape, chunk)
+
+    def _through_the_fold(self) -> float:
+        """`gradients` on the folded weights, carried on to the modulated ones and their harmonizer."""
+        assert self.modulation is not None
+        folded = self.modulation.fold()
+        leaves = {name: value.detach().requires_grad_() for name, value in folded.items()}
+        error = self.gradients(leaves["table"], {k: v for k, v in leaves.items() if k != "table"})
+        used = [name for name in folded if folded[name].numel()]
+        ends = [folded[name] for name in used]
+        if self.modulation.harmonizer is not None:
+            torch.autograd.backward([*ends, self.modulation.penalty()], [*(leaves[n].grad for n in used), None])
+        else:
+            torch.autograd.backward(ends, [leaves[n].grad for n in used])
+        return error
+
     def write_back(self) -> None:
-        """Put rows trained alone back into the field."""
+        """Put rows trained alone, or modulated weights, back into the field."""
+        if self.modulation is not None:
+            self.modulation.write_to(self.field)
         if self.rows is not None:
             with torch.no_grad():
                 self.field.local[self.rows] = self.table.detach()
 
     # -- batches
 
-    def _everything(self) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+    def _batches(self) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+        data, config = self.data, self.config
+        if isinstance(data, SignalData):
+            return self._windows(data) if config.sample_fraction < 1.0 else self._everything(data)
+        points = config.points or max(1, round(config.sample_fraction * data.signal.num_samples))
+        grid, cells = self.field.grid, self.cells
+        return ShapeSampler(data, grid, cells, points, config.sample, config.overlap, self.generator).draw
+
+    def _everything(self, data: SignalData) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
         """All samples of the kept cells, sorted once."""
-        signal, grid = self.data.signal, self.field.grid
+        signal, grid = data.signal, self.field.grid
         axes = [signal.coordinates(grid, k, torch.arange(n)) for k, n in enumerate(signal.shape)]
         rows = sample_rows(self.field, signal).flatten()
         if self.rows is not None:
@@ -125,14 +187,14 @@ class Fit:
         by_row = sort_by_row(rows[kept], len(self.cells))
         order = kept[by_row.order]
         x = torch.stack([axis[i] for axis, i in zip(axes, unravel(order, signal.shape))], dim=-1)
-        target = signal.normalize(self.data.flat()[order])
+        target = signal.normalize(data.flat()[order])
         batch = (x.to(self.device), by_row.offsets.to(self.device), target.to(self.device))
         return lambda: batch
 
-    def _windows(self) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+    def _windows(self, data: SignalData) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
         """Draws equally many samples from every cell's window: the cell grown by the overlap, shifted inward at the
         signal's edge so that all windows have one size."""
-        signal, grid = self.data.signal, self.field.grid
+        signal, grid = data.signal, self.field.grid
         starts, sizes = [], []
         index = grid.unravel(self.cells)
         for k, n in enumerate(signal.shape):
@@ -142,7 +204,7 @@ class Fit:
             starts.append(first[index[:, k]])
             sizes.append(size)
         count = max(1, round(self.config.sample_fraction * signal.num_samples / grid.num_cells))
-        flat = self.data.flat().to(self.device)
+        flat = data.flat().to(self.device)
         offsets = torch.arange(len(self.cells) + 1, device=self.device) * count
 
         def draw() -> tuple[Tensor, Tensor, Tensor]:
@@ -166,8 +228,7 @@ class Fit:
             "describes": identity(self.field, self.data),
             "step": self.step,
             "seconds": self.seconds,
-            "table": self.table.detach(),
-            "shared": {k: v.detach() for k, v in self.shared.items()},
+            "weights": {k: v.detach() for k, v in self.weights.items()},
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
         }
@@ -191,9 +252,8 @@ class Fit:
                 f"{path} is of another signal or other settings; give the same ones, or leave out --resume"
             )
         with torch.no_grad():
-            self.table.copy_(state["table"])
-            for name, value in state["shared"].items():
-                self.shared[name].copy_(value)
+            for name, value in state["weights"].items():
+                self.weights[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]
@@ -207,6 +267,7 @@ def accumulate_gradients(
     shared: Mapping[str, Tensor],
     shape: ChainShape,
     chunk: int,
+    backend: Backend = "auto",
 ) -> float:
     """Add the gradients of the mean squared error, chunk by chunk: activations of one chunk only, computed once.
 
@@ -217,11 +278,14 @@ def accumulate_gradients(
         table: (P, K) rows.
         shared: the shared part.
         shape: wiring.
-        chunk: points at a time.
+        chunk: points at a time; the fused CPU kernel has its own, smaller tiles.
+        backend: see `local_global_chain`.
 
     Returns:
         The mean squared error.
     """
+    if backend == "cpu" or (backend == "auto" and cpu.why_not(x, target, table, *shared.values()) is None):
+        return cpu.fused_step(x, offsets, target, table, shared, shape)
     total, bounds, first = torch.zeros((), device=x.device), offsets.cpu(), 0
     while first < len(x):
         last = min(first + chunk, len(x))
@@ -230,7 +294,7 @@ def accumulate_gradients(
         low = int(torch.searchsorted(bounds, first, right=True)) - 1
         high = int(torch.searchsorted(bounds, last))
         part = offsets[low : high + 1].clamp(first, last) - first
-        out = local_global_chain(x[first:last], part, table[low:high], shared, shape)
+        out = local_global_chain(x[first:last], part, table[low:high], shared, shape, backend=backend)
         loss = (out - target[first:last]).square().sum() / target.numel()
         loss.backward()
         total += loss.detach()
@@ -238,10 +302,10 @@ def accumulate_gradients(
     return float(total)
 
 
-def identity(field: LocalGlobalNetwork, data: SignalData) -> dict[str, Any]:
+def identity(field: LocalGlobalNetwork, data: SignalData | OccupancyData) -> dict[str, Any]:
     """What must agree for a state to fit."""
     description: dict[str, Any] = data.signal.to_dict() | field.config() | field.grid.to_dict()
-    return description | {"rows": field.num_rows, "sum": float(data.samples.double().sum())}
+    return description | {"rows": field.num_rows, "sum": data.checksum()}
 
 
 def unravel(flat: Tensor, shape: tuple[int, ...]) -> list[Tensor]:

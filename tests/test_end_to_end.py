@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from demo_scene import OBJECTS, write_demo_scene
 from PIL import Image
 
 import lg_field
-from lg_field.radiance.render import orbit
+from lg_field.radiance.render import Camera, orbit, render
 
 pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
+
+from lg_field.nerfstudio.runs import load_run, pack
 
 BIN = Path(sys.executable).parent
 
@@ -38,6 +41,17 @@ def command(*arguments: object, cwd: Path, fails: bool = False) -> str:
 
 def checkpoint_of(run: Path) -> dict:
     return torch.load(sorted((run / "nerfstudio_models").glob("*.ckpt"))[-1], weights_only=True)
+
+
+def psnr_of(work: Workspace, run: Path) -> float:
+    """PSNR of a run's first test view, rendered without nerfstudio's evaluation."""
+    field = pack(load_run(run))
+    data = json.loads((work.scene / "transforms_test.json").read_text())
+    image = np.asarray(Image.open(work.scene / f"{data['frames'][0]['file_path']}.png")) / 255.0
+    pose = torch.tensor(data["frames"][0]["transform_matrix"], dtype=torch.float64)
+    camera = Camera(pose, 0.5 / math.tan(data["camera_angle_x"] / 2), image.shape[1], image.shape[0])
+    true = image[..., :3] * image[..., 3:] + 1.0 - image[..., 3:]
+    return -10.0 * math.log10(float(np.square(render(field, field.description, camera).rgb.numpy() - true).mean()))
 
 
 class Workspace:
@@ -126,6 +140,26 @@ def test_training_resumes_on_the_run_and_on_the_crop(work):
         assert torch.isin(after["pipeline"][cells], before["pipeline"][cells]).all()
         extra = "_model.field.table._extra_state"
         assert after["pipeline"][extra]["region"] == before["pipeline"][extra]["region"]
+
+
+def test_a_crop_grows_back_and_nothing_old_changes(work):
+    config, lower, upper = work.crop / "config.yml", *OBJECTS["torus"]
+    box = ("--box", *(f"{v:g}" for v in (*lower, *upper)))
+    options = ("extend-scene", "--load-config", config, "-o", "grown", *box)
+    assert "new ones" in command(*options, "--dry-run", cwd=work.root) and not (work.root / "grown").exists()
+    text = command(*options, "--steps", 120, cwd=work.root)
+    assert "every old number is the same to the bit" in text
+    before, after = checkpoint_of(work.crop)["pipeline"], checkpoint_of(work.root / "grown")["pipeline"]
+    table = "_model.field.table."
+    old = torch.isin(after[table + "cells"], before[table + "cells"])
+    assert 0 < old.sum() < len(old)
+    for name in ("cells", "local", "features", "occupied"):
+        assert torch.equal(after[table + name][old], before[table + name]), name
+    assert psnr_of(work, work.root / "grown") > psnr_of(work, work.crop) + 0.3
+    text = command(*options, cwd=work.root, fails=True)
+    assert "--overwrite" in text and "Traceback" not in text
+    text = command(*options[:-7], *("--box", -9, -9, -9, -8, -8, -8), "-o", "no", cwd=work.root, fails=True)
+    assert "nothing to add" in text and "Traceback" not in text and not (work.root / "no").exists()
 
 
 def test_a_mesh_of_the_crop(work):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lg_field.mesh import EmptyMeshError, Mesh, color_vertices, marching_cubes, write_mesh
+from lg_field.mesh_tools import is_watertight, otsu, smoothed, volume, with_fewer_faces, without_small_pieces
 from lg_field.render_mesh import render_mesh
 
 
@@ -125,3 +126,69 @@ def test_a_picture_of_a_mesh(tmp_path):
     render_mesh(mesh, tmp_path / "ball.png", size=64)
     pixels = np.asarray(Image.open(tmp_path / "ball.png"))
     assert (pixels[0, 0] == 255).all() and (pixels[32, 32] < 200).all()
+
+
+def waves(points: torch.Tensor) -> torch.Tensor:
+    """A gyroid: one winding surface, everywhere."""
+    q = points * 9
+    return (q.sin() * q.roll(-1, -1).cos()).sum(-1) + 2
+
+
+@settings(max_examples=6, deadline=None)
+@given(block=st.sampled_from([4, 8, 20]), resolution=st.integers(20, 40), threshold=st.sampled_from([1.0, 2.1]))
+def test_near_the_surface_only_gives_the_same_mesh(block: int, resolution: int, threshold: float):
+    asked = []
+
+    def values(points: torch.Tensor) -> torch.Tensor:
+        asked.append(len(points))
+        return torch.maximum(waves(points), ball(points + 0.2))
+
+    box = (-1.0, -0.9, -1.1), (1.0, 1.1, 0.9)
+    whole = marching_cubes(values, *box, resolution, threshold, block=block)
+    everywhere, asked[:] = sum(asked), []
+    near = marching_cubes(values, *box, resolution, threshold, block=block, band=True)
+    assert len(whole.faces) == len(near.faces) and solid(near).is_watertight
+    np.testing.assert_allclose(np.sort(whole.vertices, axis=0), np.sort(near.vertices, axis=0), atol=1e-6)
+    assert sum(asked) <= everywhere * 1.1
+
+
+def test_a_thread_is_followed_and_few_nodes_are_asked():
+    """Thinner than the coarse lattice: found where it is thick, followed to its end."""
+    asked = []
+
+    def values(points: torch.Tensor) -> torch.Tensor:
+        asked.append(len(points))
+        turns = torch.stack([0.5 * torch.cos(4 * points[:, 2]), 0.5 * torch.sin(4 * points[:, 2])], dim=-1)
+        thread = 0.035 / (points[:, :2] - turns).norm(dim=-1).clamp_min(1e-3) * (points[:, 2].abs() < 0.8)
+        return torch.maximum(thread, 0.3 * ball((points - 0.45) * 2.0))
+
+    box = (-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)
+    whole = marching_cubes(values, *box, 64, 1.0)
+    everywhere, asked[:] = sum(asked), []
+    near = marching_cubes(values, *box, 64, 1.0, band=True)
+    assert len(near.faces) == len(whole.faces) > 1500 and sum(asked) < 0.2 * everywhere
+
+
+@given(low=st.floats(-5, 5), gap=st.floats(3, 9), share=st.floats(0.1, 0.9), seed=st.integers(0, 99))
+@settings(max_examples=20)
+def test_otsu_parts_two_heaps(low: float, gap: float, share: float, seed: int):
+    rng = np.random.default_rng(seed)
+    values = np.where(rng.random(4000) < share, rng.normal(low, 0.3, 4000), rng.normal(low + gap, 0.3, 4000))
+    assert low + 0.9 < otsu(values) < low + gap - 0.9
+    with pytest.raises(ValueError, match="give --threshold"):
+        otsu(np.full(5, low))
+
+
+def test_facts_pieces_and_decimation():
+    ball_ = marching_cubes(ball, (-1, -1, -1), (1, 1, 1), 40, 1.0)
+    speck = marching_cubes(lambda p: ball((p - 3.0) * 12), (2.9, 2.9, 2.9), (3.1, 3.1, 3.1), 6, 1.0)
+    faces = np.concatenate([ball_.faces, speck.faces + len(ball_.vertices)])
+    both = Mesh(np.concatenate([ball_.vertices, speck.vertices]), faces)
+    assert is_watertight(both) and not is_watertight(Mesh(both.vertices, both.faces[1:]))
+    assert volume(ball_) == pytest.approx(solid(ball_).volume) and volume(ball_) > 1.3
+    alone, dropped = without_small_pieces(both, 0.1)
+    assert dropped == 1 and len(alone.faces) == len(ball_.faces) and len(alone.vertices) == len(ball_.vertices)
+    assert without_small_pieces(both, 0.0)[1] == 0
+    small = with_fewer_faces(color_vertices(ball_, lambda p, d: (p + 1) / 2), 500)
+    assert len(small.faces) <= 500 and small.colors is not None and is_watertight(small)
+    assert volume(smoothed(ball_, 10)) == pytest.approx(volume(ball_), rel=0.02)

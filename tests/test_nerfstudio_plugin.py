@@ -407,3 +407,37 @@ def test_world_boxes_become_scene_boxes(run):
     back = transformed(region, to_world)
     assert torch.equal(back.contains(world), asked.contains(world))
     assert isinstance(transformed(Box((0, 0, 0), (1, 1, 1)), torch.eye(4)), Box)
+
+
+# -- distillation
+
+
+def test_a_student_learns_what_its_teacher_says_before_it_sees_images(tmp_path):
+    from lg_field import save
+
+    teacher = make_model().table
+    with torch.no_grad():
+        teacher.local.add_(torch.randn_like(teacher.local) * 0.3)
+    save(teacher, tmp_path / "teacher")
+    torch.manual_seed(1)
+    student = make_model(teacher=tmp_path / "teacher", distill_steps=40).train()
+    names = {n for n, _ in student.named_parameters()}
+    assert not any("teacher" in n for n in names) and len(student.state_dict()) == len(make_model().state_dict())
+    optimizer = torch.optim.Adam([p for p in student.parameters() if p.numel()], lr=2e-2)
+    with torch.no_grad():
+        for p in student.table.parameters():
+            p.add_(torch.randn_like(p) * 0.2)
+    rays, losses = bundle(64), []
+    for step in range(41):
+        student.step = step
+        outputs = student.get_outputs(rays)
+        loss = student.get_loss_dict(outputs, {"image": torch.rand(64, 4)})
+        assert ("imitation_loss" in loss) == (step < 40) and len(loss) == 1
+        if step < 40:
+            optimizer.zero_grad()
+            loss["imitation_loss"].backward()
+            optimizer.step()
+            losses.append(float(loss["imitation_loss"].detach()))
+    assert losses[-1] < 0.3 * losses[0]
+    with pytest.raises(UserError, match="lg-field pack"):
+        make_model(teacher=tmp_path / "nowhere")

@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from lg_field import PartitionGrid, Region, crop, prune
+from lg_field.description import Scene
 from lg_field.radiance.compositing import Samples, accumulate, render_weights
 from lg_field.radiance.encodings import frequency_encoding, frequency_features, spherical_harmonics
 from lg_field.radiance.feature_grid import interpolate
 from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.render import field_samples, orbit
 from lg_field.radiance.sampling import march, ray_box
+from lg_field.radiance.seams import measure_seams
 from lg_field.radiance.surface import radiance_mesh
 
 
@@ -208,3 +211,41 @@ def test_encodings():
     basis = spherical_harmonics(directions)
     gram = basis.T @ basis / len(basis) * 4 * torch.pi
     torch.testing.assert_close(gram, torch.eye(9), atol=0.03, rtol=0)
+
+
+def test_a_seam_is_seen_where_cells_disagree_and_not_where_they_agree():
+    """A field whose rows are all one function has no seams; another function in every other cell makes them."""
+    torch.manual_seed(0)
+    shape = RadianceShape(local_width=4, global_width=8, grid_nodes=0, density_bias=0.0)
+    field = RadianceField(PartitionGrid((4, 4, 4), (-1.0,) * 3, (1.0,) * 3), shape)
+    scene = Scene(tuple(tuple(row) for row in torch.eye(4).tolist()), step=0.02)
+    cameras = list(orbit(field, scene, 3, 24, 24))
+    with torch.no_grad():
+        field.local.copy_(field.local[:1].expand_as(field.local))
+        field.local += torch.randn(1, field.local.shape[1]) * 0.3
+    smooth = measure_seams(field, scene, cameras)
+    assert smooth.pairs_across > 100 and 0.8 < smooth.ratio < 1.25
+    with torch.no_grad():
+        odd = field.grid.unravel(field.cells).sum(1) % 2 == 1
+        field.local[odd] += torch.randn(1, field.local.shape[1])
+    assert measure_seams(field, scene, cameras).ratio > 3 * smooth.ratio
+    with pytest.raises(ValueError, match="crosses a border between two cells"):
+        measure_seams(RadianceField(PartitionGrid((1, 1, 1), (-1.0,) * 3, (1.0,) * 3), shape), scene, cameras)
+
+
+@pytest.mark.parametrize("jitter", [False, True])
+@pytest.mark.parametrize("step", [0.01, 0.03, 0.11])
+def test_looking_at_blocks_of_steps_first_loses_no_sample(step: float, jitter: bool):
+    field = make_field()
+    with torch.no_grad():
+        field.occupied.copy_(torch.rand(field.occupied.shape) < 0.02)
+        field._changed_rows()
+    origins = torch.nn.functional.normalize(torch.randn(200, 3), dim=-1) * 3
+    directions = torch.nn.functional.normalize(torch.randn(200, 3) * 0.5 - origins, dim=-1)
+    near, far = torch.zeros(200), torch.full((200,), 10.0)
+    torch.manual_seed(5)
+    fast = field_samples(field, origins, directions, near, far, step, jitter)
+    enter, leave = ray_box(origins, directions, field.occupied_bounds())
+    torch.manual_seed(5)
+    plain = march(origins, directions, torch.maximum(near, enter), leave, step, field.is_occupied, None, jitter)
+    assert len(plain.rays) > 100 and all(torch.equal(a, b) for a, b in zip(fast, plain))

@@ -79,7 +79,7 @@ def write_decoded(
     from lg_field.signals.decode import decode, decoded_shape, sample_window, signal_of
 
     signal, suffix = signal_of(field), output.suffix.lower()
-    suits = {"image": names.IMAGES, "audio": names.SOUNDS, "video": names.VIDEOS, "volume": ()}[signal.kind]
+    suits = {"image": names.IMAGES, "audio": names.SOUNDS, "video": names.VIDEOS}.get(signal.kind, ())
     if suffix not in (*suits, ".npy"):
         raise ValueError(f"{output}: write a decoded {signal.kind} to {' '.join((*suits, '.npy'))}")
     window = sample_window(signal, box)
@@ -98,9 +98,9 @@ def write_decoded(
                 at += len(slab)
             file.flush()
         elif signal.kind == "image":
-            from lg_field.signals.image import write_image
+            from lg_field.signals.image import to_pixels, write_image
 
-            write_image(torch.cat(list(slabs)), temporary)
+            write_image(to_pixels(torch.cat(list(slabs)), signal), temporary)
         elif signal.kind == "audio":
             from lg_field.signals.audio import write_audio
 

@@ -137,17 +137,22 @@ def extend_command(fit: FitConfig) -> Callable[..., None]:
         from lg_field.metrics import psnr_of_rows
         from lg_field.networks import LocalGlobalNetwork
         from lg_field.signals import read_signal
+        from lg_field.signals.decode import signal_of
         from lg_field.signals.encode import check_fit
-        from lg_field.signals.extend import extend_to
+        from lg_field.signals.extend import extend_shape, extend_to
+        from lg_field.signals.occupancy import OccupancyData, ShapeConfig
         from lg_field.training import Fit
 
         check_flags(flags, output)
         field = load(input)
         if not isinstance(field, LocalGlobalNetwork):
             raise ValueError(f"{input} is a scene; this extends images, sounds, videos and volumes")
-        data = read_signal(target)
+        data = read_signal(target, ShapeConfig(max(signal_of(field).shape)))
         first = (*at[:-2], at[-1], at[-2]) if data.signal.kind in ("image", "video") and len(at) > 1 else at
-        larger, data, fresh = extend_to(field, data, first)
+        if isinstance(data, OccupancyData):
+            larger, fresh = extend_shape(field, data)
+        else:
+            larger, data, fresh = extend_to(field, data, first)
         check_fit(data.signal, fit)
         console = Console()
         console.print(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 if TYPE_CHECKING:
     from lg_field.networks import LocalGlobalNetwork
     from lg_field.training import Fit
+
+
+KIND_UNIT = {"audio": "sample", "volume": "sample", "occupancy": "voxel"}
+"""What a sample is called; pixel in others."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class FitFlags:
     """Steps between pictures."""
     log: Literal["none", "tensorboard"] = "none"
     """tensorboard writes the PSNR curve to a folder beside the output."""
+    metrics: bool = False
+    """Meshes: also compare the surface with the source (Chamfer distance, normals, F-score); `info` shows it."""
     resume: bool = False
     """Go on from OUTPUT.resume, which an interrupted run leaves."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -44,6 +51,8 @@ def check_flags(flags: FitFlags, output: Path) -> None:
 
     # What an interrupted run wrote may be replaced by the run that goes on from it.
     refuse_existing(output, flags.overwrite or flags.resume)
+    if flags.metrics and importlib.util.find_spec("open3d") is None:
+        raise ImportError("--metrics needs open3d: pip install 'lg-field[mesh]'")
     if flags.resume and not resume_path(output).exists():
         raise FileNotFoundError(f"{resume_path(output)} does not exist: there is nothing to resume")
 
@@ -53,8 +62,14 @@ def resume_path(output: Path) -> Path:
     return output.with_name(output.name + ".resume")
 
 
-def run_fit(fit: Fit, output: Path, flags: FitFlags, console: Console) -> None:
-    """Train to the end or to Ctrl-C, then measure, save, and say what came out."""
+def run_fit(
+    fit: Fit,
+    output: Path,
+    flags: FitFlags,
+    console: Console,
+    finish: Callable[[Console, Fit, Path, FitFlags], None] | None = None,
+) -> None:
+    """Train to the end or to Ctrl-C, then `finish`: by default measure, save, and say what came out."""
     state = resume_path(output)
     if flags.resume:
         fit.load_state(state)
@@ -65,7 +80,7 @@ def run_fit(fit: Fit, output: Path, flags: FitFlags, console: Console) -> None:
     if fit.stopping:
         fit.save_state(state)
         console.print(f"interrupted after step {fit.step}; go on with --resume ({state})", soft_wrap=True)
-    finish(console, fit, output, flags)
+    (finish or save_and_say)(console, fit, output, flags)
     if not fit.stopping:
         state.unlink(missing_ok=True)
 
@@ -136,21 +151,22 @@ class Preview:
             return
         import torch
 
-        from lg_field.signals.image import write_image
+        from lg_field.signals.image import to_pixels, write_image
 
         frame = signal.shape[0] // 2
         box = None if signal.kind == "image" else ((frame, 0, 0), (frame + 1, *signal.shape[1:]))
         self.fit.write_back()
         samples = torch.cat(list(decode(self.fit.field, box=box)))
         with atomic_write(self.folder / f"step-{step:06d}.png", overwrite=True) as temporary:
-            write_image(samples if signal.kind == "image" else samples[0], temporary)
+            write_image(to_pixels(samples, signal) if signal.kind == "image" else samples[0], temporary)
 
 
 def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
     """What will be trained, in two lines."""
-    signal, count, shape = fit.data.signal, field.num_parameters(), field.shape
+    signal, count, shape = fit.data.signal, fit.num_parameters(), field.shape
     config = fit.config
     part = "all samples" if config.sample_fraction >= 1 else f"{config.sample_fraction:.2%} of the samples"
+    part = f"{config.points:,} voxels ({config.sample})" if signal.kind == "occupancy" and config.points else part
     console.print(
         f"{signal.kind} {' x '.join(map(str, signal.shape))} x {signal.channels}, cells "
         f"{' x '.join(map(str, field.grid.counts))}, local width {shape.local_width}, global width "
@@ -161,19 +177,47 @@ def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
     )
 
 
-def finish(console: Console, fit: Fit, output: Path, flags: FitFlags) -> None:
+def surface_metrics(fit: Fit, flags: FitFlags) -> dict[str, float]:
+    """How close the surface of an encoded mesh, at the resolution of its voxels, is to the source; if asked for."""
+    from lg_field.mesh import EmptyMeshError
+    from lg_field.shape_metrics import compare
+    from lg_field.signals.occupancy import OccupancyData
+    from lg_field.signals.surface import signal_mesh
+
+    if not flags.metrics or not isinstance(fit.data, OccupancyData) or fit.data.source is None:
+        return {}
+    try:
+        surface = signal_mesh(fit.field, max(fit.data.signal.shape))
+    except EmptyMeshError:
+        return {}
+    return compare(surface, fit.data.source.vertices, fit.data.source.faces)
+
+
+def history_of(fit: Fit) -> dict[str, Any]:
+    """Plain facts about the training, for the field's file."""
+    facts: dict[str, Any] = {"steps": fit.step, "seconds": round(fit.seconds, 2)}
+    if fit.modulation is not None and fit.modulation.harmonizer is not None:
+        trained, saved = fit.num_parameters()["total"], fit.field.num_parameters()["total"]
+        facts |= {"activation": "incode", "harmonizer_parameters": trained - saved}
+        facts["scalars"] = {kind: [round(x, 6) for x in v.tolist()] for kind, v in fit.modulation.scalars().items()}
+    return facts
+
+
+def save_and_say(console: Console, fit: Fit, output: Path, flags: FitFlags) -> None:
     """Measure, save, and say what came out."""
     from lg_field.files import save
     from lg_field.metrics import measure
 
     field, signal = fit.field, fit.data.signal
-    metrics = {k: round(v, 8) for k, v in measure(field, fit.data).items()}
-    field.history = {"steps": fit.step, "seconds": round(fit.seconds, 2), **metrics}
+    metrics = {k: round(v, 8) for k, v in (measure(field, fit.data) | surface_metrics(fit, flags)).items()}
+    field.history = history_of(fit) | metrics
     size = save(field, output, dtype=flags.dtype, overwrite=flags.overwrite or flags.resume)
-    count, unit = field.num_parameters(), "sample" if signal.kind in ("audio", "volume") else "pixel"
+    count, unit = field.num_parameters(), KIND_UNIT.get(signal.kind, "pixel")
     ssim = f", SSIM {metrics['ssim']:.4f}" if "ssim" in metrics else ""
+    near = f", Chamfer distance {metrics['chamfer']:.2e} diagonals" if "chamfer" in metrics else ""
+    iou = f"IoU {metrics['iou']:.4f}, " if "iou" in metrics else ""
     console.print(
-        f"PSNR {metrics['psnr']:.2f} dB{ssim}, MSE {metrics['mse']:.3e}, {fit.seconds:.1f} s of training\n"
+        f"{iou}PSNR {metrics['psnr']:.2f} dB{ssim}, MSE {metrics['mse']:.3e}{near}, {fit.seconds:.1f} s of training\n"
         f"{output}: {size:,} bytes, {8 * size / signal.num_samples:.3f} bits per {unit}, "
         f"{count['total']:,} parameters ({flags.dtype})",
         highlight=False,

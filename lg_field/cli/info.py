@@ -51,7 +51,12 @@ def facts_of(file: FieldFile) -> dict[str, Any]:
         "config": data["config"],
         "description": data["description"],
         "grid": data["grid"],
-        "cells": {"kept": field.num_rows, "of": field.grid.num_cells, "rows": names},
+        "cells": {
+            "kept": field.num_rows,
+            "of": field.grid.num_cells,
+            "full": 0 if field.full is None else len(field.full),
+            "rows": names,
+        },
         "region": data["region"],
         "parameters": field.num_parameters() | parts_of(field),
         "bytes": file.bytes_by_part(),
@@ -78,12 +83,20 @@ def lines_of(facts: dict[str, Any]) -> list[tuple[str, str]]:
         rate = f", {about['rate']:g} a second" if about["rate"] else ""
         shape = " x ".join(map(str, about["shape"]))
         lines.append((about["kind"], f"{shape} samples x {about['channels']} {about['dtype']}{rate}"))
+        if about.get("origin"):
+            low = about["origin"]
+            high = [o + n * about["spacing"] for o, n in zip(low, about["shape"])]
+            corners = (" ".join(f"{v:.6g}" for v in corner) for corner in (low, high))
+            lines.append(("place", f"from {' to '.join(corners)}, voxels of {about['spacing']:.6g}"))
     elif about:
         lines.append(("scene", f"marching step {about['step']:g}, background {tuple(about['background'])}"))
     grid = facts["grid"]
     lower, upper = ("(" + ", ".join(f"{v:g}" for v in grid[k]) + ")" for k in ("lower", "upper"))
     lines.append(("grid", f"{' x '.join(map(str, grid['counts']))} cells from {lower} to {upper}"))
     lines.append(("kept cells", f"{cells['kept']:,} of {cells['of']:,} ({cells['kept'] / cells['of']:.1%})"))
+    if cells["full"]:
+        saved = cells["full"] * count["local"] // cells["kept"]
+        lines.append(("full cells", f"{cells['full']:,}, constant: {saved:,} parameters not needed"))
     lines.append(("shown", "whole cells" if facts["region"] is None else f"exactly {json.dumps(facts['region'])}"))
     shared = ", ".join(f"{k} {v:,}" for k, v in count.items() if k not in ("local", "shared", "total"))
     lines.append(("parameters", f"{count['total']:,}: local {count['local']:,}, shared {count['shared']:,} ({shared})"))
@@ -113,6 +126,8 @@ def cell_map(file: FieldFile) -> str:
     field = file.skeleton
     kept = torch.zeros(field.grid.num_cells)
     kept[field.cells] = 1.0
+    if field.full is not None:
+        kept[field.full] = 1.0
     dense = kept.view(field.grid.counts)
     if dense.dim() == 1:
         dense = dense[None]

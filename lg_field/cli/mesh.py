@@ -1,22 +1,47 @@
-"""`lg-field mesh`: marching cubes of a trained scene."""
+"""`lg-field mesh`: marching cubes of a trained scene, an encoded shape or a volume, ready to print or to open."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
-from lg_field.cli.options import Output, pick_device, progress_bar
+from lg_field.cli.options import NO_REGION, Output, RegionFlags, pick_device, progress_bar
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from lg_field.mesh import Mesh
+    from lg_field.networks import LocalGlobalNetwork
     from lg_field.radiance.field import RadianceField
 
-Six = tuple[float, float, float, float, float, float]
+OptionalPicture = Annotated[Path | None, tyro.conf.arg(aliases=["--picture"])]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class FinishFlags:
+    """What is done to a mesh before it is written."""
+
+    min_component: float | None = None
+    """Drop loose pieces with fewer faces than this share of the largest piece (0.01: one percent). The default is 0.001
+    for shapes and volumes, and for scenes 0, which keeps all."""
+    smooth: int = 0
+    """Rounds of smoothing (Taubin, does not shrink); 10 takes the voxels' steps away."""
+    target_faces: int = 0
+    """Reduce to about so many faces; 0 keeps all."""
+
+    def check(self) -> None:
+        """Raise ValueError for what makes no sense."""
+        if not 0.0 <= (self.min_component or 0.0) <= 1.0:
+            raise ValueError(f"--min-component is a share of the largest piece, 0 to 1, got {self.min_component:g}")
+        if self.smooth < 0 or (self.target_faces and self.target_faces < 4):
+            raise ValueError(
+                f"--smooth must not be negative, --target-faces 0 or at least 4, got {self.smooth}, {self.target_faces}"
+            )
 
 
 def mesh(
@@ -25,87 +50,173 @@ def mesh(
     load_config: Path | None = None,
     resolution: int = 256,
     threshold: float | None = None,
-    box: Six | None = None,
+    region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
     world: bool = False,
     colors: bool = True,
-    picture: Path | None = None,
+    exact: bool = False,
+    finish: Annotated[FinishFlags, tyro.conf.arg(name="")] = FinishFlags(),
+    metrics: Path | None = None,
+    report: OptionalPicture = None,
+    up: Literal["auto", "x", "y", "z"] = "auto",
     overwrite: bool = False,
 ) -> None:
-    """Export the surface of a trained scene, or of a crop of it, as a mesh with vertex colours.
+    """Export the surface of a trained scene, an encoded shape or a volume, or of a part of it. Cuts are closed.
+
+    Shapes come out in the units and pose of the mesh they were made of, volumes in samples, scenes in scene units.
 
     Args:
         output: .ply, .obj, .glb or .stl file.
-        input: scene file, or an address fsspec reads.
+        input: scene, shape or volume file, or an address fsspec reads.
         load_config: or config.yml of a run.
         resolution: voxels along the longest side.
-        threshold: density of the surface per scene unit; the default is printed.
-        box: X0 Y0 Z0 X1 Y1 Z1 in scene space: only mesh this part.
-        world: write vertices in the data set's own units.
-        colors: vertex colours.
-        picture: also render the mesh to this PNG.
-        overwrite: replace an existing file.
+        threshold: shapes: 0 to 1, 0.5 by default; volumes: a value of theirs; scenes: density per scene unit. The
+            default of volumes and scenes is found from the values (Otsu) and printed.
+        region: only mesh this part; only its rows are read from a file.
+        world: scenes: write vertices in the data set's own units.
+        colors: scenes: vertex colours.
+        exact: shapes and volumes: evaluate every node, not only those near the surface; slow, and finds separate
+            pieces thinner than four voxels that the fast way may miss.
+        finish: what is done to the mesh before it is written.
+        metrics: compare with this mesh file, the source: Chamfer distance, normals, F-score.
+        report: also render the mesh to this PNG, beside the source if --metrics names it.
+        up: axis that points up in the report; auto is y for shapes and z for all else.
+        overwrite: replace existing files.
     """
-    import torch
-
     from lg_field.files import refuse_existing
     from lg_field.mesh import check_suffix, write_mesh
-    from lg_field.radiance.surface import default_threshold, mesh_bounds, radiance_mesh
-    from lg_field.regions import Region
+    from lg_field.signals.mesh_file import read_mesh
 
     check_suffix(output)
-    refuse_existing(output, overwrite)
-    if picture is not None:
-        refuse_existing(picture, overwrite)
+    finish.check()
+    for path in (output, report):
+        if path is not None:
+            refuse_existing(path, overwrite)
+    source = None if metrics is None else read_mesh(metrics)
     console, begin = Console(), time.perf_counter()
-    field, matrix = field_to_mesh(input, load_config, world)
+    field, to_world = field_to_mesh(input, load_config, region)
     field = field.to(pick_device("auto"))
-    bounds = mesh_bounds(field)
-    if box is not None:
-        Region.box(box[:3], box[3:])
-        bounds = torch.tensor(box).view(2, 3)
-    level = default_threshold(field) if threshold is None else threshold
-    console.print(f"marching cubes at density {level:.3g}, resolution {resolution}, of {field.num_rows} kept cells")
     with progress_bar(console) as progress:
         task = progress.add_task("blocks")
-        surface = radiance_mesh(
-            field,
-            resolution,
-            level,
-            bounds,
-            colors,
-            progress=lambda done, n: progress.update(task, completed=done, total=n),
-        )
-    surface = surface if matrix is None else surface.transformed(matrix.numpy())
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        if to_world is None:
+            surface = surface_of_signal(console, field, resolution, threshold, exact, show)
+        else:
+            surface = surface_of_scene(console, field, resolution, threshold, region, colors, show)
+            surface = surface.transformed(to_world) if world else surface
+    surface = finished(console, surface, finish, 0.001 if to_world is None else 0.0)
     write_mesh(surface, output, overwrite)
-    units = "world units" if world else "scene units"
-    console.print(
-        f"{output}: {len(surface.vertices):,} vertices, {len(surface.faces):,} faces, {units}, "
-        f"{output.stat().st_size:,} bytes, {time.perf_counter() - begin:.1f} s",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if picture is not None:
+    units = "" if to_world is None else "world units, " if world else "scene units, "
+    say_mesh(console, output, surface, units, time.perf_counter() - begin)
+    if source is not None:
+        from lg_field.shape_metrics import compare
+
+        found = compare(surface, source.vertices, source.faces)
+        console.print(", ".join(f"{k.replace('_', ' ')} {v:.6g}" for k, v in found.items()), soft_wrap=True)
+    if report is not None:
+        from lg_field.mesh import Mesh
         from lg_field.render_mesh import render_mesh
 
-        render_mesh(surface, picture)
-        console.print(str(picture), soft_wrap=True)
+        axis = "xyz".index(up) if up != "auto" else 1 if to_world is None and is_shape(field) else 2
+        beside = None if source is None else Mesh(source.vertices, source.faces)
+        render_mesh(surface, report, beside=beside, up=axis)
+        console.print(str(report), soft_wrap=True)
 
 
-def field_to_mesh(input: str | None, load_config: Path | None, world: bool) -> tuple[RadianceField, Tensor | None]:
-    """The field of a scene file or a run, and the (4, 4) matrix from scene to world units if they are wanted."""
+def field_to_mesh(input: str | None, load_config: Path | None, region: RegionFlags) -> tuple[Any, Any]:
+    """The field of a file or a run, cut to the region, and the (4, 4) array from scene to world units; None of a
+    signal."""
     import torch
 
+    from lg_field.editing import crop
+    from lg_field.files import FieldFile
+
     if (input is None) == (load_config is None):
-        raise ValueError("give either a scene file or --load-config config.yml")
+        raise ValueError("give either a scene, shape or volume file or --load-config config.yml")
     if input is None:
         from lg_field.nerfstudio.runs import load_run
 
         assert load_config is not None
         run = load_run(load_config)
-        return run.field(), run.scene_to_world() if world else None
-    from lg_field.cli.scene import scene_of
-    from lg_field.files import load
+        field: Any = run.field()
+        if region.given:
+            shape, cells = region.resolve(field)
+            field = crop(field, shape, cells=cells, invert=region.invert)
+        return field, run.scene_to_world().numpy()
+    from lg_field.description import Signal
 
-    field: Any = load(input)
-    scene = scene_of(field, input)
-    return field, torch.tensor(scene.scene_to_world, dtype=torch.float64) if world else None
+    with FieldFile.open(input) as file:
+        shape, cells = region.resolve(file.skeleton) if region.given else (None, None)
+        field = file.load(shape, cells, region.invert)
+        field.region = file.region if region.snap else field.region
+    if isinstance(field.description, Signal):
+        return field, None
+    from lg_field.cli.scene import scene_of
+
+    return field, torch.tensor(scene_of(field, input).scene_to_world, dtype=torch.float64).numpy()
+
+
+def is_shape(field: Any) -> bool:
+    """Whether a signal's field is of a shape."""
+    return field.description.kind == "occupancy"
+
+
+def surface_of_signal(
+    console: Console, field: LocalGlobalNetwork, resolution: int, threshold: float | None, exact: bool, show: Progress
+) -> Mesh:
+    """Marching cubes of a shape or volume."""
+    from lg_field.signals.surface import default_threshold, signal_mesh
+
+    level = default_threshold(field) if threshold is None else threshold
+    console.print(f"marching cubes at {level:.4g}, resolution {resolution}, of {field.num_rows} kept cells")
+    return signal_mesh(field, resolution, level, exact=exact, progress=show)
+
+
+def surface_of_scene(
+    console: Console,
+    field: RadianceField,
+    resolution: int,
+    threshold: float | None,
+    region: RegionFlags,
+    colors: bool,
+    show: Progress,
+) -> Mesh:
+    """Marching cubes of a density, with vertex colours."""
+    import torch
+
+    from lg_field.radiance.surface import automatic_threshold, mesh_bounds, radiance_mesh
+
+    bounds = torch.tensor(region.box).view(2, 3) if region.box else mesh_bounds(field)
+    level = automatic_threshold(field, bounds) if threshold is None else threshold
+    console.print(f"marching cubes at density {level:.3g}, resolution {resolution}, of {field.num_rows} kept cells")
+    return radiance_mesh(field, resolution, level, bounds, colors, progress=show)
+
+
+def finished(console: Console, mesh: Mesh, finish: FinishFlags, default_share: float) -> Mesh:
+    """Loose pieces away, smoothed, with fewer faces: as far as asked for."""
+    from lg_field import mesh_tools
+
+    share = default_share if finish.min_component is None else finish.min_component
+    if share:
+        mesh, dropped = mesh_tools.without_small_pieces(mesh, share)
+        if dropped:
+            console.print(f"dropped {dropped:,} loose pieces with fewer faces than {share:.2%} of the largest one's")
+    mesh = mesh_tools.smoothed(mesh, finish.smooth) if finish.smooth else mesh
+    return mesh_tools.with_fewer_faces(mesh, finish.target_faces) if finish.target_faces else mesh
+
+
+def say_mesh(console: Console, output: Path, mesh: Mesh, units: str, seconds: float) -> None:
+    """What came out."""
+    from lg_field.memory import peak_bytes
+    from lg_field.mesh_tools import is_watertight, volume
+
+    state = "watertight" if is_watertight(mesh) else "not watertight"
+    console.print(
+        f"{output}: {len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces, {units}{state}, volume "
+        f"{volume(mesh):.6g}, {output.stat().st_size:,} bytes, {seconds:.1f} s, peak memory "
+        f"{peak_bytes() / 1e9:.2f} GB",
+        highlight=False,
+        soft_wrap=True,
+    )

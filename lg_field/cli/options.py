@@ -28,15 +28,16 @@ Address = tyro.conf.Positional[str]
 
 @dataclass(frozen=True)
 class RegionFlags:
-    """What to keep. Units - image: pixels, x then y; video: frame, x, y; sound: seconds; volume: voxels; scene:
-    nerfstudio's scene space."""
+    """What to keep. Units - image: pixels, x then y; video: frame, x, y; sound: seconds; volume: voxels; shape:
+    the mesh's own; scene: nerfstudio's scene space."""
 
     box: tuple[float, ...] = ()
     """Lower corner, then upper corner. Image: LEFT TOP RIGHT BOTTOM. Sound: START END."""
     sphere: tuple[float, ...] = ()
     """Center, then radius."""
     obb: tuple[float, ...] = ()
-    """Turned box of a scene: center, rotation (roll pitch yaw, radians), size: nine numbers, as the viewer shows."""
+    """Turned box of a scene or shape: center, rotation (roll pitch yaw, radians), size; nine numbers, as the viewer
+    shows them."""
     cells: tuple[int, ...] = ()
     """Numbers of cells, as `lg-field info` counts them."""
     region: Path | None = None
@@ -53,7 +54,13 @@ class RegionFlags:
 
     def parts(self, signal: Signal | None) -> list[Region]:
         """The regions, in scene units or in the domain order of the signal's samples."""
-        from lg_field.regions import Region
+        from lg_field.regions import Region, Scaled
+
+        def placed(region: Region) -> Region:
+            """A shape's regions are given in the mesh's units."""
+            if signal is None or not signal.origin:
+                return region
+            return Scaled(region, (signal.spacing,) * len(signal.origin), signal.origin)
 
         parts: list[Region] = []
         if self.box:
@@ -66,13 +73,14 @@ class RegionFlags:
             if len(self.sphere) != axes + 1:
                 raise ValueError(f"--sphere needs {axes} numbers of the center and a radius, got {len(self.sphere)}")
             center = self.sphere[:-1]
-            parts.append(Region.sphere(center[::-1] if signal and signal.kind == "image" else center, self.sphere[-1]))
+            ball = Region.sphere(center[::-1] if signal and signal.kind == "image" else center, self.sphere[-1])
+            parts.append(placed(ball))
         if self.obb:
-            if signal is not None or len(self.obb) != 9:
-                raise ValueError("--obb is for scenes and needs nine numbers: center, roll pitch yaw, size")
-            parts.append(oriented_box(self.obb[:3], self.obb[3:6], self.obb[6:]))
+            if (signal is not None and len(signal.shape) != 3) or len(self.obb) != 9:
+                raise ValueError("--obb is for scenes and shapes and needs nine numbers: center, roll pitch yaw, size")
+            parts.append(placed(oriented_box(self.obb[:3], self.obb[3:6], self.obb[6:])))
         if self.region is not None:
-            parts.append(read_region(self.region))
+            parts.append(placed(read_region(self.region)))
         return parts
 
     def resolve(self, field: CellTable) -> tuple[Region | None, list[int] | None]:
@@ -115,7 +123,7 @@ def halves(box: tuple[float, ...], signal: Signal | None) -> tuple[tuple[float, 
         return low[::-1], high[::-1]
     if kind == "video":
         return (low[0], low[2], low[1]), (high[0], high[2], high[1])
-    return low, high
+    return (low, high) if signal is None else (signal.from_world(low), signal.from_world(high))
 
 
 def oriented_box(center: Any, rpy: Any, size: Any) -> Region:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from lg_field.signals.encode import FIT_DEFAULTS, NetworkConfig
+from lg_field.signals.encode import FIT_DEFAULTS, NETWORK_DEFAULTS, NetworkConfig
+from lg_field.signals.occupancy import ShapeConfig
 from lg_field.training import FitConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -23,19 +24,57 @@ class Settings:
     """Which network."""
     fit: Annotated[FitConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=FitConfig)
     """How to train it."""
+    shape: Annotated[ShapeConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ShapeConfig)
+    """Meshes: which voxels."""
+
+
+TASKS = {
+    "super-resolve": Settings(
+        NetworkConfig(activation="incode", cell_size=(64, 64), global_share=0.12),
+        FitConfig(steps=2001, lr=9e-4, lr_factor=0.1, global_lr_scale=1 / 1.8),
+    ),
+    "denoise": Settings(
+        NetworkConfig(
+            activation="incode",
+            cell_size=(144, 128),
+            global_share=0.18,
+            first_w0=10.0,
+            harmonizer=(32, 16, 12),
+            harmonizer_bias=0.0005,
+            harmonizer_norm=True,
+        ),
+        FitConfig(steps=401, lr=1.5e-4, lr_factor=0.1),
+    ),
+    "reconstruct-ct": Settings(
+        NetworkConfig(activation="incode", counts=(1, 2), local_width=230, global_width=300, hidden_layers=1),
+        FitConfig(steps=2001, lr=2e-4, lr_factor=0.4),
+    ),
+}
+"""Defaults of the restoration commands: the published settings, with cells that follow the picture's size. A preset or
+config takes their place as a whole."""
+INSTEAD = {"counts": ("cell_size",), "cell_size": ("counts",), "parameters": ("local_width", "global_width")}
+"""Flags that, given, make the defaults of others void."""
 
 
 def settings_from_arguments(arguments: Sequence[str]) -> Settings:
-    """Defaults for a command line: of the kind of file it names, and of the preset or config it names.
+    """Defaults for a command line: of its task or the kind of file it names, and of the preset or config it names.
 
     Raises:
         ValueError: unknown preset, or a file of other entries.
         FileNotFoundError: no such config.
     """
-    settings = Settings()
+    settings = _chosen_settings(arguments)
+    given = [flag for flag in INSTEAD if _value(arguments, flag.replace("_", "-")) is not None]
+    void = {name: getattr(NetworkConfig(), name) for flag in given for name in INSTEAD[flag]}
+    return dataclasses.replace(settings, network=dataclasses.replace(settings.network, **void))
+
+
+def _chosen_settings(arguments: Sequence[str]) -> Settings:
     kinds = [k for a in arguments if not a.startswith("-") and (k := kind_of(a))]
-    if kinds:
-        settings = dataclasses.replace(settings, fit=FitConfig(**FIT_DEFAULTS[kinds[0]]))
+    task, settings = bool(arguments) and arguments[0] in TASKS, Settings()
+    if kinds and not task:
+        network, fit = (table.get(kinds[0], {}) for table in (NETWORK_DEFAULTS, FIT_DEFAULTS))
+        settings = Settings(NetworkConfig(**network), FitConfig(**fit))
     chosen = {name: value for name in ("preset", "config") if (value := _value(arguments, name)) is not None}
     if len(chosen) > 1:
         raise ValueError("give either --preset or --config")
@@ -45,15 +84,19 @@ def settings_from_arguments(arguments: Sequence[str]) -> Settings:
             names = sorted(p.stem for p in CONFIGS.glob("*.yaml"))
             raise ValueError(f"no preset {chosen['preset']!r}; there are {', '.join(names) or 'none'} in {CONFIGS}")
         return read_settings(path, settings)
-    return read_settings(Path(chosen["config"]), settings) if "config" in chosen else settings
+    if "config" in chosen:
+        return read_settings(Path(chosen["config"]), settings)
+    return TASKS[arguments[0]] if task else settings
 
 
 def kind_of(name: str) -> str | None:
     """Kind of signal a file name stands for, None if none."""
     from lg_field.signals import data
 
-    kinds = {"image": data.IMAGES, "audio": data.SOUNDS, "video": data.VIDEOS, "volume": data.ARRAYS}
+    kinds = {"image": data.IMAGES, "audio": data.SOUNDS, "video": data.VIDEOS, "occupancy": data.MESHES}
     suffix = Path(name).suffix.lower()
+    if suffix in data.ARRAYS:
+        return "occupancy" if data.holds_booleans(Path(name)) else "volume"
     return next((kind for kind, suffixes in kinds.items() if suffix in suffixes), None)
 
 
@@ -72,8 +115,9 @@ def read_settings(path: Path, base: Settings) -> Settings:
         data = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict) or not data.keys() <= {"network", "fit"}:
-        raise ValueError(f"{path}: settings have the parts network and fit")
+    known = [f.name for f in dataclasses.fields(Settings)]
+    if not isinstance(data, dict) or not data.keys() <= set(known):
+        raise ValueError(f"{path}: settings have the parts {', '.join(known)}")
     parts = {name: _with_entries(getattr(base, name), entries or {}, path) for name, entries in data.items()}
     return dataclasses.replace(base, **parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,9 @@ def atomic_write(path: str | os.PathLike[str], overwrite: bool = False) -> Itera
     target = Path(path)
     refuse_existing(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+    remove_leftovers(target)
+    prefix = f"{_leftover_prefix(target)}{os.getpid()}."
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -34,6 +37,32 @@ def atomic_write(path: str | os.PathLike[str], overwrite: bool = False) -> Itera
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what processes of this machine that were killed while writing `target` left beside it."""
+    prefix = _leftover_prefix(target)
+    for path in target.parent.iterdir():
+        number = path.name[len(prefix) :].split(".")[0] if path.name.startswith(prefix) else ""
+        if number.isdigit() and not _is_alive(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _leftover_prefix(target: Path) -> str:
+    """Temporary files are called .STEM.HOST-PROCESS.random: another machine may write to the same folder."""
+    return f".{target.stem}.{socket.gethostname().split('.')[0]}-"
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":
+        return True  # signal 0 is not a question there
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from lg_field.description import Scene, Signal
-from lg_field.editing import rows_to_keep
+from lg_field.editing import full_to_keep, rows_to_keep
 from lg_field.files.container import FileError, Reader, parse_json
 from lg_field.partition import PartitionGrid
 from lg_field.regions import Region, region_from_dict
-from lg_field.table import CellTable, check_cells
+from lg_field.table import CellTable, check_cells, check_full
 
 VERSION = 1
 KEY = "lg_field"
@@ -99,8 +99,13 @@ class FieldFile:
             if name == "cells":
                 state[name] = kept
                 continue
+            if name == "full":
+                continue
             values = self._finite(name, self.reader.read(name, rows if name in self.skeleton.row_names else None))
             state[name] = unpack_bits(values, template) if template.dtype == torch.bool else values.float()
+        full = self.skeleton.full if rows is None else full_to_keep(self.skeleton, region, cells, invert)
+        if full is not None:
+            state["full"] = full
         state["_extra_state"] = field.get_extra_state()
         field.load_state_dict(state)
         return field.eval()
@@ -162,11 +167,12 @@ class FieldFile:
             raise ValueError("the list of kept cells is missing or does not fit the grid")
         kept = reader.read("cells")
         check_cells(kept, grid)
+        full = read_full(reader, kept, grid)
         with torch.device("meta"):
             skeleton = network_class(data["network"]).from_config(grid, data["config"], kept)
         if region is not None:
             region.contains(torch.zeros(1, grid.dim))
-        skeleton.region, skeleton.history = region, data["history"]
+        skeleton.region, skeleton.history, skeleton.full = region, data["history"], full
         skeleton.description = description_from_dict(data["network"], data["description"])
         skeleton.check_description()
         return grid, region, skeleton
@@ -218,6 +224,22 @@ def load(
         return file.load(region, cells, invert)
 
 
+def read_full(reader: Reader, cells: Tensor, grid: PartitionGrid) -> Tensor | None:
+    """The full cells of a file, None if it names none.
+
+    Raises:
+        ValueError: they do not fit the grid or the kept cells.
+    """
+    entry = reader.entries.get("full")
+    if entry is None:
+        return None
+    if entry.dtype != torch.int64 or len(entry.shape) != 1 or entry.shape[0] > grid.num_cells:
+        raise ValueError("the list of full cells does not fit the grid")
+    full = reader.read("full")
+    check_full(full, cells, grid)
+    return full
+
+
 def network_class(name: str) -> type[CellTable]:
     """The class of a `NETWORKS` entry, imported only now."""
     module, attribute = NETWORKS[name]
@@ -259,11 +281,12 @@ def describe_as(network: str, field: CellTable) -> str:
 
 
 def check_sizes(config: Any) -> None:
-    """Raise ValueError if a configuration is not a flat object of text, booleans and bounded numbers."""
+    """Raise ValueError if a configuration is not a flat object of text, booleans, bounded numbers and corners."""
     if not isinstance(config, dict):
         raise ValueError("the configuration must be an object")
     for name, value in config.items():
-        plain = value is None or isinstance(value, (str, bool, float))
+        corners = isinstance(value, list) and len(value) <= 8 and all(isinstance(v, float) for v in value)
+        plain = value is None or corners or isinstance(value, (str, bool, float))
         if not plain and not (type(value) is int and 0 <= value <= MAX_SIZE):
             raise ValueError(f"configuration entry {str(name)[:40]!r} is out of range: {str(value)[:40]}")
 

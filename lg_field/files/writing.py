@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lg_field.editing import merge, rows_to_keep
+from lg_field.editing import full_to_keep, merge, rows_to_keep
 from lg_field.files.atomic import atomic_write
 from lg_field.files.container import FileError, tensor_bytes, write_container
 from lg_field.files.field_file import (
@@ -85,12 +85,17 @@ def crop_file(
     """
     with FieldFile.open(source) as file, atomic_write(target, overwrite) as temporary:
         rows, kept_region = rows_to_keep(file.skeleton, region, cells, invert)
-        skeleton = file.skeleton
+        full, skeleton = full_to_keep(file.skeleton, region, cells, invert), file.skeleton
         skeleton.region = skeleton.region if snap else kept_region
         text = describe_as(file.data["network"], skeleton)
-        shapes, data = {}, {}
+        shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
+        data: dict[str, Bytes] = {}
         for name in file.saved():
             entry = file.reader.entries[name]
+            if name == "full":
+                if full is not None:
+                    shapes[name], data[name] = (full.dtype, tuple(full.shape)), _once(full)
+                continue
             is_row = name in skeleton.row_names
             kept = rows if is_row else torch.arange(entry.shape[0] if entry.shape else 1)
             stored = getattr(torch, dtype) if dtype and entry.dtype.is_floating_point else entry.dtype

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from torch import Tensor
 
 from lg_field.nerfstudio.errors import UserError
 
@@ -20,10 +23,15 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
 
     _target: type = field(default_factory=lambda: LGDataManager)
     """target class to instantiate"""
+    align_to: Path | None = None
+    """dataparser_transforms.json of another run: cameras go to that run's scene space (`extend-scene`). Both data
+    sets must have the same world coordinates."""
 
 
 class LGDataManager(VanillaDataManager[InputDataset]):
     """Checks folder, images and poses, and tells the model whether the scene is bounded."""
+
+    config: LGDataManagerConfig
 
     def __init__(
         self,
@@ -45,6 +53,47 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         # Blender scenes are made of one object in the scene box with nothing around it.
         bounded = isinstance(self.dataparser_config, BlenderDataParserConfig)
         self.train_dataset.metadata.setdefault("bounded", bounded)
+
+    def create_train_dataset(self) -> InputDataset:
+        """The training images, in the scene space of `align_to` if that is given."""
+        if self.config.align_to is not None:
+            align(self.train_dataparser_outputs, self.config.align_to)
+        return super().create_train_dataset()
+
+    def create_eval_dataset(self) -> InputDataset:
+        """The test images, in the same space as the training images."""
+        outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
+        if self.config.align_to is not None:
+            align(outputs, self.config.align_to)
+        return InputDataset(outputs, self.config.camera_res_scale_factor)
+
+
+def align(outputs: DataparserOutputs, transforms: Path) -> None:
+    """Move parsed cameras, in place, to the scene space that a dataparser_transforms.json describes.
+
+    A data parser turns, centers and scales the world by what it finds in a data set, so another data set of the same
+    world ends in another scene space.
+    """
+    ours = scene_to_world(outputs.dataparser_transform, outputs.dataparser_scale)
+    data = json.loads(transforms.read_text())
+    theirs = scene_to_world(data["transform"], data["scale"])
+    move = torch.linalg.inv(theirs) @ ours
+    scale = torch.linalg.det(move[:3, :3]).abs() ** (1 / 3)
+    poses = outputs.cameras.camera_to_worlds
+    turned = move[:3, :3] @ poses.double()
+    turned[..., :3] /= scale
+    turned[..., 3] += move[:3, 3]
+    outputs.cameras.camera_to_worlds = turned.to(poses)
+    outputs.dataparser_transform = torch.tensor(data["transform"], dtype=outputs.dataparser_transform.dtype)
+    outputs.dataparser_scale = data["scale"]
+
+
+def scene_to_world(transform: Any, scale: float) -> Tensor:
+    """(4, 4) float64 matrix from scene space to a data set's own units, of a data parser's (3, 4) transform."""
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3] = torch.as_tensor(transform, dtype=torch.float64)
+    matrix[:3] *= scale
+    return torch.linalg.inv(matrix)
 
 
 def check_data_folder(data: Path | None) -> None:

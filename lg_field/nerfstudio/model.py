@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -17,12 +18,14 @@ from torch import Tensor
 from torch.nn import Parameter
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from lg_field.files import load
 from lg_field.nerfstudio.errors import UserError
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
 from lg_field.nerfstudio.panel import PanelControl
 from lg_field.partition import PartitionGrid
 from lg_field.radiance.compositing import Samples, composite
+from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField, RadianceShape
 from lg_field.radiance.render import field_samples
 from lg_field.radiance.sampling import step_length
@@ -74,6 +77,10 @@ class LGModelConfig(ModelConfig):
     """Step from which space that no training ray has passed through counts as empty."""
     opacity_loss_mult: float = 0.005
     """Contracted scenes: weight of the mean opacity of a step's samples. Unneeded haze fades, its cells are pruned."""
+    teacher: Path | None = None
+    """Scene file (`lg-field pack`) of a field to learn from first: KiloNeRF's recipe for per-partition networks."""
+    distill_steps: int = 2000
+    """Steps that imitate the teacher before the images are learned from."""
     compute_lpips: bool = False
     """LPIPS among the metrics. Needs torchvision's AlexNet weights on disk; never downloads anything."""
 
@@ -95,8 +102,12 @@ class LGModel(Model):
         grid = PartitionGrid(self.config.counts, tuple(lower), tuple(upper))
         self.field = LGField(RadianceField(grid, shape), self.num_train_data, self.config.overlap)
         self.renderer_rgb = RGBRenderer(background_color=self.config.background_color)
-        self.stride = 8.0
+        self.stride, self.step = 8.0, 0
         self.viewer_control = PanelControl()
+        self.teachers: list[RadianceField] = []
+        """The teacher, if there is one; in a list, so that it is no part of the model's parameters."""
+        if self.config.teacher is not None:
+            self.teachers = [load_teacher(self.config.teacher)]
 
     @property
     def table(self) -> RadianceField:
@@ -106,7 +117,7 @@ class LGModel(Model):
     @property
     def step_length(self) -> float:
         """Length of a marching step in scene units."""
-        return step_length(self.table.grid, self.config.steps_per_scene)
+        return step_length(self.table.origin, self.config.steps_per_scene)
 
     # -- training
 
@@ -130,7 +141,7 @@ class LGModel(Model):
     def update_table(self, step: int, optimizers: list[torch.optim.Optimizer]) -> None:
         """Split, prune and update occupancy as the schedule says."""
         config, table = self.config, self.table
-        cells = table.cells
+        self.step, cells = step, table.cells
         if step in config.split_steps:
             table.split_(optimizers)
         if step and step % config.occupancy_interval == 0:
@@ -170,8 +181,13 @@ class LGModel(Model):
         result = self._blend(rgb, accumulation, depth)
         if self.training:
             self._adapt_stride(len(samples.rays))
-            self.table.mark_seen(ray_samples.frustums.get_positions())
-            result["opacity"] = -torch.expm1(-density * (samples.ends - samples.starts))
+            positions, lengths = ray_samples.frustums.get_positions(), samples.ends - samples.starts
+            self.table.mark_seen(positions)
+            result["opacity"] = -torch.expm1(-density * lengths)
+            for teacher in self.teachers if self.step < self.config.distill_steps else ():
+                teacher.to(positions.device)
+                directions = ray_samples.frustums.directions
+                result["imitation"] = imitation_loss(teacher, positions, directions, density, colors, lengths)
             return result
         return result | self._for_viewer(ray_bundle, samples, density, result)
 
@@ -233,7 +249,10 @@ class LGModel(Model):
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Mean squared colour error; in contracted scenes also the samples' mean opacity."""
+        """Mean squared colour error; in contracted scenes also the samples' mean opacity. While a teacher is imitated,
+        the difference from it alone."""
+        if "imitation" in outputs:
+            return {"imitation_loss": outputs["imitation"]}
         rgb, image = self._against(outputs, batch)
         losses = {"rgb_loss": (rgb - image).square().mean()}
         if self.table.shape.contraction and "opacity" in outputs:
@@ -274,6 +293,21 @@ class LGModel(Model):
             return super().load_state_dict(state_dict, strict, assign)
         except CheckpointError as error:
             raise UserError(str(error)) from error
+
+
+def load_teacher(path: Path) -> RadianceField:
+    """The field of a scene file.
+
+    Raises:
+        UserError: no such file, or of no scene.
+    """
+    try:
+        field = load(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--pipeline.model.teacher takes a scene file of `lg-field pack`: {error}") from error
+    if not isinstance(field, RadianceField):
+        raise UserError(f"{path} is no scene file; `lg-field pack --load-config ...` makes one of a run")
+    return field.eval()
 
 
 def to_ray_samples(ray_bundle: RayBundle, samples: Samples) -> RaySamples:

@@ -21,6 +21,7 @@ from torch import Tensor
 from lg_field.description import Scene
 from lg_field.files import refuse_existing
 from lg_field.nerfstudio.config import LGTrainerConfig
+from lg_field.nerfstudio.datamanager import scene_to_world
 from lg_field.partition import PartitionGrid
 from lg_field.radiance.field import RadianceField, RadianceShape
 from lg_field.radiance.sampling import step_length
@@ -66,10 +67,7 @@ class Run:
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing (nerfstudio writes it when training starts): leave out --world")
         data = json.loads(path.read_text())
-        matrix = torch.eye(4, dtype=torch.float64)
-        matrix[:3] = torch.tensor(data["transform"], dtype=torch.float64)
-        matrix[:3] *= data["scale"]
-        return torch.linalg.inv(matrix)
+        return scene_to_world(data["transform"], data["scale"])
 
 
 def pack(run: Run) -> RadianceField:
@@ -92,7 +90,7 @@ def pack(run: Run) -> RadianceField:
         background=(1.0, 1.0, 1.0) if white else (0.0, 0.0, 0.0),
         near=model.near_plane,
         far=model.far_plane,
-        step=step_length(field.grid, model.steps_per_scene),
+        step=step_length(field.origin, model.steps_per_scene),
         camera=camera,
         focal=focal,
     )
@@ -183,11 +181,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def cropped_checkpoint(run: Run, field: RadianceField, keep_optimizer: bool) -> dict[str, Any]:
-    """The run's checkpoint with the table replaced by a cropped one.
+    """The run's checkpoint with the table replaced by another.
 
     Args:
         run: the source.
-        field: a crop of `run.field()`.
+        field: a crop of `run.field()`; without the optimizer an extension, too.
         keep_optimizer: keep Adam's moments of the kept rows too, to go on training as if nothing had happened.
     """
     old_cells = run.checkpoint["pipeline"][TABLE + "cells"]

@@ -15,6 +15,9 @@ from lg_field.ops import ChainShape, local_global_chain, sort_by_row
 from lg_field.partition import PartitionGrid
 from lg_field.table import CellTable
 
+FULL = 1.0
+"""Value in full cells: the top of the value range."""
+
 
 class LocalGlobalNetwork(CellTable):
     """One local sub-network per kept cell and a shared global one, merged at every layer.
@@ -78,13 +81,13 @@ class LocalGlobalNetwork(CellTable):
             chunk: points at a time, None = all at once.
 
         Returns:
-            (..., out_features); `fill` outside the kept cells and the exact region of a crop.
+            (..., out_features); outside the kept cells and the exact region of a crop `fill`, in full cells `FULL`.
         """
         flat = points.reshape(-1, points.shape[-1])
-        rows = self.locate_rows(flat)
-        kept = rows >= 0
-        if self.region is not None:
-            kept &= self.region.contains(flat)
+        cell = self.grid.locate(flat)
+        rows = torch.where(cell >= 0, self.row_of_cell()[cell.clamp_min(0)], -1)
+        shown = cell >= 0 if self.region is None else self.region.contains(flat)
+        kept = (rows >= 0) & shown
         index = kept.nonzero()[:, 0]
         by_row = sort_by_row(rows[index], self.num_rows)
         x = by_row.sort(flat[index])
@@ -92,6 +95,10 @@ class LocalGlobalNetwork(CellTable):
             x, by_row.offsets, self.local, dict(self.shared), self.shape, backend=backend, chunk=chunk
         )
         out = values.new_full((len(flat), self.shape.out_features), self.fill)
+        if self.full is not None:
+            is_full = torch.zeros(self.grid.num_cells, dtype=torch.bool, device=out.device)
+            is_full[self.full] = True
+            out[is_full[cell.clamp_min(0)] & (cell >= 0) & shown] = FULL
         return out.index_copy(0, index[by_row.order], values).view(*points.shape[:-1], self.shape.out_features)
 
 

@@ -7,13 +7,14 @@ from typing import Literal
 
 from torch import Tensor
 
+from lg_field.ops import cpu
 from lg_field.ops.blocks import block_chain
 from lg_field.ops.reference import reference_chain
 from lg_field.ops.shape import ChainShape as ChainShape
 from lg_field.ops.sorting import RowSort as RowSort
 from lg_field.ops.sorting import sort_by_row as sort_by_row
 
-Backend = Literal["auto", "torch", "reference"]
+Backend = Literal["auto", "cpu", "torch", "reference"]
 
 
 def local_global_chain(
@@ -37,13 +38,14 @@ def local_global_chain(
         shape: widths and wiring.
         global_x: (M, global_in) inputs of the global part; None = x.
         chunk: points at a time; bounds activation memory, costs one more forward in training.
-        backend: "torch" (fast), "reference" (slow, any dtype, twice differentiable) or "auto".
+        backend: "cpu" (one fused kernel; float32 on the CPU, once differentiable, ignores chunk), "torch" (fast),
+            "reference" (slow, any dtype, twice differentiable) or "auto": "cpu" where it can run, else "torch".
 
     Returns:
         (M, out_features), in the order of x. Differentiable in table and shared, and in x if x requires grad.
 
     Raises:
-        ValueError: shapes that do not fit each other.
+        ValueError: shapes that do not fit each other; backend "cpu" where it cannot run (the message says why).
     """
     global_x = x if global_x is None else global_x
     if x.shape[1:] != (shape.in_features,) or table.shape != (len(offsets) - 1, shape.row_size):
@@ -55,4 +57,6 @@ def local_global_chain(
         raise ValueError(f"global_x must be {(len(x), shape.global_in)}, got {tuple(global_x.shape)}")
     if backend == "reference":
         return reference_chain(x, offsets, table, shared, shape, global_x)
+    if backend == "cpu" or (backend == "auto" and cpu.why_not(x, global_x, table, *shared.values()) is None):
+        return cpu.fused_chain(x, offsets, table, shared, shape, global_x)
     return block_chain(x, offsets, table, shared, shape, global_x, chunk)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def corner_weights(local: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
@@ -42,10 +45,29 @@ def interpolate(table: Tensor, rows: Tensor, local: Tensor, nodes: int, features
         (M, F).
     """
     index, weights = corner_weights(local, nodes)
-    flat = (rows[:, None] * nodes**3 + index).flatten()
-    return torch.nn.functional.embedding_bag(
-        flat.view(-1, 8), table.view(-1, features), mode="sum", per_sample_weights=weights
-    )
+    result: Tensor = _WeightedSum.apply(table.view(-1, features), rows[:, None] * nodes**3 + index, weights)
+    return result
+
+
+class _WeightedSum(torch.autograd.Function):
+    """(R, F) lines, (M, 8) numbers of lines, (M, 8) weights -> (M, F). Unlike embedding_bag, backward does not sort."""
+
+    @staticmethod
+    def forward(ctx: Any, lines: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(lines, index, weights)
+        return torch.nn.functional.embedding_bag(index, lines, mode="sum", per_sample_weights=weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        lines, index, weights = ctx.saved_tensors
+        to_lines = to_weights = None
+        if ctx.needs_input_grad[0]:
+            parts = (weights[..., None] * grad[:, None]).flatten(0, 1)
+            to_lines = torch.zeros_like(lines).index_add_(0, index.flatten(), parts)
+        if ctx.needs_input_grad[2]:
+            to_weights = torch.einsum("mkf,mf->mk", lines[index], grad)
+        return to_lines, None, to_weights
 
 
 def split_grid(table: Tensor, nodes: int, features: int) -> Tensor:

@@ -62,8 +62,15 @@ class RadianceShape:
     """Unbounded scene: the grid divides contracted space."""
     density_bias: float = -3.0
     """Density is exp(output + density_bias)."""
+    frame: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
+    """Lower and upper corner of the box that positions are encoded relative to: the domain the scene had before it
+    grew. () = the grid's domain."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "frame", tuple(float(v) for v in self.frame))
+        ordered = len(self.frame) == 6 and all(-1e30 < a < b < 1e30 for a, b in zip(self.frame[:3], self.frame[3:]))
+        if self.frame and not ordered:
+            raise ValueError(f"frame must be a lower and an upper corner, six numbers, got {self.frame}")
         if self.network not in ("local-global", "per-partition", "global"):
             raise ValueError(f"network must be local-global, per-partition or global, got {self.network!r}")
         if self.occupancy_voxels < 2 or self.occupancy_voxels % 2 or self.grid_nodes == 1:
@@ -96,7 +103,6 @@ class RadianceField(CellTable):
     starts at zero (see shared/reference/radiance-findings.md).
     """
 
-    sees_domain = True
     local: nn.Parameter
     """(P, K) weights of each cell's sub-network."""
     features: nn.Parameter
@@ -107,6 +113,8 @@ class RadianceField(CellTable):
     """(P, r^3) running optical thickness of a step in each voxel; training only, not saved."""
     seen: Tensor
     """(P, r^3) bool: a training ray had a sample in the voxel; training only, not saved."""
+    frozen: Tensor
+    """(P,) bool: rows that training must not change (extension); kept in checkpoints, not in field files."""
 
     def __init__(self, grid: PartitionGrid, shape: RadianceShape, cells: Tensor | None = None) -> None:
         """
@@ -117,6 +125,9 @@ class RadianceField(CellTable):
         """
         super().__init__(grid, cells)
         self.shape, self.chain = shape, shape.chain()
+        self.extending = False
+        """Whether some rows are frozen; the shared part is then frozen too."""
+        self._check_frame()
         rows, voxels = self.num_rows, shape.occupancy_voxels**3
         grid_size = shape.grid_nodes**3 * shape.grid_features if shape.network != "global" else 0
         self.add_rows("local", init_rows(self.chain, rows))
@@ -124,6 +135,7 @@ class RadianceField(CellTable):
         self.add_rows("occupied", torch.ones(rows, voxels, dtype=torch.bool), trainable=False)
         self.add_rows("thickness", torch.full((rows, voxels), 0.02), trainable=False, saved=False)
         self.add_rows("seen", torch.zeros(rows, voxels, dtype=torch.bool), trainable=False, saved=False)
+        self.add_rows("frozen", torch.zeros(rows, dtype=torch.bool), trainable=False, saved=False)
         self.shared = nn.ParameterDict(init_shared(self.chain))
         self.color = nn.Sequential(
             nn.Linear(shape.color_features + SH_FEATURES + shape.appearance_features, shape.color_width),
@@ -131,10 +143,18 @@ class RadianceField(CellTable):
             nn.Linear(shape.color_width, 3),
         )
         self._dense: Tensor | None = None
+        self._near: Tensor | None = None
         self._bounds: Tensor | None = None
 
     def config(self) -> dict[str, Any]:
         return asdict(self.shape)
+
+    def config_on(self, grid: PartitionGrid) -> dict[str, Any]:
+        if grid == self.grid:
+            return self.config()
+        if self.shape.contraction:
+            raise ValueError("an unbounded scene reaches everywhere already: give cells their rows back instead")
+        return self.config() | {"frame": (*self.origin.lower, *self.origin.upper)}
 
     @classmethod
     def from_config(cls, grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> RadianceField:
@@ -146,17 +166,53 @@ class RadianceField(CellTable):
     def unwarp_boxes(self) -> BoxMap | None:
         return uncontract_boxes if self.shape.contraction else None
 
+    @property
+    def origin(self) -> PartitionGrid:
+        """The cells within the frame: the grid before the domain grew, which says what networks see of a position."""
+        if not self.shape.frame:
+            return self.grid
+        lower, upper = self.shape.frame[:3], self.shape.frame[3:]
+        counts = tuple(round((up - low) / size) for low, up, size in zip(lower, upper, self.grid.cell_size))
+        return PartitionGrid(counts, lower, upper)
+
+    @property
+    def shift(self) -> tuple[int, ...]:
+        """Cells per axis that the grid has before those of `origin`."""
+        return tuple(
+            round((low - first) / size)
+            for low, first, size in zip(self.origin.lower, self.grid.lower, self.grid.cell_size)
+        )
+
+    def _check_frame(self) -> None:
+        """Raise ValueError unless the frame consists of cells of the grid."""
+        if not self.shape.frame:
+            return
+        for low, size, c, n, *ours in zip(
+            self.grid.lower, self.grid.cell_size, self.origin.counts, self.shift, self.origin.lower, self.origin.upper
+        ):
+            misfit = max(abs(low + k * size - edge) for k, edge in zip((n, n + c), ours))
+            if misfit > 1e-3 * size:
+                raise ValueError(f"the frame {self.shape.frame} does not consist of cells of {self.grid}")
+
     def to_unit(self, positions: Tensor) -> Tensor:
-        """(M, 3) scene points -> (M, 3) unit coordinates of the domain; [0, 1] inside it."""
+        """(M, 3) scene points -> (M, 3) unit coordinates of the frame; [0, 1] inside it."""
         domain = contract(positions) if self.shape.contraction else positions
-        lower, upper = domain.new_tensor(self.grid.lower), domain.new_tensor(self.grid.upper)
+        lower, upper = domain.new_tensor(self.origin.lower), domain.new_tensor(self.origin.upper)
         return (domain - lower) / (upper - lower)
 
     def from_unit(self, unit: Tensor) -> Tensor:
         """Inverse of `to_unit`."""
-        lower, upper = unit.new_tensor(self.grid.lower), unit.new_tensor(self.grid.upper)
+        lower, upper = unit.new_tensor(self.origin.lower), unit.new_tensor(self.origin.upper)
         domain = lower + unit * (upper - lower)
         return uncontract(domain) if self.shape.contraction else domain
+
+    def unit_to_cells(self, unit: Tensor) -> Tensor:
+        """(M, 3) unit coordinates -> (M, 3) in cells of the grid: whole numbers are borders."""
+        return unit * unit.new_tensor(self.origin.counts) + unit.new_tensor(self.shift)
+
+    def cells_to_unit(self, places: Tensor) -> Tensor:
+        """Inverse of `unit_to_cells`."""
+        return (places - places.new_tensor(self.shift)) / places.new_tensor(self.origin.counts)
 
     # -- queries
 
@@ -202,7 +258,7 @@ class RadianceField(CellTable):
         unit = self.to_unit(positions)
         rows = self.rows_of_unit(unit)
         if overlap > 0.0:
-            counts = unit.new_tensor(self.grid.counts)
+            counts = unit.new_tensor(self.origin.counts)
             moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
             rows = torch.where((rows >= 0) & (moved >= 0), moved, rows)
         kept = rows >= 0
@@ -214,35 +270,57 @@ class RadianceField(CellTable):
         unit, rows = unit[index], rows[index]
         local_x = frequency_encoding(unit, self.shape.local_frequencies)
         if self.features.shape[1]:
-            local = unit * unit.new_tensor(self.grid.counts) - self.grid.unravel(self.cells)[rows]
-            grid = interpolate(self.features, rows, local, self.shape.grid_nodes, self.shape.grid_features)
+            index_of_row = self.grid.unravel(self.cells) - torch.tensor(self.shift, device=unit.device)
+            local = unit * unit.new_tensor(self.origin.counts) - index_of_row[rows]
+            features = self._trainable_rows(self.features)
+            grid = interpolate(features, rows, local, self.shape.grid_nodes, self.shape.grid_features)
             local_x = torch.cat([grid, local_x], dim=1)
         elif self.shape.grid_nodes:
             local_x = torch.cat([local_x.new_zeros(len(local_x), self.shape.grid_features), local_x], dim=1)
         global_x = frequency_encoding(unit, self.shape.global_frequencies) if self.chain.global_width else None
-        out = local_global_chain(local_x, by_row.offsets, self.local, dict(self.shared), self.chain, global_x=global_x)
+        table = self._trainable_rows(self.local)
+        out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
         return index, out
+
+    def _trainable_rows(self, rows: Tensor) -> Tensor:
+        """The rows, without gradients to frozen ones."""
+        if not (self.extending and torch.is_grad_enabled()):
+            return rows
+        return torch.where(self.frozen[:, None], rows.detach(), rows)
 
     def rows_of_unit(self, unit: Tensor) -> Tensor:
         """(M, 3) unit coordinates -> (M,) row, -1 where none."""
         counts = torch.tensor(self.grid.counts, device=unit.device)
-        inside = ((unit >= 0) & (unit <= 1)).all(-1)
-        index = torch.minimum((unit.clamp(0, 1) * counts).long(), counts - 1)
-        return torch.where(inside, self.row_of_cell()[self.grid.ravel(index)], -1)
+        at_end = self.unit_to_cells(unit) == counts  # the last cell of an axis owns the domain's upper border
+        # The shift is added to whole numbers, so that rounding is as it was before the domain grew.
+        index = torch.floor(unit * unit.new_tensor(self.origin.counts)).long()
+        index = torch.where(at_end, counts - 1, index + torch.tensor(self.shift, device=unit.device))
+        inside = ((index >= 0) & (index < counts)).all(-1)
+        return torch.where(inside, self.row_of_cell()[self.grid.ravel(index * inside[:, None])], -1)
 
     # -- occupancy
 
     def is_occupied(self, positions: Tensor) -> Tensor:
         """(M, 3) scene points -> (M,) bool: in an occupied voxel of a kept cell and in the kept region."""
-        unit = self.to_unit(positions)
-        counts = torch.tensor(self.grid.counts, device=unit.device)
-        voxel = occupancy.voxel_index(unit, counts, self.shape.occupancy_voxels)
+        places = self.unit_to_cells(self.to_unit(positions))
+        counts = torch.tensor(self.grid.counts, device=places.device)
+        voxel = occupancy.voxel_index(places, counts, self.shape.occupancy_voxels)
         hit = self._dense_occupancy()[voxel]
         if not self.shape.contraction:
-            hit &= ((unit >= 0) & (unit <= 1)).all(-1)
+            hit &= ((places >= 0) & (places <= counts)).all(-1)
         if self.region is not None:
             hit &= self.region.contains(positions)
         return hit
+
+    def is_near_occupied(self, positions: Tensor) -> Tensor:
+        """(M, 3) scene points -> (M,) bool: False only if all occupied voxels are farther than `occupancy.MARGIN`
+        voxels along some axis. Points outside the domain count as their nearest point in it."""
+        places = self.unit_to_cells(self.to_unit(positions))
+        counts = torch.tensor(self.grid.counts, device=places.device)
+        if self._near is None or self._near.device != self.occupied.device:
+            r = self.shape.occupancy_voxels
+            self._near = occupancy.dilate(self._dense_occupancy(), self.grid, r, occupancy.MARGIN)
+        return self._near[occupancy.voxel_index(places, counts, self.shape.occupancy_voxels)]
 
     def _dense_occupancy(self) -> Tensor:
         if self._dense is None or self._dense.device != self.occupied.device:
@@ -258,9 +336,10 @@ class RadianceField(CellTable):
             for axis in range(3):
                 others = [a for a in range(3) if a != axis]
                 filled = dense.any(others[1]).any(others[0]).nonzero()[:, 0]
-                lower.append(float(filled[0]) / size[axis] if len(filled) else 0.0)
-                upper.append(float(filled[-1] + 1) / size[axis] if len(filled) else 0.0)
-            self._bounds = self.from_unit(torch.tensor([lower, upper], device=self.occupied.device))
+                lower.append(float(filled[0]) if len(filled) else 0.0)
+                upper.append(float(filled[-1] + 1) if len(filled) else 0.0)
+            places = torch.tensor([lower, upper], device=self.occupied.device) / self.shape.occupancy_voxels
+            self._bounds = self.from_unit(self.cells_to_unit(places))
         return self._bounds
 
     @torch.no_grad()
@@ -268,8 +347,7 @@ class RadianceField(CellTable):
         """Remember that training rays pass through the voxels of these (M, 3) scene points."""
         unit = self.to_unit(positions)
         rows, r = self.rows_of_unit(unit), self.shape.occupancy_voxels
-        counts = unit.new_tensor(self.grid.counts)
-        inner = ((unit * counts).frac() * r).long().clamp_max(r - 1)
+        inner = (self.unit_to_cells(unit).frac() * r).long().clamp(0, r - 1)
         voxel = (inner[:, 0] * r + inner[:, 1]) * r + inner[:, 2]
         kept = rows >= 0
         self.seen[rows[kept], voxel[kept]] = True
@@ -283,40 +361,46 @@ class RadianceField(CellTable):
         Args:
             step: length of a marching step, scene units.
             threshold: a voxel is occupied if a step through it absorbs more than this.
-            num_points: voxels looked at, random among the kept cells' (half of them among the occupied ones).
+            num_points: voxels looked at, random among those of rows that are not frozen (half of them among the
+                occupied ones).
             decay: factor on what a voxel held before.
             only_seen: voxels no training ray has passed through are empty: no image says what they hold.
         """
-        rows, voxels = self.thickness.shape
-        total = rows * voxels
+        voxels = self.thickness.shape[1]
+        rows = (~self.frozen).nonzero()[:, 0]
+        total = len(rows) * voxels
         if num_points >= total:
             chosen = torch.arange(total, device=self.cells.device)
         else:
             chosen = torch.randint(total, (num_points // 2,), device=self.cells.device)
-            filled = self.occupied.flatten().nonzero()[:, 0]
+            filled = self.occupied[rows].flatten().nonzero()[:, 0]
             if len(filled):
                 pick = torch.randint(len(filled), (num_points // 2,), device=self.cells.device)
                 chosen = torch.cat([chosen, filled[pick]])
-        unit = occupancy.points_in_voxels(
+        chosen = rows[chosen // voxels] * voxels + chosen % voxels
+        places = occupancy.points_in_voxels(
             self.cells[chosen // voxels], chosen % voxels, self.grid, self.shape.occupancy_voxels
         )
-        positions = self.from_unit(unit)
+        positions = self.from_unit(self.cells_to_unit(places))
         scale = (positions.norm(dim=-1) / LINEAR_UNTIL).clamp_min(1.0).square() if self.shape.contraction else 1.0
         new = -torch.expm1(-self.density(positions) * step * scale)
         flat = self.thickness.view(-1)
         flat[chosen] *= decay
         flat.scatter_reduce_(0, chosen, new, "amax")
-        self.occupied.copy_(self.thickness > threshold)
+        found = self.thickness > threshold
         if only_seen:
-            self.occupied &= self.seen
-        self._dense = self._bounds = None
+            found &= self.seen
+        self.occupied.copy_(torch.where(self.frozen[:, None], self.occupied, found))
+        self._dense = self._near = self._bounds = None
 
     def empty_rows(self) -> Tensor:
-        """(P,) bool: cells without an occupied voxel, counting those next to one in a neighbouring cell as filled."""
+        """(P,) bool: cells without an occupied voxel, counting those next to one in a neighbouring cell as filled.
+
+        Frozen rows never are."""
         r = self.shape.occupancy_voxels
         grown = occupancy.dilate(self._dense_occupancy(), self.grid, r)
         cells = grown.view(*[n for c in self.grid.counts for n in (c, r)]).permute(0, 2, 4, 1, 3, 5)
-        return ~cells.reshape(self.grid.num_cells, -1)[self.cells].any(1)
+        return ~cells.reshape(self.grid.num_cells, -1)[self.cells].any(1) & ~self.frozen
 
     # -- rows
 
@@ -337,16 +421,30 @@ class RadianceField(CellTable):
         self.grid = self.grid.refined()
         self.transform_rows_(transforms, optimizers)
 
+    def freeze_(self, rows: Tensor) -> None:
+        """Let training change neither these rows nor the shared part (design, editing law 5).
+
+        Args:
+            rows: (P,) bool; all False: everything is trained again.
+        """
+        self.frozen.copy_(rows)
+        self.extending = bool(rows.any())
+        for parameter in (*self.shared.parameters(), *self.color.parameters()):
+            parameter.requires_grad_(not self.extending)
+
     def _changed_rows(self) -> None:
         super()._changed_rows()
-        self._dense = self._bounds = None
+        self._dense = self._near = self._bounds = None
 
     # -- state
 
     def get_extra_state(self) -> dict[str, Any]:
-        return super().get_extra_state() | {"shape": asdict(self.shape)}
+        state = super().get_extra_state() | {"shape": asdict(self.shape)}
+        return state | {"frozen": self.cells[self.frozen].tolist()} if self.extending else state
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
         self.thickness.copy_(self.occupied * 0.02)
         self.seen.copy_(self.occupied)
+        frozen = torch.tensor(state.get("frozen", []), dtype=torch.int64, device=self.cells.device)
+        self.freeze_(torch.isin(self.cells, frozen))

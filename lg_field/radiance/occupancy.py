@@ -7,17 +7,20 @@ from torch import Tensor
 
 from lg_field.partition import PartitionGrid
 
+MARGIN = 2
+"""Voxels around occupied ones that count as near."""
 
-def voxel_index(unit: Tensor, counts: Tensor, per_axis: int) -> Tensor:
+
+def voxel_index(places: Tensor, counts: Tensor, per_axis: int) -> Tensor:
     """Number of the voxel in the whole domain, in 0..prod(counts) * per_axis^3 - 1, row-major.
 
     Args:
-        unit: (M, 3) in [0, 1].
+        places: (M, 3) in cells, 0..counts.
         counts: (3,) cells per axis.
         per_axis: voxels per cell and axis r.
     """
     size = counts * per_axis
-    index = torch.minimum((unit * size).long().clamp_min(0), size - 1)
+    index = torch.minimum((places * per_axis).long().clamp_min(0), size - 1)
     return (index[:, 0] * size[1] + index[:, 1]) * size[2] + index[:, 2]
 
 
@@ -30,10 +33,13 @@ def dense_occupancy(bits: Tensor, cells: Tensor, grid: PartitionGrid, per_axis: 
     return full.reshape(-1)
 
 
-def dilate(bits: Tensor, grid: PartitionGrid, per_axis: int) -> Tensor:
-    """Dense occupancy grown by one voxel in all directions."""
-    size = [c * per_axis for c in grid.counts]
-    grown = torch.nn.functional.max_pool3d(bits.view(1, 1, *size).float(), 3, stride=1, padding=1)
+def dilate(bits: Tensor, grid: PartitionGrid, per_axis: int, by: int = 1) -> Tensor:
+    """Dense occupancy grown by some voxels in all directions."""
+    grown = bits.view(1, 1, *[c * per_axis for c in grid.counts]).float()
+    for axis in range(3):
+        window = [2 * by + 1 if k == axis else 1 for k in range(3)]
+        padding = [by if k == axis else 0 for k in range(3)]
+        grown = torch.nn.functional.max_pool3d(grown, window, stride=1, padding=padding)
     return grown.view(-1) > 0
 
 
@@ -61,10 +67,9 @@ def points_in_voxels(cells: Tensor, voxels: Tensor, grid: PartitionGrid, per_axi
         voxels: (M,) voxel in the cell, 0..r^3 - 1.
 
     Returns:
-        (M, 3) in [0, 1], the domain's unit coordinates.
+        (M, 3) in cells, 0..counts.
     """
     r = per_axis
     inner = torch.stack([voxels // (r * r), voxels // r % r, voxels % r], dim=-1)
     index = grid.unravel(cells) * r + inner
-    size = torch.tensor(grid.counts, device=cells.device) * r
-    return (index + torch.rand(index.shape, device=cells.device)) / size
+    return (index + torch.rand(index.shape, device=cells.device)) / r

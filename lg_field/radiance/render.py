@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lg_field.description import Scene
+from lg_field.radiance import occupancy
 from lg_field.radiance.compositing import Samples, composite
 from lg_field.radiance.field import LINEAR_UNTIL, RadianceField
 from lg_field.radiance.sampling import march, ray_box
@@ -67,11 +68,19 @@ def field_samples(
         step: length of a step, scene units.
         jitter: shift the steps of each ray at random (training).
     """
-    if not field.shape.contraction:
-        enter, leave = ray_box(origins, directions, field.occupied_bounds())
-        near, far = torch.maximum(near, enter), torch.minimum(far, leave)
-    linear = LINEAR_UNTIL if field.shape.contraction else None
-    return march(origins, directions, near, far, step, field.is_occupied, linear, jitter=jitter)
+    if field.shape.contraction:
+        return march(origins, directions, near, far, step, field.is_occupied, LINEAR_UNTIL, jitter)
+    enter, leave = ray_box(origins, directions, field.occupied_bounds())
+    near, far = torch.maximum(near, enter), torch.minimum(far, leave)
+    voxel = min(field.grid.cell_size) / field.shape.occupancy_voxels
+    block = 1 + int(2.0 * occupancy.MARGIN * voxel / step - 1e-3)  # the steps are less than the margin from its middle
+    near_occupied = field.is_near_occupied if block > 2 else None
+    return march(
+        *(origins, directions, near, far, step, field.is_occupied),
+        jitter=jitter,
+        block=block if near_occupied else 1,
+        near_occupied=near_occupied,
+    )
 
 
 @torch.no_grad()

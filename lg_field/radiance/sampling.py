@@ -42,6 +42,8 @@ def march(
     occupied: Callable[[Tensor], Tensor],
     linear_until: float | None = None,
     jitter: bool = False,
+    block: int = 1,
+    near_occupied: Callable[[Tensor], Tensor] | None = None,
 ) -> Samples:
     """Samples at regular steps between near and far, only where space is occupied.
 
@@ -55,21 +57,35 @@ def march(
         linear_until: None: all steps are equal. A distance: beyond it steps grow with the square of the distance
             (equal steps in disparity), so that an unbounded ray needs finitely many.
         jitter: shift each ray's steps by a random part of a step (training).
+        block: look at this many steps at a time first, by
+        near_occupied: (n, 3) middles of such blocks -> (n,) bool: False only if none of their steps is occupied.
 
     Returns:
-        Packed samples in ray order.
+        Packed samples in ray order; the same ones for every `block`.
     """
     s_near, s_far = (_to_steps(t, linear_until) for t in (near, far))
     count = int(((s_far - s_near).amax() / step).ceil().clamp_min(0)) if len(near) else 0
-    offset = torch.rand_like(near) if jitter else torch.zeros_like(near)
-    s = s_near[:, None] + (torch.arange(count, device=near.device) + offset[:, None] - 0.5 * jitter) * step
-    inside = s + 0.5 * step < s_far[:, None]
-    rays, slots = inside.nonzero(as_tuple=True)
-    s = s[rays, slots].clamp_min(0.0)
-    middles = _from_steps(s + 0.5 * step, linear_until)
+    shift = torch.rand_like(near) - 0.5 if jitter else torch.zeros_like(near)
+
+    def place(rays: Tensor, slots: Tensor) -> Tensor:
+        """Where steps begin."""
+        return s_near[rays] + (slots + shift[rays]) * step
+
+    blocks = torch.arange(0, count, block, device=near.device)
+    begins = s_near[:, None] + (blocks + shift[:, None]) * step
+    rays, first = (begins + 0.5 * step < s_far[:, None]).nonzero(as_tuple=True)
+    slots = blocks[first]
+    if near_occupied is not None:
+        middles = place(rays, slots) + 0.5 * block * step
+        some = near_occupied(torch.addcmul(origins[rays], directions[rays], middles[:, None])).nonzero()[:, 0]
+        rays, slots = rays[some], slots[some]
+    rays = rays.repeat_interleave(block)
+    slots = (slots[:, None] + torch.arange(block, device=near.device)).flatten()
+    s = place(rays, slots)
+    middles = _from_steps(s.clamp_min(0.0) + 0.5 * step, linear_until)
     points = torch.addcmul(origins[rays], directions[rays], middles[:, None])
-    hit = occupied(points).nonzero()[:, 0]
-    s = s[hit]
+    hit = ((s + 0.5 * step < s_far[rays]) & occupied(points)).nonzero()[:, 0]
+    s = s[hit].clamp_min(0.0)
     return Samples(rays[hit], _from_steps(s, linear_until), _from_steps(s + step, linear_until))
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lg_field.mesh import Mesh, color_vertices, marching_cubes
+from lg_field.mesh import Mesh, color_vertices, marching_cubes, touching
+from lg_field.mesh_tools import otsu
 from lg_field.radiance.field import RadianceField
 
 
@@ -16,6 +17,33 @@ def default_threshold(field: RadianceField) -> float:
     """The density that absorbs half of the light over a hundredth of the scene box's diagonal."""
     diagonal = math.dist(field.grid.lower, field.grid.upper)
     return math.log(2.0) / (0.01 * diagonal)
+
+
+@torch.no_grad()
+def automatic_threshold(field: RadianceField, bounds: Tensor, nodes: int = 64) -> float:
+    """The density that best parts empty from solid (Otsu) within a box.
+
+    Densities range over decades, so it is their opacity over a hundredth of the scene box's diagonal that is parted.
+
+    Args:
+        field: trained field.
+        bounds: (2, 3) scene-space box.
+        nodes: samples per axis.
+
+    Returns:
+        A density; `default_threshold` where nothing can be parted.
+    """
+    length = 0.01 * math.dist(field.grid.lower, field.grid.upper)
+    steps = (torch.arange(nodes) + 0.5) / nodes
+    unit = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).view(-1, 3)
+    points = (bounds[0].cpu() + unit * (bounds[1] - bounds[0]).cpu()).to(field.cells.device)
+    points = points[field.is_occupied(points)]
+    parts = [1.0 - torch.exp(-field.density(part) * length) for part in points.split(2**18)]
+    try:
+        opacity = otsu(torch.cat(parts).cpu().numpy()) if parts else 0.0
+    except ValueError:
+        return default_threshold(field)
+    return -math.log1p(-opacity) / length if 0.0 < opacity < 1.0 else default_threshold(field)
 
 
 def mesh_bounds(field: RadianceField) -> Tensor:
@@ -79,9 +107,4 @@ def blocks_with_rows(field: RadianceField, boxes: Tensor) -> Tensor:
     kept = field.grid.boxes(field.cells.cpu())
     if field.unwarp_boxes is not None:
         kept = field.unwarp_boxes(kept)
-    boxes = boxes.double().cpu()
-    hit = [
-        ((kept[None, :, 0] <= part[:, None, 1]) & (kept[None, :, 1] >= part[:, None, 0])).all(-1).any(1)
-        for part in boxes.split(256)
-    ]
-    return torch.cat(hit) if hit else torch.zeros(0, dtype=torch.bool)
+    return touching(boxes.double().cpu(), kept)

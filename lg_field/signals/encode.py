@@ -10,9 +10,13 @@ import torch
 from lg_field.description import Signal
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.budget import Network, shape_for_budget
+from lg_field.networks.features import Weights, features_of
+from lg_field.networks.incode import Harmonizer, ModulatedWeights, modulated_kinds
 from lg_field.ops import ChainShape
 from lg_field.partition import PartitionGrid, automatic_counts
-from lg_field.training import FitConfig
+from lg_field.signals.data import SignalData
+from lg_field.signals.occupancy import OccupancyData, ShapeCells
+from lg_field.training import Fit, FitConfig
 
 
 @dataclass(frozen=True)
@@ -39,20 +43,37 @@ class NetworkConfig:
     """Merge operator."""
     w0: float = 30.0
     """Frequency of the sine layers."""
+    first_w0: float = 0.0
+    """Of the first layer (next to cells' networks the global one keeps w0); 0 = w0. For noisy input: 5 to 20."""
+    activation: Literal["sine", "incode"] = "sine"
+    """incode: sine layers whose amplitude, frequency, phase and offset are predicted from the input (INCODE)."""
+    harmonizer: tuple[int, ...] = (64, 32)
+    """Hidden widths of the network that predicts them."""
+    harmonizer_bias: float = 0.312
+    """Where the predicted numbers start."""
+    harmonizer_norm: bool = False
+    """LayerNorm in the harmonizer (the published denoising has it)."""
+    harmonizer_weights: Weights = "random"
+    """Of its frozen feature extractor; pretrained ones must be in torch's cache, nothing is downloaded."""
     coordinate_scale: float = 0.0
     """The domain is [-this, this] on every axis; 0 = 1, and 100 for sound (paper)."""
 
 
+SHAPE_COUNTS = (8, 8, 8)
+"""Cells of a shape (paper)."""
 CELL_SIZES = {"image": (32, 32), "video": (60, 64, 64), "volume": (32, 32, 32)}
-FILLS = {"audio": 0.0, "image": -1.0, "video": -1.0, "volume": -1.0}
-"""Network value outside the kept cells: black, silence, the volume's lowest value."""
+FILLS = {"audio": 0.0, "image": -1.0, "video": -1.0, "volume": -1.0, "occupancy": -1.0}
+"""Network value outside the kept cells: black, silence, the volume's lowest value, empty space."""
 FIT_DEFAULTS: dict[str, dict[str, Any]] = {
     "image": {"lr": 5e-4},
     "audio": {"lr": 1e-4},
     "video": {"lr": 1e-4, "steps": 5000, "sample_fraction": 0.002, "overlap": 2},
     "volume": {"lr": 1e-4, "steps": 2000, "sample_fraction": 0.02, "overlap": 1},
+    "occupancy": {"lr": 1.5e-3, "steps": 1500, "points": 50_000, "overlap": 1, "lr_factor": 0.1},
 }
 """The paper's settings per kind of signal; what a preset or a flag does not say."""
+NETWORK_DEFAULTS: dict[str, dict[str, Any]] = {"audio": {"harmonizer_bias": 0.0005}}
+"""The same for the network: with sounds' wide domain, INCODE's usual start (0.312) is noise that training keeps."""
 
 
 def domain_grid(signal: Signal, config: NetworkConfig) -> PartitionGrid:
@@ -72,6 +93,8 @@ def domain_grid(signal: Signal, config: NetworkConfig) -> PartitionGrid:
         counts = automatic_counts(signal.shape, config.cell_size)
     elif signal.kind == "audio":
         counts = (min(32, signal.shape[0]),)
+    elif signal.kind == "occupancy":
+        counts = tuple(min(c, n) for c, n in zip(SHAPE_COUNTS, signal.shape))
     else:
         counts = automatic_counts(signal.shape, CELL_SIZES[signal.kind])
     if len(counts) != axes:
@@ -82,8 +105,12 @@ def domain_grid(signal: Signal, config: NetworkConfig) -> PartitionGrid:
     return PartitionGrid(counts, (-scale,) * axes, (scale,) * axes)
 
 
-def build_network(signal: Signal, config: NetworkConfig, seed: int = 0) -> LocalGlobalNetwork:
+def build_network(
+    signal: Signal, config: NetworkConfig, seed: int = 0, cells: ShapeCells | None = None
+) -> LocalGlobalNetwork:
     """A fresh network for a signal, with the signal as its description; `seed` is for the initial weights.
+
+    `cells` says which cells of `domain_grid` need a row, and which are full; None = all need one.
 
     Raises:
         ValueError: settings that do not fit the signal or each other.
@@ -107,7 +134,7 @@ def build_network(signal: Signal, config: NetworkConfig, seed: int = 0) -> Local
     else:
         shape = shape_for_budget(
             config.network,
-            grid.num_cells,
+            grid.num_cells if cells is None else len(cells.rows),
             axes,
             signal.channels,
             config.parameters,
@@ -117,9 +144,69 @@ def build_network(signal: Signal, config: NetworkConfig, seed: int = 0) -> Local
             config.w0,
         )
     generator = torch.Generator().manual_seed(seed)
-    network = LocalGlobalNetwork(grid, shape, fill=FILLS[signal.kind], generator=generator)
+    rows = None if cells is None else cells.rows
+    network = LocalGlobalNetwork(grid, shape, rows, fill=FILLS[signal.kind], generator=generator)
+    if cells is not None and len(cells.full):
+        network.full = cells.full
     network.description = signal
     return network
+
+
+def build_fit(
+    data: SignalData | OccupancyData,
+    network: NetworkConfig,
+    config: FitConfig,
+    device: str = "cpu",
+    seen: SignalData | None = None,
+    kind: type[Fit] = Fit,
+    cells: ShapeCells | None = None,
+    **arguments: Any,
+) -> Fit:
+    """A fit of a fresh network to a signal.
+
+    Args:
+        data: the signal.
+        network: which network.
+        config: how to train it.
+        device: where.
+        seen: what INCODE's harmonizer looks at, None = the signal.
+        kind: of fit, built with `arguments` too.
+        cells: of a shape: which need a row.
+
+    Raises:
+        ValueError: settings that do not fit the signal or each other.
+    """
+    check_fit(data.signal, config)
+    field = build_network(data.signal, network, config.seed, cells)
+    modulation = modulated_weights(field, network, seen or data, config.seed)
+    if modulation is not None:
+        modulation = modulation.to(device)
+    return kind(field.to(device), data, config, modulation=modulation, **arguments)
+
+
+def modulated_weights(
+    field: LocalGlobalNetwork, config: NetworkConfig, seen: SignalData | OccupancyData, seed: int
+) -> ModulatedWeights | None:
+    """INCODE's weights for a fresh field, or those of sine layers with another first frequency; None if plain.
+
+    Raises:
+        ValueError: settings out of range, or a network that cannot be modulated.
+    """
+    first_w0 = config.first_w0 or config.w0
+    if first_w0 < 0 or min(config.harmonizer, default=1) < 1:
+        raise ValueError(f"first_w0 and the harmonizer's widths must be positive, got {config}")
+    if config.activation == "sine" and first_w0 == config.w0:
+        return None
+    if isinstance(seen, OccupancyData):
+        raise ValueError("shapes are encoded with plain sine layers: leave out --activation and --first-w0")
+    kinds, harmonizer = modulated_kinds(field.shape), None
+    if config.activation == "incode":
+        generator = torch.Generator().manual_seed(seed)
+        features = features_of(seen.samples, seen.signal, config.harmonizer_weights)
+        sizes = (config.harmonizer, len(kinds), config.harmonizer_bias, config.harmonizer_norm)
+        harmonizer = Harmonizer(features, *sizes, generator)
+    unit = config.activation == "incode" and seen.signal.kind != "audio"
+    return ModulatedWeights(field, harmonizer, first_w0, unit)
 
 
 def check_fit(signal: Signal, config: FitConfig) -> None:

@@ -41,6 +41,13 @@ def read_image(path: Path) -> SignalData:
     return SignalData(samples, Signal("image", (height, width), channels, dtype, (0.0, top)))
 
 
+def to_pixels(samples: Tensor, signal: Signal) -> Tensor:
+    """Samples as an image file holds them: real numbers are mapped from the value range to 8 bits."""
+    if signal.dtype != "float32":
+        return samples
+    return (signal.normalize(samples).add(1.0) * 127.5).round().clamp(0.0, 255.0).to(torch.uint8)
+
+
 def write_image(samples: Tensor, path: Path) -> None:
     """Write (height, width, channels) samples, uint8 or 16 bits in int32."""
     array = samples.numpy()

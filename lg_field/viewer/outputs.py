@@ -12,13 +12,12 @@ from lg_field.description import Scene
 from lg_field.radiance.compositing import Samples, accumulate, composite, render_weights
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import field_samples
+from lg_field.radiance.seams import SOLID, look
 from lg_field.viewer.cells import distinct_colors, ramp
 
 OUTPUTS = ("rgb", "accumulation", "depth", "cells", "density", "seam")
 SEAM_REACH = 0.1
 """Part of a cell's width from a border within which its jump is shown."""
-SOLID = 0.5
-"""Accumulation from which a ray counts as having hit a surface."""
 
 
 class Sampled(NamedTuple):
@@ -111,8 +110,7 @@ def seam(
     The largest of the three axes; 0 farther than `SEAM_REACH` from a border, and where the other side has no row.
     """
     jump = torch.zeros_like(depth)
-    counts = depth.new_tensor(field.grid.counts)
-    place = field.to_unit(origins + directions * depth) * counts
+    place = field.unit_to_cells(field.to_unit(origins + directions * depth))
     for axis in range(3):
         away = (place[:, axis] - place[:, axis].round()).abs()
         near = ((accumulation[:, 0] > SOLID) & (away < SEAM_REACH)).nonzero()[:, 0]
@@ -120,10 +118,9 @@ def seam(
         for shift in (-1e-3, 1e-3):
             moved = place[near]
             moved[:, axis] = moved[:, axis].round() + shift
-            density, features = field(field.from_unit(moved / counts))
-            opacity = -torch.expm1(-density * step)[:, None]
-            sides.append(torch.cat([field.rgb(features, directions[near]) * opacity, opacity], dim=1))
-            owned &= field.rows_of_unit(moved / counts) >= 0
+            unit = field.cells_to_unit(moved)
+            sides.append(look(field, field.from_unit(unit), directions[near], step))
+            owned &= field.rows_of_unit(unit) >= 0
         found = (sides[0] - sides[1]).abs().amax(1) * owned
         jump[near, 0] = torch.maximum(jump[near, 0], found)
     return jump

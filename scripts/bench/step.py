@@ -1,10 +1,15 @@
-"""One training step (forward, backward, Adam): lg-field's fast path beside a plain re-statement of the operation.
+"""One training step (forward, backward, Adam): lg-field beside a plain re-statement of the operation.
 
     MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=1000000000 python scripts/bench/step.py
 
-The plain way (bmm, add the bias, sin(30 x), concatenate, linear; all points at once; ragged points in a loop over the
-cells) and the fast one take turns in one process, with the same weights and points; medians, ratio, and the peak memory
-of each in a process of its own (Linux). The malloc settings spare both the page faults of fresh buffers.
+Four ways take turns in one process, with the same weights and points; medians, ratios to the plain way, and the peak
+memory of each in a process of its own (Linux):
+- plain: bmm, add the bias, sin(30 x), concatenate, linear; all points at once; ragged points in a loop over the cells;
+- blocks: the fast torch path, `backend="torch"`; signals in chunks;
+- op: the fused CPU kernel as a differentiable operation, `backend="cpu"`;
+- step: the fused CPU kernel with the loss inside, as signals are trained.
+The malloc settings spare all of them the page faults of fresh buffers. On one CPU thread times are processor time, so
+that other programs on the machine count less.
 """
 
 from __future__ import annotations
@@ -22,17 +27,27 @@ import tyro
 from torch import Tensor
 
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import ChainShape
+from lg_field.ops import ChainShape, local_global_chain
 from lg_field.training import CHUNK, accumulate_gradients
 
+RAYS = ChainShape(19, 16, 16, 84, 1, "relu", residual=True, global_in_features=39)
+WIDE_RAYS = ChainShape(19, 16, 32, 128, 1, "relu", residual=True, global_in_features=39)
 CASES = {
-    # name: (shape, cells, points, ragged)
+    # name: (shape, cells, points, whether a tenth of the cells holds nine tenths of the points)
     "image": (ChainShape(2, 3, 14, 84, 3), 256, 262_144, False),
+    "image-skewed": (ChainShape(2, 3, 14, 84, 3), 256, 262_144, True),
     "audio": (ChainShape(1, 1, 42, 72, 3), 32, 308_224, False),
     "video": (ChainShape(3, 3, 55, 180, 3), 320, 157_440, False),
+    "video-h38": (ChainShape(3, 3, 38, 128, 3), 320, 157_440, False),
     "occupancy": (ChainShape(3, 1, 17, 76, 3), 179, 100_240, False),
-    "ragged": (ChainShape(2, 3, 14, 84, 3), 256, 262_144, True),
+    "rays": (RAYS, 512, 200_000, False),
+    "rays-skewed": (RAYS, 512, 200_000, True),
+    "rays-wide": (WIDE_RAYS, 512, 200_000, False),
+    "rays-wide-skewed": (WIDE_RAYS, 512, 200_000, True),
 }
+"""The paper's networks, and radiance fields of a relu network on encoded positions, whose first inputs (a feature grid)
+want gradients too."""
+WAYS = ("plain", "blocks", "op", "step")
 
 
 @dataclass
@@ -41,6 +56,8 @@ class Args:
 
     cases: tuple[str, ...] = tuple(CASES)
     """Which."""
+    ways: tuple[str, ...] = WAYS
+    """Which ways."""
     rounds: int = 5
     """Turns of each."""
     threads: int = 1
@@ -66,11 +83,15 @@ def problem(name: str, device: str) -> tuple:
     table = init_rows(shape, cells).to(device).requires_grad_()
     shared = {k: v.to(device).requires_grad_() for k, v in init_shared(shape).items()}
     x, y = torch.rand(total, shape.in_features) * 2 - 1, torch.rand(total, shape.out_features)
-    return shape, table, shared, x.to(device), offsets.to(device), y.to(device)
+    x = x.to(device).requires_grad_(name.startswith("rays"))
+    global_x = torch.rand(total, shape.global_in).to(device) if shape.global_in_features else x
+    return shape, table, shared, x, global_x, offsets.to(device), y.to(device)
 
 
-def plain_chain(x: Tensor, offsets: Tensor, table: Tensor, shared: dict[str, Tensor], shape: ChainShape) -> Tensor:
-    """The operation as one would write it down; concat merge, sine."""
+def plain_chain(
+    x: Tensor, offsets: Tensor, table: Tensor, shared: dict[str, Tensor], shape: ChainShape, global_x: Tensor
+) -> Tensor:
+    """The operation as one would write it down; concat merge."""
     layers, counts = shape.views(table), offsets.diff()
     uniform = bool((counts == counts[0]).all())
 
@@ -81,25 +102,39 @@ def plain_chain(x: Tensor, offsets: Tensor, table: Tensor, shared: dict[str, Ten
         pieces = points.split(counts.tolist())
         return torch.cat([torch.addmm(b[0], piece, w) for piece, w, b in zip(pieces, weight, bias)])
 
-    m = g = x
+    def act(z: Tensor) -> Tensor:
+        return torch.sin(shape.w0 * z) if shape.activation == "sine" else torch.relu(z)
+
+    m, g = x, global_x
     for k in range(shape.depth):
-        g = torch.sin(shape.w0 * (g @ shared[f"global_weight_{k}"] + shared[f"global_bias_{k}"]))
-        m = torch.cat([torch.sin(shape.w0 * local(m, k)), g], dim=1)
-        m = torch.sin(shape.w0 * (m @ shared["merge_weight"] + shared["merge_bias"]))
-    return local(m, shape.depth)
+        g = act(g @ shared[f"global_weight_{k}"] + shared[f"global_bias_{k}"])
+        m = torch.cat([act(local(m, k)), g], dim=1)
+        m = act(m @ shared["merge_weight"] + shared["merge_bias"])
+    out = local(m, shape.depth)
+    return out + g @ shared["head_weight"] + shared["head_bias"] if shape.residual else out
 
 
 def stepper(name: str, way: str, device: str):
     """A function that makes one training step."""
-    shape, table, shared, x, offsets, y = problem(name, device)
-    optimizer = torch.optim.Adam([table, *shared.values()], fused=way == "fast")
+    shape, table, shared, x, global_x, offsets, y = problem(name, device)
+    optimizer = torch.optim.Adam([table, *shared.values()], fused=way != "plain")
+
+    def loss() -> Tensor:
+        if way == "plain":
+            out = plain_chain(x, offsets, table, shared, shape, global_x)
+        else:
+            backend = "cpu" if way == "op" else "torch"
+            out = local_global_chain(x, offsets, table, shared, shape, global_x=global_x, backend=backend)
+        return (out - y).square().mean()
 
     def step() -> None:
         optimizer.zero_grad()
-        if way == "fast":
-            accumulate_gradients(x, offsets, y, table, shared, shape, CHUNK[device])
+        x.grad = None
+        if way == "step" or (way == "blocks" and not x.requires_grad):
+            backend = "cpu" if way == "step" else "torch"
+            accumulate_gradients(x, offsets, y, table, shared, shape, CHUNK[device], backend)
         else:
-            (plain_chain(x, offsets, table, shared, shape) - y).square().mean().backward()
+            loss().backward()
         optimizer.step()
         if device == "cuda":
             torch.cuda.synchronize()
@@ -123,26 +158,28 @@ def main(args: Args) -> None:
         step()
         print(json.dumps(peak_kilobytes() - before))
         return
-    print(f"| case | plain s | fast s | ratio | plain MB | fast MB | memory |\n{'| --- ' * 7}|")
+    clock = time.process_time if args.threads == 1 and args.device == "cpu" else time.perf_counter
+    heads = [*(f"{way} s" for way in args.ways), *args.ways[1:], *(f"{way} MB" for way in args.ways)]
+    print(f"| case | {' | '.join(heads)} |\n{'| --- ' * (1 + len(heads))}|")
     for name in args.cases:
-        steps = {way: stepper(name, way, args.device) for way in ("plain", "fast")}
-        times: dict[str, list[float]] = {"plain": [], "fast": []}
+        ways = [way for way in args.ways if way != "step" or not CASES[name][0].residual]  # whose loss is elsewhere
+        steps = {way: stepper(name, way, args.device) for way in ways}
+        times: dict[str, list[float]] = {way: [] for way in args.ways}
         for turn in range(args.rounds + 1):
             for way, step in steps.items():
-                begin = time.perf_counter()
+                begin = clock()
                 step()
                 if turn:
-                    times[way].append(time.perf_counter() - begin)
-        plain, fast = (statistics.median(times[w]) for w in ("plain", "fast"))
-        memory = []
-        for way in ("plain", "fast"):
+                    times[way].append(clock() - begin)
+        memory = {}
+        for way in ways:
             command = [sys.executable, __file__, "--memory", f"{name}:{way}", "--device", args.device]
-            memory.append(json.loads(subprocess.check_output(command)) / 1024)
-        print(
-            f"| {name} | {plain:.3f} | {fast:.3f} | {plain / fast:.2f} | {memory[0]:.0f} | {memory[1]:.0f} | "
-            f"{memory[1] / memory[0]:.0%} |",
-            flush=True,
-        )
+            memory[way] = json.loads(subprocess.check_output(command)) / 1024
+        median = {way: statistics.median(times[way]) for way in ways}
+        cells = [f"{median[way]:.3f}" if way in ways else "" for way in args.ways]
+        cells += [f"{median[args.ways[0]] / median[way]:.2f}" if way in ways else "" for way in args.ways[1:]]
+        cells += [f"{memory[way]:.0f}" if way in ways else "" for way in args.ways]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Train nerfstudio methods on one scene for the same wall-clock time and compare them.
+"""Train methods on one scene for the same wall-clock time and compare them.
 
-    python scripts/tables/radiance.py --data SCENE --methods lg-field nerfacto vanilla-nerf --minutes 10
+    python scripts/tables/radiance.py --data SCENE --methods lg-field-tiny nerfacto vanilla-nerf --minutes 10
+    python scripts/tables/radiance.py --data SCENE --methods lg-field-tiny per-partition global distilled --minutes 5
 
 Each method trains in a process of its own, one after the other, through nerfstudio's own `Trainer`; the clock
 starts at the first training step and stops the run between two steps. Then `--views` evenly spaced test views
-(0 = all) are rendered and scored. Writes `results.json`, `results.md` and `METHOD_view.png` (ground truth left,
-render right) to `--output`. Numbers are comparable only within one run of this script.
+(0 = all) are rendered and scored. Beside nerfstudio's methods there are the baselines of `VARIANTS`; `distilled`
+imitates the `global` field of the same run of this script for a third of its steps (the teacher's own time not
+counted). Fields with cells are also cropped to parts of their cells. Writes `results.json`, `results.md`, `crops.md`
+and `METHOD_view.png` (ground truth left, render right) to `--output`. Numbers are comparable only within one run.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +35,16 @@ BLENDER_NERFACTO = {
     "distortion_loss_mult": 0.0,
     "disable_scene_contraction": True,
 }
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "per-partition": {"network": "per-partition"},
+    "distilled": {"network": "per-partition"},
+    "global": {"network": "global", "global_width": 512, "hidden_layers": 3, "global_frequencies": 10},
+}
+"""lg-field-tiny with these sizes: about as many parameters as lg-field-tiny keeps of lego."""
+CROPS = (0.5, 0.25, 0.05)
+"""Parts of the cells kept."""
 
 
 class TimeUp(Exception):
@@ -58,6 +71,8 @@ class Args:
     """Steps over which lg-field's learning rate decays (0 = the method's default); choose what the time allows."""
     rays: int = 0
     """Rays a step for nerfstudio's own methods (0 = their default)."""
+    overlap: float = 0.0
+    """lg-field's overlap across borders (0 = the method's default)."""
     output: Path = Path("outputs/tables/radiance")
     """Folder for results."""
     seed: int = 42
@@ -86,7 +101,13 @@ def make_config(args: Args, method: str) -> Any:
     from nerfstudio.configs.dataparser_configs import all_dataparsers
     from nerfstudio.configs.method_configs import all_methods
 
-    config = all_methods[method]
+    variant = VARIANTS.get(method)
+    config = all_methods["lg-field-tiny" if variant else method]
+    model = config.pipeline.model
+    if variant:
+        model.shape = replace(model.shape, **variant)
+    if method == "distilled":
+        model.teacher = args.output / "global.safetensors"
     config.pipeline.datamanager.dataparser = all_dataparsers[args.format]
     config.data = config.pipeline.datamanager.data = args.data
     config.pipeline.datamanager.camera_res_scale_factor = args.scale
@@ -101,9 +122,13 @@ def make_config(args: Args, method: str) -> Any:
             for name, value in BLENDER_NERFACTO.items():
                 setattr(config.pipeline.model, name, value)
             config.pipeline.model.camera_optimizer.mode = "off"
-    if args.steps and method.startswith("lg-field"):
+    ours = bool(variant) or method.startswith("lg-field")
+    if args.steps and ours:
         config.max_num_iterations = args.steps
-    if args.rays and not method.startswith("lg-field"):
+        model.distill_steps = args.steps // 3
+    if args.overlap and ours:
+        model.overlap = args.overlap
+    if args.rays and not ours:
         config.pipeline.datamanager.train_num_rays_per_batch = args.rays
     return config
 
@@ -144,14 +169,60 @@ def train_one(args: Args, method: str) -> dict[str, Any]:
         trainer.save_checkpoint(trainer.step)
     seconds = time.perf_counter() - clock["start"]
     model = trainer.pipeline.model
+    rays = trainer.pipeline.datamanager.get_train_rays_per_batch()
     row = {
         "method": method,
         "steps": trainer.step + 1,
-        "rays a step": trainer.pipeline.datamanager.get_train_rays_per_batch(),
+        "rays/s": round((trainer.step + 1) * rays / seconds),
         "train seconds": round(seconds, 1),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    return row | score(args, trainer.pipeline, args.output / f"{method}_view.png")
+    row |= score(args, trainer.pipeline, args.output / f"{method}_view.png")
+    return row | cells_of(args, method, trainer.config)
+
+
+def cells_of(args: Args, method: str, config: Any) -> dict[str, Any]:
+    """Bytes of the scene file, seams, and what crops do; nothing for methods without cells."""
+    from lg_field import load, save
+    from lg_field.nerfstudio.runs import load_run, pack
+    from lg_field.radiance.render import orbit
+    from lg_field.radiance.seams import measure_seams
+
+    if method not in VARIANTS and not method.startswith("lg-field"):
+        return {"file bytes": "", "cells": "", "seam ratio": "", "crops": []}
+    path = args.output / f"{method}.safetensors"
+    size = save(pack(load_run(config.get_base_dir())), path, overwrite=True)
+    field: Any = load(path)
+    scene = field.description
+    cameras = list(orbit(field, scene, 6, 128, 128))
+    seams = measure_seams(field, scene, cameras).ratio if method != "global" else 1.0
+    crops = [{"method": method, **crop_row(args, field, part, cameras[0])} for part in CROPS]
+    return {"file bytes": size, "cells": field.num_rows, "seam ratio": round(seams, 2), "crops": crops}
+
+
+def crop_row(args: Args, field: Any, part: float, camera: Any) -> dict[str, Any]:
+    """Crop a field to a part of its cells: bytes, render time, and the picture beside that of the whole field with the
+    other cells only hidden, as a viewer's crop box does."""
+    import torch
+
+    from lg_field import crop, save
+    from lg_field.radiance.render import render
+
+    count = max(1, round(part * field.num_rows))
+    small = crop(field, cells=field.cells[:count])
+    hidden = field.selected(torch.arange(field.num_rows))
+    hidden.occupied[count:] = False
+    pictures, seconds = [], []
+    for shown in (hidden, small):
+        begin = time.perf_counter()
+        pictures.append(render(shown, field.description, camera).rgb)
+        seconds.append(round(time.perf_counter() - begin, 3))
+    return {
+        "cells": f"{count} of {field.num_rows}",
+        "file bytes": save(small, args.output / "crop.safetensors", overwrite=True),
+        "render seconds, hidden / cropped": f"{seconds[0]} / {seconds[1]}",
+        "largest difference of a pixel": f"{float((pictures[0] - pictures[1]).abs().max()):.1e}",
+    }
 
 
 def score(args: Args, pipeline: Any, picture: Path) -> dict[str, Any]:
@@ -193,20 +264,26 @@ def main(args: Args) -> None:
         row = train_one(args, args.one)
         (args.output / f"{args.one}.json").write_text(json.dumps(row))
         return
+    if "distilled" in args.methods and "global" not in args.methods[: args.methods.index("distilled")]:
+        raise SystemExit("distilled imitates the global field: name global before it")
     rows = []
     for method in args.methods:
         subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", method], check=True)
         rows.append(json.loads((args.output / f"{method}.json").read_text()))
     (args.output / "results.json").write_text(json.dumps(rows, indent=1))
-    keys = list(rows[0])
-    lines = ["| " + " | ".join(keys) + " |", "|" + " --- |" * len(keys)]
-    lines += ["| " + " | ".join(str(row[k]) for k in keys) + " |" for row in rows]
-    lines += [
-        "",
-        f"{args.data.name}, scale {args.scale}, {args.minutes} minutes each, {platform.machine()}",
-    ]
-    (args.output / "results.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    crops = [row for each in rows for row in each.pop("crops")]
+    what = f"{args.data.name}, scale {args.scale}, {args.minutes} minutes each, seed {args.seed}, {platform.machine()}"
+    for name, table in (("results", rows), ("crops", crops)):
+        if table:
+            text = f"{markdown(table)}\n\n{what}\n"
+            (args.output / f"{name}.md").write_text(text)
+            print(text)
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """A table with the keys of the first row as its head."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(row[k]) for k in rows[0]] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+"""Builds the fused CPU kernel with the system's C++ compiler at first use and keeps it in a cache folder."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("cpu_chain.cpp")
+FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread"]
+logger = logging.getLogger(__name__)
+
+
+@functools.cache
+def library() -> ctypes.CDLL | str:
+    """The kernel, built if no cached one fits source, compiler and processor; or one line that says why there is none.
+
+    A build takes some seconds, once. The file appears whole or not at all, so processes may build at the same time.
+    """
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
+    if compiler is None:
+        return "there is no C++ compiler: install g++ or clang, or name one in CXX"
+    try:
+        path = cache_folder() / f"cpu_chain-{_key(compiler)}.so"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _compile(compiler, path)
+        return ctypes.CDLL(str(path))
+    except (OSError, RuntimeError) as error:
+        reason = f"it cannot be built with {compiler}: {error}"
+        logger.warning("lg_field is slower than it could be, its CPU kernel is not there: %s", reason)
+        return reason
+
+
+def cache_folder() -> Path:
+    """Where built kernels are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lg-field"
+
+
+def _compile(compiler: str, path: Path) -> None:
+    logger.info("building the CPU kernel into %s", path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        result = Path(folder, path.name)
+        for native in ("-march=native", "-mcpu=native"):  # not every compiler knows the first on every processor
+            command = [compiler, *FLAGS, native, str(SOURCE), "-o", str(result)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode == 0:
+                result.replace(path)
+                return
+    lines = [line for line in done.stderr.splitlines() if "error" in line] or [f"it returned {done.returncode}"]
+    raise RuntimeError(lines[0][:200])
+
+
+def _key(compiler: str) -> str:
+    real = Path(compiler).resolve()
+    parts = [SOURCE.read_text(), *FLAGS, str(real), str(real.stat().st_size), str(real.stat().st_mtime_ns), processor()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
+
+
+def processor() -> str:
+    """What tells processors apart whose instructions differ."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = ("model name", "flags", "Features", "CPU part")
+    return "\n".join([platform.machine(), platform.processor(), *sorted({s for s in lines if s.startswith(names)})])

@@ -1,0 +1,172 @@
+"""The Local-Global chain by the fused CPU kernel, cpu_chain.cpp, whose head says how it works."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lg_field.ops.build import library
+from lg_field.ops.shape import ChainShape
+
+SWITCH = "LG_FIELD_CPU_KERNEL"
+"""Environment variable; 0 = do without the kernel."""
+
+
+class Task(ctypes.Structure):
+    """`Task` of cpu_chain.cpp."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("points", "rows")],
+        *[(name, ctypes.c_int32) for name in ("in_features", "global_in", "out_features")],
+        *[(name, ctypes.c_int32) for name in ("local_width", "global_width", "depth")],
+        *[(name, ctypes.c_int32) for name in ("sine", "concat", "head", "threads")],
+        *[(name, ctypes.c_float) for name in ("w0", "loss_scale")],
+        *[(name, ctypes.c_void_p) for name in ("x", "global_x", "table", "offsets", "shared")],
+        *[(name, ctypes.c_void_p) for name in ("y", "dy", "target", "dx", "dglobal_x", "dtable", "dshared")],
+        ("loss", ctypes.c_double),
+    ]
+
+
+def why_not(*tensors: Tensor) -> str | None:
+    """Why the kernel cannot work on these values, parameters and gradients; None if it can. Builds it if need be."""
+    for t in tensors:
+        if t.device.type != "cpu" or t.dtype != torch.float32:
+            return f"it takes float32 tensors on the CPU, got {str(t.dtype).removeprefix('torch.')} on {t.device.type}"
+    if os.environ.get(SWITCH) == "0":
+        return f"the environment variable {SWITCH} is 0"
+    built = library()
+    return built if isinstance(built, str) else None
+
+
+def fused_chain(
+    x: Tensor, offsets: Tensor, table: Tensor, shared: Mapping[str, Tensor], shape: ChainShape, global_x: Tensor
+) -> Tensor:
+    """`local_global_chain` by the kernel. Backward computes each tile once more; once differentiable.
+
+    Raises:
+        ValueError: the kernel cannot do this, see `why_not`; offsets or shared do not fit.
+    """
+    values = [shared[name] for name in shape.shared_shapes()]
+    _check(offsets, len(x), values, shape, x, global_x, table)
+    result: Tensor = _FusedChain.apply(x, global_x, offsets, table, shape, *values)
+    return result
+
+
+def fused_step(
+    x: Tensor, offsets: Tensor, target: Tensor, table: Tensor, shared: Mapping[str, Tensor], shape: ChainShape
+) -> float:
+    """Mean squared error, its gradients added to `.grad` of table and shared: each tile is computed only once.
+
+    Args:
+        x: (M, in_features) sorted by row.
+        offsets: (P + 1,) int64.
+        target: (M, out_features).
+        table: (P, K) rows.
+        shared: the shared part.
+        shape: wiring.
+
+    Returns:
+        The mean squared error.
+
+    Raises:
+        ValueError: the kernel cannot do this, see `why_not`; offsets or shared do not fit.
+    """
+    values = [shared[name] for name in shape.shared_shapes()]
+    _check(offsets, len(x), values, shape, x, target, table)
+    wanted = {p: torch.zeros(p.shape) for p in (table, *values) if p.requires_grad}
+    others = {"target": target, "dtable": wanted.get(table)}
+    dshared = [wanted.get(value) for value in values]
+    loss = _run(x, x, offsets, table, values, shape, others, dshared, loss_scale=1.0 / target.numel())
+    for parameter, grad in wanted.items():
+        parameter.grad = grad if parameter.grad is None else parameter.grad + grad
+    return loss
+
+
+class _FusedChain(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, global_x: Tensor, offsets: Tensor, table: Tensor, shape: ChainShape, *shared: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, global_x, offsets, table, *shared)
+        ctx.shape = shape
+        y = x.new_empty(len(x), shape.out_features)
+        _run(x, global_x, offsets, table, shared, shape, {"y": y})
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, global_x, offsets, table, *shared = ctx.saved_tensors
+        wants_x, wants_global_x, _, wants_table, _, *wants_shared = ctx.needs_input_grad
+        dx = torch.empty(x.shape) if wants_x and ctx.shape.local_width else None
+        dglobal_x = torch.empty(global_x.shape) if wants_global_x and ctx.shape.global_width else None
+        dtable = torch.zeros(table.shape) if wants_table else None
+        dshared = [torch.zeros(s.shape) if wants else None for s, wants in zip(shared, wants_shared)]
+        grads = {"dy": dy, "dx": dx, "dglobal_x": dglobal_x, "dtable": dtable}
+        _run(x, global_x, offsets, table, shared, ctx.shape, grads, dshared)
+        return dx, dglobal_x, None, dtable, None, *dshared
+
+
+def _check(offsets: Tensor, points: int, shared: Sequence[Tensor], shape: ChainShape, *others: Tensor) -> None:
+    reason = why_not(*others, *shared)
+    if reason is not None:
+        raise ValueError(f'local_global_chain: backend "cpu" cannot run: {reason} (or take backend "auto")')
+    for (name, size), tensor in zip(shape.shared_shapes().items(), shared):
+        if tensor.shape != size:
+            raise ValueError(f"{name} must be {size}, got {tuple(tensor.shape)}")
+    if offsets.dtype != torch.int64 or offsets.device.type != "cpu":
+        raise ValueError(f"offsets must be int64 on the CPU, got {offsets.dtype} on {offsets.device}")
+    if int(offsets[0]) != 0 or int(offsets[-1]) != points or bool((offsets.diff() < 0).any()):
+        raise ValueError(f"offsets must rise from 0 to the number of points, {points}")
+
+
+def _run(
+    x: Tensor,
+    global_x: Tensor,
+    offsets: Tensor,
+    table: Tensor,
+    shared: Sequence[Tensor],
+    shape: ChainShape,
+    others: Mapping[str, Tensor | None],
+    dshared: Sequence[Tensor | None] = (),
+    loss_scale: float = 0.0,
+) -> float:
+    """One call of the kernel; returns its loss. `others`: what else `Task` points to."""
+    tensors = {"x": x, "global_x": global_x, "offsets": offsets, "table": table, **others}
+    kept = {name: t.detach().contiguous() for name, t in tensors.items() if t is not None}
+    values = [t.detach().contiguous() for t in shared]
+    pointers, grads = _pointers(values), _pointers(dshared)
+    task = Task(
+        points=len(x),
+        rows=len(offsets) - 1,
+        in_features=shape.in_features,
+        global_in=shape.global_in,
+        out_features=shape.out_features,
+        local_width=shape.local_width,
+        global_width=shape.global_width,
+        depth=shape.depth,
+        sine=shape.activation == "sine",
+        concat=shape.merge == "concat",
+        head=shape.shared_head,
+        threads=torch.get_num_threads(),
+        w0=shape.w0,
+        loss_scale=loss_scale,
+        shared=ctypes.addressof(pointers),
+        dshared=ctypes.addressof(grads) if any(d is not None for d in dshared) else None,
+        **{name: t.data_ptr() for name, t in kept.items()},
+    )
+    kernel = library()
+    assert isinstance(kernel, ctypes.CDLL)
+    if kernel.lg_field_chain(ctypes.byref(task)):
+        raise MemoryError("the fused chain found no memory for its tiles")
+    return float(task.loss)
+
+
+def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(tensors))(*[None if t is None else t.data_ptr() for t in tensors])

@@ -1,0 +1,144 @@
+"""3D shapes: a mesh, or an array of booleans, as occupancy of voxels; and which cells of the partition need a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lg_field.description import Signal
+from lg_field.memory import check_memory
+from lg_field.partition import PartitionGrid
+from lg_field.signals.mesh_file import SourceMesh, read_mesh
+from lg_field.signals.voxelize import voxelize
+from lg_field.signals.voxels import BitGrid
+
+MARGIN = 2
+"""Empty voxels around a mesh."""
+MAX_RESOLUTION = 1 << 13
+
+
+@dataclass(frozen=True)
+class ShapeConfig:
+    """How a mesh becomes voxels."""
+
+    resolution: int = 256
+    """Meshes: voxels along the longest side."""
+    margin: int = 1
+    """A cell gets a row if this many voxels around it hold surface: so no surface lies on the border of a cell
+    without one."""
+
+
+@dataclass
+class OccupancyData:
+    """The occupancy of a shape, one bit a voxel."""
+
+    signal: Signal
+    voxels: BitGrid
+    source: SourceMesh | None = None
+    """The mesh it was made of."""
+    warnings: tuple[str, ...] = ()
+    """What was assumed."""
+
+    def slab(self, first: int, last: int) -> Tensor:
+        """(last - first, ny, nz, 1) bool."""
+        return torch.from_numpy(self.voxels.slab(first, last))[..., None]
+
+    def checksum(self) -> float:
+        """A number that differs for most other shapes."""
+        return float(self.voxels.bits.sum(dtype=np.float64))
+
+
+def read_shape(path: Path, config: ShapeConfig = ShapeConfig()) -> OccupancyData:
+    """Voxelise a mesh file. The longest side gets `resolution` voxels, cubes all, two of them empty at either end.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a usable mesh (see `read_mesh`), nothing inside it, or voxels that memory does not hold.
+    """
+    if not 2 * MARGIN < config.resolution <= MAX_RESOLUTION:
+        raise ValueError(f"--resolution must be in {2 * MARGIN + 1}..{MAX_RESOLUTION}, got {config.resolution}")
+    mesh = read_mesh(path)
+    signal = voxel_signal(mesh, config.resolution)
+    grids = 2 if mesh.closed else 5
+    check_memory(
+        signal.num_samples // 8 * grids + 300_000_000,
+        f"{path} at {' x '.join(map(str, signal.shape))} voxels",
+        f"use a --resolution below {config.resolution}",
+    )
+    nx, ny, nz = signal.shape
+    grid = voxelize(
+        (mesh.vertices - np.asarray(signal.origin)) / signal.spacing,
+        mesh.faces,
+        (nx, ny, nz),
+        closed=mesh.closed,
+        rule="winding" if mesh.consistent else "parity",
+    )
+    if grid.count() == 0:
+        raise ValueError(
+            f"{path} encloses nothing: none of {' x '.join(map(str, signal.shape))} voxels has its centre inside; "
+            "close the mesh, or use a larger --resolution if it is thin"
+        )
+    return OccupancyData(signal, grid, mesh, mesh.warnings)
+
+
+def voxel_signal(mesh: SourceMesh, resolution: int) -> Signal:
+    """The grid of voxels around a mesh, in its units and pose."""
+    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+    spacing = float((high - low).max()) / (resolution - 2 * MARGIN)
+    shape = np.ceil((high - low) / spacing - 1e-6).astype(int) + 2 * MARGIN
+    origin = (low + high) / 2 - shape * spacing / 2
+    sizes = tuple(int(n) for n in shape)
+    return Signal("occupancy", sizes, 1, "bool", (0.0, 1.0), origin=tuple(origin.tolist()), spacing=spacing)
+
+
+def from_array(array: np.ndarray, name: str) -> OccupancyData:
+    """Occupancy of a (nx, ny, nz) bool array; units are voxels.
+
+    Raises:
+        ValueError: another shape, or nothing but one value.
+    """
+    if array.ndim != 3 or not array.size:
+        raise ValueError(f"{name} has shape {array.shape}; an array (x, y, z) is needed")
+    if array.all() or not array.any():
+        raise ValueError(f"{name} is {'full' if array.all() else 'empty'} throughout: there is nothing to encode")
+    signal = Signal("occupancy", array.shape, 1, "bool", (0.0, 1.0), origin=(0.0, 0.0, 0.0), spacing=1.0)
+    return OccupancyData(signal, BitGrid.from_array(array))
+
+
+# -- which cells need a row
+
+
+@dataclass(frozen=True)
+class ShapeCells:
+    """The cells of a partition by what they hold."""
+
+    rows: Tensor
+    """(P,) sorted cells that the surface passes through or comes near: these need a network."""
+    full: Tensor
+    """(F,) sorted cells that are inside throughout: these are a constant."""
+    occupied: int
+    """Cells with a voxel of the shape in them (what the paper counts)."""
+
+
+def shape_cells(data: OccupancyData, grid: PartitionGrid, margin: int) -> ShapeCells:
+    """Sort the cells of a partition into those with surface, full ones and (the rest) empty ones."""
+    edges = [voxel_edges(data.signal, grid, axis) for axis in range(3)]
+    own, some, every = (torch.from_numpy(s.reshape(-1)) for s in data.voxels.cell_states(edges, margin))
+    return ShapeCells((some & ~every).nonzero()[:, 0], every.nonzero()[:, 0], int(own.sum()))
+
+
+def voxel_edges(signal: Signal, grid: PartitionGrid, axis: int) -> np.ndarray:
+    """(cells + 1,) first voxel of each cell on an axis, then the number of voxels."""
+    return np.searchsorted(cell_of_voxel(signal, grid, axis).numpy(), np.arange(grid.counts[axis] + 1))
+
+
+def cell_of_voxel(signal: Signal, grid: PartitionGrid, axis: int) -> Tensor:
+    """(n,) int64: index on this axis of the cell that holds the middle of each voxel."""
+    x = signal.coordinates(grid, axis, torch.arange(signal.shape[axis]))
+    points = torch.tensor(grid.lower, dtype=x.dtype).repeat(len(x), 1)
+    points[:, axis] = x
+    return grid.index(points)[:, axis]

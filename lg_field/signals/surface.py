@@ -1,0 +1,115 @@
+"""The surface of an encoded shape or volume as a mesh, in the units and pose of what was encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lg_field.description import Signal
+from lg_field.memory import check_memory
+from lg_field.mesh import Mesh, marching_cubes, touching
+from lg_field.mesh_tools import otsu
+from lg_field.networks import LocalGlobalNetwork
+from lg_field.regions import Box
+from lg_field.signals.decode import decode, signal_of
+
+CHUNK = 1 << 14
+
+
+def default_threshold(field: LocalGlobalNetwork) -> float:
+    """In sample values: half full for shapes, Otsu's between dark and bright for volumes.
+
+    Raises:
+        ValueError: neither a shape nor a volume.
+    """
+    signal = signal_of(field)
+    if signal.kind not in ("occupancy", "volume"):
+        raise ValueError(f"an encoded {signal.kind} has no surface; mesh takes shapes, volumes and scenes")
+    if signal.kind == "occupancy":
+        return 0.5
+    scale = min(1.0, 64.0 / max(signal.shape))
+    return otsu(torch.cat(list(decode(field, scale))).numpy())
+
+
+def signal_mesh(
+    field: LocalGlobalNetwork,
+    resolution: int,
+    threshold: float | None = None,
+    *,
+    exact: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Mesh:
+    """Mesh the surface of a shape or a volume.
+
+    Args:
+        field: what a crop removed is empty, so the cut is closed.
+        resolution: voxels along the longest side of what is kept.
+        threshold: sample value of the surface; None = `default_threshold`.
+        exact: evaluate every node of the kept cells, not only those near the surface (see `narrow_band`).
+        progress: called with parts done and parts in all, in three passes.
+
+    Returns:
+        Mesh in the units of the mesh file; of volumes in samples.
+
+    Raises:
+        ValueError: a threshold outside the values' range.
+        EmptyMeshError: no value reaches the threshold.
+    """
+    signal, device = signal_of(field), field.cells.device
+    level = default_threshold(field) if threshold is None else threshold
+    low, high = signal.value_range
+    if not low < level < high:
+        raise ValueError(f"threshold {level:g} is outside the range of values, {low:g} to {high:g}")
+    lower, upper = kept_bounds(field)
+    voxels = (upper - lower) / (upper - lower).max() * resolution
+    check_memory(
+        int(voxels.prod() / 6 + 1200 * max(1, resolution) ** 2) + 400_000_000,
+        f"a mesh of {' x '.join(f'{v:.0f}' for v in voxels)} voxels",
+        f"use a --resolution below {resolution}, or mesh one --box at a time",
+    )
+    to_domain = [
+        (field.grid.lower[k], (field.grid.upper[k] - field.grid.lower[k]) / n) for k, n in enumerate(signal.shape)
+    ]
+
+    def values(points: Tensor) -> Tensor:
+        x = torch.stack([start + points[:, k] * unit for k, (start, unit) in enumerate(to_domain)], dim=-1)
+        return (field(x.to(device), chunk=CHUNK)[:, 0] * 0.5 + 0.5).clamp_min(0.0).cpu()
+
+    mesh = marching_cubes(
+        values,
+        tuple(lower.tolist()),
+        tuple(upper.tolist()),
+        resolution,
+        (level - low) / (high - low),
+        active=lambda boxes: touching(boxes, kept_boxes(field)),
+        band=not exact,
+        progress=progress,
+    )
+    return mesh.transformed(signal.to_world().numpy())
+
+
+def kept_bounds(field: LocalGlobalNetwork) -> np.ndarray:
+    """(2, 3) box around the kept and the full cells, cut to the exact region of a crop if that is a box; samples."""
+    signal, grid = signal_of(field), field.grid
+    boxes = kept_boxes(field)
+    low, high = boxes[:, 0].amin(0), boxes[:, 1].amax(0)
+    if isinstance(field.region, Box):
+        low = torch.maximum(low, _to_samples(torch.tensor(field.region.lower, dtype=low.dtype), signal, grid))
+        high = torch.minimum(high, _to_samples(torch.tensor(field.region.upper, dtype=low.dtype), signal, grid))
+    return torch.stack([low, high]).numpy()
+
+
+def kept_boxes(field: LocalGlobalNetwork) -> Tensor:
+    """(n, 2, 3) float64 boxes of the kept and the full cells, in samples."""
+    cells = field.cells if field.full is None else torch.cat([field.cells, field.full])
+    return _to_samples(field.grid.boxes(cells.cpu()), signal_of(field), field.grid)
+
+
+def _to_samples(points: Tensor, signal: Signal, grid: Any) -> Tensor:
+    lower = torch.tensor(grid.lower, dtype=points.dtype)
+    size = torch.tensor(grid.upper, dtype=points.dtype) - lower
+    return (points - lower) / size * torch.tensor(signal.shape, dtype=points.dtype)

@@ -1,0 +1,188 @@
+"""The paper's restoration tasks: Local-Global INCODE beside INCODE, Local-Global SIREN, SIREN and a classical method.
+
+    python scripts/tables/restoration.py super-resolution --data ../shared/data/images/div2k_full/0882.png
+    python scripts/tables/restoration.py denoising --data ../shared/data/images/div2k_full/0055.png --quick
+    python scripts/tables/restoration.py ct --data ../shared/data/ct/img_377_ct_reconstruction.png --rows ct --stop 200
+
+Every row is a preset of configs/, trained on the same measurement with the same seed in one run of this script. With
+`--stop` a run ends early but keeps its schedule of learning rates, so that its curve can be compared with the published
+one step by step. `--quick` takes a smaller picture and a tenth of the steps: its numbers are not the paper's. Writes
+results.json (with the curves), results.md and the pictures to `--output`. Ctrl-C ends the row under way, not the table.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from torch import Tensor
+
+from lg_field.cli.fitting import finish_step_on_interrupt
+from lg_field.cli.presets import CONFIGS, Settings, read_settings
+from lg_field.description import Signal
+from lg_field.files import atomic_write
+from lg_field.metrics import unit_values
+from lg_field.restoration import denoising, pictures, super_resolution, tomography
+from lg_field.signals.decode import decode
+from lg_field.signals.encode import build_fit
+from lg_field.signals.image import to_pixels, write_image
+from lg_field.training import Fit
+
+PUBLISHED = {
+    "super-resolution": "published for LG-INCODE: 29.997 dB, SSIM .904 after 2001 steps, 28.756 dB after 600",
+    "denoising": "published for LG-INCODE: 29.10, 31.66, 32.27 dB at 100, 200, 300 steps; 32.446 dB, SSIM .868 at 401",
+    "ct": "published for LG-INCODE: 27.17, 28.78, 30.43 dB at 200, 400, 1000 steps; 31.28 dB at 2001",
+}
+
+
+@dataclass
+class Args:
+    """Restore one picture in several ways."""
+
+    task: Annotated[Literal["super-resolution", "denoising", "ct"], tyro.conf.Positional]
+    """Which table."""
+    data: Path
+    """The true picture; the measurement is simulated from it."""
+    rows: tuple[str, ...] = ()
+    """Presets; default: all of the task."""
+    stop: int = 0
+    """End each run after this many steps of its schedule; 0 = at its end."""
+    every: int = 100
+    """Steps between the points of the curves."""
+    quick: bool = False
+    """Smaller picture, a tenth of the steps."""
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    """Where."""
+    seed: int = 0
+    """For weights, samples and noise."""
+    output: Path = Path("outputs/tables/restoration")
+    """Folder for results."""
+
+
+@dataclass
+class Problem:
+    """A simulated measurement."""
+
+    truth: Tensor
+    """(height, width, channels) values, 0 to 1."""
+    result: Signal
+    """What the field decodes to."""
+    classical: tuple[str, Tensor]
+    """Name and values of the classical method."""
+    fit: Callable[[Settings], Fit]
+    """A fit with a preset's settings."""
+    measured: Tensor | None = None
+
+
+def super_resolution_problem(values: Tensor, args: Args) -> Problem:
+    """x4; the published crop to whole cells (multiples of 24 and 32 pixels)."""
+    height, width = (n - n % m for n, m in zip(values.shape[:2], (24, 32)))
+    coarse, fine = super_resolution.downsample(values[:height, :width], 4.0)
+    data = pictures.from_values(coarse)
+    classical = ("bicubic", super_resolution.bicubic(coarse, (height, width)))
+    result = replace(data.signal, shape=(height, width))
+    return Problem(fine, result, classical, lambda s: build_fit(data, s.network, s.fit, args.device))
+
+
+def denoising_problem(values: Tensor, args: Args) -> Problem:
+    """512 x 288, tau 40, read-out noise 2."""
+    size = (96, 160) if args.quick else (288, 512)
+    truth = torch.nn.functional.adaptive_avg_pool2d(values.movedim(-1, 0), size).movedim(0, -1)
+    noisy = denoising.add_sensor_noise(truth, 40.0, 2.0, torch.Generator().manual_seed(args.seed))
+    data = pictures.from_values(noisy)
+    classical = ("non-local means", denoising.non_local_means(noisy))
+    return Problem(
+        truth, data.signal, classical, lambda s: build_fit(data, s.network, s.fit, args.device), measured=noisy
+    )
+
+
+def ct_problem(values: Tensor, args: Args) -> Problem:
+    """150 angles."""
+    truth = values[..., :3].mean(-1)
+    if args.quick:
+        truth = torch.nn.functional.avg_pool2d(truth[None], 2)[0]
+    angles = tomography.projection_angles(150)
+    sinogram, signal = tomography.project(truth, angles)
+    classical = ("filtered back-projection", tomography.filtered_back_projection(sinogram, angles)[..., None])
+
+    def fit(settings: Settings) -> Fit:
+        return tomography.build_fit(sinogram, angles, settings.network, settings.fit, args.device, signal)[0]
+
+    return Problem(truth[..., None], signal, classical, fit)
+
+
+def run(args: Args, name: str, problem: Problem) -> dict[str, Any]:
+    """Train one preset; its figures, curve and picture."""
+    settings = read_settings(CONFIGS / f"{name}.yaml", Settings())
+    steps = settings.fit.steps // 10 if args.quick else settings.fit.steps
+    fit = problem.fit(replace(settings, fit=replace(settings.fit, seed=args.seed, steps=steps)))
+    last, curve = min(args.stop or steps, steps), []
+
+    def picture() -> Tensor:
+        fit.write_back()
+        fit.field.description = problem.result
+        return unit_values(torch.cat(list(decode(fit.field, raw=True))), "image")
+
+    def on_step(step: int, error: float) -> None:
+        if step % args.every == 0 or step == last or fit.stopping:
+            figures = pictures.compare(picture(), problem.truth)
+            curve.append({"step": step, "seconds": fit.seconds, **figures})
+            print(f"  {name} {step}: {figures['psnr']:.3f} dB, {fit.seconds:.0f} s", flush=True)
+        fit.stopping |= step >= last
+
+    with finish_step_on_interrupt(fit):
+        fit.run(on_step)
+    save(args, name, picture(), problem.result)
+    count = fit.num_parameters()["total"]
+    return {"row": name, "parameters": count, "steps": fit.step, "of": steps, **curve[-1], "curve": curve}
+
+
+def save(args: Args, name: str, values: Tensor, signal: Signal) -> None:
+    """Write a picture of the table."""
+    with atomic_write(args.output / args.task / f"{name}.png", overwrite=True) as temporary:
+        write_image(to_pixels(pictures.to_samples(values.clamp(0.0, 1.0), signal), signal), temporary)
+
+
+def main(args: Args) -> None:
+    """Run the table."""
+    values = pictures.values_of(pictures.read_picture(args.data))
+    if args.quick and args.task == "super-resolution":
+        values = values[: values.shape[0] // 2, : values.shape[1] // 2]
+    make = {"super-resolution": super_resolution_problem, "denoising": denoising_problem, "ct": ct_problem}
+    begin = time.perf_counter()
+    problem = make[args.task](values, args)
+    rows: list[dict[str, Any]] = []
+    known = [("true", problem.truth), problem.classical]
+    for name, picture in known + ([("measured", problem.measured)] if problem.measured is not None else []):
+        save(args, name.replace(" ", "-"), picture, problem.result)
+        if name != "true":
+            rows.append({"row": name, **pictures.compare(picture, problem.truth)})
+            print(rows[-1], f"{time.perf_counter() - begin:.1f} s", flush=True)
+    names = args.rows or [args.task + end for end in ("", "-incode", "-lg-siren", "-siren")]
+    for name in names:
+        rows.append(run(args, name, problem))
+    lines = ["| | parameters | steps | PSNR | SSIM | seconds |", "| --- " * 6 + "|"]
+    for r in rows:
+        steps = f"{r['steps']} of {r['of']}" if "steps" in r else ""
+        count, seconds = (f"{r[k]:,.0f}" if k in r else "" for k in ("parameters", "seconds"))
+        lines.append(f"| {r['row']} | {count} | {steps} | {r['psnr']:.2f} | {r['ssim']:.3f} | {seconds} |")
+    what = "quick, " if args.quick else ""
+    lines.append(
+        f"\n{args.task}: {what}{args.data.name}, seed {args.seed}, {args.device}, {torch.get_num_threads()} threads, "
+        f"{platform.machine()}. {PUBLISHED[args.task]}"
+    )
+    for file, text in (("results.md", "\n".join(lines) + "\n"), ("results.json", json.dumps(rows, indent=1))):
+        with atomic_write(args.output / args.task / file, overwrite=True) as temporary:
+            temporary.write_text(text)
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
