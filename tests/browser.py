@@ -138,10 +138,22 @@ class Page:
     def click(self, where: str | tuple[float, float]) -> None:
         """Click on a place, or on the element with this text (scrolled to if need be)."""
         if isinstance(where, str):
-            code = FIND.replace(".map(", ".map(e => (e.scrollIntoView({block: 'center'}), e)).map(")
-            where = wait_for(lambda: self.evaluate(f"{code}({json.dumps(where)})"), f"the element {where!r}")
+            where = self._place(where)
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self.mouse(kind, *where)
+
+    def _place(self, label: str) -> tuple[float, float]:
+        """Where the element with this text is, once it is in view and keeps still."""
+        code = FIND.replace(".map(", ".map(e => (e.scrollIntoView({block: 'center'}), e)).map(", 1)
+        before = None
+        while True:
+            place = wait_for(
+                lambda: self.evaluate(f"{code}({json.dumps(label)})"), f"the element {label!r}; errors: {self.errors}"
+            )
+            if place == before:
+                return tuple(place)
+            before = place
+            time.sleep(0.1)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Draw a line with the mouse held down."""
@@ -169,6 +181,10 @@ class Page:
         if path is not None:
             path.write_bytes(data)
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+    def front(self) -> None:
+        """Bring the tab before the others: those behind draw nothing and handle no messages."""
+        self.call("Page.bringToFront")
 
     def close(self) -> None:
         """Close the tab."""

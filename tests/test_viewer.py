@@ -98,6 +98,25 @@ def test_what_is_shown_is_the_crop_of_the_same_cells_or_region():
         selection.keep_region(Region.sphere((9.0, 9.0, 9.0), 0.1))
 
 
+def test_full_cells_follow_the_crop():
+    grid = PartitionGrid((4, 4, 4), (-1.0,) * 3, (1.0,) * 3)
+    field = LocalGlobalNetwork(grid, ChainShape(3, 1, 4, 4, 1), torch.arange(0, 64, 2), fill=-1.0)
+    field.full = torch.arange(1, 30, 2)
+    selection, region = Selection(field), Region.box((-1.0, -1.0, -1.0), (0.1, 0.1, 0.1))
+    some = field.cells[3:20]
+    for edit, want in (
+        (selection.keep, crop(field, cells=some)),
+        (selection.remove, crop(field, cells=some, invert=True)),
+        (lambda: selection.keep_region(region), crop(field, region)),
+    ):
+        selection.select(some)
+        edit()
+        assert_same(selection.current(), want)
+        assert (selection.current().full is None) == (want.full is None)
+        selection.undo()
+    assert torch.equal(selection.current().full, field.full)
+
+
 def assert_same(a, b) -> None:
     assert a.region == b.region
     left, right = ({k: v for k, v in f.state_dict().items() if torch.is_tensor(v)} for f in (a, b))
@@ -202,6 +221,7 @@ def test_outputs_show_what_they_say():
         image = to_picture(value.view(16, 24, -1))
         assert image.shape == (16, 24, 3) and image.dtype == np.uint8
     assert torch.equal(ray_output(FIELD, scene, rays, "rgb")[0], picture.rgb)
+    assert bool((ray_output(FIELD, scene, rays, "density")[0] > 0).eq(picture.accumulation > 0).all())
     colors = ray_output(FIELD, scene, rays, "cells")[0]
     solid = picture.accumulation[:, 0] > 0.999
     points = origins + directions * picture.depth

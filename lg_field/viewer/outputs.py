@@ -79,7 +79,7 @@ def surface_of(rays: Sampled, far: float) -> tuple[Tensor, Tensor]:
 def extra_output(
     field: RadianceField, rays: Sampled, name: str, accumulation: Tensor, depth: Tensor, step: float
 ) -> Tensor:
-    """`cells` (N, 3) in [0, 1], `density` (N, 1) largest along the ray per scene unit, or `seam` (N, 1) in [0, 1].
+    """`cells` (N, 3), `density` (N, 1) largest along the ray as the opacity of a step, or `seam` (N, 1); in [0, 1].
 
     Args:
         field: the field.
@@ -95,7 +95,8 @@ def extra_output(
         rows = field.rows_of_unit(field.to_unit(rays.positions)).clamp_min(0)
         return accumulate(weights, distinct_colors(field.cells[rows]), rays.samples, count).clamp(0.0, 1.0)
     if name == "density":
-        return rays.density.new_zeros(count).scatter_reduce(0, rays.samples.rays, rays.density, "amax")[:, None]
+        largest = rays.density.new_zeros(count).scatter_reduce(0, rays.samples.rays, rays.density, "amax")
+        return -torch.expm1(-largest * step)[:, None]
     if name == "seam":
         return seam(field, rays.origins, rays.directions, accumulation, depth, step)
     raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {name!r}")

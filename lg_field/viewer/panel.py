@@ -20,6 +20,8 @@ from lg_field.viewer.subject import Subject
 SELECTED_COLOR = (255, 40, 140)
 CELLS, SELECTED = "/local_global/cells", "/local_global/selected"
 """Names of what the panel draws."""
+READY = "ready"
+"""What is said when there is nothing to say: an empty line would move the buttons below."""
 
 
 class Panel:
@@ -35,7 +37,7 @@ class Panel:
         self._drawn: dict[str, Any] = {}
         gui = server.gui
         self.numbers = gui.add_markdown("")
-        self.message = gui.add_markdown("")
+        self.message = gui.add_markdown(READY)
         with gui.add_folder("Cells"):
             self.show_cells = gui.add_checkbox("Show cells", True)
             self.color_by = gui.add_dropdown("Colour by", tuple(subject.colors()))
@@ -211,7 +213,7 @@ class Panel:
 
     def refresh(self, cells: bool = True) -> None:
         """Show the numbers and the selection anew; and the cells, if they changed."""
-        self.message.content = ""
+        self.message.content = READY
         self.numbers.content = numbers_of(self.subject)
         if cells:
             self.draw_cells()
@@ -241,7 +243,7 @@ class Panel:
         self._add(
             SELECTED,
             lambda: self.server.scene.add_mesh_simple(
-                SELECTED, vertices * np.float32(subject.scale), faces, SELECTED_COLOR, opacity=0.45, side="double"
+                SELECTED, vertices * np.float32(subject.scale), faces, SELECTED_COLOR, opacity=0.25, side="double"
             ),
         )
 
@@ -272,8 +274,8 @@ def numbers_of(subject: Subject) -> str:
     shown = size_of(source, int(selection.kept.sum()), True, precision)
     chosen = size_of(source, int(selection.selected.sum()), False, precision)
     lines = [f"**Shown** {size_text(shown, whole)}", f"**Selected** {size_text(chosen, whole)}"]
-    if chosen.cells:
-        lines += [f"{unit}: {box_line(box)}" for unit, box in subject.extent(selection.selected_cells)]
+    where = subject.extent(selection.selected_cells if chosen.cells else selection.cells)
+    lines += [f"{unit}: {box_line(box) if chosen.cells else '-'}" for unit, box in where]  # as many lines either way
     return "  \n".join(lines)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lg_field.editing import full_to_keep
 from lg_field.files.field_file import stored_dtype, stored_shape
 from lg_field.regions import Region
 from lg_field.table import NOTHING_KEPT, CellTable
@@ -24,6 +25,8 @@ class State:
     """(P,) bool: and are selected."""
     region: Region | None
     """The exact region shown, None for whole cells."""
+    full: Tensor | None = None
+    """(F,) int64: cells without a row that are full, and still there."""
 
 
 class Selection:
@@ -39,7 +42,7 @@ class Selection:
         """
         self.field = field
         everything = torch.ones(field.num_rows, dtype=torch.bool)
-        self._steps = [State(everything, ~everything, field.region)]
+        self._steps = [State(everything, ~everything, field.region, field.full)]
         self._at = 0
 
     # -- what there is
@@ -79,7 +82,7 @@ class Selection:
         if not self.cropped:
             return self.field
         result = self.field.selected(self.kept.nonzero()[:, 0])
-        result.region = self.state.region
+        result.region, result.full = self.state.region, self.state.full
         return result.eval()
 
     # -- selecting
@@ -133,14 +136,14 @@ class Selection:
     # -- cropping
 
     def keep(self) -> None:
-        """Crop to the selection.
+        """Crop to the selection; full cells have no row to select, so they go.
 
         Raises:
             ValueError: nothing is selected.
         """
         if not bool(self.selected.any()):
             raise ValueError(NOTHING_SELECTED)
-        self._step(self.selected, self.state.region)
+        self._step(self.selected, self.state.region, None)
 
     def remove(self) -> None:
         """Drop the selection.
@@ -150,7 +153,7 @@ class Selection:
         """
         if not bool(self.selected.any()):
             raise ValueError(NOTHING_SELECTED)
-        self._step(self.kept & ~self.selected, self.state.region)
+        self._step(self.kept & ~self.selected, self.state.region, self.state.full)
 
     def keep_region(self, region: Region) -> None:
         """Crop to a region exactly, as `editing.crop` does: its cells are kept, queries are masked.
@@ -160,14 +163,17 @@ class Selection:
         """
         rows = torch.zeros_like(self.kept)
         rows[self.field.rows_touching(region).cpu()] = True
-        before = self.state.region
-        self._step(rows & self.kept, region if before is None else before & region)
+        before, full = self.state.region, full_to_keep(self.field, region, None)
+        if full is not None and self.state.full is not None:
+            full = full[torch.isin(full, self.state.full)]
+        full = None if full is None or self.state.full is None or len(full) == 0 else full
+        self._step(rows & self.kept, region if before is None else before & region, full)
 
-    def _step(self, kept: Tensor, region: Region | None) -> None:
+    def _step(self, kept: Tensor, region: Region | None, full: Tensor | None) -> None:
         if not bool(kept.any()):
             raise ValueError(NOTHING_KEPT)
         del self._steps[self._at + 1 :]
-        self._steps.append(State(kept.clone(), torch.zeros_like(kept), region))
+        self._steps.append(State(kept.clone(), torch.zeros_like(kept), region, full))
         self._at += 1
 
     def undo(self) -> bool:

@@ -96,9 +96,8 @@ class SignalView:
             mesh = subject.mesh(SURFACES[step])
         except EmptyMeshError as error:
             return plain(str(error))
-        grid = subject.selection.field.grid
-        lower, upper = np.array(grid.lower), np.array(grid.upper)
-        vertices = ((mesh.vertices - lower) / (upper - lower) - 0.5) * np.array(subject.size)
+        mesh = mesh.transformed(np.linalg.inv(subject.signal.to_world().numpy()))  # to samples
+        vertices = (mesh.vertices / np.array(subject.signal.shape) - 0.5) * np.array(subject.size)
         scene.add_mesh_simple(SIGNAL, vertices, mesh.faces, color=(200, 200, 210), side="double")
         return f"{len(mesh.faces):,} triangles"
 

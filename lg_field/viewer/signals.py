@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lg_field.description import Signal
-from lg_field.mesh import Mesh, marching_cubes
+from lg_field.mesh import Mesh
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.partition import PartitionGrid
 from lg_field.signals.decode import decode, signal_of
+from lg_field.signals.surface import default_threshold, signal_mesh
 from lg_field.viewer.selection import bounds_of
 from lg_field.viewer.subject import BoxReader, Drawn, Subject
 
@@ -22,8 +24,6 @@ WAVE_HEIGHT = 0.3
 """Height of a drawn sound, of its width."""
 LIFT = 2e-3
 """Cells are drawn this far above a picture."""
-SURFACE = 0.5
-"""Level of a volume's surface, of its value range."""
 STEPS = 512
 """Samples along a ray that looks for a surface."""
 
@@ -44,6 +44,7 @@ class SignalSubject(Subject):
         self.signal: Signal = signal_of(field)
         self.frame = 0
         """The frame of a video that is on show."""
+        self._level: float | None = None
         super().__init__(field, path, precision, box)
 
     @property
@@ -110,7 +111,7 @@ class SignalSubject(Subject):
         seen = shown.locate_rows(points) >= 0
         if not self.flat:
             with torch.no_grad():
-                seen &= level_of(shown, points) >= SURFACE
+                seen &= shown(points)[:, 0] >= self.level()
         hits = seen.nonzero()[:, 0]
         return int(shown.grid.locate(points[hits[0]])) if len(hits) else None
 
@@ -162,28 +163,12 @@ class SignalSubject(Subject):
         return image
 
     def mesh(self, resolution: int, progress: Callable[[int, int], None] | None = None) -> Mesh:
-        return surface_mesh(self.shown, resolution, progress) if not self.flat else super().mesh(resolution)
+        return super().mesh(resolution) if self.flat else signal_mesh(self.shown, resolution, progress=progress)
 
-
-def level_of(field: LocalGlobalNetwork, points: Tensor) -> Tensor:
-    """(n, 3) domain points -> (n,) value of a volume, 0 at the lowest and 1 at the top of its range."""
-    return ((field(points, chunk=1 << 14)[..., 0] + 1.0) / 2.0).clamp_min(0.0)
-
-
-def surface_mesh(
-    field: LocalGlobalNetwork, resolution: int, progress: Callable[[int, int], None] | None = None
-) -> Mesh:
-    """The surface of a field with three axes, in domain units.
-
-    Raises:
-        EmptyMeshError: no value reaches the level.
-    """
-    device, grid = field.cells.device, field.grid
-    return marching_cubes(
-        lambda points: level_of(field, points.to(device)).cpu(),
-        grid.lower,
-        grid.upper,
-        resolution,
-        SURFACE,
-        progress=progress,
-    )
+    def level(self) -> float:
+        """Network value of a surface."""
+        if self._level is None:
+            low, high = self.signal.value_range
+            whole: Any = self.selection.field
+            self._level = 2.0 * (default_threshold(whole) - low) / (high - low) - 1.0
+        return self._level
