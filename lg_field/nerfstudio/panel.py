@@ -81,7 +81,7 @@ class PanelControl(ViewerControl):
             self._changed.clear()
             assert self.subject is not None and self._copy is not None
             with self.subject.lock:
-                self.subject.start(self._copy)
+                self.subject.start_again(self._copy)
                 self.panel.refresh()
 
     def outputs(self, table: RadianceField, rays: Sampled, shown: dict[str, Tensor], step: float) -> dict[str, Tensor]:
@@ -126,10 +126,15 @@ class RunSubject(SceneSubject):
             state = "paused" if trainer.training_state == "paused" else "running"
             return f"training is {state} and its optimizers hold the rows: crop when it has ended, or in ns-viewer"
         if not self.selection.cropped and self.selection.field is not model.table:
-            chosen = self.selection.selected_cells
-            self.start(model.table)
-            self.selection.select(chosen)
+            self.start_again(model.table)
         return None
+
+    def start_again(self, table: RadianceField) -> None:
+        """Begin anew with a table whose rows have changed; what is selected stays so, unless cells were cut."""
+        before = self.selection
+        self.start(table)
+        if before.field.grid == table.grid:
+            self.selection.select(before.selected_cells)
 
     def show(self) -> None:
         """Give the model the shown rows; a picture under way may still be of the old ones, the next is not."""

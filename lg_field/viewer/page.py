@@ -7,7 +7,7 @@ import functools
 import os
 import re
 import socket
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,22 +73,36 @@ def keep_pages_quiet() -> None:
     @functools.wraps(plain)
     def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
         root = kwargs.get("http_server_root")
-        plain(self, *args, **kwargs | ({} if root is None else {"http_server_root": quiet_root(root)}))
+        plain(self, *args, **kwargs | ({} if root is None else {"http_server_root": QuietRoot(root)}))
 
     infra.WebsockServer.__init__ = initialize  # type: ignore[method-assign]
 
 
-_folders: dict[Path, tempfile.TemporaryDirectory] = {}
+@dataclass(frozen=True)
+class QuietRoot:
+    """The folder of viser's page as its server sees it: nothing above it, and an index.html that stays at home."""
+
+    folder: Path
+
+    def __truediv__(self, name: str) -> Path | QuietIndex:
+        path = (self.folder / name).resolve()
+        if not path.is_relative_to(self.folder.resolve()):
+            return self.folder / "not-here"
+        return QuietIndex(path) if name == "index.html" else path
 
 
-def quiet_root(root: Path) -> Path:
-    """A folder like `root` whose index.html loads nothing from elsewhere; it goes when the process ends."""
-    if root not in _folders:
-        folder = _folders[root] = tempfile.TemporaryDirectory(prefix="lg-field-page-")
-        for entry in root.iterdir():
-            if entry.name != "index.html":
-                (Path(folder.name) / entry.name).symlink_to(entry)
-        page = REMOTE_SCRIPT.sub("", (root / "index.html").read_text("utf8"))
+@dataclass(frozen=True)
+class QuietIndex:
+    """An index.html that loads nothing from elsewhere; as much of a path as viser's server asks for."""
+
+    path: Path
+
+    def exists(self) -> bool:
+        """Whether it is there."""
+        return self.path.exists()
+
+    def read_bytes(self) -> bytes:
+        """The page without remote scripts, and with a policy that forbids all others."""
+        page = REMOTE_SCRIPT.sub("", self.path.read_text("utf8"))
         meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />'
-        (Path(folder.name) / "index.html").write_text(page.replace("<head>", f"<head>{meta}", 1), "utf8")
-    return Path(_folders[root].name)
+        return page.replace("<head>", f"<head>{meta}", 1).encode()

@@ -204,7 +204,7 @@ class Panel:
         """Expected errors become a line in the panel; the edit stays as it was."""
         try:
             yield
-        except (ValueError, OSError, ImportError, MemoryError) as error:
+        except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:  # torch: no memory, disk full
             self.say(f"**{plain(str(error).splitlines()[0] if str(error) else type(error).__name__)}**")
 
     def say(self, text: str) -> None:

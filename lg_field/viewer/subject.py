@@ -18,7 +18,7 @@ from lg_field.mesh import Mesh, write_mesh
 from lg_field.partition import PartitionGrid
 from lg_field.radiance.contraction import uncontract
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.surface import radiance_mesh
+from lg_field.radiance.surface import mesh_bounds, radiance_mesh
 from lg_field.regions import Region
 from lg_field.table import CellTable
 from lg_field.viewer.outputs import OUTPUTS
@@ -252,7 +252,7 @@ class SceneSubject(Subject):
         return [("scene units", box), ("world units", torch.stack([corners.amin(0), corners.amax(0)]))]
 
     def box_text(self) -> str:
-        lower, upper = self.shown.occupied_bounds().tolist()
+        lower, upper = mesh_bounds(self.shown).tolist()
         return " ".join(f"{v:.3g}" for v in (*lower, *upper))
 
     def mesh(self, resolution: int, progress: Callable[[int, int], None] | None = None) -> Mesh:
