@@ -13,8 +13,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("cpu_chain.cpp")
-FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-shared", "-fPIC", "-pthread"]
+SOURCE, HEADER = (Path(__file__).with_name(name) for name in ("cpu_chain.cpp", "cpu_products.h"))
+FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-strict-aliasing", "-shared", "-fPIC", "-pthread"]
 logger = logging.getLogger(__name__)
 
 
@@ -60,7 +60,8 @@ def _compile(compiler: str, path: Path) -> None:
 
 def _key(compiler: str) -> str:
     real = Path(compiler).resolve()
-    parts = [SOURCE.read_text(), *FLAGS, str(real), str(real.stat().st_size), str(real.stat().st_mtime_ns), processor()]
+    code = [SOURCE.read_text(), HEADER.read_text(), *FLAGS]
+    parts = [*code, str(real), str(real.stat().st_size), str(real.stat().st_mtime_ns), processor()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
 
 
