@@ -69,7 +69,7 @@ FIT_DEFAULTS: dict[str, dict[str, Any]] = {
     "audio": {"lr": 1e-4},
     "video": {"lr": 1e-4, "steps": 5000, "sample_fraction": 0.002, "overlap": 2},
     "volume": {"lr": 1e-4, "steps": 2000, "sample_fraction": 0.02, "overlap": 1},
-    "occupancy": {"lr": 1.5e-3, "steps": 1500, "points": 50_000, "overlap": 1, "lr_factor": 0.1},
+    "occupancy": {"lr": 1.5e-3, "steps": 1500, "points": 50_000, "overlap": 1, "lr_factor": 0.03},
 }
 """The paper's settings per kind of signal; what a preset or a flag does not say."""
 NETWORK_DEFAULTS: dict[str, dict[str, Any]] = {
