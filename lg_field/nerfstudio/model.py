@@ -82,7 +82,7 @@ class LGModelConfig(ModelConfig):
     """Scene file (`lg-field pack`) of a field to learn from first: KiloNeRF's recipe for per-partition networks."""
     distill_steps: int = 2000
     """Steps that imitate the teacher before the images are learned from."""
-    seam_loss_mult: float = 0.0
+    seam_loss_mult: float = 0.05
     """Weight of the disagreement of neighbouring cells on their common borders; 0 = off."""
     seam_points: int = 1024
     """Points on borders that a step looks at."""
