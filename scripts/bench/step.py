@@ -46,8 +46,7 @@ CASES = {
     "rays-skewed": (RAYS, 512, 200_000, "skewed"),
 }
 """The paper's networks; ragged batches, without chunks (skewed: nine tenths of the points lie in a tenth of the cells);
-lg-field-tiny's relu network, whose first inputs, a feature grid,
-want gradients too."""
+lg-field-tiny's relu network, whose inputs want gradients too."""
 WAYS = ("plain", "blocks", "op", "step")
 
 
