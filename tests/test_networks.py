@@ -145,7 +145,7 @@ def modules_after(statement: str) -> set[str]:
 
 def test_the_core_is_light():
     light = modules_after(
-        "import lg_field, lg_field.networks, lg_field.radiance.field, lg_field.mesh, lg_field.cli.mesh"
+        "import lg_field, lg_field.networks, lg_field.radiance.field, lg_field.meshing.mesh, lg_field.cli.mesh"
     )
     assert not light & set(HEAVY)
     assert "trimesh" in modules_after("import lg_field, trimesh"), "this test could not fail"

@@ -179,8 +179,8 @@ def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
 
 def surface_metrics(fit: Fit, flags: FitFlags) -> dict[str, float]:
     """How close the surface of an encoded mesh, at the resolution of its voxels, is to the source; if asked for."""
-    from lg_field.mesh import EmptyMeshError
-    from lg_field.shape_metrics import compare
+    from lg_field.meshing.mesh import EmptyMeshError
+    from lg_field.meshing.metrics import compare
     from lg_field.signals.occupancy import OccupancyData
     from lg_field.signals.surface import signal_mesh
 

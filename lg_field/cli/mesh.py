@@ -14,7 +14,7 @@ from rich.console import Console
 from lg_field.cli.options import NO_REGION, Output, RegionFlags, pick_device, progress_bar
 
 if TYPE_CHECKING:
-    from lg_field.mesh import Mesh
+    from lg_field.meshing.mesh import Mesh
     from lg_field.networks import LocalGlobalNetwork
     from lg_field.radiance.field import RadianceField
 
@@ -83,7 +83,7 @@ def mesh(
         overwrite: replace existing files.
     """
     from lg_field.files import refuse_existing
-    from lg_field.mesh import check_suffix, write_mesh
+    from lg_field.meshing.mesh import check_suffix, write_mesh
     from lg_field.signals.mesh_file import read_mesh
 
     check_suffix(output)
@@ -111,13 +111,13 @@ def mesh(
     units = "" if to_world is None else "world units, " if world else "scene units, "
     say_mesh(console, output, surface, units, time.perf_counter() - begin)
     if source is not None:
-        from lg_field.shape_metrics import compare
+        from lg_field.meshing.metrics import compare
 
         found = compare(surface, source.vertices, source.faces)
         console.print(", ".join(f"{k.replace('_', ' ')} {v:.6g}" for k, v in found.items()), soft_wrap=True)
     if report is not None:
-        from lg_field.mesh import Mesh
-        from lg_field.render_mesh import render_mesh
+        from lg_field.meshing.mesh import Mesh
+        from lg_field.meshing.render import render_mesh
 
         axis = "xyz".index(up) if up != "auto" else 1 if to_world is None and is_shape(field) else 2
         beside = None if source is None else Mesh(source.vertices, source.faces)
@@ -196,21 +196,21 @@ def surface_of_scene(
 
 def finished(console: Console, mesh: Mesh, finish: FinishFlags, default_share: float) -> Mesh:
     """Loose pieces away, smoothed, with fewer faces: as far as asked for."""
-    from lg_field import mesh_tools
+    from lg_field.meshing import tools
 
     share = default_share if finish.min_component is None else finish.min_component
     if share:
-        mesh, dropped = mesh_tools.without_small_pieces(mesh, share)
+        mesh, dropped = tools.without_small_pieces(mesh, share)
         if dropped:
             console.print(f"dropped {dropped:,} loose pieces with fewer faces than {share:.2%} of the largest one's")
-    mesh = mesh_tools.smoothed(mesh, finish.smooth) if finish.smooth else mesh
-    return mesh_tools.with_fewer_faces(mesh, finish.target_faces) if finish.target_faces else mesh
+    mesh = tools.smoothed(mesh, finish.smooth) if finish.smooth else mesh
+    return tools.with_fewer_faces(mesh, finish.target_faces) if finish.target_faces else mesh
 
 
 def say_mesh(console: Console, output: Path, mesh: Mesh, units: str, seconds: float) -> None:
     """What came out."""
     from lg_field.memory import peak_bytes
-    from lg_field.mesh_tools import is_watertight, volume
+    from lg_field.meshing.tools import is_watertight, volume
 
     state = "watertight" if is_watertight(mesh) else "not watertight"
     console.print(

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lg_field.mesh import Mesh, color_vertices, marching_cubes, touching
-from lg_field.mesh_tools import otsu
+from lg_field.meshing.mesh import Mesh, color_vertices, marching_cubes, touching
+from lg_field.meshing.tools import otsu
 from lg_field.radiance.field import RadianceField
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lg_field.mesh import EmptyMeshError
+from lg_field.meshing.mesh import EmptyMeshError
 from lg_field.signals.decode import decode
 from lg_field.viewer.page import open_server
 from lg_field.viewer.panel import Panel, plain

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lg_field.description import Signal
-from lg_field.mesh import Mesh
+from lg_field.meshing.mesh import Mesh
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.partition import PartitionGrid
 from lg_field.signals.decode import decode, signal_of

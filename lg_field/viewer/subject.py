@@ -14,7 +14,7 @@ from torch import Tensor
 from lg_field.cell_list import cells_to_dict
 from lg_field.description import Scene
 from lg_field.files import atomic_write, refuse_existing, save
-from lg_field.mesh import Mesh, write_mesh
+from lg_field.meshing.mesh import Mesh, write_mesh
 from lg_field.partition import PartitionGrid
 from lg_field.radiance.contraction import uncontract
 from lg_field.radiance.field import RadianceField

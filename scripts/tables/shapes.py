@@ -24,9 +24,9 @@ import tyro
 
 from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.files import atomic_write, save
+from lg_field.meshing.metrics import compare, nearest
 from lg_field.metrics import measure
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.shape_metrics import compare, nearest
 from lg_field.signals.encode import FIT_DEFAULTS, build_network, domain_grid
 from lg_field.signals.occupancy import OccupancyData, ShapeConfig, read_shape, shape_cells
 from lg_field.signals.surface import signal_mesh

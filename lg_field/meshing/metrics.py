@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lg_field.mesh import Mesh
+from lg_field.meshing.mesh import Mesh
 
 POINTS = 100_000
 """Samples of each surface."""

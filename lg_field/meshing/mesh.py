@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lg_field.files import atomic_write
-from lg_field.narrow_band import STRIDE, NarrowBand
+from lg_field.meshing.narrow_band import STRIDE, NarrowBand
 
 SUFFIXES = (".ply", ".obj", ".glb", ".stl")
 Values = Callable[[Tensor], Tensor]

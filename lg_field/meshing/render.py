@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lg_field.files import atomic_write
-from lg_field.mesh import Mesh
+from lg_field.meshing.mesh import Mesh
 
 
 def render_mesh(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lg_field.mesh import Mesh
+from lg_field.meshing.mesh import Mesh
 
 
 def otsu(values: np.ndarray, bins: int = 256) -> float:

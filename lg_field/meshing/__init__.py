@@ -1,0 +1,1 @@
+"""Meshes: marching cubes near the surface only, clean-up, comparison with a source, pictures."""
