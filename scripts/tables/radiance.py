@@ -8,7 +8,8 @@ starts at the first training step and stops the run between two steps. Then `--v
 (0 = all) are rendered and scored. Beside nerfstudio's methods there are the baselines of `VARIANTS`; `distilled`
 imitates the `global` field of the same run of this script for a third of its steps (the teacher's own time not
 counted). Fields with cells are also cropped to parts of their cells. Writes `results.json`, `results.md`, `crops.md`
-and `METHOD_view.png` (ground truth left, render right) to `--output`. Numbers are comparable only within one run.
+and `METHOD_view.png` (ground truth left, render right) to `--output`. Numbers are comparable only within one run. With
+`OMP_NUM_THREADS=1` on a CPU all times are processor time, so that other programs on the machine count less.
 """
 
 from __future__ import annotations
@@ -133,6 +134,14 @@ def make_config(args: Args, method: str) -> Any:
     return config
 
 
+def now() -> float:
+    """Seconds: of the processor with one CPU thread, else of the clock."""
+    import torch
+
+    single = torch.get_num_threads() == 1 and not torch.cuda.is_available()
+    return time.process_time() if single else time.perf_counter()
+
+
 def device_type() -> str:
     import torch
 
@@ -153,10 +162,10 @@ def train_one(args: Args, method: str) -> dict[str, Any]:
     clock = {"start": 0.0}
 
     def start(step: int) -> None:
-        clock["start"] = clock["start"] or time.perf_counter()
+        clock["start"] = clock["start"] or now()
 
     def stop(step: int) -> None:
-        if time.perf_counter() - clock["start"] > args.minutes * 60:
+        if now() - clock["start"] > args.minutes * 60:
             raise TimeUp
 
     for where, func in (("BEFORE", start), ("AFTER", stop)):
@@ -167,7 +176,7 @@ def train_one(args: Args, method: str) -> dict[str, Any]:
         trainer.train()
     except TimeUp:
         trainer.save_checkpoint(trainer.step)
-    seconds = time.perf_counter() - clock["start"]
+    seconds = now() - clock["start"]
     model = trainer.pipeline.model
     rays = trainer.pipeline.datamanager.get_train_rays_per_batch()
     row = {
@@ -214,9 +223,9 @@ def crop_row(args: Args, field: Any, part: float, camera: Any) -> dict[str, Any]
     hidden.occupied[count:] = False
     pictures, seconds = [], []
     for shown in (hidden, small):
-        begin = time.perf_counter()
+        begin = now()
         pictures.append(render(shown, field.description, camera).rgb)
-        seconds.append(round(time.perf_counter() - begin, 3))
+        seconds.append(round(now() - begin, 3))
     return {
         "cells": f"{count} of {field.num_rows}",
         "file bytes": save(small, args.output / "crop.safetensors", overwrite=True),
@@ -241,10 +250,10 @@ def score(args: Args, pipeline: Any, picture: Path) -> dict[str, Any]:
         gt = dataset[i]["image"]
         if gt.shape[-1] == 4:
             gt = gt[..., :3] * gt[..., 3:] + (1 - gt[..., 3:])
-        begin = time.perf_counter()
+        begin = now()
         outputs = pipeline.model.get_outputs_for_camera(dataset.cameras[i : i + 1].to(pipeline.device))
         rgb = outputs["rgb" if "rgb" in outputs else "rgb_fine"].cpu().clamp(0, 1)
-        seconds += time.perf_counter() - begin
+        seconds += now() - begin
         psnrs.append(-10 * torch.log10((rgb - gt).square().mean()).item())
         ssims.append(ssim(rgb.permute(2, 0, 1)[None], gt.permute(2, 0, 1)[None], data_range=1.0).item())  # type: ignore
         if k == count // 2:
