@@ -110,10 +110,16 @@ class PartitionGrid:
         """Cells that the half-open box `[lower, upper)` touches.
 
         Returns:
-            Sorted (n,) int64. Every float32 point of the box inside the domain lies in one of them.
+            Sorted (n,) int64. Every point of the box inside the domain lies in one of them, but for those that are
+            within a millionth of a cell of a face: a box drawn along cell borders keeps only the cells within.
         """
-        corners = torch.tensor([list(lower), list(upper)], dtype=torch.float64).clamp(-1e30, 1e30).float()
-        last = torch.nextafter(corners[1], torch.full_like(corners[1], -torch.inf))
+        corners = torch.tensor([list(lower), list(upper)], dtype=torch.float64).clamp(-1e30, 1e30)
+        margin = torch.minimum(
+            1e-6 * torch.tensor(self.cell_size, dtype=torch.float64), 0.1 * (corners[1] - corners[0])
+        )
+        before = torch.nextafter(corners[1].float(), torch.full((self.dim,), -torch.inf))
+        corners = torch.stack([corners[0] + margin, corners[1] - margin]).float()
+        last = torch.minimum(corners[1], before)
         limits = torch.tensor(self.counts) - 1
         domain_low, domain_up = torch.tensor(self.lower), torch.tensor(self.upper)
         first_index = self.index(corners[0].clamp(domain_low, domain_up)).clamp_min(0)

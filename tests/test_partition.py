@@ -81,6 +81,11 @@ def test_a_box_touches_the_cell_of_every_point_in_it(counts, a, b):
 def test_a_box_along_cell_borders_touches_only_those_cells():
     grid = PartitionGrid((4, 4), (0.0, 0.0), (1.0, 1.0))
     assert Region.box((0.25, 0.5), (0.5, 1.0)).touched(grid).tolist() == [6, 7]
+    for counts in (8, 10, 13):  # borders that rounding moves, and one at 0
+        grid = PartitionGrid((counts,), (-1.5,), (1.5,))
+        for first, last in ((0, counts // 2), (counts // 2, counts), (3, 4)):
+            box = Region.box((-1.5 + first * 3 / counts,), (-1.5 + last * 3 / counts,))
+            assert box.touched(grid).tolist() == list(range(first, last))
 
 
 @given(seed=st.integers(0, 50))
