@@ -142,6 +142,18 @@ class Page:
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self.mouse(kind, *where)
 
+    def press(self, label: str, answer: str) -> None:
+        """Click on something that may be clicked twice until the page answers: a press is lost where the page draws its
+        controls anew under the mouse, as it does shortly after it has opened."""
+        for seconds in (10.0, 20.0, 60.0):
+            self.click(label)
+            try:
+                self.wait_text(answer, seconds)
+                return
+            except AssertionError:
+                if seconds == 60.0:
+                    raise
+
     def _place(self, label: str) -> tuple[float, float]:
         """Where the element with this text is, once it is in view and keeps still."""
         code = FIND.replace(".map(", ".map(e => (e.scrollIntoView({block: 'center'}), e)).map(", 1)

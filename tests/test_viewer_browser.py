@@ -99,8 +99,7 @@ def test_pick_crop_undo_redo_save_and_reopen(browser, scene, tmp_path):
         assert page.text and not page.elsewhere
         assert not page.errors
         whole = sharp(page)
-        page.click("Pick")
-        page.wait_text("a click selects a cell")
+        page.press("Pick", "a click selects a cell")
         page.click((440, 400))
         text = page.wait_text("Selected 1 cells")
         assert "Shown 32 cells" in text and "scene units: " in text and "world units: " in text
@@ -141,10 +140,8 @@ def test_pick_crop_undo_redo_save_and_reopen(browser, scene, tmp_path):
 def test_two_browsers_one_leaves_and_a_save_fails(browser, scene, tmp_path):
     before = scene.read_bytes()
     with viewing(scene) as url:
-        stays, leaves = opened(browser, url), browser.open(url)
-        leaves.wait_text("Shown 32 cells")
-        leaves.click("Pick")
-        leaves.wait_text("a click selects a cell")
+        stays, leaves = opened(browser, url), opened(browser, url)
+        leaves.press("Pick", "a click selects a cell")
         leaves.click((440, 400))
         stays.front()
         stays.wait_text("Selected 1 cells")
@@ -211,8 +208,7 @@ def test_signals_are_shown_picked_cropped_and_saved(browser, tmp_path, signal, c
             page.fill("Frame", "5")
             wait_for(lambda: different(first, canvas(page)) > 0.02, "another frame")
         whole = canvas(page)
-        page.click("Pick")
-        page.wait_text("a click selects a cell")
+        page.press("Pick", "a click selects a cell")
         page.click((380, 380))
         page.wait_text("Selected 1 cells")
         page.click("Keep selection")

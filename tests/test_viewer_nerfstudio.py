@@ -65,8 +65,7 @@ def panel(browser: Browser, url: str) -> Page:
 
 def pick(page: Page) -> None:
     """Select the first cell found in the middle of the page."""
-    page.click("Pick")
-    page.wait_text("a click selects a cell")
+    page.press("Pick", "a click selects a cell")
     for x in range(440, 200, -40):
         page.click((x, 400))
         wait_for(lambda: "a click selects a cell" not in page.text, "an answer", 10)
