@@ -86,6 +86,8 @@ def test_cells_are_added_where_asked_and_nowhere_else():
         grown(half, Region.box([-0.9] * 3, [-0.6] * 3))
     with pytest.raises(ValueError, match="reaches everywhere already"):
         grown(small_field(contraction=True), None, domain=[-4.0] * 3 + [4.0] * 3)
+    with pytest.raises(ValueError, match="appearance per image"):
+        grown(RadianceField(half.grid, RadianceShape(grid_nodes=3, appearance_features=4)), None)
 
 
 def test_a_domain_in_world_units_is_the_box_around_it_in_the_scene():

@@ -26,8 +26,11 @@ def grown(field: RadianceField, region: Region | None, domain: Sequence[float] =
         domain: lower and upper corner that the domain grows to, scene units, whole cells; () = as it is.
 
     Raises:
-        ValueError: nothing to add, or a domain that does not hold the old one.
+        ValueError: nothing to add, a domain that does not hold the old one, or a scene with an appearance per image,
+            which other images do not have.
     """
+    if field.shape.appearance_features:
+        raise ValueError("a scene with an appearance per image cannot be extended: train it with appearance_features 0")
     larger = extend(field, domain[:3], domain[3:]) if domain else field
     missing = torch.arange(larger.grid.num_cells)
     larger = regrow(larger, missing[~torch.isin(missing, larger.cells)])
