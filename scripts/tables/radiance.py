@@ -7,9 +7,10 @@ Each method trains in a process of its own, one after the other, through nerfstu
 starts at the first training step and stops the run between two steps. Then `--views` evenly spaced test views
 (0 = all) are rendered and scored. Beside nerfstudio's methods there are the baselines of `VARIANTS`; `distilled`
 imitates the `global` field of the same run of this script for a third of its steps (the teacher's own time not
-counted). Fields with cells are also cropped to parts of their cells. Writes `results.json`, `results.md`, `crops.md`
-and `METHOD_view.png` (ground truth left, render right) to `--output`. Numbers are comparable only within one run. With
-`OMP_NUM_THREADS=1` on a CPU all times are processor time, so that other programs on the machine count less.
+counted). Fields with cells are also cropped to parts of their cells. Writes the table to results.md, .csv and .json,
+that of the crops to `crops/`, and METHOD_view.png (ground truth left, render right), in `--output`. Numbers are
+comparable only within one run. With `OMP_NUM_THREADS=1` on a CPU all times are processor time, so that other programs
+on the machine count less.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import json
 import platform
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import report
 import tyro
 
 # What nerfstudio's documentation recommends for the synthetic (blender) scenes, and the pure torch implementation,
@@ -134,14 +135,6 @@ def make_config(args: Args, method: str) -> Any:
     return config
 
 
-def now() -> float:
-    """Seconds: of the processor with one CPU thread, else of the clock."""
-    import torch
-
-    single = torch.get_num_threads() == 1 and not torch.cuda.is_available()
-    return time.process_time() if single else time.perf_counter()
-
-
 def device_type() -> str:
     import torch
 
@@ -162,10 +155,10 @@ def train_one(args: Args, method: str) -> dict[str, Any]:
     clock = {"start": 0.0}
 
     def start(step: int) -> None:
-        clock["start"] = clock["start"] or now()
+        clock["start"] = clock["start"] or report.now()
 
     def stop(step: int) -> None:
-        if now() - clock["start"] > args.minutes * 60:
+        if report.now() - clock["start"] > args.minutes * 60:
             raise TimeUp
 
     for where, func in (("BEFORE", start), ("AFTER", stop)):
@@ -176,7 +169,7 @@ def train_one(args: Args, method: str) -> dict[str, Any]:
         trainer.train()
     except TimeUp:
         trainer.save_checkpoint(trainer.step)
-    seconds = now() - clock["start"]
+    seconds = report.now() - clock["start"]
     model = trainer.pipeline.model
     rays = trainer.pipeline.datamanager.get_train_rays_per_batch()
     row = {
@@ -223,9 +216,9 @@ def crop_row(args: Args, field: Any, part: float, camera: Any) -> dict[str, Any]
     hidden.occupied[count:] = False
     pictures, seconds = [], []
     for shown in (hidden, small):
-        begin = now()
+        begin = report.now()
         pictures.append(render(shown, field.description, camera).rgb)
-        seconds.append(round(now() - begin, 3))
+        seconds.append(round(report.now() - begin, 3))
     return {
         "cells": f"{count} of {field.num_rows}",
         "file bytes": save(small, args.output / "crop.safetensors", overwrite=True),
@@ -250,10 +243,10 @@ def score(args: Args, pipeline: Any, picture: Path) -> dict[str, Any]:
         gt = dataset[i]["image"]
         if gt.shape[-1] == 4:
             gt = gt[..., :3] * gt[..., 3:] + (1 - gt[..., 3:])
-        begin = now()
+        begin = report.now()
         outputs = pipeline.model.get_outputs_for_camera(dataset.cameras[i : i + 1].to(pipeline.device))
         rgb = outputs["rgb" if "rgb" in outputs else "rgb_fine"].cpu().clamp(0, 1)
-        seconds += now() - begin
+        seconds += report.now() - begin
         psnrs.append(-10 * torch.log10((rgb - gt).square().mean()).item())
         ssims.append(ssim(rgb.permute(2, 0, 1)[None], gt.permute(2, 0, 1)[None], data_range=1.0).item())  # type: ignore
         if k == count // 2:
@@ -279,20 +272,11 @@ def main(args: Args) -> None:
     for method in args.methods:
         subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", method], check=True)
         rows.append(json.loads((args.output / f"{method}.json").read_text()))
-    (args.output / "results.json").write_text(json.dumps(rows, indent=1))
     crops = [row for each in rows for row in each.pop("crops")]
     what = f"{args.data.name}, scale {args.scale}, {args.minutes} minutes each, seed {args.seed}, {platform.machine()}"
-    for name, table in (("results", rows), ("crops", crops)):
-        if table:
-            text = f"{markdown(table)}\n\n{what}\n"
-            (args.output / f"{name}.md").write_text(text)
-            print(text)
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """A table with the keys of the first row as its head."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(row[k]) for k in rows[0]] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    print(report.write(args.output, rows, what, rows))
+    if crops:
+        print(report.write(args.output / "crops", crops, what, crops))
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ results.json (with the curves), results.md and the pictures to `--output`. Ctrl-
 
 from __future__ import annotations
 
-import json
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import report
 import torch
 import tyro
 from torch import Tensor
@@ -123,7 +122,9 @@ def run(args: Args, name: str, problem: Problem) -> dict[str, Any]:
     settings = read_settings(CONFIGS / f"{name}.yaml", Settings())
     steps = settings.fit.steps // 10 if args.quick else settings.fit.steps
     fit = problem.fit(replace(settings, fit=replace(settings.fit, seed=args.seed, steps=steps)))
-    last, curve = min(args.stop or steps, steps), []
+    last, begin = min(args.stop or steps, steps), report.now()
+    curve: list[dict[str, float]] = []
+    looking = 0.0
 
     def picture() -> Tensor:
         fit.write_back()
@@ -131,10 +132,13 @@ def run(args: Args, name: str, problem: Problem) -> dict[str, Any]:
         return unit_values(torch.cat(list(decode(fit.field, raw=True))), "image")
 
     def on_step(step: int, error: float) -> None:
+        nonlocal looking
         if step % args.every == 0 or step == last or fit.stopping:
+            seconds = report.now() - begin - looking
             figures = pictures.compare(picture(), problem.truth)
-            curve.append({"step": step, "seconds": fit.seconds, **figures})
-            print(f"  {name} {step}: {figures['psnr']:.3f} dB, {fit.seconds:.0f} s", flush=True)
+            looking = report.now() - begin - seconds
+            curve.append({"step": step, "seconds": seconds, **figures})
+            print(f"  {name} {step}: {figures['psnr']:.3f} dB, {seconds:.0f} s", flush=True)
         fit.stopping |= step >= last
 
     with finish_step_on_interrupt(fit):
@@ -156,7 +160,7 @@ def main(args: Args) -> None:
     if args.quick and args.task == "super-resolution":
         values = values[: values.shape[0] // 2, : values.shape[1] // 2]
     make = {"super-resolution": super_resolution_problem, "denoising": denoising_problem, "ct": ct_problem}
-    begin = time.perf_counter()
+    begin = report.now()
     problem = make[args.task](values, args)
     rows: list[dict[str, Any]] = []
     known = [("true", problem.truth), problem.classical]
@@ -164,24 +168,28 @@ def main(args: Args) -> None:
         save(args, name.replace(" ", "-"), picture, problem.result)
         if name != "true":
             rows.append({"row": name, **pictures.compare(picture, problem.truth)})
-            print(rows[-1], f"{time.perf_counter() - begin:.1f} s", flush=True)
+            print(rows[-1], f"{report.now() - begin:.1f} s", flush=True)
     names = args.rows or [args.task + end for end in ("", "-incode", "-lg-siren", "-siren")]
     for name in names:
         rows.append(run(args, name, problem))
-    lines = ["| | parameters | steps | PSNR | SSIM | seconds |", "| --- " * 6 + "|"]
-    for r in rows:
-        steps = f"{r['steps']} of {r['of']}" if "steps" in r else ""
-        count, seconds = (f"{r[k]:,.0f}" if k in r else "" for k in ("parameters", "seconds"))
-        lines.append(f"| {r['row']} | {count} | {steps} | {r['psnr']:.2f} | {r['ssim']:.3f} | {seconds} |")
+    table = [
+        {
+            "": r["row"],
+            "parameters": f"{r['parameters']:,}" if "parameters" in r else "",
+            "steps": f"{r['steps']} of {r['of']}" if "steps" in r else "",
+            "PSNR": f"{r['psnr']:.2f}",
+            "SSIM": f"{r['ssim']:.3f}",
+            "seconds": f"{r['seconds']:.0f}" if "seconds" in r else "",
+        }
+        for r in rows
+    ]
     what = "quick, " if args.quick else ""
-    lines.append(
-        f"\n{args.task}: {what}{args.data.name}, seed {args.seed}, {args.device}, {torch.get_num_threads()} threads, "
+    what = (
+        f"{args.task}: {what}{args.data.name}, seed {args.seed}, {args.device}, {torch.get_num_threads()} threads, "
         f"{platform.machine()}. {PUBLISHED[args.task]}"
     )
-    for file, text in (("results.md", "\n".join(lines) + "\n"), ("results.json", json.dumps(rows, indent=1))):
-        with atomic_write(args.output / args.task / file, overwrite=True) as temporary:
-            temporary.write_text(text)
-    print("\n".join(lines))
+    curves = {r["row"]: [(p["step"], p["seconds"], p["psnr"]) for p in r["curve"]] for r in rows if "curve" in r}
+    print(report.write(args.output / args.task, table, what, rows, curves))
 
 
 if __name__ == "__main__":

@@ -3,33 +3,40 @@
     python scripts/tables/signals.py images --data ../shared/data/images/div2k_512 --files 2
     python scripts/tables/signals.py audio --data ../shared/data/audio/gt_bach.wav --quick
 
-Every row is a preset of configs/, trained on the same files with the same seed in one run of this script. `--quick`
-makes the signal smaller (images: centre of 256 x 256; sounds: the first quarter; videos: 32 frames of 128 x 128) and
-trains for `--steps` steps, so that a run takes minutes on 2 CPU cores: its numbers are then not the paper's, only
-their order is of interest. Writes results.json and results.md to `--output`.
+Every row is a preset of configs/, trained on the same files with the same seeds. `--quick` makes the signal smaller
+(images: centre of 256 x 256; sounds: the first quarter; videos: 32 frames of 128 x 128): with `--steps` a run takes
+minutes on 2 CPU cores, but its numbers are then not the paper's, only their order is of interest.
+
+Writes results.md, results.csv, results.json and curves.png to a folder in `--output`, and each run to a file of its own
+in `runs/` there: a table that was interrupted goes on where it stopped, and runs made with `--presets` in several
+processes meet in one table. `--again` trains everything anew. With `OMP_NUM_THREADS=1` on a CPU seconds are processor
+time.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-import time
+import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import report
 import torch
 import tyro
 
+from lg_field.cli.fitting import finish_step_on_interrupt
 from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.files import atomic_write
 from lg_field.metrics import measure
 from lg_field.signals import SignalData, read_signal
 from lg_field.signals.encode import build_network
-from lg_field.training import Fit
+from lg_field.training import Fit, step_psnr
 
 PRESETS = {
-    "images": ["image-div2k", "image-div2k-auto", "image-div2k-per-partition", "image-div2k-global"],
+    "images": [f"image-div2k{end}" for end in ("", "-auto", "-per-partition", "-auto-per-partition", "-global")],
     "partitions": [f"image-partitions-{n:02d}" for n in (2, 4, 8, 16, 32)] + ["image-div2k-global"],
     "audio": ["audio", "audio-per-partition", "audio-global"],
     "video": ["video", "video-per-partition", "video-global"],
@@ -46,16 +53,25 @@ class Args:
     """A file, or a folder of files."""
     files: int = 1
     """Files taken from a folder."""
+    seeds: int = 1
+    """Runs of every file, with seeds 0, 1, ..."""
+    presets: tuple[str, ...] = ()
+    """Presets to train now; default: all of the table. Runs of the others that are there already stay in the table."""
     steps: int = 0
     """Steps for every row; 0 = the preset's."""
     quick: bool = False
     """Smaller signals."""
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
     """Where."""
-    seed: int = 0
-    """For weights and samples."""
+    again: bool = False
+    """Train again what has been trained."""
     output: Path = Path("outputs/tables/signals")
     """Folder for results."""
+
+    @property
+    def folder(self) -> Path:
+        """Where this table is written."""
+        return self.output / (self.experiment + "-quick" * self.quick + (f"-{self.steps}" if self.steps else ""))
 
 
 def smaller(data: SignalData) -> SignalData:
@@ -72,49 +88,88 @@ def smaller(data: SignalData) -> SignalData:
     return SignalData(samples, replace(data.signal, shape=shape))
 
 
-def run(args: Args, name: str, data: SignalData) -> dict[str, float]:
-    """Train one preset on one signal."""
+def run(args: Args, name: str, path: Path, seed: int) -> dict[str, Any] | None:
+    """Train one preset on one signal, unless that run is there already; None if it was interrupted."""
+    kept = args.folder / "runs" / f"{name}.{path.stem}.{seed}.json"
+    if kept.exists() and not args.again:
+        return json.loads(kept.read_text())  # type: ignore[no-any-return]
+    data = read_signal(path)
+    data = smaller(data) if args.quick else data
     settings = read_settings(CONFIGS / f"{name}.yaml", Settings())
-    fit = replace(settings.fit, seed=args.seed, steps=args.steps or settings.fit.steps)
-    field = build_network(data.signal, settings.network, args.seed).to(args.device)
+    fit = replace(settings.fit, seed=seed, steps=args.steps or settings.fit.steps)
+    field = build_network(data.signal, settings.network, seed).to(args.device)
     training = Fit(field, data, fit)
-    training.run()
-    return measure(field, data) | {
-        "seconds": training.seconds,
-        "parameters": field.num_parameters()["total"],
-        "steps": fit.steps,
-    }
+    curve: list[tuple[int, float, float]] = []
+    begin = report.now()
+
+    def on_step(step: int, error: float) -> None:
+        curve.append((step, round(report.now() - begin, 3), round(step_psnr(error, data.signal.kind), 3)))
+        if step % max(1, fit.steps // 10) == 0:
+            print(f"  {name} {path.stem} {step} of {fit.steps}: {curve[-1][2]} dB, {curve[-1][1]} s", flush=True)
+
+    with finish_step_on_interrupt(training):
+        training.run(on_step)
+    if training.stopping:
+        return None
+    figures = measure(field, data) | {"seconds": curve[-1][1], "parameters": field.num_parameters()["total"]}
+    made = f"{args.device}, {torch.get_num_threads()} threads, {platform.machine()}"
+    result = {"preset": name, "file": path.name, "seed": seed, "steps": fit.steps, "made": made, **figures}
+    with atomic_write(kept, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(result | {"curve": curve}))
+    return result | {"curve": curve}
+
+
+def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
+    """One row a preset: mean and standard deviation over files and seeds."""
+    for name in dict.fromkeys(r["preset"] for r in results):
+        rows = [r for r in results if r["preset"] == name]
+
+        def mean(key: str, digits: int, scale: float = 1.0, spread: bool = True) -> str:
+            if key not in rows[0]:  # noqa: B023
+                return "-"
+            values = [r[key] * scale for r in rows]  # noqa: B023
+            text = f"{statistics.mean(values):,.{digits}f}"
+            return f"{text} ± {statistics.stdev(values):.{digits}f}" if spread and len(values) > 1 else text
+
+        yield {
+            "preset": name,
+            "parameters": mean("parameters", 0, spread=False),
+            "runs": str(len(rows)),
+            "PSNR": mean("psnr", 2),
+            "SSIM": mean("ssim", 3),
+            "MSE x 1e-4": mean("mse", 2, 1e4),
+            "seconds": mean("seconds", 0, spread=False),
+            "ms a step": mean("seconds", 0, 1e3 / rows[0]["steps"], spread=False),
+        }
 
 
 def main(args: Args) -> None:
     """Run the table."""
-    files = sorted(p for p in args.data.iterdir() if p.is_file())[: args.files] if args.data.is_dir() else [args.data]
-    rows = []
-    for name in PRESETS[args.experiment]:
-        begin, results = time.perf_counter(), []
-        for path in files:
-            data = read_signal(path)
-            results.append(run(args, name, smaller(data) if args.quick else data))
-        row = {"preset": name} | {k: sum(r[k] for r in results) / len(results) for k in results[0]}
-        rows.append(row)
-        print({k: v if isinstance(v, str) else round(v, 5) for k, v in row.items()}, flush=True)
-        print(f"  {time.perf_counter() - begin:.0f} s with measuring", flush=True)
-    lines = ["| preset | parameters | steps | PSNR | SSIM | MSE x 1e-4 | seconds |", "| --- " * 7 + "|"]
-    for r in rows:
-        ssim = f"{r['ssim']:.3f}" if "ssim" in r else "-"
-        lines.append(
-            f"| {r['preset']} | {r['parameters']:,.0f} | {r['steps']:.0f} | {r['psnr']:.2f} | {ssim} | "
-            f"{r['mse'] * 1e4:.2f} | {r['seconds']:.0f} |"
-        )
-    what = "quick, " if args.quick else ""
-    lines.append(
-        f"\n{args.experiment}: {what}{len(files)} of {args.data.name}, seed {args.seed}, {args.device}, "
-        f"{torch.get_num_threads()} threads, {platform.machine()}"
+    paths = sorted(p for p in args.data.iterdir() if p.is_file())[: args.files] if args.data.is_dir() else [args.data]
+    for name in args.presets or PRESETS[args.experiment]:
+        for path in paths:
+            for seed in range(args.seeds):
+                result = run(args, name, path, seed)
+                if result is None:
+                    print("interrupted: the runs that were finished are kept; the same command goes on")
+                    return
+                print({k: v for k, v in result.items() if k != "curve"}, flush=True)
+    found = {p.name: p for p in (args.folder / "runs").iterdir()}
+    names = [f"{n}.{p.stem}.{s}.json" for n in PRESETS[args.experiment] for p in paths for s in range(args.seeds)]
+    results = [json.loads(found[n].read_text()) for n in names if n in found]
+    curves = {
+        name: [
+            tuple(map(statistics.mean, zip(*points)))
+            for points in zip(*(r["curve"] for r in results if r["preset"] == name))
+        ]
+        for name in dict.fromkeys(r["preset"] for r in results)
+    }
+    size = "quick, " if args.quick else ""
+    what = (
+        f"{args.experiment}: {size}{', '.join(p.name for p in paths)}, {args.seeds} seed(s), "
+        f"{results[0]['steps']} steps, {'; '.join(dict.fromkeys(r['made'] for r in results))}"
     )
-    for file, text in (("results.md", "\n".join(lines) + "\n"), ("results.json", json.dumps(rows, indent=1))):
-        with atomic_write(args.output / args.experiment / file, overwrite=True) as temporary:
-            temporary.write_text(text)
-    print("\n".join(lines))
+    print(report.write(args.folder, list(table(results)), what, results, curves))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""What the tables share: their clock, and what they write: Markdown, CSV and JSON of the rows, a plot of the curves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lg_field.files import atomic_write
+
+Curve = Sequence[tuple[float, float, float]]
+"""(step, seconds, PSNR) points."""
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table with the keys of the first row as its head."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(row.get(k, "")) for k in rows[0]] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def now() -> float:
+    """Seconds: of the processor with one CPU thread, so that other programs on the machine count less, else of the
+    clock."""
+    single = torch.get_num_threads() == 1 and not torch.cuda.is_available()
+    return time.process_time() if single else time.perf_counter()
+
+
+def write(
+    folder: Path, table: Sequence[Mapping[str, Any]], what: str, results: Any, curves: Mapping[str, Curve] | None = None
+) -> str:
+    """Write results.md, results.csv, results.json and curves.png, in place of those of an earlier run.
+
+    Args:
+        folder: where; made if it is not there.
+        table: rows as they are to be read.
+        what: one line on the data, the settings and the machine, put under the table.
+        results: everything that was measured, for results.json.
+        curves: by name; none = no plot.
+
+    Returns:
+        The Markdown.
+    """
+    text = f"{markdown(table)}\n{what}\n"
+    cells = io.StringIO()
+    writer = csv.DictWriter(cells, list(table[0]), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    for name, content in (("md", text), ("csv", cells.getvalue()), ("json", json.dumps(results, indent=1))):
+        with atomic_write(folder / f"results.{name}", overwrite=True) as temporary:
+            temporary.write_text(content)
+    if curves:
+        with atomic_write(folder / "curves.png", overwrite=True) as temporary:
+            plot(curves, what, temporary)
+    return text
+
+
+def plot(curves: Mapping[str, Curve], title: str, path: Path) -> None:
+    """PSNR by steps and by seconds of training."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
+    for name, points in curves.items():
+        for k, axis in enumerate(axes):
+            axis.plot([p[k] for p in points], [p[2] for p in points], label=name)
+    axes[0].set(xlabel="steps", ylabel="PSNR (dB)")
+    axes[1].set(xlabel="seconds", xscale="log")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    figure.suptitle(title, fontsize=8, wrap=True)
+    figure.savefig(path, dpi=120, format="png")
+    plt.close(figure)
