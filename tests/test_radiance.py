@@ -184,6 +184,28 @@ def test_the_state_describes_the_field():
     assert "thickness" not in state
 
 
+@pytest.mark.parametrize("reads", [True, False])
+def test_the_shared_part_decodes_the_grid_of_the_cell_it_is_asked_in_and_of_no_other(reads: bool):
+    field = make_field(global_reads_grid=reads)
+    with torch.no_grad():
+        for values in field.chain.views(field.local)[-1]:
+            values.zero_()  # no cell corrects the shared part
+    points, rows = torch.rand(500, 3), torch.randint(field.num_rows, (500,))
+    density, _ = field.of_rows(points, rows)
+    (gradient,) = torch.autograd.grad(density[rows == 5].sum(), field.features)
+    assert bool(gradient[5].any()) == reads
+    assert not gradient[torch.arange(field.num_rows) != 5].any()
+
+
+def test_a_field_from_before_the_shared_part_read_grids_is_what_it_was():
+    field = make_field(global_reads_grid=False)
+    config = {name: value for name, value in field.config().items() if name != "global_reads_grid"}
+    again = RadianceField.from_config(field.grid, config, field.cells)
+    again.load_state_dict(field.state_dict())
+    points = torch.rand(300, 3) * 3 - 1.5
+    assert all(torch.equal(a, b) for a, b in zip(again(points), field(points)))
+
+
 def test_a_mesh_of_a_field_stays_in_its_kept_region():
     field = make_field(density_bias=2.0)
     region = Region.box((-0.9, -1.2, -0.8), (0.3, 0.5, 1.1))

@@ -23,7 +23,7 @@ from lg_field.files import refuse_existing
 from lg_field.nerfstudio.config import LGTrainerConfig
 from lg_field.nerfstudio.datamanager import scene_to_world
 from lg_field.partition import PartitionGrid
-from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.field import RadianceField
 from lg_field.radiance.sampling import step_length
 
 TABLE = "_model.field.table."
@@ -53,7 +53,7 @@ class Run:
         extra = state.get("_extra_state")
         if not isinstance(extra, dict) or "cells" not in state:
             raise ValueError(f"{self.checkpoint_path} holds no lg-field table: it is of another method or damaged")
-        field = RadianceField(PartitionGrid.from_dict(extra["grid"]), RadianceShape(**extra["shape"]), state["cells"])
+        field = RadianceField.from_config(PartitionGrid.from_dict(extra["grid"]), extra["shape"], state["cells"])
         field.load_state_dict(state)
         return field.eval()
 

@@ -86,7 +86,8 @@ class RadianceField(CellTable):
 
     @classmethod
     def from_config(cls, grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> RadianceField:
-        return cls(grid, RadianceShape(**config), cells)
+        older = {"global_reads_grid": False}  # files from before there was a choice
+        return cls(grid, RadianceShape(**older | config), cells)
 
     # -- space
 
@@ -203,20 +204,26 @@ class RadianceField(CellTable):
         """
         by_row = sort_by_row(rows, self.num_rows)
         unit, rows = by_row.sort(unit), by_row.sort(rows)
-        local_x = frequency_encoding(unit, self.shape.local_frequencies)
-        if self.features.shape[1]:
-            index_of_row = self.grid.unravel(self.cells) - torch.tensor(self.shift, device=unit.device)
-            local = unit * unit.new_tensor(self.origin.counts) - index_of_row[rows]
-            features = self._trainable_rows(self.features)
-            grid = interpolate(features, rows, local, self.shape.grid_nodes, self.shape.grid_features)
-            local_x = torch.cat([grid, local_x], dim=1)
-        elif self.shape.grid_nodes:
-            local_x = torch.cat([local_x.new_zeros(len(local_x), self.shape.grid_features), local_x], dim=1)
-        global_x = frequency_encoding(unit, self.shape.global_frequencies) if self.chain.global_width else None
+        grid = self._grid_features(unit, rows)
+        local_x = torch.cat([grid, frequency_encoding(unit, self.shape.local_frequencies)], dim=1)
+        global_x = None
+        if self.chain.global_width:
+            global_x = frequency_encoding(unit, self.shape.global_frequencies)
+            if self.chain.global_in > global_x.shape[1]:  # it reads the grid, too
+                global_x = torch.cat([grid, global_x], dim=1)
         table = self._trainable_rows(self.local)
         out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
         out = by_row.unsort(out)
         return torch.exp((out[:, 0] + self.shape.density_bias).clamp_max(12.0)), out[:, 1:]
+
+    def _grid_features(self, unit: Tensor, rows: Tensor) -> Tensor:
+        """(M, grid_features) of the rows' grids; zeros for the global network, which has none."""
+        shape = self.shape
+        if not self.features.shape[1]:
+            return unit.new_zeros(len(unit), shape.grid_features if shape.grid_nodes else 0)
+        index_of_row = self.grid.unravel(self.cells) - torch.tensor(self.shift, device=unit.device)
+        local = unit * unit.new_tensor(self.origin.counts) - index_of_row[rows]
+        return interpolate(self._trainable_rows(self.features), rows, local, shape.grid_nodes, shape.grid_features)
 
     def _trainable_rows(self, rows: Tensor) -> Tensor:
         """The rows, without gradients to frozen ones."""

@@ -37,6 +37,8 @@ class RadianceShape:
     """Nodes per axis of a cell's feature grid, borders included; 0 = no grid."""
     grid_features: int = 4
     """Features per node."""
+    global_reads_grid: bool = True
+    """The shared sub-network reads the cell's grid, too: what decodes features is learned from all cells at once."""
     color_features: int = 15
     """Outputs of the chain beside density; the view-dependent colour layers read them."""
     color_width: int = 32
@@ -69,6 +71,7 @@ class RadianceShape:
         """Wiring of the density network."""
         rows, shared = self.network != "global", self.network != "per-partition"
         grid = self.grid_features if self.grid_nodes else 0
+        shared_in = frequency_features(3, self.global_frequencies) + (grid if self.global_reads_grid and rows else 0)
         return ChainShape(
             in_features=frequency_features(3, self.local_frequencies) + grid,
             out_features=1 + self.color_features,
@@ -79,5 +82,5 @@ class RadianceShape:
             w0=self.w0,
             merge=self.merge,
             residual=rows and shared,
-            global_in_features=frequency_features(3, self.global_frequencies) if shared else None,
+            global_in_features=shared_in if shared else None,
         )

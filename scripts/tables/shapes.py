@@ -6,12 +6,11 @@
 Every row is a network of configs/ (the paper's widths), trained on the same voxels with the same seed in one run of
 this script, by lg-field's own schedule (`--paper`: by the paper's, of which `--steps` says how far it goes). The paper
 reports for Lucy at 512^3: IoU 0.9779 after the second of its 20 epochs of 134 million voxels, 0.9848 after epoch 5,
-0.9883 after epoch 10, 0.9920 at the end. Writes results.json, results.md and the field files to `--output`.
+0.9883 after epoch 10, 0.9920 at the end. Writes results.md, .csv, .json and the field files to `--output`.
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from dataclasses import dataclass, replace
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import report
 import torch
 import tyro
 
 from lg_field.cli.presets import CONFIGS, Settings, read_settings
-from lg_field.files import atomic_write, save
+from lg_field.files import save
 from lg_field.meshing.metrics import compare, nearest
 from lg_field.metrics import measure
 from lg_field.networks import LocalGlobalNetwork
@@ -157,30 +157,29 @@ def jumps(field: LocalGlobalNetwork, data: OccupancyData, distance: float = 0.5)
     return tuple(float(torch.cat(d).mean()) if sum(map(len, d)) else 0.0 for d in (across, inside))  # type: ignore
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
-    """Markdown."""
-    lines = [
-        "| shape | network | rows (full) | parameters | IoU | s/step | chamfer to / from source x 1e-4 | normals "
-        "| F-score | jump across / inside | degrees border / elsewhere |",
-        "| --- " * 11 + "|",
-    ]
+def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Rows as they are to be read."""
+    result = []
     for r in rows:
-        text = (
-            f"| {r['shape']} | {r['preset']} | {r['rows']} ({r['full']}) | {r['parameters']:,} | {r['iou']:.4f} | "
-            f"{r['step']:.3f} | "
-        )
+        line = {
+            "shape": r["shape"],
+            "network": r["preset"],
+            "rows (full)": f"{r['rows']} ({r['full']})",
+            "parameters": f"{r['parameters']:,}",
+            "IoU": f"{r['iou']:.4f}",
+            "s/step": f"{r['step']:.3f}",
+        }
         if "chamfer" in r:
-            text += (
-                f"{r['chamfer_to_source'] * 1e4:.2f} / {r['chamfer_from_source'] * 1e4:.2f} | "
-                f"{r['normal_consistency']:.4f} | {r['f_score']:.4f} | "
-                f"{r['jump_across']:.4f} / {r['jump_inside']:.4f} | "
-                f"{r['angle_border']:.1f} / {r['angle_elsewhere']:.1f} |"
-            )
-        lines.append(text)
-    lines.append("\nIoU by millions of voxels seen:\n")
-    for r in rows:
-        lines.append(f"- {r['shape']}, {r['preset']}: " + ", ".join(f"{n / 1e6:.1f}: {v:.4f}" for n, v in r["curve"]))
-    return lines
+            chamfer = r["chamfer_to_source"] * 1e4, r["chamfer_from_source"] * 1e4
+            line |= {
+                "chamfer to / from source x 1e-4": f"{chamfer[0]:.2f} / {chamfer[1]:.2f}",
+                "normals": f"{r['normal_consistency']:.4f}",
+                "F-score": f"{r['f_score']:.4f}",
+                "jump across / inside": f"{r['jump_across']:.4f} / {r['jump_inside']:.4f}",
+                "degrees border / elsewhere": f"{r['angle_border']:.1f} / {r['angle_elsewhere']:.1f}",
+            }
+        result.append(line)
+    return result
 
 
 def main(args: Args) -> None:
@@ -194,16 +193,15 @@ def main(args: Args) -> None:
         for preset in args.presets:
             rows.append(run(args, preset, data, path.stem))
             print({k: round(v, 5) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
-    lines = table(rows)
     kind = "the paper's schedule" if args.paper else "lg-field's schedule"
+    lines = ["IoU by millions of voxels seen:\n"]
+    for r in rows:
+        lines.append(f"- {r['shape']}, {r['preset']}: " + ", ".join(f"{n / 1e6:.1f}: {v:.4f}" for n, v in r["curve"]))
     lines.append(
         f"\n{args.resolution} voxels along the longest side, {args.steps} steps, {kind}, seed {args.seed}, "
         f"{args.device}, {torch.get_num_threads()} threads, {platform.machine()}"
     )
-    for file, text in (("results.md", "\n".join(lines) + "\n"), ("results.json", json.dumps(rows, indent=1))):
-        with atomic_write(args.output / file, overwrite=True) as temporary:
-            temporary.write_text(text)
-    print("\n".join(lines))
+    print(report.write(args.output, table(rows), "\n".join(lines), rows))
 
 
 if __name__ == "__main__":
