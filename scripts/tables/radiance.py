@@ -1,7 +1,7 @@
 """Train methods on one scene for the same wall-clock time and compare them.
 
     python scripts/tables/radiance.py --data SCENE --methods lg-field-tiny nerfacto vanilla-nerf --minutes 10
-    python scripts/tables/radiance.py --data SCENE --methods lg-field-tiny per-partition global distilled --minutes 5
+    python scripts/tables/radiance.py --data SCENE --methods lg-field-tiny per-partition global --minutes 5
 
 Each method trains in a process of its own, one after the other, through nerfstudio's own `Trainer`; the clock
 starts at the first training step and stops the run between two steps. Then `--views` evenly spaced test views
@@ -43,8 +43,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "per-partition": {"network": "per-partition"},
     "distilled": {"network": "per-partition"},
     "global": {"network": "global", "global_width": 512, "hidden_layers": 3, "global_frequencies": 10},
+    # What the parts of lg-field-tiny are worth.
+    "blind-global": {"global_reads_grid": False},
+    "half-global": {"global_width": 32},
+    "half-local": {"local_width": 8},
+    "coarse-grid": {"grid_nodes": 9, "grid_features": 8},
 }
-"""lg-field-tiny with these sizes: about as many parameters as lg-field-tiny keeps of lego."""
+"""lg-field-tiny with these sizes. The baselines have about as many parameters as lg-field-tiny keeps of lego."""
 CROPS = (0.5, 0.25, 0.05)
 """Parts of the cells kept."""
 
@@ -69,8 +74,9 @@ class Args:
     """Image scale (`camera_res_scale_factor`)."""
     views: int = 4
     """Test views scored, evenly spaced; 0 = all. Methods that render slowly on a CPU need few."""
-    steps: int = 0
-    """Steps over which lg-field's learning rate decays (0 = the method's default); choose what the time allows."""
+    steps: tuple[int, ...] = ()
+    """Steps over which lg-field's learning rate decays, one number for all methods or one for each (none = the method's
+    default); choose what the time allows."""
     rays: int = 0
     """Rays a step for nerfstudio's own methods (0 = their default)."""
     overlap: float = 0.0
@@ -126,8 +132,8 @@ def make_config(args: Args, method: str) -> Any:
             config.pipeline.model.camera_optimizer.mode = "off"
     ours = bool(variant) or method.startswith("lg-field")
     if args.steps and ours:
-        config.max_num_iterations = args.steps
-        model.distill_steps = args.steps // 3
+        steps = args.steps[args.methods.index(method) if len(args.steps) > 1 else 0]
+        config.max_num_iterations, model.distill_steps = steps, steps // 3
     if args.overlap and ours:
         model.overlap = args.overlap
     if args.rays and not ours:
@@ -268,6 +274,8 @@ def main(args: Args) -> None:
         return
     if "distilled" in args.methods and "global" not in args.methods[: args.methods.index("distilled")]:
         raise SystemExit("distilled imitates the global field: name global before it")
+    if len(args.steps) not in (0, 1, len(args.methods)):
+        raise SystemExit(f"--steps takes one number, or one for each of the {len(args.methods)} methods")
     rows = []
     for method in args.methods:
         subprocess.run([sys.executable, __file__, *sys.argv[1:], "--one", method], check=True)
