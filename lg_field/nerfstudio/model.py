@@ -82,9 +82,9 @@ class LGModelConfig(ModelConfig):
     """Scene file (`lg-field pack`) of a field to learn from first: KiloNeRF's recipe for per-partition networks."""
     distill_steps: int = 2000
     """Steps that imitate the teacher before the images are learned from."""
-    seam_loss_mult: float = 0.05
+    seam_loss_mult: float = 0.02
     """Weight of the disagreement of neighbouring cells on their common borders; 0 = off."""
-    seam_points: int = 1024
+    seam_points: int = 512
     """Points on borders that a step looks at."""
     compute_lpips: bool = False
     """LPIPS among the metrics. Needs torchvision's AlexNet weights on disk; never downloads anything."""

@@ -36,7 +36,10 @@ from lg_field.signals.encode import build_network
 from lg_field.training import Fit, step_psnr
 
 PRESETS = {
-    "images": [f"image-div2k{end}" for end in ("", "-auto", "-per-partition", "-auto-per-partition", "-global")],
+    "images": [
+        *(f"image-div2k{end}" for end in ("", "-auto", "-per-partition", "-auto-per-partition", "-global")),
+        "image-best",
+    ],
     "partitions": [f"image-partitions-{n:02d}" for n in (2, 4, 8, 16, 32)] + ["image-div2k-global"],
     "audio": ["audio", "audio-per-partition", "audio-global"],
     "video": ["video", "video-per-partition", "video-global"],
