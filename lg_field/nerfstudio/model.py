@@ -77,7 +77,8 @@ class LGModelConfig(ModelConfig):
     unseen_from: int = 150
     """Step from which space that no training ray has passed through counts as empty."""
     opacity_loss_mult: float = 0.005
-    """Contracted scenes: weight of the mean opacity of a step's samples. Unneeded haze fades, its cells are pruned."""
+    """Contracted scenes: weight of the mean opacity of a step's samples and of random points. Unneeded haze fades, also
+    where no ray goes, and its cells are pruned."""
     teacher: Path | None = None
     """Scene file (`lg-field pack`) of a field to learn from first: KiloNeRF's recipe for per-partition networks."""
     distill_steps: int = 2000
@@ -190,6 +191,8 @@ class LGModel(Model):
             lengths = samples.ends - samples.starts
             self.table.mark_seen(positions)
             result["opacity"] = -torch.expm1(-density * lengths)
+            if self.table.shape.contraction:
+                result["haze"] = self.table.opacity_of_random_points(self.step_length, self.config.seam_points)
             for teacher in self.teachers if self.step < self.config.distill_steps else ():
                 teacher.to(positions.device)
                 result["imitation"] = imitation_loss(teacher, positions, directions, density, colors, lengths)
@@ -266,7 +269,9 @@ class LGModel(Model):
         if "seam" in outputs:
             losses["seam_loss"] = self.config.seam_loss_mult * outputs["seam"]
         if self.table.shape.contraction and "opacity" in outputs:
-            losses["opacity_loss"] = self.config.opacity_loss_mult * outputs["opacity"].mean()
+            losses["opacity_loss"] = self.config.opacity_loss_mult * (
+                outputs["opacity"].mean() + outputs["haze"].mean()
+            )
         return losses
 
     def _against(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
