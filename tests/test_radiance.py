@@ -206,6 +206,17 @@ def test_a_field_from_before_the_shared_part_read_grids_is_what_it_was():
     assert all(torch.equal(a, b) for a, b in zip(again(points), field(points)))
 
 
+def test_haze_counts_wherever_there_is_a_row_and_teaches_its_grid():
+    field = make_field(contraction=True, density_bias=2.0)
+    haze = field.opacity_of_random_points(0.05, 4000)
+    assert ((haze > 0) & (haze <= 1)).all()
+    haze.mean().backward()
+    assert field.features.grad is not None and bool(field.features.grad.any(1).all())
+    one = crop(field, cells=field.cells[:1])
+    part = (one.opacity_of_random_points(0.05, 20_000) > 0).float().mean()
+    torch.testing.assert_close(float(part), 1 / field.num_rows, atol=0.01, rtol=0)
+
+
 def test_a_mesh_of_a_field_stays_in_its_kept_region():
     field = make_field(density_bias=2.0)
     region = Region.box((-0.9, -1.2, -0.8), (0.3, 0.5, 1.1))

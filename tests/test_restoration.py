@@ -39,7 +39,7 @@ def psnr_between(folder: Path, a: str, b: str) -> float:
 
 
 def test_super_resolution_from_simulation_and_from_its_file(folder: Path):
-    common = (*SMALL, "--steps", 150, "--scale", 4)
+    common = (*SMALL, "--steps", 400, "--scale", 4)
     text = lg(
         "super-resolve", "true.png", "-o", "one.png", "--simulate", "--save-input", "low.png", *common, cwd=folder
     )
