@@ -192,7 +192,8 @@ class LGModel(Model):
             self.table.mark_seen(positions)
             result["opacity"] = -torch.expm1(-density * lengths)
             if self.table.shape.contraction:
-                result["haze"] = self.table.opacity_of_random_points(self.step_length, self.config.seam_points)
+                anywhere = self.table.from_unit(torch.rand_like(positions[: self.config.seam_points]))
+                result["haze"] = self.table.opacity(anywhere, self.step_length)
             for teacher in self.teachers if self.step < self.config.distill_steps else ():
                 teacher.to(positions.device)
                 result["imitation"] = imitation_loss(teacher, positions, directions, density, colors, lengths)
@@ -269,9 +270,8 @@ class LGModel(Model):
         if "seam" in outputs:
             losses["seam_loss"] = self.config.seam_loss_mult * outputs["seam"]
         if self.table.shape.contraction and "opacity" in outputs:
-            losses["opacity_loss"] = self.config.opacity_loss_mult * (
-                outputs["opacity"].mean() + outputs["haze"].mean()
-            )
+            opacity = outputs["opacity"].mean() + outputs["haze"].mean()
+            losses["opacity_loss"] = self.config.opacity_loss_mult * opacity
         return losses
 
     def _against(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[Tensor, Tensor]:

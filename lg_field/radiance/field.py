@@ -324,7 +324,7 @@ class RadianceField(CellTable):
         places = occupancy.points_in_voxels(
             self.cells[chosen // voxels], chosen % voxels, self.grid, self.shape.occupancy_voxels
         )
-        new = self._opacity(self.from_unit(self.cells_to_unit(places)), step)
+        new = self.opacity(self.from_unit(self.cells_to_unit(places)), step)
         flat = self.thickness.view(-1)
         flat[chosen] *= decay
         flat.scatter_reduce_(0, chosen, new, "amax")
@@ -334,18 +334,9 @@ class RadianceField(CellTable):
         self.occupied.copy_(torch.where(self.frozen[:, None], self.occupied, found))
         self._dense = self._near = self._bounds = None
 
-    def opacity_of_random_points(self, step: float, count: int) -> Tensor:
-        """(count,) part of the light that a marching step at a random point of the domain absorbs.
-
-        Args:
-            step: length of a marching step, scene units.
-            count: points.
-        """
-        unit = torch.rand(count, 3, device=self.cells.device)
-        return self._opacity(self.from_unit(unit), step)
-
-    def _opacity(self, positions: Tensor, step: float) -> Tensor:
-        """(M, 3) scene points -> (M,) absorbed by a marching step there: far out in contracted space it is longer."""
+    def opacity(self, positions: Tensor, step: float) -> Tensor:
+        """(M, 3) scene points -> (M,) part of the light that a marching step there absorbs; `step` is its length near
+        the origin, far out in contracted space it is longer."""
         scale = (positions.norm(dim=-1) / LINEAR_UNTIL).clamp_min(1.0).square() if self.shape.contraction else 1.0
         return -torch.expm1(-self.density(positions) * step * scale)
 
