@@ -196,7 +196,7 @@ def test_an_image_grows_and_its_old_half_does_not_change(encoded: Path) -> None:
 
 
 def test_ctrl_c_keeps_the_state_and_resuming_gives_the_same_weights(encoded: Path) -> None:
-    options = ("--counts", 4, 4, "--parameters", 4000, "--steps", 700, "--sample-fraction", 0.3, "--overlap", 2)
+    options = ("--counts", 4, 4, "--parameters", 4000, "--steps", 4000, "--sample-fraction", 0.3, "--overlap", 2)
     lg("encode", "image.png", "-o", "straight", *options, cwd=encoded)
     command = [str(BIN / "lg-field"), "encode", "image.png", "-o", "broken", *map(str, options)]
     with subprocess.Popen(command, cwd=encoded, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -208,7 +208,7 @@ def test_ctrl_c_keeps_the_state_and_resuming_gives_the_same_weights(encoded: Pat
         text = process.stdout.read()
     assert "go on with --resume" in text and process.returncode == 0, text
     stopped = json.loads(lg("info", "broken", "--json", cwd=encoded))["history"]["steps"]
-    assert 0 < stopped < 700
+    assert 0 < stopped < 4000
     lg("encode", "image.png", "-o", "broken", *options, "--resume", cwd=encoded)
     a, b = (lg_field.load(encoded / n).state_dict() for n in ("straight", "broken"))
     assert all(torch.equal(a[k], b[k]) for k in a if torch.is_tensor(a[k]))
