@@ -41,13 +41,17 @@ class FitConfig:
     sample_fraction: float = 1.0
     """Part of the samples drawn each step; 1 = all of them."""
     points: int = 0
-    """Shapes: voxels drawn each step; 0 = by sample_fraction."""
+    """Samples drawn each step, of signals with fewer all; 0 = by sample_fraction."""
     sample: Sampling = "mixed"
     """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half."""
     overlap: int = 0
-    """Samples beyond a cell's borders that it trains on too, when a part is drawn (paper: overlaps)."""
+    """Samples beyond a cell's borders that it trains on too (paper: overlaps)."""
     seed: int = 0
     """For the initial weights and the samples drawn."""
+
+    def share(self, num_samples: int) -> float:
+        """Part of a signal's samples that a step draws."""
+        return min(1.0, self.points / num_samples) if self.points else self.sample_fraction
 
     def check(self) -> None:
         """Raise ValueError for settings that make no sense."""
@@ -167,7 +171,8 @@ class Fit:
     def _batches(self) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
         data, config = self.data, self.config
         if isinstance(data, SignalData):
-            return self._windows(data) if config.sample_fraction < 1.0 else self._everything(data)
+            share = config.share(data.signal.num_samples)
+            return self._windows(data, share) if share < 1.0 or config.overlap else self._everything(data)
         points = config.points or max(1, round(config.sample_fraction * data.signal.num_samples))
         grid, cells = self.field.grid, self.cells
         return ShapeSampler(data, grid, cells, points, config.sample, config.overlap, self.generator).draw
@@ -186,37 +191,41 @@ class Fit:
             raise ValueError("none of the signal's samples lies in the cells to train")
         by_row = sort_by_row(rows[kept], len(self.cells))
         order = kept[by_row.order]
-        x = torch.stack([axis[i] for axis, i in zip(axes, unravel(order, signal.shape))], dim=-1)
+        x = torch.stack([axis[i] for axis, i in zip(axes, torch.unravel_index(order, signal.shape))], dim=-1)
         target = signal.normalize(data.flat()[order])
         batch = (x.to(self.device), by_row.offsets.to(self.device), target.to(self.device))
         return lambda: batch
 
-    def _windows(self, data: SignalData) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-        """Draws equally many samples from every cell's window: the cell grown by the overlap, shifted inward at the
-        signal's edge so that all windows have one size."""
-        signal, grid = data.signal, self.field.grid
+    def _windows(self, data: SignalData, share: float) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
+        """Draws equally many samples from every cell's window, or takes all of them each step: the cell grown by the
+        overlap, shifted inward at the signal's edge so that all windows have one size."""
+        signal, grid, cells = data.signal, self.field.grid, len(self.cells)
         starts, sizes = [], []
         index = grid.unravel(self.cells)
         for k, n in enumerate(signal.shape):
             edges = (torch.arange(grid.counts[k] + 1, device=self.device) * n) // grid.counts[k]
             size = min(n, int(edges.diff().max()) + 2 * self.config.overlap)
             first = (edges[:-1] - self.config.overlap).clamp(0, n - size)
-            starts.append(first[index[:, k]])
+            starts.append(first[index[:, k], None])
             sizes.append(size)
-        count = max(1, round(self.config.sample_fraction * signal.num_samples / grid.num_cells))
-        flat = data.flat().to(self.device)
-        offsets = torch.arange(len(self.cells) + 1, device=self.device) * count
+        values = data.samples.to(self.device)
+
+        def samples(shifts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+            """At these positions in the windows, per axis (cells or 1, count)."""
+            positions = [(start + shift).flatten() for start, shift in zip(starts, shifts)]
+            x = torch.stack([signal.coordinates(grid, k, p) for k, p in enumerate(positions)], dim=-1)
+            offsets = torch.arange(cells + 1, device=self.device) * shifts[0].shape[1]
+            return x, offsets, signal.normalize(values[tuple(positions)])
 
         def draw() -> tuple[Tensor, Tensor, Tensor]:
-            number = torch.zeros(len(self.cells) * count, dtype=torch.int64, device=self.device)
-            x = torch.empty(len(number), grid.dim, device=self.device)
-            for k, n in enumerate(signal.shape):
-                shift = torch.randint(sizes[k], (len(self.cells), count), generator=self.generator, device=self.device)
-                position = (starts[k][:, None] + shift).flatten()
-                x[:, k] = signal.coordinates(grid, k, position)
-                number = number * n + position
-            return x, offsets, signal.normalize(flat[number])
+            drawn = (torch.randint(n, (cells, count), generator=self.generator, device=self.device) for n in sizes)
+            return samples(list(drawn))
 
+        if share == 1.0:
+            inside = torch.arange(math.prod(sizes), device=self.device)
+            batch = samples([shift[None] for shift in torch.unravel_index(inside, sizes)])
+            return lambda: batch
+        count = max(1, round(share * signal.num_samples / grid.num_cells))
         return draw
 
     # -- resume
@@ -306,15 +315,6 @@ def identity(field: LocalGlobalNetwork, data: SignalData | OccupancyData) -> dic
     """What must agree for a state to fit."""
     description: dict[str, Any] = data.signal.to_dict() | field.config() | field.grid.to_dict()
     return description | {"rows": field.num_rows, "sum": data.checksum()}
-
-
-def unravel(flat: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
-    """(n,) flat numbers -> per axis (n,) positions, row-major."""
-    positions: list[Tensor] = []
-    for n in reversed(shape):
-        positions.append(flat % n)
-        flat = flat // n
-    return positions[::-1]
 
 
 def step_psnr(error: float, kind: str) -> float:

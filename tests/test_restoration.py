@@ -48,6 +48,9 @@ def test_super_resolution_from_simulation_and_from_its_file(folder: Path):
     assert psnr_between(folder, "one.png", "true.png") > 20
     text = lg("super-resolve", "low.png", "-o", "two.png", "--reference", "true.png", *common, cwd=folder)
     assert psnr_between(folder, "two.png", "true.png") > 20 and "bicubic" in text
+    text = lg("super-resolve", "low.png", "-o", "by-default.png", "--reference", "true.png", "--steps", 400, cwd=folder)
+    assert psnr_between(folder, "by-default.png", "true.png") > 20 and "all samples a step" in text
+    assert lg_field.load(folder / "by-default.safetensors").num_parameters()["total"] < 5.1 * 20 * 16
 
     lg("decode", "one.safetensors", "-o", "again.png", cwd=folder)
     assert (folder / "again.png").read_bytes() == (folder / "one.png").read_bytes()
@@ -115,6 +118,7 @@ BAD = [
     (("reconstruct-ct", "true.png"), "a sinogram is an array"),
     (("reconstruct-ct", "turned.npy", "--angles", 0), "at least one angle"),
     (("reconstruct-ct", "slice.png", "--simulate", "--sample-fraction", 0.5), "--sample-fraction must be 1"),
+    (("reconstruct-ct", "slice.png", "--simulate", "--overlap", 1), "--overlap 0"),
     (("reconstruct-ct", "turned.npy", "--angle-range", 90, 10), "rising range"),
 ]
 

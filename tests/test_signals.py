@@ -28,6 +28,7 @@ from lg_field.networks.budget import shape_for_budget
 from lg_field.networks.initialization import init_rows, init_shared
 from lg_field.ops import ChainShape, local_global_chain
 from lg_field.signals import SignalData, decode, read_signal
+from lg_field.signals.decode import sample_rows
 from lg_field.signals.encode import NetworkConfig, build_network, domain_grid
 from lg_field.training import Fit, FitConfig, accumulate_gradients
 
@@ -316,6 +317,33 @@ def test_odd_sizes_train_and_decode(shape: tuple[int, int], network: str) -> Non
     assert measure(field, data)["psnr"] > start + 3
     everything = torch.arange(field.num_rows)
     assert math.isclose(psnr_of_rows(field, data, everything), measure(field, data)["psnr"], abs_tol=1e-3)
+
+
+@pytest.mark.parametrize("overlap", [1, 3])
+def test_an_overlap_gives_every_cell_its_own_samples_and_those_around(overlap: int) -> None:
+    shape, counts = (37, 53), (3, 4)
+    data = SignalData(torch.from_numpy(picture(*shape)), Signal("image", shape, 3))
+    field = build_network(data.signal, NetworkConfig(counts=counts, parameters=8000))
+    x, offsets, target = Fit(field, data, FitConfig(overlap=overlap)).batch()
+    pixel = ((x + 1) / 2 * torch.tensor(shape)).long()
+    assert torch.equal(target, data.signal.normalize(data.samples[tuple(pixel.T)]))
+    assert len(offsets.diff().unique()) == 1
+    rows = sample_rows(field, data.signal)
+    for row in range(field.num_rows):
+        seen = torch.zeros(shape, dtype=torch.bool)
+        seen[tuple(pixel[offsets[row] : offsets[row + 1]].T)] = True
+        assert seen.sum() == offsets[1]  # none twice
+        own = (rows == row).float()
+        around = torch.nn.functional.max_pool2d(own[None], 2 * overlap + 1, 1, overlap)[0] > 0
+        assert bool(seen[around].all()) and bool((own > 0)[seen].float().mean() > 0.4)
+
+
+def test_samples_a_step_by_number_are_all_of_a_small_signal(tmp_path: Path) -> None:
+    assert FitConfig(points=50).share(200) == 0.25 and FitConfig(points=50).share(20) == 1.0
+    Image.fromarray(picture(48, 64)).save(tmp_path / "image.png")
+    say = ("encode", "image.png", "--parameters", 4000, "--steps", 1, "--overwrite", "-o", "image")
+    assert "all samples a step" in lg(*say, "--points", 9999, cwd=tmp_path)
+    assert "25.00% of the samples a step" in lg(*say, "--points", 768, cwd=tmp_path)
 
 
 @given(

@@ -165,7 +165,8 @@ def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
     """What will be trained, in two lines."""
     signal, count, shape = fit.data.signal, fit.num_parameters(), field.shape
     config = fit.config
-    part = "all samples" if config.sample_fraction >= 1 else f"{config.sample_fraction:.2%} of the samples"
+    share = config.share(signal.num_samples)
+    part = "all samples" if share >= 1 else f"{share:.2%} of the samples"
     part = f"{config.points:,} voxels ({config.sample})" if signal.kind == "occupancy" and config.points else part
     console.print(
         f"{signal.kind} {' x '.join(map(str, signal.shape))} x {signal.channels}, cells "

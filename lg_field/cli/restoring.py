@@ -157,7 +157,11 @@ def run_restoration(fit: Fit, task: Task, output: Path, options: RestoreOptions)
         if task.reference is not None:
             figures = compare(unit_values(torch.cat(list(decode(field, raw=True))), "image"), task.reference)
             field.history |= {name: round(value, 6) for name, value in figures.items()}
-            console.print(comparison(task, figures, options.baseline))
+            classical = compare(task.baseline(), task.reference) if options.baseline else None
+            console.print(comparison(task, figures, classical))
+            if classical is not None and classical["psnr"] > figures["psnr"]:
+                ahead = classical["psnr"] - figures["psnr"]
+                console.print(f"{task.baseline_name} is {ahead:.2f} dB ahead: more --steps or --parameters may help")
         size = save(field, path, dtype=flags.dtype, overwrite=again)
         write_decoded(field, output, 1.0, None, again)
         console.print(
@@ -170,14 +174,14 @@ def run_restoration(fit: Fit, task: Task, output: Path, options: RestoreOptions)
     run_fit(fit, field_path(output, options), options.flags, Console(), finish)
 
 
-def comparison(task: Task, figures: dict[str, float], baseline: bool) -> Table:
+def comparison(task: Task, figures: dict[str, float], classical: dict[str, float] | None) -> Table:
     """A table of PSNR and SSIM: the measurement, the classical method, the network."""
     from lg_field.restoration.pictures import compare
 
     assert task.reference is not None
     rows = [("network", figures)]
-    if baseline:
-        rows.insert(0, (task.baseline_name, compare(task.baseline(), task.reference)))
+    if classical is not None:
+        rows.insert(0, (task.baseline_name, classical))
     if task.measured is not None:
         rows.insert(0, ("input", compare(task.measured, task.reference)))
     table = Table("", "PSNR dB", "SSIM")

@@ -30,7 +30,7 @@ class NetworkConfig:
     cell_size: tuple[int, ...] = ()
     """Samples per cell and axis, about. Default: 32 x 32 pixels, 32 cells of a sound, 60 x 64 x 64 of a video."""
     parameters: int = 200_000
-    """Budget that the widths are chosen for."""
+    """Budget that the widths are chosen for; 0 = 200,000, of signals below 40,000 samples 5 for each."""
     global_share: float = 0.1
     """Part of the budget for the global sub-network and the merge."""
     local_width: int = 0
@@ -139,7 +139,7 @@ def build_network(
             grid.num_cells if cells is None else len(cells.rows),
             axes,
             signal.channels,
-            config.parameters,
+            config.parameters or min(200_000, 5 * signal.num_samples),
             config.global_share,
             config.hidden_layers,
             config.merge,
@@ -212,5 +212,5 @@ def modulated_weights(
 
 def check_fit(signal: Signal, config: FitConfig) -> None:
     """Raise ValueError if the overlap is wider than the signal."""
-    if config.overlap * 2 >= min(signal.shape) and config.sample_fraction < 1.0 and config.overlap:
+    if config.overlap and config.overlap * 2 >= min(signal.shape):
         raise ValueError(f"an overlap of {config.overlap} samples is wider than the signal {signal.shape}")
