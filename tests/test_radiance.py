@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from lg_field import PartitionGrid, Region, crop, prune
+from lg_field import PartitionGrid, Region, crop, load, prune, save
 from lg_field.description import Scene
 from lg_field.radiance.compositing import Samples, accumulate, render_weights
 from lg_field.radiance.encodings import frequency_encoding, frequency_features, spherical_harmonics
@@ -204,6 +206,25 @@ def test_a_field_from_before_the_shared_part_read_grids_is_what_it_was():
     again.load_state_dict(field.state_dict())
     points = torch.rand(300, 3) * 3 - 1.5
     assert all(torch.equal(a, b) for a, b in zip(again(points), field(points)))
+
+
+def test_without_a_colour_layer_features_are_harmonics_of_the_direction(tmp_path: Path):
+    field = make_field("per-partition", color_width=0, color_features=27)
+    assert field.num_parameters()["shared"] == 0
+    features = torch.randn(500, 3, 9)
+    one, two = (torch.nn.functional.normalize(torch.randn(500, 3), dim=1) for _ in range(2))
+    colors = field.rgb(features.flatten(1), one)
+    expected = torch.sigmoid((features * spherical_harmonics(one)[:, None]).sum(-1))
+    torch.testing.assert_close(colors, expected)
+    assert bool(((colors - field.rgb(features.flatten(1), two)).abs() > 1e-4).all())
+    features[..., 1:] = 0.0  # the constant alone: no direction matters
+    torch.testing.assert_close(field.rgb(features.flatten(1), one), field.rgb(features.flatten(1), two))
+    save(field, tmp_path / "field")
+    again, points = load(tmp_path / "field"), torch.rand(300, 3) * 3 - 1.5
+    for a, b in zip(again(points), field(points)):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="27 color_features"):
+        RadianceShape(color_width=0)
 
 
 def test_haze_counts_wherever_there_is_a_row_and_teaches_its_grid():

@@ -65,11 +65,10 @@ class RadianceField(CellTable):
         self.add_rows("seen", torch.zeros(rows, voxels, dtype=torch.bool), trainable=False, saved=False)
         self.add_rows("frozen", torch.zeros(rows, dtype=torch.bool), trainable=False, saved=False)
         self.shared = nn.ParameterDict(init_shared(self.chain))
-        self.color = nn.Sequential(
-            nn.Linear(shape.color_features + SH_FEATURES + shape.appearance_features, shape.color_width),
-            nn.ReLU(),
-            nn.Linear(shape.color_width, 3),
-        )
+        color_in = shape.color_features + SH_FEATURES + shape.appearance_features
+        width = shape.color_width
+        layers = [nn.Linear(color_in, width), nn.ReLU(), nn.Linear(width, 3)] if width else []
+        self.color = nn.Sequential(*layers)
         self._dense: Tensor | None = None
         self._near: Tensor | None = None
         self._bounds: Tensor | None = None
@@ -182,7 +181,10 @@ class RadianceField(CellTable):
         Returns:
             (M, 3) in [0, 1].
         """
-        inputs = [features, spherical_harmonics(directions)]
+        harmonics = spherical_harmonics(directions)
+        if not self.shape.color_width:
+            return torch.sigmoid(torch.einsum("mcs,ms->mc", features.unflatten(1, (3, SH_FEATURES)), harmonics))
+        inputs = [features, harmonics]
         if self.shape.appearance_features:
             mean = features.new_zeros(len(features), self.shape.appearance_features)
             inputs.append(mean if appearance is None else appearance)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from lg_field.ops import ChainShape
-from lg_field.radiance.encodings import frequency_features
+from lg_field.radiance.encodings import SH_FEATURES, frequency_features
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class RadianceShape:
     color_features: int = 15
     """Outputs of the chain beside density; the view-dependent colour layers read them."""
     color_width: int = 32
-    """Width of the shared colour layer."""
+    """Width of the shared colour layer. 0 = there is none: the features are spherical harmonics of the direction, 9 for
+    each of red, green and blue (27 color_features)."""
     appearance_features: int = 0
     """Width of the per-image appearance the colour layers read; 0 = none."""
     occupancy_voxels: int = 8
@@ -64,6 +65,8 @@ class RadianceShape:
             raise ValueError(f"network must be local-global, per-partition or global, got {self.network!r}")
         if self.occupancy_voxels < 2 or self.occupancy_voxels % 2 or self.grid_nodes == 1:
             raise ValueError(f"occupancy_voxels must be even, grid_nodes 0 or at least 2, got {self}")
+        if not self.color_width and (self.color_features != 3 * SH_FEATURES or self.appearance_features):
+            raise ValueError(f"color_width 0 needs 27 color_features and no appearance_features, got {self}")
         if max(self.local_frequencies, self.global_frequencies) > 24:
             raise ValueError(f"at most 24 frequencies, got {self}")
 

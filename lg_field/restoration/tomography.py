@@ -176,9 +176,7 @@ class TomographyFit(Fit):
         super().__init__(*arguments, **keywords)
         signal = self.data.signal
         if self.config.share(signal.num_samples) < 1.0 or self.config.overlap:
-            raise ValueError(
-                "projections need every sample once: --sample-fraction must be 1, --points, --overlap 0"
-            )
+            raise ValueError("projections need every sample once: --sample-fraction must be 1, --points, --overlap 0")
         low, high = signal.value_range
         self.radon = Radon(angles, signal.shape[1]).to(self.device)
         shift = torch.full(signal.shape, 0.5 * (low + high), device=self.device)

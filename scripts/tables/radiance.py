@@ -43,7 +43,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "per-partition": {"network": "per-partition"},
     "distilled": {"network": "per-partition"},
     "global": {"network": "global", "global_width": 512, "hidden_layers": 3, "global_frequencies": 10},
+    # Without the colour layer that per-partition shares: nothing of a cell is decoded by weights of all cells.
+    "per-partition-alone": {"network": "per-partition", "color_width": 0, "color_features": 27},
     # What the parts of lg-field-tiny are worth.
+    "harmonics": {"color_width": 0, "color_features": 27},
     "blind-global": {"global_reads_grid": False},
     "half-global": {"global_width": 32},
     "half-local": {"local_width": 8},
