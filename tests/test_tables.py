@@ -7,8 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from PIL import Image
+from test_signals import picture
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "tables"
+
+
+def results(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "results.csv", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_a_table_goes_on_where_it_stopped_and_compares_all_its_runs(tmp_path: Path):
@@ -18,8 +25,7 @@ def test_a_table_goes_on_where_it_stopped_and_compares_all_its_runs(tmp_path: Pa
     def table(*flags: str) -> list[dict[str, str]]:
         command = [sys.executable, str(SCRIPTS / "signals.py"), "audio", "--data", str(sound), "--steps", "4"]
         subprocess.run([*command, "--output", str(tmp_path / "out"), *flags], check=True, capture_output=True)
-        with open(tmp_path / "out" / "audio-4" / "results.csv", newline="") as file:
-            return list(csv.DictReader(file))
+        return results(tmp_path / "out" / "audio-4")
 
     (first,) = table("--presets", "audio-per-partition")
     kept = tmp_path / "out" / "audio-4" / "runs" / "audio-per-partition.tone.0.json"
@@ -29,3 +35,15 @@ def test_a_table_goes_on_where_it_stopped_and_compares_all_its_runs(tmp_path: Pa
     assert [r["preset"] for r in rows] == ["audio", "audio-per-partition", "audio-global"] and first in rows
     assert all(0.0 < float(r["PSNR"]) < 99.0 for r in rows)
     assert (tmp_path / "out" / "audio-4" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_restorations_meet_in_one_table(tmp_path: Path):
+    Image.fromarray(picture(64, 80)).save(tmp_path / "true.png")
+    command = [sys.executable, str(SCRIPTS / "restoration.py"), "denoising", "--data", str(tmp_path / "true.png")]
+    command += ["--quick", "--stop", "2", "--output", str(tmp_path), "--rows"]
+    for row in ("denoising", "denoising-siren"):
+        subprocess.run([*command, row], check=True, capture_output=True)
+    rows = results(tmp_path / "denoising-quick")
+    assert [r[""] for r in rows] == ["non-local means", "measured", "denoising", "denoising-siren"]
+    assert [r["steps"] for r in rows[2:]] == ["2 of 40", "2 of 100"]
+    assert (tmp_path / "denoising-quick" / "denoising-siren.png").exists()

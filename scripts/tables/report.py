@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,23 @@ def now() -> float:
     clock."""
     single = torch.get_num_threads() == 1 and not torch.cuda.is_available()
     return time.process_time() if single else time.perf_counter()
+
+
+def once(path: Path, again: bool, make: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+    """What an earlier run has kept in a JSON file, else what `make` returns now, kept for later; None is not kept.
+
+    Args:
+        path: of the file.
+        again: make it anew, whatever was kept.
+        make: takes long.
+    """
+    if path.exists() and not again:
+        return json.loads(path.read_text())  # type: ignore[no-any-return]
+    made = make()
+    if made is not None:
+        with atomic_write(path, overwrite=True) as temporary:
+            temporary.write_text(json.dumps(made))
+    return made
 
 
 def write(

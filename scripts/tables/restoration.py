@@ -7,14 +7,18 @@
 Every row is a preset of configs/, trained on the same measurement with the same seed in one run of this script. With
 `--stop` a run ends early but keeps its schedule of learning rates, so that its curve can be compared with the published
 one step by step. `--quick` takes a smaller picture and a tenth of the steps: its numbers are not the paper's. Writes
-results.json (with the curves), results.md and the pictures to `--output`. Ctrl-C ends the row under way, not the table.
+results.md, .csv, .json, curves.png and the pictures to a folder in `--output`, and each finished row to a file of its
+own in `runs/` there: an interrupted table goes on where it stopped, rows made in several processes meet in one table.
+`--again` trains everything anew. With `OMP_NUM_THREADS=1` on a CPU seconds are processor time.
 """
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,7 +54,7 @@ class Args:
     data: Path
     """The true picture; the measurement is simulated from it."""
     rows: tuple[str, ...] = ()
-    """Presets; default: all of the task."""
+    """Presets to train now; default: all of the task. Rows of the others that are there already stay in the table."""
     stop: int = 0
     """End each run after this many steps of its schedule; 0 = at its end."""
     every: int = 100
@@ -61,8 +65,20 @@ class Args:
     """Where."""
     seed: int = 0
     """For weights, samples and noise."""
+    again: bool = False
+    """Train again what has been trained."""
     output: Path = Path("outputs/tables/restoration")
     """Folder for results."""
+
+    @property
+    def folder(self) -> Path:
+        """Where this table is written."""
+        return self.output / (self.task + "-quick" * self.quick)
+
+    def kept(self, name: str) -> Path:
+        """Where a finished row is kept."""
+        stop = f".to-{self.stop}" if self.stop else ""
+        return self.folder / "runs" / f"{name}.{self.data.stem}.{self.seed}{stop}.json"
 
 
 @dataclass
@@ -117,8 +133,8 @@ def ct_problem(values: Tensor, args: Args) -> Problem:
     return Problem(truth[..., None], signal, classical, fit)
 
 
-def run(args: Args, name: str, problem: Problem) -> dict[str, Any]:
-    """Train one preset; its figures, curve and picture."""
+def run(args: Args, name: str, problem: Problem) -> dict[str, Any] | None:
+    """Train one preset and write its picture; its figures and curve, None if it was interrupted."""
     settings = read_settings(CONFIGS / f"{name}.yaml", Settings())
     steps = settings.fit.steps // 10 if args.quick else settings.fit.steps
     fit = problem.fit(replace(settings, fit=replace(settings.fit, seed=args.seed, steps=steps)))
@@ -144,13 +160,15 @@ def run(args: Args, name: str, problem: Problem) -> dict[str, Any]:
     with finish_step_on_interrupt(fit):
         fit.run(on_step)
     save(args, name, picture(), problem.result)
+    if fit.step < last:
+        return None
     count = fit.num_parameters()["total"]
     return {"row": name, "parameters": count, "steps": fit.step, "of": steps, **curve[-1], "curve": curve}
 
 
 def save(args: Args, name: str, values: Tensor, signal: Signal) -> None:
     """Write a picture of the table."""
-    with atomic_write(args.output / args.task / f"{name}.png", overwrite=True) as temporary:
+    with atomic_write(args.folder / f"{name}.png", overwrite=True) as temporary:
         write_image(to_pixels(pictures.to_samples(values.clamp(0.0, 1.0), signal), signal), temporary)
 
 
@@ -169,9 +187,13 @@ def main(args: Args) -> None:
         if name != "true":
             rows.append({"row": name, **pictures.compare(picture, problem.truth)})
             print(rows[-1], f"{report.now() - begin:.1f} s", flush=True)
-    names = args.rows or [args.task + end for end in ("", "-incode", "-lg-siren", "-siren")]
+    every = [args.task + end for end in ("", "-incode", "-lg-siren", "-siren")]
+    names = list(args.rows) or every
     for name in names:
-        rows.append(run(args, name, problem))
+        if report.once(args.kept(name), args.again, partial(run, args, name, problem)) is None:
+            print("interrupted: the rows that were finished are kept; the same command goes on")
+            break
+    rows += [json.loads(args.kept(n).read_text()) for n in dict.fromkeys(every + names) if args.kept(n).exists()]
     table = [
         {
             "": r["row"],
@@ -189,7 +211,7 @@ def main(args: Args) -> None:
         f"{platform.machine()}. {PUBLISHED[args.task]}"
     )
     curves = {r["row"]: [(p["step"], p["seconds"], p["psnr"]) for p in r["curve"]] for r in rows if "curve" in r}
-    print(report.write(args.output / args.task, table, what, rows, curves))
+    print(report.write(args.folder, table, what, rows, curves))
 
 
 if __name__ == "__main__":

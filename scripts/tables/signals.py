@@ -20,6 +20,7 @@ import platform
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,7 +30,6 @@ import tyro
 
 from lg_field.cli.fitting import finish_step_on_interrupt
 from lg_field.cli.presets import CONFIGS, Settings, read_settings
-from lg_field.files import atomic_write
 from lg_field.metrics import measure
 from lg_field.signals import SignalData, read_signal
 from lg_field.signals.encode import build_network
@@ -92,10 +92,7 @@ def smaller(data: SignalData) -> SignalData:
 
 
 def run(args: Args, name: str, path: Path, seed: int) -> dict[str, Any] | None:
-    """Train one preset on one signal, unless that run is there already; None if it was interrupted."""
-    kept = args.folder / "runs" / f"{name}.{path.stem}.{seed}.json"
-    if kept.exists() and not args.again:
-        return json.loads(kept.read_text())  # type: ignore[no-any-return]
+    """Train one preset on one signal; None if it was interrupted."""
     data = read_signal(path)
     data = smaller(data) if args.quick else data
     settings = read_settings(CONFIGS / f"{name}.yaml", Settings())
@@ -117,8 +114,6 @@ def run(args: Args, name: str, path: Path, seed: int) -> dict[str, Any] | None:
     figures = measure(field, data) | {"seconds": curve[-1][1], "parameters": field.num_parameters()["total"]}
     made = f"{args.device}, {torch.get_num_threads()} threads, {platform.machine()}"
     result = {"preset": name, "file": path.name, "seed": seed, "steps": fit.steps, "made": made, **figures}
-    with atomic_write(kept, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(result | {"curve": curve}))
     return result | {"curve": curve}
 
 
@@ -152,7 +147,8 @@ def main(args: Args) -> None:
     for name in args.presets or PRESETS[args.experiment]:
         for path in paths:
             for seed in range(args.seeds):
-                result = run(args, name, path, seed)
+                kept = args.folder / "runs" / f"{name}.{path.stem}.{seed}.json"
+                result = report.once(kept, args.again, partial(run, args, name, path, seed))
                 if result is None:
                     print("interrupted: the runs that were finished are kept; the same command goes on")
                     return
