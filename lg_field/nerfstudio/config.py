@@ -84,7 +84,7 @@ lg_field_tiny = MethodSpecification(
         steps=8_000,
         rays=1024,
         model=LGModelConfig(
-            shape=RadianceShape(grid_nodes=11),
+            shape=RadianceShape(grid_nodes=11, color_width=0, color_features=27),
             split_steps=(200,),
             samples_per_batch=2**14,
             steps_per_scene=256,

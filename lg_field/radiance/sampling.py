@@ -82,11 +82,11 @@ def march(
     rays = rays.repeat_interleave(block)
     slots = (slots[:, None] + torch.arange(block, device=near.device)).flatten()
     s = place(rays, slots)
-    middles = _from_steps(s.clamp_min(0.0) + 0.5 * step, linear_until)
-    points = torch.addcmul(origins[rays], directions[rays], middles[:, None])
-    hit = ((s + 0.5 * step < s_far[rays]) & occupied(points)).nonzero()[:, 0]
-    s = s[hit].clamp_min(0.0)
-    return Samples(rays[hit], _from_steps(s, linear_until), _from_steps(s + step, linear_until))
+    before_far, s = s + 0.5 * step < s_far[rays], s.clamp_min(0.0)
+    samples = Samples(rays, _from_steps(s, linear_until), _from_steps(s + step, linear_until))
+    points = torch.addcmul(origins[rays], directions[rays], samples.middles[:, None])
+    hit = (before_far & occupied(points)).nonzero()[:, 0]
+    return Samples(*(values[hit] for values in samples))
 
 
 def _to_steps(t: Tensor, linear: float | None) -> Tensor:

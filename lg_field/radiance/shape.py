@@ -66,7 +66,10 @@ class RadianceShape:
         if self.occupancy_voxels < 2 or self.occupancy_voxels % 2 or self.grid_nodes == 1:
             raise ValueError(f"occupancy_voxels must be even, grid_nodes 0 or at least 2, got {self}")
         if not self.color_width and (self.color_features != 3 * SH_FEATURES or self.appearance_features):
-            raise ValueError(f"color_width 0 needs 27 color_features and no appearance_features, got {self}")
+            raise ValueError(
+                f"color_width 0 needs 27 color_features and no appearance_features, got {self.color_features} and "
+                f"{self.appearance_features}: set color_width 32, color_features 15 for a colour layer"
+            )
         if max(self.local_frequencies, self.global_frequencies) > 24:
             raise ValueError(f"at most 24 frequencies, got {self}")
 

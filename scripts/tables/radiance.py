@@ -43,11 +43,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "per-partition": {"network": "per-partition"},
     "global": {"network": "global", "global_width": 512, "hidden_layers": 3, "global_frequencies": 10},
     "small-global": {"network": "global", "global_width": 128, "hidden_layers": 3, "global_frequencies": 10},
-    # Without the colour layer that per-partition shares: nothing of a cell is decoded by weights of all cells.
-    "per-partition-alone": {"network": "per-partition", "color_width": 0, "color_features": 27},
-    "distilled": {"network": "per-partition", "color_width": 0, "color_features": 27},
+    "distilled": {"network": "per-partition"},
+    # The same with a colour layer that is shared, so that weights of all cells decode what a cell says.
+    "per-partition-color": {"network": "per-partition", "color_width": 32, "color_features": 15},
     # What the parts of lg-field-tiny are worth.
-    "harmonics": {"color_width": 0, "color_features": 27},
+    "color-layer": {"color_width": 32, "color_features": 15},
     "blind-global": {"global_reads_grid": False},
     "half-global": {"global_width": 32},
     "half-local": {"local_width": 8},
