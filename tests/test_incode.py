@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import lg, picture, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_signals import lg, picture, tone
 
 import lg_field
 from lg_field import PartitionGrid, Region, crop

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import lg, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_signals import lg, picture
 
 import lg_field
 from lg_field.cli.presets import CONFIGS, Settings, read_settings

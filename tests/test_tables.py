@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from commands import picture
 from PIL import Image
-from test_signals import picture
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "tables"
 

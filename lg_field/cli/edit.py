@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lg_field.files import FieldFile
+    from lg_field.networks import LocalGlobalNetwork
     from lg_field.regions import Region
+    from lg_field.signals import SignalData
+    from lg_field.signals.occupancy import OccupancyData
 
 OptionalOutput = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
 
@@ -136,23 +139,14 @@ def extend_command(fit: FitConfig) -> Callable[..., None]:
         from lg_field.files import load
         from lg_field.metrics import psnr_of_rows
         from lg_field.networks import LocalGlobalNetwork
-        from lg_field.signals import read_signal
-        from lg_field.signals.decode import signal_of
         from lg_field.signals.encode import check_fit
-        from lg_field.signals.extend import extend_shape, extend_to
-        from lg_field.signals.occupancy import OccupancyData, ShapeConfig
         from lg_field.training import Fit
 
         check_flags(flags, output)
         field = load(input)
         if not isinstance(field, LocalGlobalNetwork):
             raise ValueError(f"{input} is a scene; this extends images, sounds, videos and volumes")
-        data = read_signal(target, ShapeConfig(max(signal_of(field).shape)))
-        first = (*at[:-2], at[-1], at[-2]) if data.signal.kind in ("image", "video") and len(at) > 1 else at
-        if isinstance(data, OccupancyData):
-            larger, fresh = extend_shape(field, data)
-        else:
-            larger, data, fresh = extend_to(field, data, first)
+        larger, data, fresh = extended(field, target, at)
         check_fit(data.signal, fit)
         console = Console()
         console.print(
@@ -173,6 +167,23 @@ def extend_command(fit: FitConfig) -> Callable[..., None]:
         )
 
     return extend
+
+
+def extended(
+    field: LocalGlobalNetwork, target: Path, at: tuple[int, ...]
+) -> tuple[LocalGlobalNetwork, SignalData | OccupancyData, Tensor]:
+    """The field with rows for the whole of the target, the data to train them on, and which rows are new."""
+    from lg_field.signals import read_signal
+    from lg_field.signals.decode import signal_of
+    from lg_field.signals.extend import extend_shape, extend_to
+    from lg_field.signals.occupancy import OccupancyData, ShapeConfig
+
+    data = read_signal(target, ShapeConfig(max(signal_of(field).shape)))
+    if isinstance(data, OccupancyData):
+        larger, fresh = extend_shape(field, data)
+        return larger, data, fresh
+    first = (*at[:-2], at[-1], at[-2]) if data.signal.kind in ("image", "video") and len(at) > 1 else at
+    return extend_to(field, data, first)
 
 
 def prune(input: Address, output: Output, overwrite: bool = False) -> None:

@@ -13,6 +13,8 @@ from lg_field.cli import user_errors
 from lg_field.cli.options import NO_REGION, Output, RegionFlags
 
 if TYPE_CHECKING:
+    from nerfstudio.engine.trainer import TrainerConfig
+
     from lg_field.nerfstudio.runs import Run
     from lg_field.radiance.field import RadianceField
     from lg_field.regions import Region
@@ -45,10 +47,8 @@ def extend_scene(
         dry_run: only say what would be added.
         overwrite: replace an existing output folder.
     """
-    from nerfstudio.scripts.train import train_loop
-
     from lg_field.files import refuse_existing
-    from lg_field.nerfstudio.extension import check_unchanged, extended_run, grown
+    from lg_field.nerfstudio.extension import extended_run, grown
     from lg_field.nerfstudio.runs import load_run
 
     if steps < 1:
@@ -70,10 +70,7 @@ def extend_scene(
     if dry_run:
         return
     config = extended_run(run, larger, data, output, steps, overwrite)
-    config.vis = vis
-    config.viewer.quit_on_train_completion = True
-    train_loop(0, 1, config)
-    after = check_unchanged(larger, output)
+    after = trained(config, larger, output, vis)
     console.print(
         f"cells {field.num_rows} -> {after.num_rows}, parameters {field.num_parameters()['total']:,} -> "
         f"{after.num_parameters()['total']:,}; every old number is the same to the bit, "
@@ -81,6 +78,18 @@ def extend_scene(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def trained(config: TrainerConfig, larger: RadianceField, output: Path, vis: str) -> RadianceField:
+    """Train the new rows through nerfstudio; the field as written, every old number of it checked."""
+    from nerfstudio.scripts.train import train_loop
+
+    from lg_field.nerfstudio.extension import check_unchanged
+
+    config.vis = vis  # type: ignore[assignment]
+    config.viewer.quit_on_train_completion = True
+    train_loop(0, 1, config)
+    return check_unchanged(larger, output)
 
 
 def place_of(flags: RegionFlags, field: RadianceField, run: Run, world: bool) -> Region | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lg_field.meshing.mesh import Mesh
     from lg_field.networks import LocalGlobalNetwork
     from lg_field.radiance.field import RadianceField
+    from lg_field.signals.mesh_file import SourceMesh
 
 OptionalPicture = Annotated[Path | None, tyro.conf.arg(aliases=["--picture"])]
 Progress = Callable[[int, int], None]
@@ -95,12 +97,7 @@ def mesh(
     console, begin = Console(), time.perf_counter()
     field, to_world = field_to_mesh(input, load_config, region)
     field = field.to(pick_device("auto"))
-    with progress_bar(console) as progress:
-        task = progress.add_task("blocks")
-
-        def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
+    with blocks_shown(console) as show:
         if to_world is None:
             surface = surface_of_signal(console, field, resolution, threshold, exact, show)
         else:
@@ -111,10 +108,7 @@ def mesh(
     units = "" if to_world is None else "world units, " if world else "scene units, "
     say_mesh(console, output, surface, units, time.perf_counter() - begin)
     if source is not None:
-        from lg_field.meshing.metrics import compare
-
-        found = compare(surface, source.vertices, source.faces)
-        console.print(", ".join(f"{k.replace('_', ' ')} {v:.6g}" for k, v in found.items()), soft_wrap=True)
+        say_comparison(console, surface, source)
     if report is not None:
         from lg_field.meshing.mesh import Mesh
         from lg_field.meshing.render import render_mesh
@@ -123,6 +117,14 @@ def mesh(
         beside = None if source is None else Mesh(source.vertices, source.faces)
         render_mesh(surface, report, beside=beside, up=axis)
         console.print(str(report), soft_wrap=True)
+
+
+@contextmanager
+def blocks_shown(console: Console) -> Iterator[Progress]:
+    """A progress bar over the blocks of a grid, moved by the function it gives."""
+    with progress_bar(console) as progress:
+        task = progress.add_task("blocks")
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def field_to_mesh(input: str | None, load_config: Path | None, region: RegionFlags) -> tuple[Any, Any]:
@@ -220,3 +222,11 @@ def say_mesh(console: Console, output: Path, mesh: Mesh, units: str, seconds: fl
         highlight=False,
         soft_wrap=True,
     )
+
+
+def say_comparison(console: Console, mesh: Mesh, source: SourceMesh) -> None:
+    """Distances to the mesh it was made of."""
+    from lg_field.meshing.metrics import compare
+
+    found = compare(mesh, source.vertices, source.faces)
+    console.print(", ".join(f"{k.replace('_', ' ')} {v:.6g}" for k, v in found.items()), soft_wrap=True)
