@@ -338,9 +338,15 @@ class RadianceField(CellTable):
 
     def opacity(self, positions: Tensor, step: float) -> Tensor:
         """(M, 3) scene points -> (M,) part of the light that a marching step there absorbs; `step` is its length near
-        the origin, far out in contracted space it is longer."""
-        scale = (positions.norm(dim=-1) / LINEAR_UNTIL).clamp_min(1.0).square() if self.shape.contraction else 1.0
-        return -torch.expm1(-self.density(positions) * step * scale)
+        the origin."""
+        return -torch.expm1(-self.density(positions) * self.steps_at(positions, step))
+
+    def steps_at(self, positions: Tensor, step: float) -> Tensor:
+        """(M, 3) scene points -> (M,) length of a marching step there, scene units: `step` near the origin, far out in
+        contracted space more."""
+        if not self.shape.contraction:
+            return torch.full_like(positions[:, 0], step)
+        return (positions.norm(dim=-1) / LINEAR_UNTIL).clamp_min(1.0).square() * step
 
     def empty_rows(self) -> Tensor:
         """(P,) bool: cells without an occupied voxel, counting those next to one in a neighbouring cell as filled.

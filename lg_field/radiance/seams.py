@@ -1,16 +1,18 @@
-"""How visible the borders of cells are: jumps of colour and opacity across them against the same distance inside."""
+"""How visible the borders of cells are: jumps of colour and opacity across them, against jumps beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lg_field.description import Scene
+from lg_field.radiance.compositing import accumulate, render_weights
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.render import Camera, render
+from lg_field.radiance.render import RAYS, Camera, field_samples
 
 SOLID = 0.5
 """Accumulation from which a ray counts as having hit a surface."""
@@ -20,12 +22,12 @@ REACH = 0.1
 
 
 class Seams(NamedTuple):
-    """Mean absolute differences between two points on a surface, one marching step apart along an axis."""
+    """Mean absolute differences between points one marching step apart: across borders, and just beside them."""
 
     opacity_across: float
     """Of the opacity of a step, points in two cells."""
     opacity_inside: float
-    """Points in one cell."""
+    """Points in one cell, the next ones on either side."""
     color_across: float
     """Of the colour times that opacity, mean over channels."""
     color_inside: float
@@ -34,43 +36,47 @@ class Seams(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Jump across borders over jump inside cells, mean of opacity and colour: 1 = no seam."""
+        """Jump across borders over jump beside them, mean of opacity and colour: 1 = no seam."""
         pairs = ((self.opacity_across, self.opacity_inside), (self.color_across, self.color_inside))
         return sum(a / max(b, 1e-9) for a, b in pairs) / 2
 
 
 @torch.no_grad()
-def measure_seams(field: RadianceField, scene: Scene, cameras: Iterable[Camera], repeats: int = 4) -> Seams:
-    """Compare pairs of points around the surfaces that some cameras see.
+def measure_seams(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) -> Seams:
+    """Compare four points in a row through a border, two on either side, near the points that some cameras see.
 
     Args:
         field: the field.
-        scene: its description; pairs are a marching step apart.
+        scene: its description; the four are a marching step apart, along an axis of the domain.
         cameras: where to look from.
-        repeats: pairs drawn per axis and surface point, each up to a step off the surface.
 
     Raises:
-        ValueError: the cameras see no surface, or no border of two cells on one.
+        ValueError: the cameras see no surface, or no border of two cells near one.
     """
-    points, directions = _surfaces(field, scene, cameras)
-    jumps, parted = [], []
-    generator = torch.Generator().manual_seed(0)
-    for axis in [0, 1, 2] * repeats:
-        shift = (torch.rand(len(points), 3, generator=generator).to(points) - 0.5) * 2 * scene.step
-        step = torch.zeros(3, device=points.device)
-        step[axis] = scene.step / 2
-        ends = [points + shift - step, points + shift + step]
-        rows = [field.rows_of_unit(field.to_unit(end)) for end in ends]
-        owned = (rows[0] >= 0) & (rows[1] >= 0)
-        looks = [look(field, end[owned], directions[owned], scene.step) for end in ends]
-        jumps.append((looks[0] - looks[1]).abs())
-        parted.append((rows[0] != rows[1])[owned])
-    jump, border = torch.cat(jumps), torch.cat(parted)
-    across, inside = jump[border], jump[~border]
-    if len(across) == 0 or len(inside) == 0:
+    points, directions = _seen_points(field, scene, cameras)
+    places = field.unit_to_cells(field.to_unit(points))
+    across, inside = [], []
+    for axis, size in enumerate(field.grid.cell_size):
+        step = scene.step / size
+        border = places[:, axis].round()
+        near = ((places[:, axis] - border).abs() < 2.0 * step).nonzero()[:, 0]
+        units = []
+        for way in (-1.5, -0.5, 0.5, 1.5):
+            place = places[near]
+            place[:, axis] = border[near] + way * step
+            units.append(field.cells_to_unit(place))
+        rows = torch.stack([field.rows_of_unit(unit) for unit in units])
+        parted = (rows >= 0).all(0) & (rows[0] == rows[1]) & (rows[1] != rows[2]) & (rows[2] == rows[3])
+        seen = directions[near][parted]
+        looks = [look(field, field.from_unit(unit[parted]), seen, scene.step) for unit in units]
+        before, between, after = ((a - b).abs() for a, b in pairwise(looks))
+        across.append(between)
+        inside.append((before + after) / 2)
+    jumps, beside = torch.cat(across), torch.cat(inside)
+    if len(jumps) == 0:
         raise ValueError("no surface that these cameras see crosses a border between two cells")
-    (oa, ca), (oi, ci) = ((j[:, 3].mean(), j[:, :3].mean()) for j in (across, inside))
-    return Seams(float(oa), float(oi), float(ca), float(ci), len(across))
+    (oa, ca), (oi, ci) = ((j[:, 3].mean(), j[:, :3].mean()) for j in (jumps, beside))
+    return Seams(float(oa), float(oi), float(ca), float(ci), len(jumps))
 
 
 def border_disagreement(field: RadianceField, positions: Tensor, directions: Tensor, step: float, count: int) -> Tensor:
@@ -80,7 +86,7 @@ def border_disagreement(field: RadianceField, positions: Tensor, directions: Ten
         field: the field.
         positions: (M, 3) scene units, e.g. the samples of a training step.
         directions: (M, 3) unit vectors they are seen in.
-        step: length of a marching step, scene units.
+        step: length of a marching step near the origin, scene units.
         count: points at most. Those within `REACH` of a border move to it, the others are left out.
 
     Returns:
@@ -98,31 +104,40 @@ def border_disagreement(field: RadianceField, positions: Tensor, directions: Ten
     if len(both) == 0:
         return field.shared["head_bias"].sum() * 0.0 if field.chain.shared_head else field.local.sum() * 0.0
     unit = field.cells_to_unit(places.scatter(1, axis, border))[both]
-    seen = directions[near][both]
-    ours, theirs = (_shade(field, *field.of_rows(unit, side[both]), seen, step) for side in sides)
+    seen, steps = directions[near][both], field.steps_at(field.from_unit(unit), step)
+    ours, theirs = (_shade(field, *field.of_rows(unit, side[both]), seen, steps) for side in sides)
     return (ours - theirs).square().mean()
 
 
-def _surfaces(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) -> tuple[Tensor, Tensor]:
-    """(n, 3) points that the cameras see, and the (n, 3) directions they are seen in."""
-    points, directions = [], []
+def _seen_points(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) -> tuple[Tensor, Tensor]:
+    """(n, 3) points and (n, 3) directions they are seen in: one for each ray that hits something, drawn at random with
+    the weights that samples have in the pictures."""
+    device, generator = field.cells.device, torch.Generator().manual_seed(0)
+    points, ways = [], []
     for camera in cameras:
-        picture = render(field, scene, camera)
-        solid = picture.accumulation[..., 0] > SOLID
-        starts, ways = (v[solid] for v in camera.rays())
-        points.append(starts + ways * picture.depth[solid])
-        directions.append(ways)
-    if not sum(map(len, points)):
+        for origins, directions in zip(*(v.view(-1, 3).split(RAYS["cpu"]) for v in camera.rays())):
+            origins, directions = origins.to(device), directions.to(device)
+            near, far = (torch.full_like(origins[:, 0], limit) for limit in (scene.near, scene.far))
+            samples = field_samples(field, origins, directions, near, far, scene.step, jitter=False)
+            places = torch.addcmul(origins[samples.rays], directions[samples.rays], samples.middles[:, None])
+            weights = render_weights(field.density(places), samples, len(origins))
+            solid = accumulate(weights, None, samples, len(origins))[:, 0] > SOLID
+            if bool(solid.any()):
+                weights = (weights * solid[samples.rays]).cpu()
+                drawn = torch.multinomial(weights, int(solid.sum()), replacement=True, generator=generator).to(device)
+                points.append(places[drawn])
+                ways.append(directions[samples.rays[drawn]])
+    if not points:
         raise ValueError("the cameras see no surface")
-    return torch.cat(points).to(field.cells.device), torch.cat(directions).to(field.cells.device)
+    return torch.cat(points), torch.cat(ways)
 
 
 def look(field: RadianceField, points: Tensor, directions: Tensor, step: float) -> Tensor:
-    """(n, 4): colour times the opacity of a step at (n, 3) scene points, and that opacity."""
+    """(n, 4): colour times the opacity of a step at (n, 3) scene points, and that opacity; `step` as in `opacity`."""
     density, features = field(points)
-    return _shade(field, density, features, directions, step)
+    return _shade(field, density, features, directions, field.steps_at(points, step))
 
 
-def _shade(field: RadianceField, density: Tensor, features: Tensor, directions: Tensor, step: float) -> Tensor:
-    opacity = -torch.expm1(-density * step)[:, None]
+def _shade(field: RadianceField, density: Tensor, features: Tensor, directions: Tensor, steps: Tensor) -> Tensor:
+    opacity = -torch.expm1(-density * steps)[:, None]
     return torch.cat([field.rgb(features, directions) * opacity, opacity], dim=1)

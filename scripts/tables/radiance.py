@@ -193,26 +193,40 @@ def train_one(args: Args, method: str) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     row |= score(args, trainer.pipeline, args.output / f"{method}_view.png")
-    return row | cells_of(args, method, trainer.config)
+    return row | cells_of(args, method, trainer)
 
 
-def cells_of(args: Args, method: str, config: Any) -> dict[str, Any]:
-    """Bytes of the scene file, seams, and what crops do; nothing for methods without cells."""
+def cells_of(args: Args, method: str, trainer: Any) -> dict[str, Any]:
+    """Bytes of the scene file, seams seen by test cameras, and what crops do; nothing for methods without cells."""
     from lg_field import load, save
     from lg_field.nerfstudio.runs import load_run, pack
-    from lg_field.radiance.render import orbit
     from lg_field.radiance.seams import measure_seams
 
     if method not in VARIANTS and not method.startswith("lg-field"):
         return {"file bytes": "", "cells": "", "seam ratio": "", "crops": []}
     path = args.output / f"{method}.safetensors"
-    size = save(pack(load_run(config.get_base_dir())), path, overwrite=True)
+    size = save(pack(load_run(trainer.config.get_base_dir())), path, overwrite=True)
     field: Any = load(path)
-    scene = field.description
-    cameras = list(orbit(field, scene, 6, 128, 128))
-    seams = measure_seams(field, scene, cameras).ratio if field.shape.network != "global" else 1.0
+    cameras = test_cameras(trainer.pipeline.datamanager.eval_dataset.cameras, 8)
+    seams = measure_seams(field, field.description, cameras).ratio if field.shape.network != "global" else 1.0
     crops = [{"method": method, **crop_row(args, field, part, cameras[0])} for part in CROPS]
     return {"file bytes": size, "cells": field.num_rows, "seam ratio": round(seams, 2), "crops": crops}
+
+
+def test_cameras(cameras: Any, count: int, width: int = 128) -> list[Any]:
+    """So many of nerfstudio's cameras, evenly spaced, as cameras of the core; pictures of this width."""
+    import numpy as np
+    import torch
+
+    from lg_field.radiance.render import Camera
+
+    found = []
+    for i in np.linspace(0, len(cameras) - 1, min(count, len(cameras))).round().astype(int).tolist():
+        to_scene = torch.eye(4, dtype=torch.float64)
+        to_scene[:3] = cameras.camera_to_worlds[i]
+        height = round(width * int(cameras.height[i]) / int(cameras.width[i]))
+        found.append(Camera(to_scene, float(cameras.fy[i] / cameras.height[i]), width, height))
+    return found
 
 
 def crop_row(args: Args, field: Any, part: float, camera: Any) -> dict[str, Any]:
