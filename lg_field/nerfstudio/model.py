@@ -83,7 +83,7 @@ class LGModelConfig(ModelConfig):
     """Scene file (`lg-field pack`) of a field to learn from first: KiloNeRF's recipe for per-partition networks."""
     distill_steps: int = 2000
     """Steps that imitate the teacher before the images are learned from."""
-    seam_loss_mult: float = 0.02
+    seam_loss_mult: float = 0.05
     """Weight of the disagreement of neighbouring cells on their common borders; 0 = off."""
     seam_points: int = 512
     """Points on borders that a step looks at."""
@@ -198,8 +198,8 @@ class LGModel(Model):
                 teacher.to(positions.device)
                 result["imitation"] = imitation_loss(teacher, positions, directions, density, colors, lengths)
             if self.config.seam_loss_mult > 0.0:
-                count = self.config.seam_points
-                result["seam"] = border_disagreement(self.table, positions, directions, self.step_length, count)
+                step, count = self.step_length * self.stride, self.config.seam_points
+                result["seam"] = border_disagreement(self.table, positions, directions, step, count)
             return result
         return result | self._for_viewer(ray_bundle, samples, density, result)
 

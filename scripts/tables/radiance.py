@@ -55,6 +55,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """lg-field-tiny with these sizes. The baselines, but small-global, have about as many parameters as lg-field-tiny keeps
 of lego."""
+GLOBAL_RATE = 2e-3
+"""Learning rate of the global networks: at lg-field's own, 5e-3, all neurons of theirs die."""
 CROPS = (0.5, 0.25, 0.05)
 """Parts of the cells kept."""
 
@@ -121,6 +123,8 @@ def make_config(args: Args, method: str) -> Any:
     model = config.pipeline.model
     if variant:
         model.shape = replace(model.shape, **variant)
+        if model.shape.network == "global":
+            config.optimizers["fields"]["optimizer"].lr = GLOBAL_RATE
     if method == "distilled":
         model.teacher = args.output / f"{args.teacher}.safetensors"
     config.pipeline.datamanager.dataparser = all_dataparsers[args.format]
