@@ -272,11 +272,13 @@ def test_encodings():
     torch.testing.assert_close(gram, torch.eye(9), atol=0.03, rtol=0)
 
 
-def test_a_seam_is_seen_where_cells_disagree_and_not_where_they_agree():
+@pytest.mark.parametrize("contraction", [False, True])
+def test_a_seam_is_seen_where_cells_disagree_and_not_where_they_agree(contraction: bool):
     """A field whose rows are all one function has no seams; another function in every other cell makes them."""
     torch.manual_seed(0)
-    shape = RadianceShape(local_width=4, global_width=8, grid_nodes=0, density_bias=0.0)
-    field = RadianceField(PartitionGrid((4, 4, 4), (-1.0,) * 3, (1.0,) * 3), shape)
+    shape = RadianceShape(local_width=4, global_width=8, grid_nodes=0, density_bias=0.0, contraction=contraction)
+    reach = 2.0 if contraction else 1.0
+    field = RadianceField(PartitionGrid((4, 4, 4), (-reach,) * 3, (reach,) * 3), shape)
     scene = Scene(tuple(tuple(row) for row in torch.eye(4).tolist()), step=0.02)
     cameras = list(orbit(field, scene, 3, 24, 24))
     with torch.no_grad():
