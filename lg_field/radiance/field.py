@@ -16,12 +16,10 @@ from lg_field.radiance import occupancy
 from lg_field.radiance.contraction import contract, uncontract, uncontract_boxes
 from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics
 from lg_field.radiance.feature_grid import interpolate, split_grid
+from lg_field.radiance.sampling import steps_at
 from lg_field.radiance.shape import RadianceShape as RadianceShape
 from lg_field.regions import BoxMap
 from lg_field.table import CellTable
-
-LINEAR_UNTIL = 2.0
-"""Contracted scenes: distance up to which marching steps are equal; farther out they grow with its square."""
 
 
 class RadianceField(CellTable):
@@ -339,14 +337,7 @@ class RadianceField(CellTable):
     def opacity(self, positions: Tensor, step: float) -> Tensor:
         """(M, 3) scene points -> (M,) part of the light that a marching step there absorbs; `step` is its length near
         the origin."""
-        return -torch.expm1(-self.density(positions) * self.steps_at(positions, step))
-
-    def steps_at(self, positions: Tensor, step: float) -> Tensor:
-        """(M, 3) scene points -> (M,) length of a marching step there, scene units: `step` near the origin, far out in
-        contracted space more."""
-        if not self.shape.contraction:
-            return torch.full_like(positions[:, 0], step)
-        return (positions.norm(dim=-1) / LINEAR_UNTIL).clamp_min(1.0).square() * step
+        return -torch.expm1(-self.density(positions) * steps_at(positions, step, self.shape.contraction))
 
     def empty_rows(self) -> Tensor:
         """(P,) bool: cells without an occupied voxel, counting those next to one in a neighbouring cell as filled.

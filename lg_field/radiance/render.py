@@ -13,8 +13,8 @@ from torch import Tensor
 from lg_field.description import Scene
 from lg_field.radiance import occupancy
 from lg_field.radiance.compositing import Samples, composite
-from lg_field.radiance.field import LINEAR_UNTIL, RadianceField
-from lg_field.radiance.sampling import march, ray_box
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 
 RAYS = {"cpu": 1 << 13, "cuda": 1 << 16}
 """Rays at a time."""
@@ -83,6 +83,13 @@ def field_samples(
     )
 
 
+def view_samples(field: RadianceField, scene: Scene, origins: Tensor, directions: Tensor) -> tuple[Samples, Tensor]:
+    """Packed samples of rays between the scene's near and far plane, and the (M, 3) points in their middles."""
+    near, far = torch.full_like(origins[:, 0], scene.near), torch.full_like(origins[:, 0], scene.far)
+    samples = field_samples(field, origins, directions, near, far, scene.step, jitter=False)
+    return samples, torch.addcmul(origins[samples.rays], directions[samples.rays], samples.middles[:, None])
+
+
 @torch.no_grad()
 def render_rays(field: RadianceField, scene: Scene, origins: Tensor, directions: Tensor) -> Picture:
     """Render rays as nerfstudio's evaluation of the run does.
@@ -94,9 +101,7 @@ def render_rays(field: RadianceField, scene: Scene, origins: Tensor, directions:
         directions: (N, 3) unit vectors.
     """
     count = len(origins)
-    near, far = torch.full_like(origins[:, 0], scene.near), torch.full_like(origins[:, 0], scene.far)
-    samples = field_samples(field, origins, directions, near, far, scene.step, jitter=False)
-    positions = torch.addcmul(origins[samples.rays], directions[samples.rays], samples.middles[:, None])
+    samples, positions = view_samples(field, scene, origins, directions)
     density, features = field(positions)
     colors = field.rgb(features, directions[samples.rays])
     rgb, accumulation, depth = composite(density, colors, samples, count, scene.far)

@@ -11,6 +11,9 @@ from torch import Tensor
 from lg_field.partition import PartitionGrid
 from lg_field.radiance.compositing import Samples
 
+LINEAR_UNTIL = 2.0
+"""Contracted scenes: distance up to which marching steps are equal; farther out they grow with its square."""
+
 
 def ray_box(origins: Tensor, directions: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays enter and leave an axis-aligned box.
@@ -31,6 +34,22 @@ def ray_box(origins: Tensor, directions: Tensor, box: Tensor) -> tuple[Tensor, T
 def step_length(grid: PartitionGrid, steps_per_scene: int) -> float:
     """Length of a marching step, scene units: this many make the grid's diagonal."""
     return math.dist(grid.lower, grid.upper) / steps_per_scene
+
+
+def steps_at(positions: Tensor, step: float, contraction: bool) -> Tensor:
+    """Length of a marching step at points, scene units.
+
+    Args:
+        positions: (M, 3) scene points.
+        step: its length near the origin.
+        contraction: of a contracted scene, whose steps grow far out; else all are equal.
+
+    Returns:
+        (M,).
+    """
+    if not contraction:
+        return torch.full_like(positions[:, 0], step)
+    return (positions.norm(dim=-1) / LINEAR_UNTIL).clamp_min(1.0).square() * step
 
 
 def march(

@@ -12,7 +12,8 @@ from torch import Tensor
 from lg_field.description import Scene
 from lg_field.radiance.compositing import accumulate, render_weights
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.render import RAYS, Camera, field_samples
+from lg_field.radiance.render import RAYS, Camera, view_samples
+from lg_field.radiance.sampling import steps_at
 
 SOLID = 0.5
 """Accumulation from which a ray counts as having hit a surface."""
@@ -104,7 +105,8 @@ def border_disagreement(field: RadianceField, positions: Tensor, directions: Ten
     if len(both) == 0:
         return field.shared["head_bias"].sum() * 0.0 if field.chain.shared_head else field.local.sum() * 0.0
     unit = field.cells_to_unit(places.scatter(1, axis, border))[both]
-    seen, steps = directions[near][both], field.steps_at(field.from_unit(unit), step)
+    seen = directions[near][both]
+    steps = steps_at(field.from_unit(unit), step, field.shape.contraction)
     ours, theirs = (_shade(field, *field.of_rows(unit, side[both]), seen, steps) for side in sides)
     return (ours - theirs).square().mean()
 
@@ -117,9 +119,7 @@ def _seen_points(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) 
     for camera in cameras:
         for origins, directions in zip(*(v.view(-1, 3).split(RAYS["cpu"]) for v in camera.rays())):
             origins, directions = origins.to(device), directions.to(device)
-            near, far = (torch.full_like(origins[:, 0], limit) for limit in (scene.near, scene.far))
-            samples = field_samples(field, origins, directions, near, far, scene.step, jitter=False)
-            places = torch.addcmul(origins[samples.rays], directions[samples.rays], samples.middles[:, None])
+            samples, places = view_samples(field, scene, origins, directions)
             weights = render_weights(field.density(places), samples, len(origins))
             solid = accumulate(weights, None, samples, len(origins))[:, 0] > SOLID
             if bool(solid.any()):
@@ -135,7 +135,7 @@ def _seen_points(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) 
 def look(field: RadianceField, points: Tensor, directions: Tensor, step: float) -> Tensor:
     """(n, 4): colour times the opacity of a step at (n, 3) scene points, and that opacity; `step` as in `opacity`."""
     density, features = field(points)
-    return _shade(field, density, features, directions, field.steps_at(points, step))
+    return _shade(field, density, features, directions, steps_at(points, step, field.shape.contraction))
 
 
 def _shade(field: RadianceField, density: Tensor, features: Tensor, directions: Tensor, steps: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from lg_field.description import Scene
 from lg_field.radiance.compositing import Samples, accumulate, composite, render_weights
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.render import field_samples
+from lg_field.radiance.render import view_samples
 from lg_field.radiance.seams import SOLID, look
 from lg_field.viewer.cells import distinct_colors, ramp
 
@@ -39,9 +39,7 @@ class Sampled(NamedTuple):
 @torch.no_grad()
 def sample_rays(field: RadianceField, scene: Scene, origins: Tensor, directions: Tensor) -> Sampled:
     """Ask the field along (N, 3) rays, as `render_rays` does."""
-    near, far = torch.full_like(origins[:, 0], scene.near), torch.full_like(origins[:, 0], scene.far)
-    samples = field_samples(field, origins, directions, near, far, scene.step, jitter=False)
-    positions = torch.addcmul(origins[samples.rays], directions[samples.rays], samples.middles[:, None])
+    samples, positions = view_samples(field, scene, origins, directions)
     return Sampled(origins, directions, samples, positions, *field(positions))
 
 
