@@ -30,6 +30,7 @@ from lg_field.radiance.field import RadianceField, RadianceShape
 from lg_field.radiance.render import field_samples
 from lg_field.radiance.sampling import step_length
 from lg_field.radiance.seams import border_disagreement
+from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.table import CheckpointError
 from lg_field.viewer.outputs import Sampled
 
@@ -44,6 +45,9 @@ class LGModelConfig(ModelConfig):
     """The marcher clips rays itself."""
     shape: Annotated[RadianceShape, tyro.conf.arg(name="")] = field(default_factory=RadianceShape)
     """Sizes of the field."""
+    implementation: Implementation = "auto"
+    """What evaluates the shared part's grid: torch, tiny-cuda-nn (tcnn) where it is installed and there is a GPU, or
+    auto: tcnn where it can be. The parameters are the same."""
     counts: tuple[int, int, int] = (4, 4, 4)
     """Cells per axis at the start."""
     split_steps: tuple[int, ...] = (500, 1500)
@@ -106,7 +110,14 @@ class LGModel(Model):
         shape = replace(self.config.shape, contraction=contracted)
         lower, upper = ([-2.0] * 3, [2.0] * 3) if contracted else self.scene_box.aabb.tolist()
         grid = PartitionGrid(self.config.counts, tuple(lower), tuple(upper))
-        self.field = LGField(RadianceField(grid, shape), self.num_train_data, self.config.overlap)
+        table = RadianceField(grid, shape)
+        table.implementation = self.config.implementation
+        if table.hash_grid is not None:
+            try:
+                encoder(table.hash_grid, table.implementation, torch.device(self.kwargs.get("device", "cpu")))
+            except ValueError as error:
+                raise UserError(str(error)) from error
+        self.field = LGField(table, self.num_train_data, self.config.overlap)
         self.renderer_rgb = RGBRenderer(background_color=self.config.background_color)
         self.stride, self.step = 8.0, 0
         self.viewer_control = PanelControl()
@@ -129,9 +140,9 @@ class LGModel(Model):
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """`fields`: all weights; `grids`: the feature grids, which take a larger rate."""
-        grids: list[Parameter] = [self.table.features]
-        fields = [p for p in self.field.parameters() if p is not self.table.features and p.numel()]
-        return {"fields": fields, "grids": grids} if grids[0].numel() else {"fields": fields}
+        grids = [p for p in (self.table.features, self.table.hash_table) if p is not None and p.numel()]
+        fields = [p for p in self.field.parameters() if p.numel() and not any(p is grid for grid in grids)]
+        return {"fields": fields, "grids": grids} if grids else {"fields": fields}
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Before each step: split, prune and look for empty space when it is time."""

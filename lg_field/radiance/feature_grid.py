@@ -45,12 +45,17 @@ def interpolate(table: Tensor, rows: Tensor, local: Tensor, nodes: int, features
         (M, F).
     """
     index, weights = corner_weights(local, nodes)
-    result: Tensor = _WeightedSum.apply(table.view(-1, features), rows[:, None] * nodes**3 + index, weights)
+    return weighted_sum(table.view(-1, features), rows[:, None] * nodes**3 + index, weights)
+
+
+def weighted_sum(lines: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    """(R, F) lines, (M, 8) numbers of lines, (M, 8) weights -> (M, F)."""
+    result: Tensor = _WeightedSum.apply(lines, index, weights)
     return result
 
 
 class _WeightedSum(torch.autograd.Function):
-    """(R, F) lines, (M, 8) numbers of lines, (M, 8) weights -> (M, F). Unlike embedding_bag, backward does not sort."""
+    """Unlike embedding_bag, its backward does not sort."""
 
     @staticmethod
     def forward(ctx: Any, lines: Tensor, index: Tensor, weights: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spheric
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.sampling import steps_at
 from lg_field.radiance.shape import RadianceShape as RadianceShape
+from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.regions import BoxMap
 from lg_field.table import CellTable
 
@@ -29,6 +30,8 @@ class RadianceField(CellTable):
     starts at zero (see shared/reference/radiance-findings.md).
     """
 
+    hash_table: nn.Parameter | None
+    """(entries, F) the shared part's own grid (`HashGrid`), if it has one."""
     local: nn.Parameter
     """(P, K) weights of each cell's sub-network."""
     features: nn.Parameter
@@ -51,6 +54,8 @@ class RadianceField(CellTable):
         """
         super().__init__(grid, cells)
         self.shape, self.chain = shape, shape.chain()
+        self.implementation: Implementation = "auto"
+        """Which code evaluates the hash table: no part of the field's state."""
         self.extending = False
         """Whether some rows are frozen; the shared part is then frozen too."""
         self._check_frame()
@@ -63,6 +68,8 @@ class RadianceField(CellTable):
         self.add_rows("seen", torch.zeros(rows, voxels, dtype=torch.bool), trainable=False, saved=False)
         self.add_rows("frozen", torch.zeros(rows, dtype=torch.bool), trainable=False, saved=False)
         self.shared = nn.ParameterDict(init_shared(self.chain))
+        self.hash_grid = shape.hash_grid()
+        self.hash_table = None if self.hash_grid is None else nn.Parameter(self.hash_grid.init_table())
         color_in = shape.color_features + SH_FEATURES + shape.appearance_features
         width = shape.color_width
         layers = [nn.Linear(color_in, width), nn.ReLU(), nn.Linear(width, 3)] if width else []
@@ -208,9 +215,13 @@ class RadianceField(CellTable):
         local_x = torch.cat([grid, frequency_encoding(unit, self.shape.local_frequencies)], dim=1)
         global_x = None
         if self.chain.global_width:
-            global_x = frequency_encoding(unit, self.shape.global_frequencies)
-            if self.chain.global_in > global_x.shape[1]:  # it reads the grid, too
-                global_x = torch.cat([grid, global_x], dim=1)
+            inputs = [frequency_encoding(unit, self.shape.global_frequencies)]
+            if self.shape.global_reads_grid and self.chain.local_width:
+                inputs.insert(0, grid)
+            if self.hash_grid is not None and self.hash_table is not None:
+                encode = encoder(self.hash_grid, self.implementation, unit.device)
+                inputs.append(encode(self.hash_table, unit))
+            global_x = torch.cat(inputs, dim=1)
         table = self._trainable_rows(self.local)
         out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
         out = by_row.unsort(out)
@@ -375,8 +386,8 @@ class RadianceField(CellTable):
         """
         self.frozen.copy_(rows)
         self.extending = bool(rows.any())
-        for parameter in (*self.shared.parameters(), *self.color.parameters()):
-            parameter.requires_grad_(not self.extending)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in self.row_names or not self.extending)
 
     def _changed_rows(self) -> None:
         super()._changed_rows()

@@ -9,6 +9,7 @@ import tyro
 
 from lg_field.ops import ChainShape
 from lg_field.radiance.encodings import SH_FEATURES, frequency_features
+from lg_field.radiance.hash_grid import HashGrid
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,15 @@ class RadianceShape:
     """Features per node."""
     global_reads_grid: bool = True
     """The shared sub-network reads the cell's grid, too: what decodes features is learned from all cells at once."""
+    hash_levels: int = 0
+    """Levels of a feature grid over the whole domain that the shared sub-network reads, each twice as fine; 0 = none.
+    Every crop keeps all of it."""
+    hash_features: Literal[1, 2, 4, 8] = 4
+    """Features per node of it."""
+    hash_base_res: int = 16
+    """Nodes per axis of its first level."""
+    log2_hashmap_size: int = 13
+    """A level of it has at most 2^this entries; one with more nodes is hashed."""
     color_features: int = 15
     """Outputs of the chain beside density; the view-dependent colour layers read them."""
     color_width: int = 32
@@ -71,14 +81,28 @@ class RadianceShape:
                 f"color_width 0 needs 27 color_features and no appearance_features, got {self.color_features} and "
                 f"{self.appearance_features}: set color_width 32, color_features 15 for a colour layer"
             )
+        finest = self.hash_base_res << self.hash_levels
+        sizes = self.hash_levels <= 16 and self.hash_features in (1, 2, 4, 8) and 3 <= self.log2_hashmap_size <= 24
+        if not (sizes and 2 <= self.hash_base_res and finest <= 2**20):
+            raise ValueError(
+                "hash_levels must be at most 16, hash_features 1, 2, 4 or 8, log2_hashmap_size in 3..24, "
+                f"hash_base_res at least 2 and the finest level below 2^20, got {self}"
+            )
         if max(self.local_frequencies, self.global_frequencies) > 24:
             raise ValueError(f"at most 24 frequencies, got {self}")
+
+    def hash_grid(self) -> HashGrid | None:
+        """The shared part's grid."""
+        if not self.hash_levels or self.network == "per-partition":
+            return None
+        return HashGrid(self.hash_levels, self.hash_features, self.log2_hashmap_size, self.hash_base_res)
 
     def chain(self) -> ChainShape:
         """Wiring of the density network."""
         rows, shared = self.network != "global", self.network != "per-partition"
         grid = self.grid_features if self.grid_nodes else 0
         shared_in = frequency_features(3, self.global_frequencies) + (grid if self.global_reads_grid and rows else 0)
+        shared_in += self.hash_levels * self.hash_features
         return ChainShape(
             in_features=frequency_features(3, self.local_frequencies) + grid,
             out_features=1 + self.color_features,
