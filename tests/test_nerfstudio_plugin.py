@@ -181,6 +181,19 @@ def test_rgba_is_transparent_and_composes_to_the_render(color):
     torch.testing.assert_close(composed, outputs["rgb"], atol=2e-3, rtol=0)
 
 
+def test_tcnn_is_refused_where_it_cannot_run():
+    with pytest.raises(UserError, match="needs a CUDA GPU"):
+        make_model(implementation="tcnn")
+    assert make_model(implementation="torch").table.implementation == "torch"
+
+
+def test_the_shared_grid_learns_at_the_rate_of_grids():
+    model = make_model().train()
+    groups = model.get_param_groups()
+    assert [len(p) for p in groups["grids"]] == [model.table.num_rows, model.table.hash_grid.num_entries]
+    assert not any(p is model.table.hash_table for p in groups["fields"])
+
+
 @pytest.mark.parametrize("color", ["random", "white", "black"])
 def test_a_training_step_has_gradients_for_all_parts(color):
     model, rays = make_model(background_color=color).train(), bundle()
@@ -188,7 +201,7 @@ def test_a_training_step_has_gradients_for_all_parts(color):
     outputs = model(rays)
     model.get_loss_dict(outputs, batch, model.get_metrics_dict(outputs, batch))["rgb_loss"].backward()
     table = model.table
-    assert all(p.grad is not None for p in (table.features, table.local, *table.shared.values()))
+    assert all(p.grad is not None for p in (table.features, table.local, table.hash_table, *table.shared.values()))
 
 
 def test_a_ray_bundle_that_sees_nothing_still_trains():
