@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,26 +10,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def corner_weights(local: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of trilinear interpolation.
+def corners(pairs: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """(3, 2, M) values of the lower and the upper neighbour along each axis -> (8, M) joined, the last axis fastest."""
+    x, y, z = pairs
+    return join(join(x[:, None, None], y[:, None]), z).flatten(0, 2)
 
-    Args:
-        local: (M, 3) position in the cell, [0, 1] per axis (clamped).
-        nodes: nodes per axis R, the borders included.
 
-    Returns:
-        (M, 8) int64 node numbers in 0..R^3 - 1 and (M, 8) weights that sum to 1.
-    """
-    scaled = local.clamp(0.0, 1.0) * (nodes - 1)
-    low = scaled.floor().clamp_max(nodes - 2)
-    frac = scaled - low
-    i = low.long()
-    base = (i[:, 0] * nodes + i[:, 1]) * nodes + i[:, 2]
-    steps = torch.tensor([0, 1, nodes, nodes + 1], device=local.device)
-    steps = torch.cat([steps, steps + nodes * nodes])
-    wx, wy, wz = (torch.stack([1.0 - frac[:, k], frac[:, k]], dim=1) for k in range(3))
-    weights = (wx[:, :, None, None] * wy[:, None, :, None] * wz[:, None, None, :]).flatten(1)
-    return base[:, None] + steps, weights
+def corner_weights(part: Tensor) -> Tensor:
+    """(3, M) place between the lower and the upper neighbour, [0, 1] -> (8, M) trilinear weights that sum to 1."""
+    return corners(torch.stack([1.0 - part, part], dim=1), torch.mul)
 
 
 def interpolate(table: Tensor, rows: Tensor, local: Tensor, nodes: int, features: int) -> Tensor:
@@ -37,19 +27,24 @@ def interpolate(table: Tensor, rows: Tensor, local: Tensor, nodes: int, features
     Args:
         table: (P, R^3 F) one grid per row.
         rows: (M,) row of each point.
-        local: (M, 3) position in the cell, [0, 1].
-        nodes: R.
+        local: (M, 3) position in the cell, [0, 1] per axis (clamped).
+        nodes: nodes per axis R, the borders included.
         features: F.
 
     Returns:
         (M, F).
     """
-    index, weights = corner_weights(local, nodes)
-    return weighted_sum(table.view(-1, features), rows[:, None] * nodes**3 + index, weights)
+    scaled = local.clamp(0.0, 1.0).T.contiguous() * (nodes - 1)  # axes first: operations run along the points
+    low = scaled.floor().clamp_max(nodes - 2)
+    i, j, k = low.long()
+    first = ((rows * nodes + i) * nodes + j) * nodes + k
+    steps = torch.tensor([0, 1, nodes, nodes + 1], device=local.device)
+    steps = torch.cat([steps, steps + nodes * nodes])
+    return weighted_sum(table.view(-1, features), first + steps[:, None], corner_weights(scaled - low))
 
 
 def weighted_sum(lines: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-    """(R, F) lines, (M, 8) numbers of lines, (M, 8) weights -> (M, F)."""
+    """(R, F) lines, (8, M) numbers of lines, (8, M) weights -> (M, F)."""
     result: Tensor = _WeightedSum.apply(lines, index, weights)
     return result
 
@@ -60,7 +55,8 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, lines: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(lines, index, weights)
-        return torch.nn.functional.embedding_bag(index, lines, mode="sum", per_sample_weights=weights)
+        per_point = index.T.contiguous(), weights.T.contiguous()
+        return torch.nn.functional.embedding_bag(per_point[0], lines, mode="sum", per_sample_weights=per_point[1])
 
     @staticmethod
     @once_differentiable
@@ -68,10 +64,13 @@ class _WeightedSum(torch.autograd.Function):
         lines, index, weights = ctx.saved_tensors
         to_lines = to_weights = None
         if ctx.needs_input_grad[0]:
-            parts = (weights[..., None] * grad[:, None]).flatten(0, 1)
-            to_lines = torch.zeros_like(lines).index_add_(0, index.flatten(), parts)
+            # One feature at a time: adding single numbers is faster than adding short lines.
+            by_feature, at = lines.new_zeros(lines.shape[1], len(lines)), index.flatten().long()
+            for to_feature, grad_of_feature in zip(by_feature, grad.T.contiguous()):
+                to_feature.scatter_add_(0, at, (weights * grad_of_feature).flatten())
+            to_lines = by_feature.T.contiguous()
         if ctx.needs_input_grad[2]:
-            to_weights = torch.einsum("mkf,mf->mk", lines[index], grad)
+            to_weights = torch.einsum("kmf,mf->km", lines[index], grad)
         return to_lines, None, to_weights
 
 

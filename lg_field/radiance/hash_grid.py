@@ -7,13 +7,12 @@ every crop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lg_field.radiance.feature_grid import weighted_sum
+from lg_field.radiance.feature_grid import corner_weights, corners, weighted_sum
 
 PRIMES = (1, 2654435761, 805459861)
 
@@ -55,30 +54,28 @@ class HashGrid:
             unit: (M, 3) in [0, 1] (clamped).
 
         Returns:
-            (M, L, 8) int64 and (M, L, 8) weights that sum to 1 over the corners.
+            (8, L, M) int32 and (8, L, M) weights that sum to 1 over the corners.
         """
         lines, weights, first = [], [], 0
+        place = unit.clamp(0.0, 1.0).T.contiguous()  # axes first: every operation runs along the points
         for level in range(self.levels):
             resolution, entries = self.resolution(level), self.entries(level)
-            place = unit.clamp(0.0, 1.0) * (resolution - 1) + 0.5
-            low = place.floor()
-            x, y, z = (low.long()[:, :, None] + torch.arange(2, device=unit.device)).unbind(1)
-            if resolution**3 <= entries:
-                node = corners(x, y * resolution, z * resolution**2, torch.add) % entries
-            else:
-                node = corners(*(v * prime for v, prime in zip((x, y, z), PRIMES)), torch.bitwise_xor) & (entries - 1)
-            lines.append(node + first)
-            part = place - low
-            weights.append(corners(*torch.stack([1.0 - part, part], dim=2).unbind(1), torch.mul))
+            scaled = place * (resolution - 1) + 0.5
+            low = scaled.floor()
+            dense = resolution**3 <= entries
+            # Of a hash only the last bits count, so 32 of them are enough whatever overflows.
+            factors = (1, resolution, resolution**2) if dense else tuple(p & (entries - 1) for p in PRIMES)
+            first_corner = low.int() * torch.tensor(factors, dtype=torch.int32, device=unit.device)[:, None]
+            steps = torch.tensor([[0, f] for f in factors], dtype=torch.int32, device=unit.device)
+            nodes = corners(first_corner[:, None] + steps[:, :, None], torch.add if dense else torch.bitwise_xor)
+            nodes = torch.where(nodes >= entries, nodes - entries, nodes) if dense else nodes & (entries - 1)
+            lines.append(nodes + first)
+            weights.append(corner_weights(scaled - low))
             first += entries
         return torch.stack(lines, dim=1), torch.stack(weights, dim=1)
 
     def encode(self, table: Tensor, unit: Tensor) -> Tensor:
         """(num_entries, F) table, (M, 3) in [0, 1] -> (M, L F), level by level."""
         lines, weights = self.lines(unit)
-        return weighted_sum(table, lines.flatten(0, 1), weights.flatten(0, 1)).view(len(unit), -1)
-
-
-def corners(x: Tensor, y: Tensor, z: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """(M, 2) values of the lower and the upper neighbour along each axis -> (M, 8) joined, z fastest."""
-    return join(join(x[:, :, None, None], y[:, None, :, None]), z[:, None, None, :]).flatten(1)
+        by_level = weighted_sum(table, lines.flatten(1), weights.flatten(1)).view(self.levels, len(unit), self.features)
+        return by_level.permute(1, 0, 2).flatten(1)
