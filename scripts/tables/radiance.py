@@ -39,19 +39,24 @@ BLENDER_NERFACTO = {
 }
 
 
+PLAIN: dict[str, Any] = {"network": "global", "hash_levels": 0, "hidden_layers": 3, "global_frequencies": 10}
 VARIANTS: dict[str, dict[str, Any]] = {
     "per-partition": {"network": "per-partition"},
-    "global": {"network": "global", "global_width": 512, "hidden_layers": 3, "global_frequencies": 10},
-    "small-global": {"network": "global", "global_width": 128, "hidden_layers": 3, "global_frequencies": 10},
+    "global": PLAIN | {"global_width": 512},
+    "small-global": PLAIN | {"global_width": 128},
     "distilled": {"network": "per-partition"},
+    # A hash grid for the whole scene and nothing local, as instant-ngp has it: no part of it can be cropped away.
+    "hash-global": {"network": "global", "hash_levels": 5, "log2_hashmap_size": 16},
     # The same with a colour layer that is shared, so that weights of all cells decode what a cell says.
     "per-partition-color": {"network": "per-partition", "color_width": 32, "color_features": 15},
     # What the parts of lg-field-tiny are worth.
     "color-layer": {"color_width": 32, "color_features": 15},
+    "no-shared-grid": {"hash_levels": 0},
+    "dense-shared-grid": {"hash_levels": 1, "hash_base_res": 24, "log2_hashmap_size": 14, "hash_features": 4},
     "blind-global": {"global_reads_grid": False},
     "half-global": {"global_width": 32},
     "half-local": {"local_width": 8},
-    "coarse-grid": {"grid_nodes": 9, "grid_features": 8},
+    "coarse-grid": {"grid_nodes": 9},
 }
 """lg-field-tiny with these sizes. The baselines, but small-global, have about as many parameters as lg-field-tiny keeps
 of lego."""
@@ -123,7 +128,7 @@ def make_config(args: Args, method: str) -> Any:
     model = config.pipeline.model
     if variant:
         model.shape = replace(model.shape, **variant)
-        if model.shape.network == "global":
+        if model.shape.network == "global" and not model.shape.hash_levels:
             config.optimizers["fields"]["optimizer"].lr = GLOBAL_RATE
     if method == "distilled":
         model.teacher = args.output / f"{args.teacher}.safetensors"
