@@ -71,7 +71,11 @@ lg_field = MethodSpecification(
         "lg-field",
         steps=10_000,
         rays=4096,
-        model=LGModelConfig(eval_num_rays_per_chunk=1 << 14),
+        model=LGModelConfig(
+            shape=RadianceShape(grid_nodes=17, hash_levels=4, log2_hashmap_size=15, color_width=0, color_features=27),
+            split_steps=(500,),
+            eval_num_rays_per_chunk=1 << 14,
+        ),
         fields_lr=5e-3,
         grids_lr=4e-2,
     ),
@@ -84,7 +88,7 @@ lg_field_tiny = MethodSpecification(
         steps=8_000,
         rays=1024,
         model=LGModelConfig(
-            shape=RadianceShape(grid_nodes=11, color_width=0, color_features=27),
+            shape=RadianceShape(grid_nodes=11, hash_levels=4, color_width=0, color_features=27),
             split_steps=(200,),
             samples_per_batch=2**14,
             steps_per_scene=256,

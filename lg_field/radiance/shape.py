@@ -44,7 +44,7 @@ class RadianceShape:
     hash_levels: int = 0
     """Levels of a feature grid over the whole domain that the shared sub-network reads, each twice as fine; 0 = none.
     Every crop keeps all of it."""
-    hash_features: Literal[1, 2, 4, 8] = 4
+    hash_features: Literal[1, 2, 4, 8] = 2
     """Features per node of it."""
     hash_base_res: int = 16
     """Nodes per axis of its first level."""

@@ -46,7 +46,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "small-global": PLAIN | {"global_width": 128},
     "distilled": {"network": "per-partition"},
     # A hash grid for the whole scene and nothing local, as instant-ngp has it: no part of it can be cropped away.
-    "hash-global": {"network": "global", "hash_levels": 5, "log2_hashmap_size": 16},
+    "hash-global": {"network": "global", "hash_levels": 5, "log2_hashmap_size": 17},
     # The same with a colour layer that is shared, so that weights of all cells decode what a cell says.
     "per-partition-color": {"network": "per-partition", "color_width": 32, "color_features": 15},
     # What the parts of lg-field-tiny are worth.
