@@ -93,7 +93,14 @@ def test_the_shared_part_reads_it_and_cells_alone_have_none():
 
 
 @pytest.mark.parametrize(
-    "sizes", [{"hash_levels": 17}, {"log2_hashmap_size": 25}, {"hash_features": 3}, {"hash_base_res": 1}]
+    "sizes",
+    [
+        {"hash_levels": 17},
+        {"hash_levels": 2**31},
+        {"log2_hashmap_size": 25},
+        {"hash_features": 3},
+        {"hash_base_res": 1},
+    ],
 )
 def test_senseless_sizes_are_named(sizes):
     with pytest.raises(ValueError, match=next(iter(sizes))):

@@ -81,9 +81,8 @@ class RadianceShape:
                 f"color_width 0 needs 27 color_features and no appearance_features, got {self.color_features} and "
                 f"{self.appearance_features}: set color_width 32, color_features 15 for a colour layer"
             )
-        finest = self.hash_base_res << self.hash_levels
         sizes = self.hash_levels <= 16 and self.hash_features in (1, 2, 4, 8) and 3 <= self.log2_hashmap_size <= 24
-        if not (sizes and self.hash_base_res >= 2 and finest <= 2**20):
+        if not (sizes and self.hash_base_res >= 2 and self.hash_base_res << self.hash_levels <= 2**20):
             raise ValueError(
                 "hash_levels must be at most 16, hash_features 1, 2, 4 or 8, log2_hashmap_size in 3..24, "
                 f"hash_base_res at least 2 and the finest level below 2^20, got {self}"
