@@ -107,7 +107,8 @@ def border_disagreement(field: RadianceField, positions: Tensor, directions: Ten
     unit = field.cells_to_unit(places.scatter(1, axis, border))[both]
     seen = directions[near][both]
     steps = steps_at(field.from_unit(unit), step, field.shape.contraction)
-    ours, theirs = (_shade(field, *field.of_rows(unit, side[both]), seen, steps) for side in sides)
+    density, features = field.of_rows(unit.repeat(2, 1), torch.cat([side[both] for side in sides]))
+    ours, theirs = _shade(field, density, features, seen.repeat(2, 1), steps.repeat(2)).chunk(2)
     return (ours - theirs).square().mean()
 
 
