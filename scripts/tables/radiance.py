@@ -47,7 +47,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "distilled": {"network": "per-partition"},
     # A hash grid for the whole scene and nothing local, as instant-ngp has it: no part of it can be cropped away.
     "hash-global": {"network": "global", "hash_levels": 5, "log2_hashmap_size": 17},
-    # The same with a colour layer that is shared, so that weights of all cells decode what a cell says.
+    # Less in the cells and more in the shared part: better where images are few for the space they show.
+    "more-shared": {"grid_nodes": 7, "hash_levels": 5, "log2_hashmap_size": 14},
+    # The cells alone with a colour layer that is shared, so that weights of all cells decode what a cell says.
     "per-partition-color": {"network": "per-partition", "color_width": 32, "color_features": 15},
     # What the parts of lg-field-tiny are worth.
     "color-layer": {"color_width": 32, "color_features": 15},
