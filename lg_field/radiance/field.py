@@ -322,16 +322,7 @@ class RadianceField(CellTable):
         """
         voxels = self.thickness.shape[1]
         rows = (~self.frozen).nonzero()[:, 0]
-        total = len(rows) * voxels
-        if num_points >= total:
-            chosen = torch.arange(total, device=self.cells.device)
-        else:
-            chosen = torch.randint(total, (num_points // 2,), device=self.cells.device)
-            filled = self.occupied[rows].flatten().nonzero()[:, 0]
-            if len(filled):
-                pick = torch.randint(len(filled), (num_points // 2,), device=self.cells.device)
-                chosen = torch.cat([chosen, filled[pick]])
-        chosen = rows[chosen // voxels] * voxels + chosen % voxels
+        chosen = occupancy.choose_voxels(self.occupied, rows, num_points)
         places = occupancy.points_in_voxels(
             self.cells[chosen // voxels], chosen % voxels, self.grid, self.shape.occupancy_voxels
         )

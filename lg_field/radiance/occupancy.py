@@ -73,3 +73,27 @@ def points_in_voxels(cells: Tensor, voxels: Tensor, grid: PartitionGrid, per_axi
     inner = torch.stack([voxels // (r * r), voxels // r % r, voxels % r], dim=-1)
     index = grid.unravel(cells) * r + inner
     return (index + torch.rand(index.shape, device=cells.device)) / r
+
+
+def choose_voxels(bits: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Random voxels of some rows, half of them among the occupied ones; every voxel once if there are no more.
+
+    Args:
+        bits: (P, r^3) bool occupancy.
+        rows: (n,) rows to choose from.
+        count: voxels wanted.
+
+    Returns:
+        (at most `count`,) int64 places in the flattened `bits`.
+    """
+    voxels = bits.shape[1]
+    total = len(rows) * voxels
+    if count >= total:
+        chosen = torch.arange(total, device=bits.device)
+    else:
+        chosen = torch.randint(total, (count // 2,), device=bits.device)
+        filled = bits[rows].flatten().nonzero()[:, 0]
+        if len(filled):
+            pick = torch.randint(len(filled), (count // 2,), device=bits.device)
+            chosen = torch.cat([chosen, filled[pick]])
+    return rows[chosen // voxels] * voxels + chosen % voxels
