@@ -73,7 +73,6 @@ lg_field = MethodSpecification(
         rays=4096,
         model=LGModelConfig(
             shape=RadianceShape(grid_nodes=17, hash_levels=4, log2_hashmap_size=15, color_width=0, color_features=27),
-            split_steps=(500,),
             eval_num_rays_per_chunk=1 << 14,
         ),
         fields_lr=5e-3,

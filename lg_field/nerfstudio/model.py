@@ -50,7 +50,7 @@ class LGModelConfig(ModelConfig):
     auto: tcnn where it can be. The parameters are the same."""
     counts: tuple[int, int, int] = (4, 4, 4)
     """Cells per axis at the start."""
-    split_steps: tuple[int, ...] = (500, 1500)
+    split_steps: tuple[int, ...] = (500,)
     """Steps at which every kept cell is cut into 8."""
     space: Literal["auto", "bounded", "contracted"] = "auto"
     """Bounded: the scene box is all there is. Contracted: the grid divides contracted space. Auto: by the data."""

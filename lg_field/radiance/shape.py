@@ -17,8 +17,8 @@ class RadianceShape:
     """Sizes of a radiance field."""
 
     network: Literal["local-global", "per-partition", "global"] = "local-global"
-    """local-global, or a baseline: rows without a shared network, or the shared network alone. That one needs a lower
-    learning rate: --optimizers.fields.optimizer.lr 2e-3."""
+    """local-global, or a baseline: rows without a shared network, or the shared network alone. That one, without
+    hash_levels, needs a lower learning rate: --optimizers.fields.optimizer.lr 2e-3."""
     local_width: int = 16
     """h: hidden width of a cell's sub-network."""
     global_width: int = 64

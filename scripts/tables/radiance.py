@@ -63,7 +63,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """lg-field-tiny with these sizes. The baselines, but small-global, have about as many parameters as lg-field-tiny keeps
 of lego."""
 GLOBAL_RATE = 2e-3
-"""Learning rate of the global networks: at lg-field's own, 5e-3, all neurons of theirs die."""
+"""Learning rate of the global networks without a grid: at lg-field's own, 5e-3, all neurons of theirs die."""
 CROPS = (0.5, 0.25, 0.05)
 """Parts of the cells kept."""
 
