@@ -1,8 +1,13 @@
-"""Settings of all tests: hypothesis without a clock (the machine may be busy), two threads."""
+"""Settings of all tests: shapes and types of lg_field's functions are checked, hypothesis has no clock, two threads."""
+
+import os
 
 import hypothesis
 import torch
+from jaxtyping import install_import_hook
+
+install_import_hook("lg_field", "typecheck.checked")
 
 hypothesis.settings.register_profile("lg-field", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 hypothesis.settings.load_profile("lg-field")
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))

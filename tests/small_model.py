@@ -7,14 +7,14 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 
 from lg_field.nerfstudio.model import LGModel, LGModelConfig
-from lg_field.radiance.field import RadianceShape
+from lg_field.radiance.field import RadianceSizes
 
 
 def make_model(**options) -> LGModel:
     torch.manual_seed(0)
     sizes = {"local_width": 8, "global_width": 16, "grid_nodes": 4, "hash_levels": 2, "hash_base_res": 2}
-    shape = RadianceShape(**sizes, log2_hashmap_size=5, occupancy_voxels=4, density_bias=0.5)
-    config = LGModelConfig(shape=shape, counts=(2, 2, 2), split_steps=(3,), **options)
+    shape = RadianceSizes(**sizes, log2_hashmap_size=5, occupancy_voxels=4, density_bias=0.5)
+    config = LGModelConfig(sizes=shape, counts=(2, 2, 2), split_steps=(3,), **options)
     box = SceneBox(torch.tensor([[-1.5] * 3, [1.5] * 3]))
     return LGModel(config, scene_box=box, num_train_data=4, metadata={"bounded": True})
 

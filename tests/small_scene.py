@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from lg_field.description import Scene
-from lg_field.partition import PartitionGrid
-from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.render import look_along
+from lg_field.radiance.scene import Scene
+from lg_field.space.partition import PartitionGrid
 
 EYE = (3.0, 0.6, 0.8)
 """Where its camera is; it looks at the origin."""
@@ -21,7 +21,7 @@ def small_scene(
     reach = 2.0 if contraction else 1.0
     grid = PartitionGrid(counts, (-reach,) * 3, (reach,) * 3)
     cells = torch.randperm(grid.num_cells)[: round(kept * grid.num_cells)].sort().values
-    shape = RadianceShape(
+    shape = RadianceSizes(
         grid_nodes=nodes,
         grid_features=2,
         local_width=4,

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from test_ops import make
 from torch import Tensor
 
-from lg_field.ops import ChainShape, cpu, local_global_chain
-from lg_field.training import accumulate_gradients
+from lg_field.ops import ChainSizes, cpu, local_global_chain
+from lg_field.signals.fit import accumulate_gradients
 
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler"
@@ -28,7 +28,7 @@ pytestmark = needs_compiler
 
 widths = [1, 3, 14, 15, 17, 84]
 shapes = st.builds(
-    ChainShape,
+    ChainSizes,
     in_features=st.sampled_from([1, 2, 3, 19, 33]),
     out_features=st.sampled_from([1, 3, 16, 18]),
     local_width=st.sampled_from([0, *widths]),
@@ -39,11 +39,11 @@ shapes = st.builds(
     merge=st.sampled_from(["concat", "add"]),
     residual=st.booleans(),
     global_in_features=st.sampled_from([None, 6, 39]),
-) | st.builds(ChainShape, st.just(2), st.just(3), st.sampled_from(widths), st.just(0), st.integers(0, 3))
+) | st.builds(ChainSizes, st.just(2), st.just(3), st.sampled_from(widths), st.just(0), st.integers(0, 3))
 counts = st.lists(st.sampled_from([0, 1, 2, 15, 16, 17, 63, 64, 65, 150]), min_size=1, max_size=6)
 
 
-def results(shape: ChainShape, sizes: list[int], backend: str, dtype: torch.dtype) -> list[Tensor]:
+def results(shape: ChainSizes, sizes: list[int], backend: str, dtype: torch.dtype) -> list[Tensor]:
     """Value, and gradient of every input, of a weighted sum of the outputs."""
     x, offsets, table, shared, global_x = make(shape, sizes)
     inputs = [t.detach().to(dtype).requires_grad_() for t in (x, global_x, table, *shared.values())]
@@ -56,7 +56,7 @@ def results(shape: ChainShape, sizes: list[int], backend: str, dtype: torch.dtyp
 
 @settings(max_examples=80)
 @given(shape=shapes, sizes=counts)
-def test_equals_reference_in_value_and_gradient(shape: ChainShape, sizes: list[int]) -> None:
+def test_equals_reference_in_value_and_gradient(shape: ChainSizes, sizes: list[int]) -> None:
     fused = results(shape, sizes, "cpu", torch.float32)
     exact, plain = (results(shape, sizes, b, d) for b, d in (("reference", torch.float64), ("torch", torch.float32)))
     for value, close, wanted in zip(fused, plain, exact):
@@ -69,7 +69,7 @@ def test_equals_reference_in_value_and_gradient(shape: ChainShape, sizes: list[i
 
 @pytest.mark.parametrize("phase", [1.0, 100.0, 3000.0])
 def test_sine_is_that_of_the_phase(phase: float) -> None:
-    shape = ChainShape(1, 1, 0, 1, 0, w0=1.0)
+    shape = ChainSizes(1, 1, 0, 1, 0, w0=1.0)
     shared = {
         "global_weight_0": torch.ones(1, 1),
         "global_bias_0": torch.zeros(1),
@@ -96,7 +96,7 @@ def threads(number: int) -> Iterator[None]:
 
 
 def test_step_gives_the_gradients_of_the_mean_squared_error_whatever_the_threads() -> None:
-    shape = ChainShape(2, 3, 14, 20, 2)
+    shape = ChainSizes(2, 3, 14, 20, 2)
     x, offsets, table, shared, _ = make(shape, [1900, 0, 1, 3000, 600, 0], torch.float32)
     table, target = table.detach().requires_grad_(), torch.rand(len(x), 3)
     shared = {k: v.detach().requires_grad_() for k, v in shared.items()}
@@ -122,7 +122,7 @@ def test_step_gives_the_gradients_of_the_mean_squared_error_whatever_the_threads
 @given(sizes=counts, keep=st.randoms(use_true_random=False))
 @settings(max_examples=30)
 def test_value_of_a_point_does_not_depend_on_the_others_to_the_bit(sizes: list[int], keep: random.Random) -> None:
-    shape = ChainShape(2, 3, 14, 20, 2, residual=True)
+    shape = ChainSizes(2, 3, 14, 20, 2, residual=True)
     x, offsets, table, shared, _ = make(shape, sizes, torch.float32)
     rows = torch.repeat_interleave(torch.arange(len(sizes)), offsets.diff())
     kept = torch.tensor([keep.random() < 0.4 for _ in rows], dtype=torch.bool)
@@ -132,7 +132,7 @@ def test_value_of_a_point_does_not_depend_on_the_others_to_the_bit(sizes: list[i
 
 
 def test_only_wanted_gradients_are_computed() -> None:
-    shape = ChainShape(2, 1, 6, 5, 2)
+    shape = ChainSizes(2, 1, 6, 5, 2)
     x, offsets, table, shared, _ = make(shape, [10, 20], torch.float32)
     table = table.detach().requires_grad_()
     frozen = {k: v.detach() for k, v in shared.items()}
@@ -144,7 +144,7 @@ def test_only_wanted_gradients_are_computed() -> None:
 
 
 def test_refuses_what_it_cannot_do_and_auto_goes_on_without() -> None:
-    shape = ChainShape(2, 1, 6, 5, 2)
+    shape = ChainSizes(2, 1, 6, 5, 2)
     x, offsets, table, shared, _ = make(shape, [4, 3])
     with pytest.raises(ValueError, match=r"backend \"cpu\" cannot run: it takes float32 .* float64 on cpu"):
         local_global_chain(x, offsets, table, shared, shape, backend="cpu")
@@ -162,8 +162,8 @@ def test_refuses_what_it_cannot_do_and_auto_goes_on_without() -> None:
 PROGRAM = """
 import sys, torch
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import ChainShape, local_global_chain
-shape = ChainShape(2, 1, 3, 4, 1)
+from lg_field.ops import ChainSizes, local_global_chain
+shape = ChainSizes(2, 1, 3, 4, 1)
 table, shared = init_rows(shape, 1), init_shared(shape)
 out = local_global_chain(torch.zeros(5, 2), torch.tensor([0, 5]), table, shared, shape, backend=sys.argv[1])
 print(tuple(out.shape))

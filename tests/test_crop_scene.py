@@ -16,7 +16,7 @@ from small_model import make_model
 from lg_field.cli import crop_scene as crop_scene_command
 from lg_field.nerfstudio.config import lg_field_tiny
 from lg_field.nerfstudio.runs import Run, load_run, write_run
-from lg_field.regions import Box, OrientedBox, Region, Union, transformed
+from lg_field.space.regions import Box, OrientedBox, Region, Union, transformed
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 import lg_field
 from lg_field import PartitionGrid, Region
-from lg_field.editing import extend, merge, regrow
 from lg_field.networks.local_global import local_global_siren, siren_per_partition
-from lg_field.radiance.field import RadianceField, RadianceShape
-from lg_field.regions import region_from_dict
-from lg_field.table import CellTable
+from lg_field.radiance.field import RadianceField, RadianceSizes
+from lg_field.space.regions import region_from_dict
+from lg_field.table.cell_table import CellTable
+from lg_field.table.editing import extend, merge, regrow
 
 KINDS = ["signal-1", "signal-2", "signal-3", "per-partition", "radiance", "contracted"]
 
@@ -25,7 +25,7 @@ def make(kind: str) -> CellTable:
         return local_global_siren(PartitionGrid((4,) * dim, (-1.0,) * dim, (1.0,) * dim), 2, 5, 7, 1)
     if kind == "per-partition":
         return siren_per_partition(PartitionGrid((4, 3), (-1.0, -1.0), (1.0, 1.0)), 1, 5)
-    shape = RadianceShape(local_width=5, global_width=7, grid_nodes=3, contraction=kind == "contracted")
+    shape = RadianceSizes(local_width=5, global_width=7, grid_nodes=3, contraction=kind == "contracted")
     low = 2.0 if kind == "contracted" else 1.0
     field = RadianceField(PartitionGrid((3, 3, 3), (-low,) * 3, (low,) * 3), shape)
     with torch.no_grad():
@@ -175,7 +175,7 @@ def test_training_a_grown_scene_changes_no_old_value_by_a_bit(lead, tail) -> Non
     again.split_()
     assert again.frozen.sum() == 8 * larger.frozen.sum() and torch.allclose(values(again, x), before, atol=1e-4)
     twice = extend(again, [v - 0.1 for v in again.grid.lower], again.grid.upper)
-    assert torch.equal(values(twice, x), values(again, x)) and twice.shape.frame == larger.shape.frame
+    assert torch.equal(values(twice, x), values(again, x)) and twice.sizes.frame == larger.sizes.frame
 
 
 def test_a_domain_that_does_not_hold_the_old_one_is_refused() -> None:

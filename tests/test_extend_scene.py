@@ -17,7 +17,7 @@ from lg_field import PartitionGrid, Region, crop
 from lg_field.cli.extend_scene import scene_corners
 from lg_field.nerfstudio.config import lg_field_tiny
 from lg_field.nerfstudio.extension import grown
-from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.field import RadianceField, RadianceSizes
 
 
 def posed_images(folder: Path, places: np.ndarray) -> Path:
@@ -64,7 +64,7 @@ def test_new_images_land_where_the_old_ones_say(tmp_path):
 
 def small_field(contraction: bool = False) -> RadianceField:
     torch.manual_seed(0)
-    shape = RadianceShape(local_width=4, global_width=6, grid_nodes=3, contraction=contraction)
+    shape = RadianceSizes(local_width=4, global_width=6, grid_nodes=3, contraction=contraction)
     reach = 2.0 if contraction else 1.0
     return RadianceField(PartitionGrid((4, 4, 4), (-reach,) * 3, (reach,) * 3), shape)
 
@@ -87,7 +87,7 @@ def test_cells_are_added_where_asked_and_nowhere_else():
     with pytest.raises(ValueError, match="reaches everywhere already"):
         grown(small_field(contraction=True), None, domain=[-4.0] * 3 + [4.0] * 3)
     with pytest.raises(ValueError, match="appearance per image"):
-        grown(RadianceField(half.grid, RadianceShape(grid_nodes=3, appearance_features=4)), None)
+        grown(RadianceField(half.grid, RadianceSizes(grid_nodes=3, appearance_features=4)), None)
 
 
 def test_a_domain_in_world_units_is_the_box_around_it_in_the_scene():

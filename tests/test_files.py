@@ -22,17 +22,18 @@ from safetensors.torch import load_file
 
 import lg_field
 from lg_field import PartitionGrid, Region
-from lg_field.description import Scene, Signal
 from lg_field.files import FieldFile, FileError, crop_file, merge_files
 from lg_field.networks.local_global import local_global_siren
-from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.field import RadianceField, RadianceSizes
+from lg_field.radiance.scene import Scene
+from lg_field.signals.signal import Signal
 
 
-def make(kind: str) -> lg_field.editing.CellTable:
+def make(kind: str) -> lg_field.table.editing.CellTable:
     torch.manual_seed(1)
     if kind == "radiance":
         field = RadianceField(
-            PartitionGrid((4, 4, 4), (-1.0,) * 3, (1.0,) * 3), RadianceShape(grid_nodes=3, local_width=5)
+            PartitionGrid((4, 4, 4), (-1.0,) * 3, (1.0,) * 3), RadianceSizes(grid_nodes=3, local_width=5)
         )
         field.occupied.copy_(torch.rand(field.occupied.shape) > 0.5)
         field.description = Scene(tuple(tuple(float(i == j) for i in range(4)) for j in range(4)))

@@ -14,22 +14,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lg_field.cli.presets import CONFIGS, Settings, read_settings
-from lg_field.description import Signal
-from lg_field.metrics import measure, psnr_of_rows
-from lg_field.networks.budget import shape_for_budget
+from lg_field.networks.budget import sizes_for_budget
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import ChainShape, local_global_chain
+from lg_field.ops import ChainSizes, local_global_chain
 from lg_field.signals import SignalData, read_signal
 from lg_field.signals.decode import sample_rows
 from lg_field.signals.encode import NetworkConfig, build_network, domain_grid
-from lg_field.training import Fit, FitConfig, accumulate_gradients
+from lg_field.signals.fit import Fit, FitConfig, accumulate_gradients
+from lg_field.signals.metrics import measure, psnr_of_rows
+from lg_field.signals.signal import Signal
 
 
 @given(counts=st.lists(st.integers(0, 40), min_size=1, max_size=9), chunk=st.integers(1, 60))
 @settings(max_examples=40)
 def test_gradients_in_chunks_are_those_of_the_whole(counts: list[int], chunk: int) -> None:
     torch.manual_seed(0)
-    shape = ChainShape(2, 3, 4, 5, 1)
+    shape = ChainSizes(2, 3, 4, 5, 1)
     table = init_rows(shape, len(counts)).double().requires_grad_()
     shared = {k: v.double().requires_grad_() for k, v in init_shared(shape).items()}
     offsets = torch.tensor([0, *np.cumsum(counts).tolist()])
@@ -56,7 +56,7 @@ def test_gradients_in_chunks_are_those_of_the_whole(counts: list[int], chunk: in
     ],
 )
 def test_images_of_every_depth_come_back_to_the_bit(array: np.ndarray, dtype: str, tmp_path: Path) -> None:
-    from lg_field.signals.image import write_image
+    from lg_field.signals.kinds.image import write_image
 
     path = tmp_path / "p.png"
     deep = array.astype(np.int32) if dtype == "uint16" else array
@@ -119,9 +119,9 @@ def test_samples_a_step_by_number_are_all_of_a_small_signal(tmp_path: Path) -> N
 )
 @settings(max_examples=60)
 def test_budgets_are_met(budget: int, cells: int, share: float, axes: int, merge: str) -> None:
-    shape = shape_for_budget("local-global", cells, axes, 3, budget, share, merge=merge)  # type: ignore[arg-type]
+    shape = sizes_for_budget("local-global", cells, axes, 3, budget, share, merge=merge)  # type: ignore[arg-type]
     count = shape.count(cells)
-    wider = shape_for_budget("per-partition", cells, axes, 3, budget).count(cells)["total"]
+    wider = sizes_for_budget("per-partition", cells, axes, 3, budget).count(cells)["total"]
     finest = cells * 8 * (shape.local_width + 2)  # what one neuron more in every cell costs, about
     assert abs(count["total"] - budget) <= max(0.02 * budget, 0.5 * finest), (count, shape)
     assert wider > 0 and count["local"] + count["shared"] == count["total"]

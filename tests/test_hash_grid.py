@@ -11,7 +11,7 @@ import torch
 
 from lg_field import PartitionGrid, crop, load, save
 from lg_field.radiance import tcnn
-from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.hash_grid import HashGrid
 
 GRID = HashGrid(levels=3, features=2, log2_size=9, base_res=6)
@@ -60,7 +60,7 @@ def test_entries_get_the_gradients_of_what_was_read():
 
 def make_field(**sizes) -> RadianceField:
     torch.manual_seed(0)
-    shape = RadianceShape(
+    shape = RadianceSizes(
         local_width=4, global_width=8, grid_nodes=3, hash_levels=3, hash_base_res=6, log2_hashmap_size=9, **sizes
     )
     field = RadianceField(PartitionGrid((2, 2, 2), (-1,) * 3, (1,) * 3), shape)
@@ -88,7 +88,7 @@ def test_the_shared_part_reads_it_and_cells_alone_have_none():
     with torch.no_grad():
         field.hash_table.zero_()
     assert not torch.equal(field.density(points), before)
-    shape = RadianceShape(network="per-partition", hash_levels=3)
+    shape = RadianceSizes(network="per-partition", hash_levels=3)
     assert RadianceField(field.grid, shape).hash_table is None
 
 
@@ -104,7 +104,7 @@ def test_the_shared_part_reads_it_and_cells_alone_have_none():
 )
 def test_senseless_sizes_are_named(sizes):
     with pytest.raises(ValueError, match=next(iter(sizes))):
-        RadianceShape(**{"hash_levels": 2} | sizes)
+        RadianceSizes(**{"hash_levels": 2} | sizes)
 
 
 class Other(torch.nn.Module):

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 import lg_field
 from lg_field import PartitionGrid, Region, crop
-from lg_field.description import Signal
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.networks.features import cepstral_coefficients, features_of, mel_filters
 from lg_field.networks.incode import Harmonizer, ModulatedWeights, modulated_kinds
-from lg_field.ops import ChainShape
+from lg_field.ops import ChainSizes
 from lg_field.signals import SignalData, decode
 from lg_field.signals.encode import NetworkConfig, build_fit
-from lg_field.training import Fit, FitConfig
+from lg_field.signals.features import cepstral_coefficients, features_of, mel_filters
+from lg_field.signals.fit import Fit, FitConfig
+from lg_field.signals.signal import Signal
 
 
-def modulated(shape: ChainShape, counts: tuple[int, ...], first_w0: float, unit: bool) -> ModulatedWeights:
+def modulated(shape: ChainSizes, counts: tuple[int, ...], first_w0: float, unit: bool) -> ModulatedWeights:
     """With scalars of every size and sign, in float64."""
     torch.manual_seed(0)
     grid = PartitionGrid(counts, (-1.0,) * len(counts), (1.0,) * len(counts))
@@ -71,7 +71,7 @@ def restated(weights: ModulatedWeights, x: torch.Tensor, rows: torch.Tensor, fir
     unit=st.booleans(),
 )
 def test_the_fold_is_the_modulated_network_in_value_and_gradient(widths, layers, first_w0, unit):
-    weights = modulated(ChainShape(2, 3, *widths, layers), (2, 3), first_w0, unit)
+    weights = modulated(ChainSizes(2, 3, *widths, layers), (2, 3), first_w0, unit)
     field, points = weights.field, torch.rand(60, 2, dtype=torch.float64) * 2 - 1
     rows = field.locate_rows(points)
     wanted = restated(weights, points, rows, first_w0)
@@ -105,13 +105,13 @@ def test_the_fold_is_the_modulated_network_in_value_and_gradient(widths, layers,
     ids=["super-resolution", "denoising", "ct"],
 )
 def test_the_counts_of_the_paper(counts, widths, layers, channels, hidden, norm, shared, local):
-    field = LocalGlobalNetwork(PartitionGrid(counts, (-1, -1), (1, 1)), ChainShape(2, channels, *widths, layers))
+    field = LocalGlobalNetwork(PartitionGrid(counts, (-1, -1), (1, 1)), ChainSizes(2, channels, *widths, layers))
     weights = ModulatedWeights(field, Harmonizer(torch.zeros(64), hidden, 3, norm=norm), 30.0, True)
     assert weights.num_parameters() == {"local": local, "shared": shared, "total": local + shared}
 
 
 def test_the_penalty_is_the_papers_sum_over_the_sets():
-    weights = modulated(ChainShape(2, 3, 4, 5, 1), (2, 2), 30.0, False)
+    weights = modulated(ChainSizes(2, 3, 4, 5, 1), (2, 2), 30.0, False)
     total = 0.0
     for scalars in weights.scalars().values():
         total += sum(k * max(0.0, -v) for k, v in zip((0.1993, 0.0196, 0.0588, 0.0269), scalars.tolist()))
@@ -200,7 +200,7 @@ def test_cepstral_coefficients_tell_pitches_apart():
 
 def test_shapes_have_a_harmonizer_too():
     from lg_field.signals.encode import domain_grid
-    from lg_field.signals.occupancy import from_array, shape_cells
+    from lg_field.signals.shapes.occupancy import from_array, shape_cells
 
     at = np.stack(np.mgrid[:26, :20, :18]) - np.array([13, 10, 9])[:, None, None, None]
     data = from_array((at**2).sum(0) < 49, "ball")

@@ -18,10 +18,10 @@ from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.pipelines.base_pipeline import Pipeline
 from small_model import bundle, make_model
 
+from lg_field.errors import UserError
 from lg_field.nerfstudio.config import lg_field, lg_field_tiny
 from lg_field.nerfstudio.datamanager import check_data_folder
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig, recognise
-from lg_field.nerfstudio.errors import UserError
 from lg_field.nerfstudio.model import LGModel
 from lg_field.nerfstudio.runs import TABLE
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lg_field import PartitionGrid, Region, crop, prune
 from lg_field.networks import local_global_siren, siren, siren_per_partition
-from lg_field.table import CheckpointError
+from lg_field.table.cell_table import CheckpointError
 
 
 def grid_of(counts: tuple[int, ...]) -> PartitionGrid:
@@ -33,7 +33,7 @@ def test_counts_of_the_paper():
 
 def test_siren_initialisation():
     field = local_global_siren(grid_of((3, 3)), 1, 8, 32)
-    first, hidden = field.shape.views(field.local)[0][0], field.shape.views(field.local)[1][0]
+    first, hidden = field.sizes.views(field.local)[0][0], field.sizes.views(field.local)[1][0]
     assert first.abs().max() <= 1 / 2 and first.abs().max() > 0.4
     assert hidden.abs().max() <= (6 / 8) ** 0.5 / 30 and hidden.abs().max() > 0.9 * (6 / 8) ** 0.5 / 30
     assert field.shared["merge_weight"].abs().max() <= (6 / 40) ** 0.5 / 30
@@ -70,7 +70,7 @@ def test_a_crop_keeps_values_and_empties_the_rest(kind, dim, box):
     assert (small(points)[~inside] == -7.0).all()
     rows = torch.isin(field.cells, small.cells)
     assert torch.equal(small.local, field.local[rows])
-    assert small.num_parameters()["local"] == small.num_rows * field.shape.row_size
+    assert small.num_parameters()["local"] == small.num_rows * field.sizes.row_size
     assert all(torch.equal(v, before[k]) for k, v in field.state_dict().items() if torch.is_tensor(v))
 
 

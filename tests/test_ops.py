@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import ChainShape, local_global_chain, sort_by_row
+from lg_field.ops import ChainSizes, local_global_chain, sort_by_row
 
 
-def make(shape: ChainShape, counts: list[int], dtype=torch.float64):
+def make(shape: ChainSizes, counts: list[int], dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
     table = init_rows(shape, len(counts), generator).to(dtype)
     table = table + 0.05 * torch.randn(table.shape, generator=generator).to(dtype)
@@ -23,7 +23,7 @@ def make(shape: ChainShape, counts: list[int], dtype=torch.float64):
 
 
 shapes = st.builds(
-    ChainShape,
+    ChainSizes,
     in_features=st.integers(1, 4),
     out_features=st.integers(1, 3),
     local_width=st.sampled_from([0, 3, 8]),
@@ -56,7 +56,7 @@ def test_fast_equals_reference_in_value_and_gradient(shape, counts, chunk):
 @pytest.mark.parametrize("activation", ["sine", "relu"])
 @pytest.mark.parametrize("merge", ["concat", "add"])
 def test_gradcheck(activation, merge):
-    shape = ChainShape(2, 2, 3, 4, 1, activation, w0=3.0, merge=merge, residual=True)
+    shape = ChainSizes(2, 2, 3, 4, 1, activation, w0=3.0, merge=merge, residual=True)
     x, offsets, table, shared, _ = make(shape, [3, 0, 2])
     names = list(shared)
 
@@ -67,7 +67,7 @@ def test_gradcheck(activation, merge):
 
 
 def test_ragged_equals_uniform():
-    shape = ChainShape(2, 1, 6, 5, 2)
+    shape = ChainSizes(2, 1, 6, 5, 2)
     x, offsets, table, shared, _ = make(shape, [32] * 4, torch.float32)
     uniform = local_global_chain(x, offsets, table, shared, shape)
     keep = torch.ones(128, dtype=torch.bool)
@@ -77,7 +77,7 @@ def test_ragged_equals_uniform():
 
 
 def test_no_gradient_for_coordinates_unless_asked():
-    shape = ChainShape(2, 1, 6, 5, 2)
+    shape = ChainSizes(2, 1, 6, 5, 2)
     x, offsets, table, shared, _ = make(shape, [10, 20])
     local_global_chain(x, offsets, table, shared, shape).sum().backward()
     assert x.grad is None and table.grad is not None
@@ -93,16 +93,16 @@ def test_sorting_is_a_permutation_and_goes_back(rows):
 
 
 def test_shapes_that_do_not_fit_are_named():
-    shape = ChainShape(2, 1, 6, 5, 2)
+    shape = ChainSizes(2, 1, 6, 5, 2)
     x, offsets, table, shared, _ = make(shape, [4])
     with pytest.raises(ValueError, match="row size"):
         local_global_chain(x[:, :1], offsets, table, shared, shape)
     with pytest.raises(ValueError, match="both 0"):
-        ChainShape(2, 1, 0, 0, 1)
+        ChainSizes(2, 1, 0, 0, 1)
 
 
 @pytest.mark.parametrize("backend", ["torch", "reference"])
 def test_no_points_are_no_values(backend):
-    shape = ChainShape(2, 3, 6, 5, 2, residual=True)
+    shape = ChainSizes(2, 3, 6, 5, 2, residual=True)
     x, offsets, table, shared, _ = make(shape, [0, 0])
     assert local_global_chain(x, offsets, table, shared, shape, backend=backend).shape == (0, 3)

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lg_field.partition import PartitionGrid, automatic_counts
-from lg_field.radiance.contraction import contract, uncontract, uncontract_boxes
-from lg_field.regions import Box, OrientedBox, Region, region_from_dict
+from lg_field.space.contraction import contract, uncontract, uncontract_boxes
+from lg_field.space.partition import PartitionGrid, automatic_counts
+from lg_field.space.regions import Box, OrientedBox, Region, region_from_dict
 
 sizes = st.lists(st.integers(1, 7), min_size=1, max_size=3)
 numbers = st.floats(-1.25, 1.25, width=32, allow_subnormal=False)

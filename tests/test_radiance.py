@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from lg_field import PartitionGrid, Region, crop, load, prune, save
-from lg_field.description import Scene
 from lg_field.radiance.compositing import Samples, accumulate, render_weights
 from lg_field.radiance.encodings import frequency_encoding, frequency_features, spherical_harmonics
 from lg_field.radiance.feature_grid import interpolate
-from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.render import field_samples, orbit
 from lg_field.radiance.sampling import march, ray_box
+from lg_field.radiance.scene import Scene
 from lg_field.radiance.seams import border_disagreement, measure_seams
 from lg_field.radiance.surface import radiance_mesh
 
 
 def make_field(network: str = "local-global", contraction: bool = False, **sizes) -> RadianceField:
     torch.manual_seed(0)
-    shape = RadianceShape(
+    shape = RadianceSizes(
         network=network,
         local_width=8,
         global_width=16,
@@ -182,7 +182,7 @@ def test_the_state_describes_the_field():
     field = crop(make_field(appearance_features=3), Region.box((-1, -1, -1), (0.2, 0.2, 0.2)))
     state = field.state_dict()
     extra = state["_extra_state"]
-    again = RadianceField(PartitionGrid.from_dict(extra["grid"]), RadianceShape(**extra["shape"]), state["cells"])
+    again = RadianceField(PartitionGrid.from_dict(extra["grid"]), RadianceSizes(**extra["shape"]), state["cells"])
     again.load_state_dict(state)
     points = torch.rand(300, 3) * 3 - 1.5
     for a, b in zip(again(points), field(points)):
@@ -228,7 +228,7 @@ def test_without_a_colour_layer_features_are_harmonics_of_the_direction(tmp_path
     for a, b in zip(again(points), field(points)):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     with pytest.raises(ValueError, match="27 color_features"):
-        RadianceShape(color_width=0)
+        RadianceSizes(color_width=0)
 
 
 def test_haze_counts_wherever_there_is_a_row_and_teaches_its_grid():
@@ -276,7 +276,7 @@ def test_encodings():
 def test_a_seam_is_seen_where_cells_disagree_and_not_where_they_agree(contraction: bool):
     """A field whose rows are all one function has no seams; another function in every other cell makes them."""
     torch.manual_seed(0)
-    shape = RadianceShape(local_width=4, global_width=8, grid_nodes=0, density_bias=0.0, contraction=contraction)
+    shape = RadianceSizes(local_width=4, global_width=8, grid_nodes=0, density_bias=0.0, contraction=contraction)
     reach = 2.0 if contraction else 1.0
     field = RadianceField(PartitionGrid((4, 4, 4), (-reach,) * 3, (reach,) * 3), shape)
     scene = Scene(tuple(tuple(row) for row in torch.eye(4).tolist()), step=0.02)

@@ -14,12 +14,12 @@ from PIL import Image
 
 import lg_field
 from lg_field.cli.presets import CONFIGS, Settings, read_settings
-from lg_field.description import Signal
 from lg_field.ops import local_global_chain
 from lg_field.restoration import denoising, pictures, super_resolution, tomography
 from lg_field.signals import SignalData
 from lg_field.signals.encode import NetworkConfig, build_network, modulated_weights
-from lg_field.training import FitConfig
+from lg_field.signals.fit import FitConfig
+from lg_field.signals.signal import Signal
 
 SMALL = ("--counts", 2, 2, "--local-width", 12, "--global-width", 12)
 
@@ -212,7 +212,7 @@ def test_the_gradient_of_the_projections_reaches_the_weights(network: str):
     error = fit.gradients(table, shared)
 
     x, offsets, _ = fit.batch()
-    values = local_global_chain(x, offsets, table, shared, fit.field.shape)
+    values = local_global_chain(x, offsets, table, shared, fit.field.sizes)
     slice_ = torch.empty_like(values).index_copy(0, fit.order, values).view(12, 12) * 0.5 + 0.5
     loss = (2 * (tomography.Radon(angles, 12)(slice_) - sinogram)).square().mean()
     assert error == pytest.approx(float(loss.detach()) / 144, rel=1e-4)

@@ -14,8 +14,8 @@ from test_shapes import ball, without_cap
 
 import lg_field
 from lg_field.memory import check_memory
-from lg_field.signals.mesh_file import read_mesh
-from lg_field.signals.occupancy import ShapeConfig, read_shape
+from lg_field.signals.shapes.mesh_file import read_mesh
+from lg_field.signals.shapes.occupancy import ShapeConfig, read_shape
 
 
 @pytest.fixture(scope="module")

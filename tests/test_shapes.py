@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 import lg_field
 from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.files import FieldFile, FileError, crop_file
-from lg_field.partition import PartitionGrid
-from lg_field.regions import Region
 from lg_field.signals import decode, read_signal
 from lg_field.signals.encode import NetworkConfig, build_network, domain_grid
-from lg_field.signals.mesh_file import read_mesh
-from lg_field.signals.occupancy import OccupancyData, ShapeConfig, from_array, shape_cells
-from lg_field.signals.shape_sampling import BAND, ShapeSampler
-from lg_field.signals.voxelize import voxelize
-from lg_field.signals.voxels import BitGrid, bits_at
+from lg_field.signals.shapes.mesh_file import read_mesh
+from lg_field.signals.shapes.occupancy import OccupancyData, ShapeConfig, from_array, shape_cells
+from lg_field.signals.shapes.sampling import BAND, ShapeSampler
+from lg_field.signals.shapes.voxelize import voxelize
+from lg_field.signals.shapes.voxels import BitGrid, bits_at
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import Region
 
 
 def ball(radius: float = 1.0, subdivisions: int = 3) -> trimesh.Trimesh:
@@ -206,7 +206,7 @@ def test_full_cells_are_full_and_follow_every_edit(tmp_path: Path):
     larger = lg_field.extend(field, (-1, -1, -1), (1.3, 1, 1))
     old = points[(points.abs() <= 1).all(1)]
     assert torch.equal(larger(old), field(old)) and len(larger.full) == 32
-    regrown = lg_field.editing.regrow(corner, field.full)
+    regrown = lg_field.table.editing.regrow(corner, field.full)
     assert regrown.full is None and regrown.num_rows == 33
     others = lg_field.crop(field, cells=cells, invert=True)
     assert torch.equal(lg_field.merge(some, others).full, field.full)

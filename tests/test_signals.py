@@ -16,8 +16,8 @@ from PIL import Image
 
 import lg_field
 from lg_field.cli.presets import CONFIGS
-from lg_field.metrics import psnr
 from lg_field.signals import decode, read_signal
+from lg_field.signals.metrics import psnr
 
 SMALL = ("--parameters", 6000, "--steps", 120)
 
@@ -27,7 +27,7 @@ def encoded(tmp_path_factory) -> Path:
     """A folder with one encoded file of every kind."""
     import soundfile
 
-    from lg_field.signals.video import write_video
+    from lg_field.signals.kinds.video import write_video
 
     folder = tmp_path_factory.mktemp("encoded")
     Image.fromarray(picture(48, 64)).save(folder / "image.png")
@@ -117,8 +117,8 @@ def test_inverse_merge_prune_and_dry_run(encoded: Path) -> None:
     assert (encoded / "joined").read_bytes() == (encoded / "image").read_bytes()
     field = lg_field.load(encoded / "image")
     with torch.no_grad():
-        last = field.shape.row_size - 3
-        field.local[2, last - 3 * field.shape.local_width :] = 0
+        last = field.sizes.row_size - 3
+        field.local[2, last - 3 * field.sizes.local_width :] = 0
         field.local[2, last:] = -1.0
     lg_field.save(field, encoded / "dark")
     assert "12 -> 11 cells" in lg("prune", "dark", "-o", "pruned", cwd=encoded)
@@ -211,7 +211,7 @@ def test_a_preset_is_its_config_and_flags_win(encoded: Path) -> None:
     lg("encode", "image.png", "-o", "two", "--config", CONFIGS / "image-div2k.yaml", *common, cwd=encoded)
     one, two = (lg_field.load(encoded / n) for n in ("one", "two"))
     assert torch.equal(one.local, two.local) and one.shape == two.shape
-    assert (one.shape.local_width, one.shape.global_width, one.grid.counts) == (14, 84, (3, 4))
+    assert (one.sizes.local_width, one.sizes.global_width, one.grid.counts) == (14, 84, (3, 4))
     (encoded / "odd.yaml").write_text("network: {colour: 1}\n")
     error = lg("encode", "image.png", "-o", "x", "--config", "odd.yaml", cwd=encoded, fails=True)
     assert "unknown settings ['colour']" in error

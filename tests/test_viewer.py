@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from small_scene import EYE, small_scene
 
 import lg_field
-from lg_field.cell_list import cells_from_dict, cells_to_dict
 from lg_field.cli.options import RegionFlags
-from lg_field.description import Signal
-from lg_field.editing import crop
 from lg_field.files import FieldFile, crop_file
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.ops import ChainShape
-from lg_field.partition import PartitionGrid
-from lg_field.radiance.contraction import contract
+from lg_field.ops import ChainSizes
 from lg_field.radiance.render import Camera, render_rays
-from lg_field.regions import Region
+from lg_field.signals.signal import Signal
+from lg_field.space.cell_list import cells_from_dict, cells_to_dict
+from lg_field.space.contraction import contract
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import Region
+from lg_field.table.editing import crop
 from lg_field.viewer.cells import line_glb, outside, wireframe
 from lg_field.viewer.outputs import OUTPUTS, ray_output, sample_rays, to_picture
 from lg_field.viewer.picking import Pose, first_cell, in_rectangle, on_screen
@@ -100,7 +100,7 @@ def test_what_is_shown_is_the_crop_of_the_same_cells_or_region():
 
 def test_full_cells_follow_the_crop():
     grid = PartitionGrid((4, 4, 4), (-1.0,) * 3, (1.0,) * 3)
-    field = LocalGlobalNetwork(grid, ChainShape(3, 1, 4, 4, 1), torch.arange(0, 64, 2), fill=-1.0)
+    field = LocalGlobalNetwork(grid, ChainSizes(3, 1, 4, 4, 1), torch.arange(0, 64, 2), fill=-1.0)
     field.full = torch.arange(1, 30, 2)
     selection, region = Selection(field), Region.box((-1.0, -1.0, -1.0), (0.1, 0.1, 0.1))
     some = field.cells[3:20]
@@ -266,7 +266,7 @@ def test_a_seam_is_where_neighbours_disagree():
 )
 def test_signals_are_picked_boxed_and_measured(signal, counts, box):
     grid = PartitionGrid(counts, (-1.0,) * len(counts), (1.0,) * len(counts))
-    field = LocalGlobalNetwork(grid, ChainShape(len(counts), signal.channels, 4, 4, 1), fill=-1.0)
+    field = LocalGlobalNetwork(grid, ChainSizes(len(counts), signal.channels, 4, 4, 1), fill=-1.0)
     field.description = signal
     flags = lambda numbers: RegionFlags(box=numbers).resolve(field)[0]  # noqa: E731
     subject = SignalSubject(field, Path("x.safetensors"), box=flags)

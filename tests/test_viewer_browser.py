@@ -17,11 +17,11 @@ from browser import CHROMIUM, Browser, Page, wait_for
 from small_scene import small_scene
 
 import lg_field
-from lg_field.description import Signal
 from lg_field.files import crop_file
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.ops import ChainShape
-from lg_field.partition import PartitionGrid
+from lg_field.ops import ChainSizes
+from lg_field.signals.signal import Signal
+from lg_field.space.partition import PartitionGrid
 
 pytest.importorskip("viser", reason="the viewer needs viser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
@@ -176,7 +176,7 @@ def encoded(signal: Signal, counts: tuple[int, ...], path: Path) -> Path:
     """A field file of a signal, with random weights."""
     torch.manual_seed(1)
     grid = PartitionGrid(counts, (-1.0,) * len(counts), (1.0,) * len(counts))
-    field = LocalGlobalNetwork(grid, ChainShape(len(counts), signal.channels, 6, 6, 1), fill=-1.0)
+    field = LocalGlobalNetwork(grid, ChainSizes(len(counts), signal.channels, 6, 6, 1), fill=-1.0)
     with torch.no_grad():
         field.local.mul_(3.0)
     field.description = signal

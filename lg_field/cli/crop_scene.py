@@ -15,7 +15,7 @@ from lg_field.cli.options import NO_REGION, RegionFlags, print_sizes
 if TYPE_CHECKING:
     from lg_field.nerfstudio.runs import Run
     from lg_field.radiance.field import RadianceField
-    from lg_field.regions import Region
+    from lg_field.space.regions import Region
 
 
 def crop_scene(
@@ -40,10 +40,10 @@ def crop_scene(
     """
     import torch
 
-    from lg_field.editing import crop
     from lg_field.files import refuse_existing
     from lg_field.nerfstudio.runs import cropped_checkpoint, load_run, write_run
-    from lg_field.regions import transformed
+    from lg_field.space.regions import transformed
+    from lg_field.table.editing import crop
 
     if output is None and not dry_run:
         raise ValueError("give the new run's folder with -o, or --dry-run")
@@ -87,7 +87,7 @@ def check_inside(region: Region, field: RadianceField) -> None:
 def _report(console: Console, run: Run, field: RadianceField, small: RadianceField) -> None:
     """Print kept cells, parameters and bytes of weights, before and after, and the exact region in both units."""
     from lg_field.nerfstudio.runs import TRANSFORMS
-    from lg_field.regions import transformed
+    from lg_field.space.regions import transformed
 
     old, new = field.num_parameters(), small.num_parameters()
     sizes = [sum(v.numel() * v.element_size() for v in (*f.parameters(), *f.buffers())) for f in (field, small)]

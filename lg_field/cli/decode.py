@@ -98,15 +98,15 @@ def write_decoded(
                 at += len(slab)
             file.flush()
         elif signal.kind == "image":
-            from lg_field.signals.image import to_pixels, write_image
+            from lg_field.signals.kinds.image import to_pixels, write_image
 
             write_image(to_pixels(torch.cat(list(slabs)), signal), temporary)
         elif signal.kind == "audio":
-            from lg_field.signals.audio import write_audio
+            from lg_field.signals.kinds.audio import write_audio
 
             write_audio(slabs, temporary, signal, round(signal.rate * scale))
         else:
-            from lg_field.signals.video import write_video
+            from lg_field.signals.kinds.video import write_video
 
             write_video(slabs, temporary, signal.rate)
     return shape

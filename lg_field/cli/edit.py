@@ -12,16 +12,16 @@ from rich.console import Console
 
 from lg_field.cli.fitting import FitFlags, check_flags, run_fit
 from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, print_sizes, progress_bar
-from lg_field.training import FitConfig
+from lg_field.signals.fit import FitConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lg_field.files import FieldFile
     from lg_field.networks import LocalGlobalNetwork
-    from lg_field.regions import Region
     from lg_field.signals import SignalData
-    from lg_field.signals.occupancy import OccupancyData
+    from lg_field.signals.shapes.occupancy import OccupancyData
+    from lg_field.space.regions import Region
 
 OptionalOutput = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
 
@@ -44,8 +44,8 @@ def crop(
         dry_run: only say what would be kept.
         overwrite: replace an existing output.
     """
-    from lg_field.editing import rows_to_keep
     from lg_field.files import FieldFile, crop_file, refuse_existing
+    from lg_field.table.editing import rows_to_keep
 
     if output is None and not dry_run:
         raise ValueError("give the file to write with -o, or --dry-run")
@@ -137,10 +137,10 @@ def extend_command(fit: FitConfig) -> Callable[..., None]:
         import torch
 
         from lg_field.files import load
-        from lg_field.metrics import psnr_of_rows
         from lg_field.networks import LocalGlobalNetwork
         from lg_field.signals.encode import check_fit
-        from lg_field.training import Fit
+        from lg_field.signals.fit import Fit
+        from lg_field.signals.metrics import psnr_of_rows
 
         check_flags(flags, output)
         field = load(input)
@@ -176,7 +176,7 @@ def extended(
     from lg_field.signals import read_signal
     from lg_field.signals.decode import signal_of
     from lg_field.signals.extend import extend_shape, extend_to
-    from lg_field.signals.occupancy import OccupancyData, ShapeConfig
+    from lg_field.signals.shapes.occupancy import OccupancyData, ShapeConfig
 
     data = read_signal(target, ShapeConfig(max(signal_of(field).shape)))
     if isinstance(data, OccupancyData):
@@ -196,11 +196,11 @@ def prune(input: Address, output: Output, overwrite: bool = False) -> None:
         output: the file to write.
         overwrite: replace an existing output.
     """
-    from lg_field.editing import prune as drop
     from lg_field.files import FieldFile, refuse_existing, save
     from lg_field.networks import LocalGlobalNetwork
     from lg_field.radiance.field import RadianceField
     from lg_field.signals.decode import blank_rows
+    from lg_field.table.editing import prune as drop
 
     refuse_existing(output, overwrite)
     with FieldFile.open(input) as file:

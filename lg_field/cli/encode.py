@@ -14,7 +14,7 @@ from lg_field.cli.options import Input, Output, pick_device
 from lg_field.cli.presets import Settings
 
 if TYPE_CHECKING:
-    from lg_field.signals.occupancy import OccupancyData, ShapeCells
+    from lg_field.signals.shapes.occupancy import OccupancyData, ShapeCells
 
 
 def encode_command(settings: Settings) -> Callable[..., None]:
@@ -43,7 +43,7 @@ def encode_command(settings: Settings) -> Callable[..., None]:
         """
         from lg_field.signals import read_signal
         from lg_field.signals.encode import build_fit, domain_grid
-        from lg_field.signals.occupancy import OccupancyData, shape_cells
+        from lg_field.signals.shapes.occupancy import OccupancyData, shape_cells
 
         check_flags(flags, output)
         data, console, cells = read_signal(input, settings.shape), Console(), None

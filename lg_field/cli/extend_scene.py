@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lg_field.nerfstudio.runs import Run
     from lg_field.radiance.field import RadianceField
-    from lg_field.regions import Region
+    from lg_field.space.regions import Region
 
 
 def extend_scene(
@@ -96,7 +96,7 @@ def place_of(flags: RegionFlags, field: RadianceField, run: Run, world: bool) ->
     """Where to add cells, in scene units; None = everywhere."""
     import torch
 
-    from lg_field.regions import transformed
+    from lg_field.space.regions import transformed
 
     if flags.cells or flags.snap:
         raise ValueError("extend-scene takes --box, --sphere, --obb or --region, with or without --invert")
@@ -113,7 +113,7 @@ def scene_corners(domain: tuple[float, ...], run: Run, world: bool) -> tuple[flo
     """Lower and upper corner of a domain in scene units; of a turned one, of the box around it."""
     import torch
 
-    from lg_field.regions import Box, corners
+    from lg_field.space.regions import Box, corners
 
     if not domain:
         return ()

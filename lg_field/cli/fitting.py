@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from lg_field.networks import LocalGlobalNetwork
-    from lg_field.training import Fit
+    from lg_field.signals.fit import Fit
 
 
 KIND_UNIT = {"audio": "sample", "volume": "sample", "occupancy": "voxel"}
@@ -105,7 +105,7 @@ def finish_step_on_interrupt(fit: Fit) -> Iterator[None]:
 
 def train(fit: Fit, console: Console, previews: Preview | None = None, log: Path | None = None) -> None:
     """Run a fit with a progress bar that shows PSNR and steps per second."""
-    from lg_field.training import step_psnr
+    from lg_field.signals.fit import step_psnr
 
     writer: Any = None
     if log is not None:
@@ -151,7 +151,7 @@ class Preview:
             return
         import torch
 
-        from lg_field.signals.image import to_pixels, write_image
+        from lg_field.signals.kinds.image import to_pixels, write_image
 
         frame = signal.shape[0] // 2
         box = None if signal.kind == "image" else ((frame, 0, 0), (frame + 1, *signal.shape[1:]))
@@ -163,7 +163,7 @@ class Preview:
 
 def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
     """What will be trained, in two lines."""
-    signal, count, shape = fit.data.signal, fit.num_parameters(), field.shape
+    signal, count, shape = fit.data.signal, fit.num_parameters(), field.sizes
     config = fit.config
     share = config.share(signal.num_samples)
     part = "all samples" if share >= 1 else f"{share:.2%} of the samples"
@@ -182,7 +182,7 @@ def surface_metrics(fit: Fit, flags: FitFlags) -> dict[str, float]:
     """How close the surface of an encoded mesh, at the resolution of its voxels, is to the source; if asked for."""
     from lg_field.meshing.mesh import EmptyMeshError
     from lg_field.meshing.metrics import compare
-    from lg_field.signals.occupancy import OccupancyData
+    from lg_field.signals.shapes.occupancy import OccupancyData
     from lg_field.signals.surface import signal_mesh
 
     if not flags.metrics or not isinstance(fit.data, OccupancyData) or fit.data.source is None:
@@ -207,7 +207,7 @@ def history_of(fit: Fit) -> dict[str, Any]:
 def save_and_say(console: Console, fit: Fit, output: Path, flags: FitFlags) -> None:
     """Measure, save, and say what came out."""
     from lg_field.files import save
-    from lg_field.metrics import measure
+    from lg_field.signals.metrics import measure
 
     field, signal = fit.field, fit.data.signal
     metrics = {k: round(v, 8) for k, v in (measure(field, fit.data) | surface_metrics(fit, flags)).items()}

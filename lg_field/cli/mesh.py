@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lg_field.meshing.mesh import Mesh
     from lg_field.networks import LocalGlobalNetwork
     from lg_field.radiance.field import RadianceField
-    from lg_field.signals.mesh_file import SourceMesh
+    from lg_field.signals.shapes.mesh_file import SourceMesh
 
 OptionalPicture = Annotated[Path | None, tyro.conf.arg(aliases=["--picture"])]
 Progress = Callable[[int, int], None]
@@ -86,7 +86,7 @@ def mesh(
     """
     from lg_field.files import refuse_existing
     from lg_field.meshing.mesh import check_suffix, write_mesh
-    from lg_field.signals.mesh_file import read_mesh
+    from lg_field.signals.shapes.mesh_file import read_mesh
 
     check_suffix(output)
     finish.check()
@@ -132,8 +132,8 @@ def field_to_mesh(input: str | None, load_config: Path | None, region: RegionFla
     signal."""
     import torch
 
-    from lg_field.editing import crop
     from lg_field.files import FieldFile
+    from lg_field.table.editing import crop
 
     if (input is None) == (load_config is None):
         raise ValueError("give either a scene, shape or volume file or --load-config config.yml")
@@ -147,7 +147,7 @@ def field_to_mesh(input: str | None, load_config: Path | None, region: RegionFla
             shape, cells = region.resolve(field)
             field = crop(field, shape, cells=cells, invert=region.invert)
         return field, run.scene_to_world().numpy()
-    from lg_field.description import Signal
+    from lg_field.signals.signal import Signal
 
     with FieldFile.open(input) as file:
         shape, cells = region.resolve(file.skeleton) if region.given else (None, None)

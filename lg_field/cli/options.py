@@ -15,10 +15,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from lg_field.description import Signal
-    from lg_field.partition import PartitionGrid
-    from lg_field.regions import Region
-    from lg_field.table import CellTable
+    from lg_field.signals.signal import Signal
+    from lg_field.space.partition import PartitionGrid
+    from lg_field.space.regions import Region
+    from lg_field.table.cell_table import CellTable
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Input = tyro.conf.Positional[Path]
@@ -54,7 +54,7 @@ class RegionFlags:
 
     def parts(self, signal: Signal | None) -> list[Region]:
         """The regions, in scene units or in the domain order of the signal's samples."""
-        from lg_field.regions import Region, Scaled
+        from lg_field.space.regions import Region, Scaled
 
         def placed(region: Region) -> Region:
             """A shape's regions are given in the mesh's units."""
@@ -89,7 +89,7 @@ class RegionFlags:
         Raises:
             ValueError: nothing given, or not fitting the field.
         """
-        from lg_field.description import Signal
+        from lg_field.signals.signal import Signal
 
         signal = field.description if isinstance(field.description, Signal) else None
         listed = None if self.region is None else read_cells(self.region, field.grid)
@@ -130,7 +130,7 @@ def oriented_box(center: Any, rpy: Any, size: Any) -> Region:
     """The box nerfstudio's viewer and camera paths give: rotation is roll, pitch, yaw in radians."""
     import torch
 
-    from lg_field.regions import OrientedBox
+    from lg_field.space.regions import OrientedBox
 
     (cr, cp, cy), (sr, sp, sy) = ([f(float(v)) for v in rpy] for f in (math.cos, math.sin))
     roll = torch.tensor([[1, 0, 0], [0, cr, -sr], [0, sr, cr]], dtype=torch.float64)
@@ -160,7 +160,7 @@ def read_cells(path: Path, grid: PartitionGrid) -> list[int] | None:
     Raises:
         ValueError: not JSON, or cells of another grid.
     """
-    from lg_field.cell_list import cells_from_dict
+    from lg_field.space.cell_list import cells_from_dict
 
     data = read_json(path)
     try:
@@ -175,7 +175,7 @@ def read_region(path: Path) -> Region:
     Raises:
         ValueError: neither.
     """
-    from lg_field.regions import region_from_dict
+    from lg_field.space.regions import region_from_dict
 
     data = read_json(path)
     crop = data.get("crop") if isinstance(data, dict) else None

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import tyro
 
 from lg_field.signals.encode import FIT_DEFAULTS, NETWORK_DEFAULTS, NetworkConfig
-from lg_field.signals.occupancy import ShapeConfig
-from lg_field.training import FitConfig
+from lg_field.signals.fit import FitConfig
+from lg_field.signals.shapes.occupancy import ShapeConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -18,10 +18,10 @@ from lg_field.cli.presets import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lg_field.description import Signal
     from lg_field.signals.data import SignalData
     from lg_field.signals.encode import NetworkConfig
-    from lg_field.training import Fit
+    from lg_field.signals.fit import Fit
+    from lg_field.signals.signal import Signal
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def save_input(options: RestoreOptions, data: SignalData) -> None:
     """Write a simulated picture: an image clipped to 8 bits, or .npy with its values as they are."""
     from lg_field.files import atomic_write
     from lg_field.restoration import pictures
-    from lg_field.signals.image import write_image
+    from lg_field.signals.kinds.image import write_image
 
     path, values = options.save_input, pictures.values_of(data)
     if path is None:
@@ -148,9 +148,9 @@ def run_restoration(fit: Fit, task: Task, output: Path, options: RestoreOptions)
 
         from lg_field.cli.decode import write_decoded
         from lg_field.files import save
-        from lg_field.metrics import unit_values
         from lg_field.restoration.pictures import compare
         from lg_field.signals.decode import decode
+        from lg_field.signals.metrics import unit_values
 
         field, again = fit.field, flags.overwrite or flags.resume
         field.description, field.history = task.result, history_of(fit)

@@ -18,10 +18,10 @@ from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_d
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lg_field.description import Scene
     from lg_field.radiance.field import RadianceField
     from lg_field.radiance.render import Camera
-    from lg_field.table import CellTable
+    from lg_field.radiance.scene import Scene
+    from lg_field.table.cell_table import CellTable
 
 MAX_PIXELS = 1 << 26
 
@@ -124,7 +124,7 @@ def scene_of(field: CellTable, name: str) -> Scene:
     Raises:
         ValueError: it is no scene file.
     """
-    from lg_field.description import Scene
+    from lg_field.radiance.scene import Scene
 
     if not isinstance(field.description, Scene):
         raise ValueError(f"{name} is no scene file; `lg-field pack --load-config ...` makes one of a run")
@@ -173,8 +173,8 @@ def read_camera_path(path: Path, width: int, height: int) -> Iterator[Camera]:
 def write_pictures(pictures: Iterator[Tensor], output: Path, transparent: bool, fps: int, overwrite: bool) -> None:
     """Write (height, width, 3 or 4) uint8 pictures to a .png, a .mp4 or a folder of PNGs."""
     from lg_field.files import atomic_write
-    from lg_field.signals.image import write_image
-    from lg_field.signals.video import write_video
+    from lg_field.signals.kinds.image import write_image
+    from lg_field.signals.kinds.video import write_video
 
     suffix = output.suffix.lower()
     if suffix == ".mp4":

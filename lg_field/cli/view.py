@@ -29,7 +29,7 @@ def view(
     import torch
 
     from lg_field.files import FieldFile
-    from lg_field.regions import Region
+    from lg_field.space.regions import Region
     from lg_field.viewer.view import open_view
 
     with FieldFile.open(input) as file:

@@ -12,21 +12,21 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from lg_field.description import Scene, Signal
-from lg_field.editing import full_to_keep, rows_to_keep
 from lg_field.files.container import FileError, Reader, parse_json
-from lg_field.partition import PartitionGrid
-from lg_field.regions import Region, region_from_dict
-from lg_field.table import CellTable, check_cells, check_full
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import Region, region_from_dict
+from lg_field.table.cell_table import CellTable, check_cells, check_full
+from lg_field.table.description import Description
+from lg_field.table.editing import full_to_keep, rows_to_keep
 
 VERSION = 1
 KEY = "lg_field"
 """Name of the metadata entry that holds the description."""
 NETWORKS = {
-    "signal": ("lg_field.networks.local_global", "LocalGlobalNetwork"),
-    "radiance": ("lg_field.radiance.field", "RadianceField"),
+    "signal": ("lg_field.networks.local_global:LocalGlobalNetwork", "lg_field.signals.signal:Signal"),
+    "radiance": ("lg_field.radiance.field:RadianceField", "lg_field.radiance.scene:Scene"),
 }
-"""What a file may hold. A file names a key of this table, never a class."""
+"""What a file may hold, and what describes it. A file names a key of this table, never a class."""
 MAX_CELLS = 1 << 24
 MAX_SIZE = 1 << 16
 """Bound on every size in a network's configuration."""
@@ -76,7 +76,7 @@ class FieldFile:
         return next((str(d).removeprefix("torch.") for d in rows if d.is_floating_point), "float32")
 
     @property
-    def description(self) -> Signal | Scene | None:
+    def description(self) -> Description | None:
         """What the field is of."""
         return self.skeleton.description
 
@@ -174,7 +174,8 @@ class FieldFile:
             region.contains(torch.zeros(1, grid.dim))
         skeleton.region, skeleton.history, skeleton.full = region, data["history"], full
         skeleton.description = description_from_dict(data["network"], data["description"])
-        skeleton.check_description()
+        if skeleton.description is not None:
+            skeleton.description.check(skeleton)
         return grid, region, skeleton
 
     def saved(self) -> dict[str, Tensor]:
@@ -242,15 +243,18 @@ def read_full(reader: Reader, cells: Tensor, grid: PartitionGrid) -> Tensor | No
 
 def network_class(name: str) -> type[CellTable]:
     """The class of a `NETWORKS` entry, imported only now."""
-    module, attribute = NETWORKS[name]
-    return getattr(importlib.import_module(module), attribute)
+    return _named(NETWORKS[name][0])
 
 
-def description_from_dict(network: str, data: Any) -> Signal | Scene | None:
+def description_from_dict(network: str, data: Any) -> Description | None:
     """The description of a field of this network; None stays None."""
-    if data is None:
-        return None
-    return Signal.from_dict(data) if network == "signal" else Scene.from_dict(data)
+    return None if data is None else _named(NETWORKS[network][1]).from_dict(data)
+
+
+def _named(path: str) -> Any:
+    """What `module:name` stands for."""
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def describe(field: CellTable) -> str:
@@ -259,7 +263,7 @@ def describe(field: CellTable) -> str:
     Raises:
         ValueError: not a kind of field that can be saved.
     """
-    names = [n for n, (_, attribute) in NETWORKS.items() if type(field).__name__ == attribute]
+    names = [n for n, (path, _) in NETWORKS.items() if type(field).__name__ == path.split(":")[1]]
     if not names:
         raise ValueError(f"{type(field).__name__} cannot be saved as a field file")
     return describe_as(names[0], field)

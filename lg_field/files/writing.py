@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lg_field.editing import full_to_keep, merge, rows_to_keep
 from lg_field.files.atomic import atomic_write
 from lg_field.files.container import FileError, tensor_bytes, write_container
 from lg_field.files.field_file import (
@@ -21,8 +20,9 @@ from lg_field.files.field_file import (
     load,
     pack_bits,
 )
-from lg_field.regions import Region
-from lg_field.table import CellTable
+from lg_field.space.regions import Region
+from lg_field.table.cell_table import CellTable
+from lg_field.table.editing import full_to_keep, merge, rows_to_keep
 
 Precision = Literal["float32", "float16", "bfloat16"]
 Bytes = Iterable[bytes | bytearray | memoryview]

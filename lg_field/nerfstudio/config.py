@@ -16,7 +16,7 @@ from lg_field.nerfstudio.datamanager import LGDataManagerConfig
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 from lg_field.nerfstudio.model import LGModelConfig
 from lg_field.nerfstudio.optimizers import DecaySchedulerConfig, FusedAdamOptimizerConfig
-from lg_field.radiance.field import RadianceShape
+from lg_field.radiance.field import RadianceSizes
 
 
 @dataclass
@@ -72,7 +72,7 @@ lg_field = MethodSpecification(
         steps=10_000,
         rays=4096,
         model=LGModelConfig(
-            shape=RadianceShape(grid_nodes=17, hash_levels=4, log2_hashmap_size=15, color_width=0, color_features=27),
+            sizes=RadianceSizes(grid_nodes=17, hash_levels=4, log2_hashmap_size=15, color_width=0, color_features=27),
             eval_num_rays_per_chunk=1 << 14,
         ),
         fields_lr=5e-3,
@@ -87,7 +87,7 @@ lg_field_tiny = MethodSpecification(
         steps=8_000,
         rays=1024,
         model=LGModelConfig(
-            shape=RadianceShape(grid_nodes=11, hash_levels=4, color_width=0, color_features=27),
+            sizes=RadianceSizes(grid_nodes=11, hash_levels=4, color_width=0, color_features=27),
             split_steps=(200,),
             samples_per_batch=2**14,
             steps_per_scene=256,

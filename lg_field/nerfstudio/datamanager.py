@@ -14,7 +14,7 @@ from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConf
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
-from lg_field.nerfstudio.errors import UserError
+from lg_field.errors import UserError
 
 
 @dataclass

@@ -18,7 +18,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from lg_field.nerfstudio.errors import UserError
+from lg_field.errors import UserError
 
 
 @dataclass

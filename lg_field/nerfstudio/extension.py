@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from lg_field.editing import extend, regrow
 from lg_field.nerfstudio.config import LGTrainerConfig
 from lg_field.nerfstudio.runs import TABLE, TRANSFORMS, Run, cropped_checkpoint, load_run, write_run
 from lg_field.radiance.field import RadianceField
-from lg_field.regions import Region
+from lg_field.space.regions import Region
+from lg_field.table.editing import extend, regrow
 
 
 def grown(field: RadianceField, region: Region | None, domain: Sequence[float] = ()) -> RadianceField:
@@ -29,7 +29,7 @@ def grown(field: RadianceField, region: Region | None, domain: Sequence[float] =
         ValueError: nothing to add, a domain that does not hold the old one, or a scene with an appearance per image,
             which other images do not have.
     """
-    if field.shape.appearance_features:
+    if field.sizes.appearance_features:
         raise ValueError("a scene with an appearance per image cannot be extended: train it with appearance_features 0")
     larger = extend(field, domain[:3], domain[3:]) if domain else field
     missing = torch.arange(larger.grid.num_cells)
@@ -74,11 +74,11 @@ def extended_run(
         config.data = manager.data = manager.dataparser.data = data
     manager.align_to = output / TRANSFORMS
     model: Any = config.pipeline.model
-    model.shape, model.split_steps = field.shape, ()
+    model.sizes, model.split_steps = field.sizes, ()
     model.counts = field.grid.counts
     # New rows start full and most are empty: they are to be found out well before the end.
     model.occupancy_points = max(model.occupancy_points, int((~field.frozen).sum()) * field.occupied.shape[1] // 2)
-    model.space = "contracted" if field.shape.contraction else "bounded"
+    model.space = "contracted" if field.sizes.contraction else "bounded"
     config.max_num_iterations = steps
     start = replace(run, config=config, checkpoint_path=run.checkpoint_path.with_name("step-000000000.ckpt"))
     checkpoint = {**cropped_checkpoint(run, field, keep_optimizer=False), "step": 0, "schedulers": {}}

@@ -23,7 +23,7 @@ class LGField(Field):
         """
         super().__init__()
         self.table, self.overlap = table, overlap
-        width = table.shape.appearance_features
+        width = table.sizes.appearance_features
         self.appearance = torch.nn.Embedding(num_images, width) if width else None
 
     def get_density(self, ray_samples: RaySamples) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lg_field.nerfstudio.errors import UserError
+from lg_field.errors import UserError
 
 
 def lpips(pred: Tensor, true: Tensor) -> float:

@@ -18,20 +18,20 @@ from torch import Tensor
 from torch.nn import Parameter
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from lg_field.errors import UserError
 from lg_field.files import load
-from lg_field.nerfstudio.errors import UserError
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
 from lg_field.nerfstudio.panel import PanelControl
-from lg_field.partition import PartitionGrid
 from lg_field.radiance.compositing import Samples, composite
 from lg_field.radiance.distillation import imitation_loss
-from lg_field.radiance.field import RadianceField, RadianceShape
+from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.render import field_samples
 from lg_field.radiance.sampling import step_length
 from lg_field.radiance.seams import border_disagreement
 from lg_field.radiance.tcnn import Implementation, encoder
-from lg_field.table import CheckpointError
+from lg_field.space.partition import PartitionGrid
+from lg_field.table.cell_table import CheckpointError
 from lg_field.viewer.outputs import Sampled
 
 
@@ -43,7 +43,7 @@ class LGModelConfig(ModelConfig):
     """target class to instantiate"""
     enable_collider: bool = False
     """The marcher clips rays itself."""
-    shape: Annotated[RadianceShape, tyro.conf.arg(name="")] = field(default_factory=RadianceShape)
+    sizes: Annotated[RadianceSizes, tyro.conf.arg(name="")] = field(default_factory=RadianceSizes)
     """Sizes of the field."""
     implementation: Implementation = "auto"
     """What evaluates the shared part's grid: torch, tiny-cuda-nn (tcnn) where it is installed and there is a GPU, or
@@ -94,6 +94,11 @@ class LGModelConfig(ModelConfig):
     compute_lpips: bool = False
     """LPIPS among the metrics. Needs torchvision's AlexNet weights on disk; never downloads anything."""
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """From a config.yml: entries that it lacks have their defaults; `shape` is what version 1 called `sizes`."""
+        state = {"sizes" if name == "shape" else name: value for name, value in state.items()}
+        self.__dict__.update(LGModelConfig().__dict__ | state)
+
 
 class LGModel(Model):
     """Local-Global radiance field in nerfstudio."""
@@ -107,10 +112,10 @@ class LGModel(Model):
         contracted = self.config.space == "contracted"
         if self.config.space == "auto":
             contracted = not self.kwargs.get("metadata", {}).get("bounded", False)
-        shape = replace(self.config.shape, contraction=contracted)
+        sizes = replace(self.config.sizes, contraction=contracted)
         lower, upper = ([-2.0] * 3, [2.0] * 3) if contracted else self.scene_box.aabb.tolist()
         grid = PartitionGrid(self.config.counts, tuple(lower), tuple(upper))
-        table = RadianceField(grid, shape)
+        table = RadianceField(grid, sizes)
         table.implementation = self.config.implementation
         if table.hash_grid is not None:
             try:
@@ -202,7 +207,7 @@ class LGModel(Model):
             lengths = samples.ends - samples.starts
             self.table.mark_seen(positions)
             result["opacity"] = -torch.expm1(-density * lengths)
-            if self.table.shape.contraction:
+            if self.table.sizes.contraction:
                 anywhere = self.table.from_unit(torch.rand_like(positions[: self.config.seam_points]))
                 result["haze"] = self.table.opacity(anywhere, self.step_length)
             for teacher in self.teachers if self.step < self.config.distill_steps else ():
@@ -280,7 +285,7 @@ class LGModel(Model):
         losses = {"rgb_loss": (rgb - image).square().mean()}
         if "seam" in outputs:
             losses["seam_loss"] = self.config.seam_loss_mult * outputs["seam"]
-        if self.table.shape.contraction and "opacity" in outputs:
+        if self.table.sizes.contraction and "opacity" in outputs:
             opacity = outputs["opacity"].mean() + outputs["haze"].mean()
             losses["opacity_loss"] = self.config.opacity_loss_mult * opacity
         return losses

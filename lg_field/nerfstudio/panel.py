@@ -10,8 +10,8 @@ import torch
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
 
-from lg_field.description import Scene
-from lg_field.regions import OrientedBox, Region
+from lg_field.radiance.scene import Scene
+from lg_field.space.regions import OrientedBox, Region
 from lg_field.viewer.outputs import Sampled, extra_output
 from lg_field.viewer.page import keep_pages_quiet, stay_home
 from lg_field.viewer.panel import Panel

@@ -18,13 +18,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from lg_field.description import Scene
 from lg_field.files import refuse_existing
 from lg_field.nerfstudio.config import LGTrainerConfig
 from lg_field.nerfstudio.datamanager import scene_to_world
-from lg_field.partition import PartitionGrid
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.sampling import step_length
+from lg_field.radiance.scene import Scene
+from lg_field.space.partition import PartitionGrid
 
 TABLE = "_model.field.table."
 """Prefix of the field's table in a checkpoint's pipeline state."""
@@ -81,7 +81,7 @@ def pack(run: Run) -> RadianceField:
     """
     model: Any = run.config.pipeline.model
     field = run.field()
-    if field.shape.appearance_features:
+    if field.sizes.appearance_features:
         field = with_average_appearance(field, run.checkpoint["pipeline"]["_model.field.appearance.weight"].mean(0))
     white = model.render_background_color == "white"
     camera, focal = first_camera(run) or (None, 1.0)
@@ -100,8 +100,8 @@ def pack(run: Run) -> RadianceField:
 
 def with_average_appearance(field: RadianceField, appearance: Tensor) -> RadianceField:
     """A field whose colour layer needs no appearance: the given (A,) one is added to its bias."""
-    count = field.shape.appearance_features
-    plain = RadianceField(field.grid, replace(field.shape, appearance_features=0), field.cells)
+    count = field.sizes.appearance_features
+    plain = RadianceField(field.grid, replace(field.sizes, appearance_features=0), field.cells)
     plain.region = field.region
     state = field.state_dict()
     weight = state["color.0.weight"]

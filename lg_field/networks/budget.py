@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lg_field.ops import ChainShape
+from lg_field.ops import ChainSizes
 
 Network = Literal["local-global", "per-partition", "global"]
 
 
-def shape_for_budget(
+def sizes_for_budget(
     network: Network,
     num_cells: int,
     in_features: int,
@@ -19,7 +19,7 @@ def shape_for_budget(
     hidden_layers: int = 3,
     merge: Literal["concat", "add"] = "concat",
     w0: float = 30.0,
-) -> ChainShape:
+) -> ChainSizes:
     """Widths that spend a parameter budget.
 
     Args:
@@ -34,21 +34,21 @@ def shape_for_budget(
         w0: frequency of the sine layers.
 
     Returns:
-        The shape whose count comes closest to the budget; for local-global, of the widths within 2 % of it the ones
+        The sizes whose count comes closest to the budget; for local-global, of the widths within 2 % of it the ones
         closest to the share.
 
     Raises:
         ValueError: the budget does not buy one neuron per cell, or a senseless share.
     """
 
-    def shape(h: int, g: int) -> ChainShape:
-        return ChainShape(in_features, out_features, h, g, hidden_layers, "sine", w0, merge)
+    def sizes(h: int, g: int) -> ChainSizes:
+        return ChainSizes(in_features, out_features, h, g, hidden_layers, "sine", w0, merge)
 
     def total(h: int, g: int) -> int:
-        return shape(h, g).count(num_cells)["total"]
+        return sizes(h, g).count(num_cells)["total"]
 
     if network == "global":
-        return shape(0, _closest(lambda g: total(0, g), parameters))
+        return sizes(0, _closest(lambda g: total(0, g), parameters))
     least = total(1, 0)
     if least > parameters:
         raise ValueError(
@@ -56,19 +56,19 @@ def shape_for_budget(
             "use fewer cells or a larger budget"
         )
     if network == "per-partition":
-        return shape(_closest(lambda h: total(h, 0), parameters), 0)
+        return sizes(_closest(lambda h: total(h, 0), parameters), 0)
     if not 0.0 < global_share < 1.0:
         raise ValueError(f"global_share must be between 0 and 1, got {global_share}")
     candidates = []
     h = 1
     while h == 1 or total(h, 1) <= parameters * 1.02:
         g = _closest(lambda g, h=h: total(h, g), parameters)  # type: ignore[misc]
-        count = shape(h, g).count(num_cells)
+        count = sizes(h, g).count(num_cells)
         miss = max(0.0, abs(count["total"] / parameters - 1.0) - 0.02)
         candidates.append((miss, abs(count["shared"] / count["total"] - global_share), h, g))
         h += 1
     _, _, best_h, best_g = min(candidates)
-    return shape(best_h, best_g)
+    return sizes(best_h, best_g)
 
 
 def _closest(count, budget: int) -> int:  # type: ignore[no-untyped-def]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lg_field.networks.local_global import LocalGlobalNetwork
-from lg_field.ops import ChainShape
+from lg_field.ops import ChainSizes
 
 SCALARS = 4
 PENALTY = (0.1993, 0.0196, 0.0588, 0.0269)
@@ -86,9 +86,9 @@ class ModulatedWeights(nn.Module):
             ValueError: a network that cannot be folded.
         """
         super().__init__()
-        self.shape = field.shape
-        kinds = modulated_kinds(field.shape)
-        self.kinds, self.first_rate, self.unit_values = kinds, first_w0 / field.shape.w0, unit_values
+        self.sizes = field.sizes
+        kinds = modulated_kinds(field.sizes)
+        self.kinds, self.first_rate, self.unit_values = kinds, first_w0 / field.sizes.w0, unit_values
         self.local = nn.Parameter(field.local.detach().clone())
         self.shared = nn.ParameterDict({k: v.detach().clone() for k, v in field.shared.items()})
         self.harmonizer = harmonizer
@@ -118,10 +118,10 @@ class ModulatedWeights(nn.Module):
     def fold(self) -> dict[str, Tensor]:
         """The ordinary field's weights: `table` (P, K) and the shared tensors; differentiable."""
         scalars = self.scalars()
-        folded: dict[str, Tensor] = {"table": self._rows(scalars) if self.shape.local_width else self.local}
-        if self.shape.global_width:
+        folded: dict[str, Tensor] = {"table": self._rows(scalars) if self.sizes.local_width else self.local}
+        if self.sizes.global_width:
             folded |= self._global(scalars["global"])
-        if self.shape.merges:
+        if self.sizes.merges:
             folded |= self._merge(scalars)
         return folded
 
@@ -134,13 +134,13 @@ class ModulatedWeights(nn.Module):
             field.shared[name].copy_(value)
 
     def _rows(self, scalars: dict[str, Tensor]) -> Tensor:
-        reads = scalars["merge" if self.shape.merges else "local"]
+        reads = scalars["merge" if self.sizes.merges else "local"]
         parts = []
-        for k, (weight, bias) in enumerate(self.shape.views(self.local)):
+        for k, (weight, bias) in enumerate(self.sizes.views(self.local)):
             if k > 0:
                 weight, bias = absorb(reads, weight, bias)
-            if k < self.shape.depth:
-                weight, bias = modulate(scalars["local"], weight, bias, self._rate(k), self.shape.w0)
+            if k < self.sizes.depth:
+                weight, bias = modulate(scalars["local"], weight, bias, self._rate(k), self.sizes.w0)
             else:
                 weight, bias = self._output(weight, bias)
             parts += [weight.flatten(1), bias.flatten(1)]
@@ -148,24 +148,24 @@ class ModulatedWeights(nn.Module):
 
     def _global(self, scalars: Tensor) -> dict[str, Tensor]:
         folded: dict[str, Tensor] = {}
-        for k in range(self.shape.depth):
+        for k in range(self.sizes.depth):
             weight, bias = self.shared[f"global_weight_{k}"], self.shared[f"global_bias_{k}"]
             if k > 0:
                 weight, bias = absorb(scalars, weight, bias)
-            rate = 1.0 if self.shape.local_width else self._rate(k)
-            weight, bias = modulate(scalars, weight, bias, rate, self.shape.w0)
+            rate = 1.0 if self.sizes.local_width else self._rate(k)
+            weight, bias = modulate(scalars, weight, bias, rate, self.sizes.w0)
             folded |= {f"global_weight_{k}": weight, f"global_bias_{k}": bias}
-        if self.shape.shared_head:
+        if self.sizes.shared_head:
             weight, bias = self._output(*absorb(scalars, self.shared["head_weight"], self.shared["head_bias"]))
             folded |= {"head_weight": weight, "head_bias": bias}
         return folded
 
     def _merge(self, scalars: dict[str, Tensor]) -> dict[str, Tensor]:
-        width, bias = self.shape.local_width, self.shared["merge_bias"]
-        top, bottom = self.shared["merge_weight"].split([width, self.shape.global_width])
+        width, bias = self.sizes.local_width, self.shared["merge_bias"]
+        top, bottom = self.shared["merge_weight"].split([width, self.sizes.global_width])
         top, bias = absorb(scalars["local"], top, bias)
         bottom, bias = absorb(scalars["global"], bottom, bias)
-        weight, bias = modulate(scalars["merge"], torch.cat([top, bottom]), bias, 1.0, self.shape.w0)
+        weight, bias = modulate(scalars["merge"], torch.cat([top, bottom]), bias, 1.0, self.sizes.w0)
         return {"merge_weight": weight, "merge_bias": bias}
 
     def _rate(self, layer: int) -> float:
@@ -175,20 +175,20 @@ class ModulatedWeights(nn.Module):
         return (2.0 * weight, 2.0 * bias - 1.0) if self.unit_values else (weight, bias)
 
 
-def modulated_kinds(shape: ChainShape) -> tuple[str, ...]:
+def modulated_kinds(sizes: ChainSizes) -> tuple[str, ...]:
     """The kinds of layers that get scalars of their own.
 
     Raises:
         ValueError: a network that cannot be folded.
     """
-    if shape.activation != "sine" or shape.residual or (shape.merges and shape.merge != "concat"):
+    if sizes.activation != "sine" or sizes.residual or (sizes.merges and sizes.merge != "concat"):
         raise ValueError(
-            f"INCODE modulates sine layers joined by the paper's merge: use --merge concat, got {shape.merge} "
-            f"and {shape.activation}"
+            f"INCODE modulates sine layers joined by the paper's merge: use --merge concat, got {sizes.merge} "
+            f"and {sizes.activation}"
         )
-    if shape.merges:
+    if sizes.merges:
         return ("local", "global", "merge")
-    return ("local",) if shape.local_width else ("global",)
+    return ("local",) if sizes.local_width else ("global",)
 
 
 def absorb(scalars: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lg_field.description import Signal
 from lg_field.networks.initialization import init_rows, init_shared
 from lg_field.ops import Backend as Backend
-from lg_field.ops import ChainShape, local_global_chain, sort_by_row
-from lg_field.partition import PartitionGrid
-from lg_field.table import CellTable
+from lg_field.ops import ChainSizes, local_global_chain, sort_by_row
+from lg_field.space.partition import PartitionGrid
+from lg_field.table.cell_table import CellTable
 
 FULL = 1.0
 """Value in full cells: the top of the value range."""
@@ -22,7 +21,7 @@ FULL = 1.0
 class LocalGlobalNetwork(CellTable):
     """One local sub-network per kept cell and a shared global one, merged at every layer.
 
-    `shape.global_width = 0` is SIREN-per-Partition; `shape.local_width = 0` is one global network.
+    `sizes.global_width = 0` is SIREN-per-Partition; `sizes.local_width = 0` is one global network.
     """
 
     local: nn.Parameter
@@ -31,46 +30,39 @@ class LocalGlobalNetwork(CellTable):
     def __init__(
         self,
         grid: PartitionGrid,
-        shape: ChainShape,
+        sizes: ChainSizes,
         cells: Tensor | None = None,
         fill: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
         """
         Args:
-            grid: partition of the signal's domain, d = shape.in_features axes.
-            shape: widths and wiring.
+            grid: partition of the signal's domain, d = sizes.in_features axes.
+            sizes: widths and wiring.
             cells: kept cells, None = all.
             fill: value outside the kept cells.
             generator: for the initial weights.
         """
         super().__init__(grid, cells)
-        if grid.dim != shape.in_features:
-            raise ValueError(f"the grid has {grid.dim} axes, the network {shape.in_features} inputs")
-        self.shape, self.fill = shape, fill
-        self.add_rows("local", init_rows(shape, self.num_rows, generator))
-        self.shared = nn.ParameterDict(init_shared(shape, generator))
+        if grid.dim != sizes.in_features:
+            raise ValueError(f"the grid has {grid.dim} axes, the network {sizes.in_features} inputs")
+        self.sizes, self.fill = sizes, fill
+        self.add_rows("local", init_rows(sizes, self.num_rows, generator))
+        self.shared = nn.ParameterDict(init_shared(sizes, generator))
 
     def config(self) -> dict[str, Any]:
-        return asdict(self.shape) | {"fill": self.fill}
+        return asdict(self.sizes) | {"fill": self.fill}
 
     @classmethod
     def from_config(cls, grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> LocalGlobalNetwork:
         sizes = dict(config)
         fill = sizes.pop("fill")
-        return cls(grid, ChainShape(**sizes), cells, fill)
+        return cls(grid, ChainSizes(**sizes), cells, fill)
 
-    def check_description(self) -> None:
-        """The signal has the network's axes and outputs."""
-        signal = self.description
-        if isinstance(signal, Signal) and (len(signal.shape), signal.channels) != (
-            self.grid.dim,
-            self.shape.out_features,
-        ):
-            raise ValueError(
-                f"the signal has {len(signal.shape)} axes and {signal.channels} channels, the network "
-                f"{self.grid.dim} and {self.shape.out_features}"
-            )
+    @property
+    def out_features(self) -> int:
+        """Values per point."""
+        return self.sizes.out_features
 
     def forward(self, points: Tensor, backend: Backend = "auto", chunk: int | None = None) -> Tensor:
         """Values at points.
@@ -92,14 +84,14 @@ class LocalGlobalNetwork(CellTable):
         by_row = sort_by_row(rows[index], self.num_rows)
         x = by_row.sort(flat[index])
         values = local_global_chain(
-            x, by_row.offsets, self.local, dict(self.shared), self.shape, backend=backend, chunk=chunk
+            x, by_row.offsets, self.local, dict(self.shared), self.sizes, backend=backend, chunk=chunk
         )
-        out = values.new_full((len(flat), self.shape.out_features), self.fill)
+        out = values.new_full((len(flat), self.sizes.out_features), self.fill)
         if self.full is not None:
             is_full = torch.zeros(self.grid.num_cells, dtype=torch.bool, device=out.device)
             is_full[self.full] = True
             out[is_full[cell.clamp_min(0)] & (cell >= 0) & shown] = FULL
-        return out.index_copy(0, index[by_row.order], values).view(*points.shape[:-1], self.shape.out_features)
+        return out.index_copy(0, index[by_row.order], values).view(*points.shape[:-1], self.sizes.out_features)
 
 
 def local_global_siren(
@@ -113,8 +105,8 @@ def local_global_siren(
     cells: Tensor | None = None,
 ) -> LocalGlobalNetwork:
     """Local-Global SIREN (paper, section 3.2)."""
-    shape = ChainShape(grid.dim, out_features, local_width, global_width, hidden_layers, "sine", w0, merge)
-    return LocalGlobalNetwork(grid, shape, cells)
+    sizes = ChainSizes(grid.dim, out_features, local_width, global_width, hidden_layers, "sine", w0, merge)
+    return LocalGlobalNetwork(grid, sizes, cells)
 
 
 def siren_per_partition(

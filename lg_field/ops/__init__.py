@@ -7,10 +7,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from lg_field.ops import cpu
-from lg_field.ops.blocks import block_chain
-from lg_field.ops.reference import reference_chain
-from lg_field.ops.shape import ChainShape as ChainShape
+from lg_field.ops.backends import cpu
+from lg_field.ops.backends.blocks import block_chain
+from lg_field.ops.backends.reference import reference_chain
+from lg_field.ops.sizes import ChainSizes as ChainSizes
 from lg_field.ops.sorting import RowSort as RowSort
 from lg_field.ops.sorting import sort_by_row as sort_by_row
 
@@ -22,7 +22,7 @@ def local_global_chain(
     offsets: Tensor,
     table: Tensor,
     shared: Mapping[str, Tensor],
-    shape: ChainShape,
+    sizes: ChainSizes,
     *,
     global_x: Tensor | None = None,
     chunk: int | None = None,
@@ -33,9 +33,9 @@ def local_global_chain(
     Args:
         x: (M, in_features) inputs of the local part, sorted by row.
         offsets: (P + 1,) int64; points of row r are x[offsets[r]:offsets[r + 1]]. Uniform and ragged alike.
-        table: (P, K) rows, see `ChainShape.views`.
-        shared: the tensors of `ChainShape.shared_shapes`.
-        shape: widths and wiring.
+        table: (P, K) rows, see `ChainSizes.views`.
+        shared: the tensors of `ChainSizes.shared_shapes`.
+        sizes: widths and wiring.
         global_x: (M, global_in) inputs of the global part; None = x.
         chunk: points at a time; bounds activation memory, costs one more forward in training.
         backend: "cpu" (one fused kernel; float32 on the CPU, once differentiable, ignores chunk), "torch" (fast),
@@ -48,15 +48,15 @@ def local_global_chain(
         ValueError: shapes that do not fit each other; backend "cpu" where it cannot run (the message says why).
     """
     global_x = x if global_x is None else global_x
-    if x.shape[1:] != (shape.in_features,) or table.shape != (len(offsets) - 1, shape.row_size):
+    if x.shape[1:] != (sizes.in_features,) or table.shape != (len(offsets) - 1, sizes.row_size):
         raise ValueError(
-            f"x {tuple(x.shape)} and table {tuple(table.shape)} do not fit in_features {shape.in_features}, "
-            f"{len(offsets) - 1} rows and row size {shape.row_size}"
+            f"x {tuple(x.shape)} and table {tuple(table.shape)} do not fit in_features {sizes.in_features}, "
+            f"{len(offsets) - 1} rows and row size {sizes.row_size}"
         )
-    if global_x.shape != (len(x), shape.global_in):
-        raise ValueError(f"global_x must be {(len(x), shape.global_in)}, got {tuple(global_x.shape)}")
+    if global_x.shape != (len(x), sizes.global_in):
+        raise ValueError(f"global_x must be {(len(x), sizes.global_in)}, got {tuple(global_x.shape)}")
     if backend == "reference":
-        return reference_chain(x, offsets, table, shared, shape, global_x)
+        return reference_chain(x, offsets, table, shared, sizes, global_x)
     if backend == "cpu" or (backend == "auto" and cpu.why_not(x, global_x, table, *shared.values()) is None):
-        return cpu.fused_chain(x, offsets, table, shared, shape, global_x)
-    return block_chain(x, offsets, table, shared, shape, global_x, chunk)
+        return cpu.fused_chain(x, offsets, table, shared, sizes, global_x)
+    return block_chain(x, offsets, table, shared, sizes, global_x, chunk)

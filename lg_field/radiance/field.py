@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from lg_field.networks.initialization import init_rows, init_shared
 from lg_field.ops import local_global_chain, sort_by_row
-from lg_field.partition import PartitionGrid
 from lg_field.radiance import occupancy
-from lg_field.radiance.contraction import contract, uncontract, uncontract_boxes
 from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.sampling import steps_at
-from lg_field.radiance.shape import RadianceShape as RadianceShape
+from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.tcnn import Implementation, encoder
-from lg_field.regions import BoxMap
-from lg_field.table import CellTable
+from lg_field.space.contraction import contract, uncontract, uncontract_boxes
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import BoxMap
+from lg_field.table.cell_table import CellTable
 
 
 class RadianceField(CellTable):
@@ -45,22 +45,22 @@ class RadianceField(CellTable):
     frozen: Tensor
     """(P,) bool: rows that training must not change (extension); kept in checkpoints, not in field files."""
 
-    def __init__(self, grid: PartitionGrid, shape: RadianceShape, cells: Tensor | None = None) -> None:
+    def __init__(self, grid: PartitionGrid, sizes: RadianceSizes, cells: Tensor | None = None) -> None:
         """
         Args:
             grid: partition of the scene box, or of [-2, 2]^3 for a contracted scene.
-            shape: sizes.
+            sizes: sizes.
             cells: kept cells, None = all.
         """
         super().__init__(grid, cells)
-        self.shape, self.chain = shape, shape.chain()
+        self.sizes, self.chain = sizes, sizes.chain()
         self.implementation: Implementation = "auto"
         """Which code evaluates the hash table: no part of the field's state."""
         self.extending = False
         """Whether some rows are frozen; the shared part is then frozen too."""
         self._check_frame()
-        rows, voxels = self.num_rows, shape.occupancy_voxels**3
-        grid_size = shape.grid_nodes**3 * shape.grid_features if shape.network != "global" else 0
+        rows, voxels = self.num_rows, sizes.occupancy_voxels**3
+        grid_size = sizes.grid_nodes**3 * sizes.grid_features if sizes.network != "global" else 0
         self.add_rows("local", init_rows(self.chain, rows))
         self.add_rows("features", (torch.rand(rows, grid_size) * 2 - 1) * 1e-2)
         self.add_rows("occupied", torch.ones(rows, voxels, dtype=torch.bool), trainable=False)
@@ -68,10 +68,10 @@ class RadianceField(CellTable):
         self.add_rows("seen", torch.zeros(rows, voxels, dtype=torch.bool), trainable=False, saved=False)
         self.add_rows("frozen", torch.zeros(rows, dtype=torch.bool), trainable=False, saved=False)
         self.shared = nn.ParameterDict(init_shared(self.chain))
-        self.hash_grid = shape.hash_grid()
+        self.hash_grid = sizes.hash_grid()
         self.hash_table = None if self.hash_grid is None else nn.Parameter(self.hash_grid.init_table())
-        color_in = shape.color_features + SH_FEATURES + shape.appearance_features
-        width = shape.color_width
+        color_in = sizes.color_features + SH_FEATURES + sizes.appearance_features
+        width = sizes.color_width
         layers = [nn.Linear(color_in, width), nn.ReLU(), nn.Linear(width, 3)] if width else []
         self.color = nn.Sequential(*layers)
         self._dense: Tensor | None = None
@@ -79,32 +79,33 @@ class RadianceField(CellTable):
         self._bounds: Tensor | None = None
 
     def config(self) -> dict[str, Any]:
-        return asdict(self.shape)
+        return asdict(self.sizes)
 
     def config_on(self, grid: PartitionGrid) -> dict[str, Any]:
         if grid == self.grid:
             return self.config()
-        if self.shape.contraction:
+        if self.sizes.contraction:
             raise ValueError("an unbounded scene reaches everywhere already: give cells their rows back instead")
         return self.config() | {"frame": (*self.origin.lower, *self.origin.upper)}
 
     @classmethod
     def from_config(cls, grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> RadianceField:
         older = {"global_reads_grid": False}  # files from before there was a choice
-        return cls(grid, RadianceShape(**older | config), cells)
+        sizes = older | config | {"frame": tuple(config.get("frame", ()))}
+        return cls(grid, RadianceSizes(**sizes), cells)
 
     # -- space
 
     @property
     def unwarp_boxes(self) -> BoxMap | None:
-        return uncontract_boxes if self.shape.contraction else None
+        return uncontract_boxes if self.sizes.contraction else None
 
     @property
     def origin(self) -> PartitionGrid:
         """The cells within the frame: the grid before the domain grew, which says what networks see of a position."""
-        if not self.shape.frame:
+        if not self.sizes.frame:
             return self.grid
-        lower, upper = self.shape.frame[:3], self.shape.frame[3:]
+        lower, upper = self.sizes.frame[:3], self.sizes.frame[3:]
         counts = tuple(round((up - low) / size) for low, up, size in zip(lower, upper, self.grid.cell_size))
         return PartitionGrid(counts, lower, upper)
 
@@ -118,18 +119,18 @@ class RadianceField(CellTable):
 
     def _check_frame(self) -> None:
         """Raise ValueError unless the frame consists of cells of the grid."""
-        if not self.shape.frame:
+        if not self.sizes.frame:
             return
         for low, size, c, n, *ours in zip(
             self.grid.lower, self.grid.cell_size, self.origin.counts, self.shift, self.origin.lower, self.origin.upper
         ):
             misfit = max(abs(low + k * size - edge) for k, edge in zip((n, n + c), ours))
             if misfit > 1e-3 * size:
-                raise ValueError(f"the frame {self.shape.frame} does not consist of cells of {self.grid}")
+                raise ValueError(f"the frame {self.sizes.frame} does not consist of cells of {self.grid}")
 
     def to_unit(self, positions: Tensor) -> Tensor:
         """(M, 3) scene points -> (M, 3) unit coordinates of the frame; [0, 1] inside it."""
-        domain = contract(positions) if self.shape.contraction else positions
+        domain = contract(positions) if self.sizes.contraction else positions
         lower, upper = domain.new_tensor(self.origin.lower), domain.new_tensor(self.origin.upper)
         return (domain - lower) / (upper - lower)
 
@@ -137,7 +138,7 @@ class RadianceField(CellTable):
         """Inverse of `to_unit`."""
         lower, upper = unit.new_tensor(self.origin.lower), unit.new_tensor(self.origin.upper)
         domain = lower + unit * (upper - lower)
-        return uncontract(domain) if self.shape.contraction else domain
+        return uncontract(domain) if self.sizes.contraction else domain
 
     def unit_to_cells(self, unit: Tensor) -> Tensor:
         """(M, 3) unit coordinates -> (M, 3) in cells of the grid: whole numbers are borders."""
@@ -170,7 +171,7 @@ class RadianceField(CellTable):
             kept &= self.region.contains(positions)
         index = kept.nonzero()[:, 0]
         density, features = self.of_rows(unit[index], rows[index])
-        all_features = features.new_zeros(len(positions), self.shape.color_features)
+        all_features = features.new_zeros(len(positions), self.sizes.color_features)
         return density.new_zeros(len(positions)).index_copy(0, index, density), all_features.index_copy(
             0, index, features
         )
@@ -187,11 +188,11 @@ class RadianceField(CellTable):
             (M, 3) in [0, 1].
         """
         harmonics = spherical_harmonics(directions)
-        if not self.shape.color_width:
+        if not self.sizes.color_width:
             return torch.sigmoid(torch.einsum("mcs,ms->mc", features.unflatten(1, (3, SH_FEATURES)), harmonics))
         inputs = [features, harmonics]
-        if self.shape.appearance_features:
-            mean = features.new_zeros(len(features), self.shape.appearance_features)
+        if self.sizes.appearance_features:
+            mean = features.new_zeros(len(features), self.sizes.appearance_features)
             inputs.append(mean if appearance is None else appearance)
         return torch.sigmoid(self.color(torch.cat(inputs, dim=1)))
 
@@ -212,11 +213,11 @@ class RadianceField(CellTable):
         by_row = sort_by_row(rows, self.num_rows)
         unit, rows = by_row.sort(unit), by_row.sort(rows)
         grid = self._grid_features(unit, rows)
-        local_x = torch.cat([grid, frequency_encoding(unit, self.shape.local_frequencies)], dim=1)
+        local_x = torch.cat([grid, frequency_encoding(unit, self.sizes.local_frequencies)], dim=1)
         global_x = None
         if self.chain.global_width:
-            inputs = [frequency_encoding(unit, self.shape.global_frequencies)]
-            if self.shape.global_reads_grid and self.chain.local_width:
+            inputs = [frequency_encoding(unit, self.sizes.global_frequencies)]
+            if self.sizes.global_reads_grid and self.chain.local_width:
                 inputs.insert(0, grid)
             if self.hash_grid is not None and self.hash_table is not None:
                 encode = encoder(self.hash_grid, self.implementation, unit.device)
@@ -225,16 +226,16 @@ class RadianceField(CellTable):
         table = self._trainable_rows(self.local)
         out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
         out = by_row.unsort(out)
-        return torch.exp((out[:, 0] + self.shape.density_bias).clamp_max(12.0)), out[:, 1:]
+        return torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0)), out[:, 1:]
 
     def _grid_features(self, unit: Tensor, rows: Tensor) -> Tensor:
         """(M, grid_features) of the rows' grids; zeros for the global network, which has none."""
-        shape = self.shape
+        sizes = self.sizes
         if not self.features.shape[1]:
-            return unit.new_zeros(len(unit), shape.grid_features if shape.grid_nodes else 0)
+            return unit.new_zeros(len(unit), sizes.grid_features if sizes.grid_nodes else 0)
         index_of_row = self.grid.unravel(self.cells) - torch.tensor(self.shift, device=unit.device)
         local = unit * unit.new_tensor(self.origin.counts) - index_of_row[rows]
-        return interpolate(self._trainable_rows(self.features), rows, local, shape.grid_nodes, shape.grid_features)
+        return interpolate(self._trainable_rows(self.features), rows, local, sizes.grid_nodes, sizes.grid_features)
 
     def _trainable_rows(self, rows: Tensor) -> Tensor:
         """The rows, without gradients to frozen ones."""
@@ -258,9 +259,9 @@ class RadianceField(CellTable):
         """(M, 3) scene points -> (M,) bool: in an occupied voxel of a kept cell and in the kept region."""
         places = self.unit_to_cells(self.to_unit(positions))
         counts = torch.tensor(self.grid.counts, device=places.device)
-        voxel = occupancy.voxel_index(places, counts, self.shape.occupancy_voxels)
+        voxel = occupancy.voxel_index(places, counts, self.sizes.occupancy_voxels)
         hit = self._dense_occupancy()[voxel]
-        if not self.shape.contraction:
+        if not self.sizes.contraction:
             hit &= ((places >= 0) & (places <= counts)).all(-1)
         if self.region is not None:
             hit &= self.region.contains(positions)
@@ -272,19 +273,19 @@ class RadianceField(CellTable):
         places = self.unit_to_cells(self.to_unit(positions))
         counts = torch.tensor(self.grid.counts, device=places.device)
         if self._near is None or self._near.device != self.occupied.device:
-            r = self.shape.occupancy_voxels
+            r = self.sizes.occupancy_voxels
             self._near = occupancy.dilate(self._dense_occupancy(), self.grid, r, occupancy.MARGIN)
-        return self._near[occupancy.voxel_index(places, counts, self.shape.occupancy_voxels)]
+        return self._near[occupancy.voxel_index(places, counts, self.sizes.occupancy_voxels)]
 
     def _dense_occupancy(self) -> Tensor:
         if self._dense is None or self._dense.device != self.occupied.device:
-            self._dense = occupancy.dense_occupancy(self.occupied, self.cells, self.grid, self.shape.occupancy_voxels)
+            self._dense = occupancy.dense_occupancy(self.occupied, self.cells, self.grid, self.sizes.occupancy_voxels)
         return self._dense
 
     def occupied_bounds(self) -> Tensor:
         """(2, 3) scene-space box around all occupied voxels (bounded scenes)."""
         if self._bounds is None or self._bounds.device != self.occupied.device:
-            size = [c * self.shape.occupancy_voxels for c in self.grid.counts]
+            size = [c * self.sizes.occupancy_voxels for c in self.grid.counts]
             dense = self._dense_occupancy().view(size)
             lower, upper = [], []
             for axis in range(3):
@@ -292,7 +293,7 @@ class RadianceField(CellTable):
                 filled = dense.any(others[1]).any(others[0]).nonzero()[:, 0]
                 lower.append(float(filled[0]) if len(filled) else 0.0)
                 upper.append(float(filled[-1] + 1) if len(filled) else 0.0)
-            places = torch.tensor([lower, upper], device=self.occupied.device) / self.shape.occupancy_voxels
+            places = torch.tensor([lower, upper], device=self.occupied.device) / self.sizes.occupancy_voxels
             self._bounds = self.from_unit(self.cells_to_unit(places))
         return self._bounds
 
@@ -300,7 +301,7 @@ class RadianceField(CellTable):
     def mark_seen(self, positions: Tensor) -> None:
         """Remember that training rays pass through the voxels of these (M, 3) scene points."""
         unit = self.to_unit(positions)
-        rows, r = self.rows_of_unit(unit), self.shape.occupancy_voxels
+        rows, r = self.rows_of_unit(unit), self.sizes.occupancy_voxels
         inner = (self.unit_to_cells(unit).frac() * r).long().clamp(0, r - 1)
         voxel = (inner[:, 0] * r + inner[:, 1]) * r + inner[:, 2]
         kept = rows >= 0
@@ -324,7 +325,7 @@ class RadianceField(CellTable):
         rows = (~self.frozen).nonzero()[:, 0]
         chosen = occupancy.choose_voxels(self.occupied, rows, num_points)
         places = occupancy.points_in_voxels(
-            self.cells[chosen // voxels], chosen % voxels, self.grid, self.shape.occupancy_voxels
+            self.cells[chosen // voxels], chosen % voxels, self.grid, self.sizes.occupancy_voxels
         )
         new = self.opacity(self.from_unit(self.cells_to_unit(places)), step)
         flat = self.thickness.view(-1)
@@ -339,13 +340,13 @@ class RadianceField(CellTable):
     def opacity(self, positions: Tensor, step: float) -> Tensor:
         """(M, 3) scene points -> (M,) part of the light that a marching step there absorbs; `step` is its length near
         the origin."""
-        return -torch.expm1(-self.density(positions) * steps_at(positions, step, self.shape.contraction))
+        return -torch.expm1(-self.density(positions) * steps_at(positions, step, self.sizes.contraction))
 
     def empty_rows(self) -> Tensor:
         """(P,) bool: cells without an occupied voxel, counting those next to one in a neighbouring cell as filled.
 
         Frozen rows never are."""
-        r = self.shape.occupancy_voxels
+        r = self.sizes.occupancy_voxels
         grown = occupancy.dilate(self._dense_occupancy(), self.grid, r)
         cells = grown.view(*[n for c in self.grid.counts for n in (c, r)]).permute(0, 2, 4, 1, 3, 5)
         return ~cells.reshape(self.grid.num_cells, -1)[self.cells].any(1) & ~self.frozen
@@ -359,7 +360,7 @@ class RadianceField(CellTable):
         """
         children = self.grid.children(self.cells)
         order = children.flatten().argsort()
-        nodes, features, r = self.shape.grid_nodes, self.shape.grid_features, self.shape.occupancy_voxels
+        nodes, features, r = self.sizes.grid_nodes, self.sizes.grid_features, self.sizes.occupancy_voxels
         transforms = {name: lambda old: old.repeat_interleave(8, dim=0)[order] for name in self.row_names}
         transforms["cells"] = lambda old: children.flatten()[order]
         if self.features.shape[1]:
@@ -387,7 +388,7 @@ class RadianceField(CellTable):
     # -- state
 
     def get_extra_state(self) -> dict[str, Any]:
-        state = super().get_extra_state() | {"shape": asdict(self.shape)}
+        state = super().get_extra_state() | {"shape": asdict(self.sizes)}
         return state | {"frozen": self.cells[self.frozen].tolist()} if self.extending else state
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lg_field.partition import PartitionGrid
+from lg_field.space.partition import PartitionGrid
 
 MARGIN = 2
 """Voxels around occupied ones that count as near."""

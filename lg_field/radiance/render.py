@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lg_field.description import Scene
 from lg_field.radiance import occupancy
 from lg_field.radiance.compositing import Samples, composite
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
+from lg_field.radiance.scene import Scene
 
 RAYS = {"cpu": 1 << 13, "cuda": 1 << 16}
 """Rays at a time."""
@@ -68,11 +68,11 @@ def field_samples(
         step: length of a step, scene units.
         jitter: shift the steps of each ray at random (training).
     """
-    if field.shape.contraction:
+    if field.sizes.contraction:
         return march(origins, directions, near, far, step, field.is_occupied, LINEAR_UNTIL, jitter)
     enter, leave = ray_box(origins, directions, field.occupied_bounds())
     near, far = torch.maximum(near, enter), torch.minimum(far, leave)
-    voxel = min(field.grid.cell_size) / field.shape.occupancy_voxels
+    voxel = min(field.grid.cell_size) / field.sizes.occupancy_voxels
     block = 1 + int(2.0 * occupancy.MARGIN * voxel / step - 1e-3)  # the steps are less than the margin from its middle
     near_occupied = field.is_near_occupied if block > 2 else None
     return march(
@@ -152,7 +152,7 @@ def orbit(
         elevation: degrees above the horizon; None = the training camera's, 20 without one.
     """
     lower, upper = field.occupied_bounds().double().cpu()
-    if field.shape.contraction:
+    if field.sizes.contraction:
         lower, upper = lower.clamp(-1.0, 1.0), upper.clamp(-1.0, 1.0)
     middle, radius = (lower + upper) / 2, float((upper - lower).norm()) / 2
     up = torch.tensor(scene.up, dtype=torch.float64)

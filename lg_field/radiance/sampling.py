@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lg_field.partition import PartitionGrid
 from lg_field.radiance.compositing import Samples
+from lg_field.space.partition import PartitionGrid
 
 LINEAR_UNTIL = 2.0
 """Contracted scenes: distance up to which marching steps are equal; farther out they grow with its square."""

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lg_field.description import Scene
 from lg_field.radiance.compositing import accumulate, render_weights
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import RAYS, Camera, view_samples
 from lg_field.radiance.sampling import steps_at
+from lg_field.radiance.scene import Scene
 
 SOLID = 0.5
 """Accumulation from which a ray counts as having hit a surface."""
@@ -106,7 +106,7 @@ def border_disagreement(field: RadianceField, positions: Tensor, directions: Ten
         return field.shared["head_bias"].sum() * 0.0 if field.chain.shared_head else field.local.sum() * 0.0
     unit = field.cells_to_unit(places.scatter(1, axis, border))[both]
     seen = directions[near][both]
-    steps = steps_at(field.from_unit(unit), step, field.shape.contraction)
+    steps = steps_at(field.from_unit(unit), step, field.sizes.contraction)
     density, features = field.of_rows(unit.repeat(2, 1), torch.cat([side[both] for side in sides]))
     ours, theirs = _shade(field, density, features, seen.repeat(2, 1), steps.repeat(2)).chunk(2)
     return (ours - theirs).square().mean()
@@ -136,7 +136,7 @@ def _seen_points(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) 
 def look(field: RadianceField, points: Tensor, directions: Tensor, step: float) -> Tensor:
     """(n, 4): colour times the opacity of a step at (n, 3) scene points, and that opacity; `step` as in `opacity`."""
     density, features = field(points)
-    return _shade(field, density, features, directions, steps_at(points, step, field.shape.contraction))
+    return _shade(field, density, features, directions, steps_at(points, step, field.sizes.contraction))
 
 
 def _shade(field: RadianceField, density: Tensor, features: Tensor, directions: Tensor, steps: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def automatic_threshold(field: RadianceField, bounds: Tensor, nodes: int = 64) -
 def mesh_bounds(field: RadianceField) -> Tensor:
     """(2, 3) box to mesh by default: around all occupied voxels, at most the uncontracted cube of unbounded scenes."""
     bounds = field.occupied_bounds().cpu()
-    return bounds.clamp(-1.0, 1.0) if field.shape.contraction else bounds
+    return bounds.clamp(-1.0, 1.0) if field.sizes.contraction else bounds
 
 
 def radiance_mesh(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lg_field.description import Signal
-from lg_field.metrics import SSIM_WINDOW, psnr, ssim
 from lg_field.signals.data import ARRAYS, SignalData, read_array, read_signal
+from lg_field.signals.metrics import SSIM_WINDOW, psnr, ssim
+from lg_field.signals.signal import Signal
 
 
 def read_picture(path: Path) -> SignalData:

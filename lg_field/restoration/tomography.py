@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lg_field.description import Signal
 from lg_field.ops import local_global_chain, sort_by_row
 from lg_field.signals import encode
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
 from lg_field.signals.encode import NetworkConfig
-from lg_field.training import CHUNK, Fit, FitConfig, accumulate_gradients
+from lg_field.signals.fit import CHUNK, Fit, FitConfig, accumulate_gradients
+from lg_field.signals.signal import Signal
 
 ANGLES_AT_ONCE = 16
 
@@ -198,7 +198,7 @@ class TomographyFit(Fit):
         loss = (self.radon(picture) - self.wanted).square().mean()
         (slope,) = torch.autograd.grad(loss, picture)
         target = values - 0.5 * values.numel() * slope.reshape(-1, 1)[self.order]
-        accumulate_gradients(x, offsets, target, table, shared, self.field.shape, self._chunk)
+        accumulate_gradients(x, offsets, target, table, shared, self.field.sizes, self._chunk)
         return float(loss.detach()) / len(picture) ** 2
 
     @property
@@ -212,5 +212,5 @@ class TomographyFit(Fit):
         for row, (first, last) in enumerate(itertools.pairwise(edges)):
             for part in x[first:last].split(self._chunk):
                 ends = torch.tensor([0, len(part)], device=x.device)
-                out.append(local_global_chain(part, ends, table[row : row + 1], shared, self.field.shape))
+                out.append(local_global_chain(part, ends, table[row : row + 1], shared, self.field.sizes))
         return torch.cat(out)

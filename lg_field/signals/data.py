@@ -10,13 +10,13 @@ from zipfile import BadZipFile
 import torch
 from torch import Tensor
 
-from lg_field.description import Signal
-from lg_field.signals.mesh_file import MESHES
+from lg_field.signals.shapes.mesh_file import MESHES
+from lg_field.signals.signal import Signal
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from lg_field.signals.occupancy import OccupancyData, ShapeConfig
+    from lg_field.signals.shapes.occupancy import OccupancyData, ShapeConfig
 
 
 @dataclass
@@ -69,21 +69,21 @@ def read_signal(path: Path, shape: ShapeConfig | None = None) -> SignalData | Oc
         raise FileNotFoundError(f"{path} does not exist")
     suffix = path.suffix.lower()
     if suffix in IMAGES:
-        from lg_field.signals.image import read_image
+        from lg_field.signals.kinds.image import read_image
 
         return read_image(path)
     if suffix in SOUNDS:
-        from lg_field.signals.audio import read_audio
+        from lg_field.signals.kinds.audio import read_audio
 
         return read_audio(path)
     if suffix in VIDEOS:
-        from lg_field.signals.video import read_video
+        from lg_field.signals.kinds.video import read_video
 
         return read_video(path)
     if suffix in ARRAYS:
         return read_volume(path)
     if suffix in MESHES:
-        from lg_field.signals.occupancy import ShapeConfig, read_shape
+        from lg_field.signals.shapes.occupancy import ShapeConfig, read_shape
 
         return read_shape(path, shape or ShapeConfig())
     raise ValueError(f"{path}: cannot encode {suffix or 'files without a suffix'}; use {' '.join(SUFFIXES)}")
@@ -99,7 +99,7 @@ SUFFIXES = IMAGES + SOUNDS + VIDEOS + ARRAYS + MESHES
 def read_volume(path: Path) -> SignalData | OccupancyData:
     """A .npy array, or the first of a .npz, as a volume; booleans are a shape."""
     if holds_booleans(path):
-        from lg_field.signals.occupancy import from_array
+        from lg_field.signals.shapes.occupancy import from_array
 
         return from_array(load_array(path), str(path))
     values = read_array(path)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from lg_field.description import Signal
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.table import CellTable
+from lg_field.signals.signal import Signal
+from lg_field.table.cell_table import CellTable
 
 SLAB = 1 << 19
 """Samples evaluated at a time."""

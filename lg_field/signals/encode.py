@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 import torch
 
-from lg_field.description import Signal
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.networks.budget import Network, shape_for_budget
-from lg_field.networks.features import MAX_VOLUME, Weights, features_of
+from lg_field.networks.budget import Network, sizes_for_budget
 from lg_field.networks.incode import Harmonizer, ModulatedWeights, modulated_kinds
-from lg_field.ops import ChainShape
-from lg_field.partition import PartitionGrid, automatic_counts
+from lg_field.ops import ChainSizes
 from lg_field.signals.data import SignalData
-from lg_field.signals.occupancy import OccupancyData, ShapeCells
-from lg_field.training import Fit, FitConfig
+from lg_field.signals.features import MAX_VOLUME, Weights, features_of
+from lg_field.signals.fit import Fit, FitConfig
+from lg_field.signals.shapes.occupancy import OccupancyData, ShapeCells
+from lg_field.signals.signal import Signal
+from lg_field.space.partition import PartitionGrid, automatic_counts
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def build_network(
         local, shared = config.network != "global", config.network != "per-partition"
         if (local and not config.local_width) or (shared and not config.global_width):
             raise ValueError(f"{config.network} needs every width it has: give --local-width and --global-width")
-        shape = ChainShape(
+        shape = ChainSizes(
             axes,
             signal.channels,
             config.local_width * local,
@@ -134,7 +134,7 @@ def build_network(
             config.merge,
         )
     else:
-        shape = shape_for_budget(
+        shape = sizes_for_budget(
             config.network,
             grid.num_cells if cells is None else len(cells.rows),
             axes,
@@ -199,7 +199,7 @@ def modulated_weights(
         raise ValueError(f"first_w0 and the harmonizer's widths must be positive, got {config}")
     if config.activation == "sine" and first_w0 == config.w0:
         return None
-    kinds, harmonizer = modulated_kinds(field.shape), None
+    kinds, harmonizer = modulated_kinds(field.sizes), None
     if config.activation == "incode":
         generator = torch.Generator().manual_seed(seed)
         seen = seen.coarse(MAX_VOLUME) if isinstance(seen, OccupancyData) else seen

@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lg_field.editing import extend, regrow
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import signal_of
-from lg_field.signals.occupancy import OccupancyData, ShapeConfig, shape_cells
+from lg_field.signals.shapes.occupancy import OccupancyData, ShapeConfig, shape_cells
+from lg_field.table.editing import extend, regrow
 
 
 def extend_shape(field: LocalGlobalNetwork, target: OccupancyData) -> tuple[LocalGlobalNetwork, Tensor]:

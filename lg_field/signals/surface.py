@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lg_field.description import Signal
 from lg_field.memory import check_memory
 from lg_field.meshing.mesh import Mesh, marching_cubes, touching
 from lg_field.meshing.tools import otsu
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.regions import Box
 from lg_field.signals.decode import decode, signal_of
+from lg_field.signals.signal import Signal
+from lg_field.space.regions import Box
 
 CHUNK = 1 << 14
 

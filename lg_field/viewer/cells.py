@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lg_field.partition import PartitionGrid
+from lg_field.space.partition import PartitionGrid
 
 ToSpace = Callable[[Tensor], Tensor]
 """(n, d) float64 points of a grid's domain -> (n, 3) of the space that is drawn."""

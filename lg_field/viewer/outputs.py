@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lg_field.description import Scene
 from lg_field.radiance.compositing import Samples, accumulate, composite, render_weights
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import view_samples
+from lg_field.radiance.scene import Scene
 from lg_field.radiance.seams import SOLID, look
 from lg_field.viewer.cells import distinct_colors, ramp
 

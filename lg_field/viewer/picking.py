@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lg_field.description import Scene
 from lg_field.radiance.compositing import render_weights
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.scene import Scene
 from lg_field.viewer.outputs import sample_rays
 
 VISIBLE = 0.02

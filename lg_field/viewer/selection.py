@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lg_field.editing import full_to_keep
 from lg_field.files.field_file import stored_dtype, stored_shape
-from lg_field.regions import Region
-from lg_field.table import NOTHING_KEPT, CellTable
+from lg_field.space.regions import Region
+from lg_field.table.cell_table import NOTHING_KEPT, CellTable
+from lg_field.table.editing import full_to_keep
 
 NOTHING_SELECTED = "nothing is selected: pick cells first"
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lg_field.description import Signal
 from lg_field.meshing.mesh import Mesh
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.partition import PartitionGrid
 from lg_field.signals.decode import decode, signal_of
+from lg_field.signals.signal import Signal
 from lg_field.signals.surface import default_threshold, signal_mesh
+from lg_field.space.partition import PartitionGrid
 from lg_field.viewer.selection import bounds_of
 from lg_field.viewer.subject import BoxReader, Drawn, Subject
 

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lg_field.cell_list import cells_to_dict
-from lg_field.description import Scene
 from lg_field.files import atomic_write, refuse_existing, save
 from lg_field.meshing.mesh import Mesh, write_mesh
-from lg_field.partition import PartitionGrid
-from lg_field.radiance.contraction import uncontract
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.scene import Scene
 from lg_field.radiance.surface import mesh_bounds, radiance_mesh
-from lg_field.regions import Region
-from lg_field.table import CellTable
+from lg_field.space.cell_list import cells_to_dict
+from lg_field.space.contraction import uncontract
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import Region
+from lg_field.table.cell_table import CellTable
 from lg_field.viewer.outputs import OUTPUTS
 from lg_field.viewer.picking import Pose, first_cell, in_rectangle
 from lg_field.viewer.selection import Selection, bounds_of
@@ -228,10 +228,10 @@ class SceneSubject(Subject):
     @property
     def segments(self) -> int:  # type: ignore[override]
         """Edges of contracted cells are curves."""
-        return CURVED_SEGMENTS if self.shown.shape.contraction else 1
+        return CURVED_SEGMENTS if self.shown.sizes.contraction else 1
 
     def to_space(self, points: Tensor) -> Tensor:
-        return uncontract(points, HORIZON) if self.shown.shape.contraction else points
+        return uncontract(points, HORIZON) if self.shown.sizes.contraction else points
 
     def colors(self) -> dict[str, Callable[[], Tensor]]:
         return super().colors() | {"occupancy": self.occupancy}

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lg_field.description import Scene, Signal
 from lg_field.radiance.render import orbit
+from lg_field.radiance.scene import Scene
+from lg_field.signals.signal import Signal
 from lg_field.viewer.page import open_server
 from lg_field.viewer.panel import Panel
 from lg_field.viewer.progressive import Renderer, Shown

@@ -37,8 +37,8 @@ class Args:
 def make(path: Path, gigabytes: float) -> None:
     """Write the field."""
     import lg_field
-    from lg_field.description import Signal
     from lg_field.networks.local_global import local_global_siren
+    from lg_field.signals.signal import Signal
 
     cells = 40**3
     width = int((gigabytes * 1e9 / 4 / cells / 3) ** 0.5)

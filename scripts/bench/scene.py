@@ -18,11 +18,11 @@ import torch
 import tyro
 
 import lg_field
-from lg_field.description import Scene
-from lg_field.ops.cpu import SWITCH
+from lg_field.ops.backends.cpu import SWITCH
 from lg_field.radiance.compositing import composite
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import field_samples, orbit, render
+from lg_field.radiance.scene import Scene
 
 
 @dataclass

@@ -27,21 +27,21 @@ import tyro
 from torch import Tensor
 
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import ChainShape, local_global_chain
-from lg_field.training import CHUNK, accumulate_gradients
+from lg_field.ops import ChainSizes, local_global_chain
+from lg_field.signals.fit import CHUNK, accumulate_gradients
 
-RAYS = ChainShape(19, 16, 16, 64, 1, "relu", residual=True, global_in_features=39)
+RAYS = ChainSizes(19, 16, 16, 64, 1, "relu", residual=True, global_in_features=39)
 CASES = {
     # name: (shape, cells, points, how they lie in the cells)
-    "image": (ChainShape(2, 3, 14, 84, 3), 256, 262_144, "equal"),
-    "audio": (ChainShape(1, 1, 42, 72, 3), 32, 308_224, "equal"),
-    "video": (ChainShape(3, 3, 55, 180, 3), 320, 157_440, "equal"),
-    "video-h38": (ChainShape(3, 3, 38, 128, 3), 320, 157_440, "equal"),
-    "occupancy": (ChainShape(3, 1, 17, 76, 3), 179, 100_240, "equal"),
-    "ragged": (ChainShape(3, 4, 16, 84, 3), 512, 200_000, "random"),
-    "ragged-skewed": (ChainShape(3, 4, 16, 84, 3), 512, 200_000, "skewed"),
-    "ragged-wide": (ChainShape(3, 4, 32, 128, 3), 512, 200_000, "random"),
-    "ragged-wide-skewed": (ChainShape(3, 4, 32, 128, 3), 512, 200_000, "skewed"),
+    "image": (ChainSizes(2, 3, 14, 84, 3), 256, 262_144, "equal"),
+    "audio": (ChainSizes(1, 1, 42, 72, 3), 32, 308_224, "equal"),
+    "video": (ChainSizes(3, 3, 55, 180, 3), 320, 157_440, "equal"),
+    "video-h38": (ChainSizes(3, 3, 38, 128, 3), 320, 157_440, "equal"),
+    "occupancy": (ChainSizes(3, 1, 17, 76, 3), 179, 100_240, "equal"),
+    "ragged": (ChainSizes(3, 4, 16, 84, 3), 512, 200_000, "random"),
+    "ragged-skewed": (ChainSizes(3, 4, 16, 84, 3), 512, 200_000, "skewed"),
+    "ragged-wide": (ChainSizes(3, 4, 32, 128, 3), 512, 200_000, "random"),
+    "ragged-wide-skewed": (ChainSizes(3, 4, 32, 128, 3), 512, 200_000, "skewed"),
     "rays": (RAYS, 512, 200_000, "random"),
     "rays-skewed": (RAYS, 512, 200_000, "skewed"),
 }
@@ -90,7 +90,7 @@ def problem(name: str, device: str) -> tuple:
 
 
 def plain_chain(
-    x: Tensor, offsets: Tensor, table: Tensor, shared: dict[str, Tensor], shape: ChainShape, global_x: Tensor
+    x: Tensor, offsets: Tensor, table: Tensor, shared: dict[str, Tensor], shape: ChainSizes, global_x: Tensor
 ) -> Tensor:
     """The operation as one would write it down; concat merge."""
     layers, counts = shape.views(table), offsets.diff()

@@ -129,8 +129,8 @@ def make_config(args: Args, method: str) -> Any:
     config = all_methods["lg-field-tiny" if variant else method]
     model = config.pipeline.model
     if variant:
-        model.shape = replace(model.shape, **variant)
-        if model.shape.network == "global" and not model.shape.hash_levels:
+        model.sizes = replace(model.sizes, **variant)
+        if model.sizes.network == "global" and not model.sizes.hash_levels:
             config.optimizers["fields"]["optimizer"].lr = GLOBAL_RATE
     if method == "distilled":
         model.teacher = args.output / f"{args.teacher}.safetensors"
@@ -219,7 +219,7 @@ def cells_of(args: Args, method: str, trainer: Any) -> dict[str, Any]:
     size = save(pack(load_run(trainer.config.get_base_dir())), path, overwrite=True)
     field: Any = load(path)
     cameras = test_cameras(trainer.pipeline.datamanager.eval_dataset.cameras, 8)
-    seams = measure_seams(field, field.description, cameras).ratio if field.shape.network != "global" else 1.0
+    seams = measure_seams(field, field.description, cameras).ratio if field.sizes.network != "global" else 1.0
     crops = [{"method": method, **crop_row(args, field, part, cameras[0])} for part in CROPS]
     return {"file bytes": size, "cells": field.num_rows, "seam ratio": round(seams, 2), "crops": crops}
 

@@ -29,14 +29,14 @@ from torch import Tensor
 
 from lg_field.cli.fitting import finish_step_on_interrupt
 from lg_field.cli.presets import CONFIGS, Settings, read_settings
-from lg_field.description import Signal
 from lg_field.files import atomic_write
-from lg_field.metrics import unit_values
 from lg_field.restoration import denoising, pictures, super_resolution, tomography
 from lg_field.signals.decode import decode
 from lg_field.signals.encode import build_fit
-from lg_field.signals.image import to_pixels, write_image
-from lg_field.training import Fit
+from lg_field.signals.fit import Fit
+from lg_field.signals.kinds.image import to_pixels, write_image
+from lg_field.signals.metrics import unit_values
+from lg_field.signals.signal import Signal
 
 PUBLISHED = {
     "super-resolution": "published for LG-INCODE: 29.997 dB, SSIM .904 after 2001 steps, 28.756 dB after 600",

@@ -25,12 +25,12 @@ import tyro
 from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.files import save
 from lg_field.meshing.metrics import compare, nearest
-from lg_field.metrics import measure
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.signals.encode import FIT_DEFAULTS, build_network, domain_grid
-from lg_field.signals.occupancy import OccupancyData, ShapeConfig, read_shape, shape_cells
+from lg_field.signals.fit import Fit, FitConfig
+from lg_field.signals.metrics import measure
+from lg_field.signals.shapes.occupancy import OccupancyData, ShapeConfig, read_shape, shape_cells
 from lg_field.signals.surface import signal_mesh
-from lg_field.training import Fit, FitConfig
 
 
 @dataclass

@@ -30,10 +30,10 @@ import tyro
 
 from lg_field.cli.fitting import finish_step_on_interrupt
 from lg_field.cli.presets import CONFIGS, Settings, read_settings
-from lg_field.metrics import measure
 from lg_field.signals import SignalData, read_signal
 from lg_field.signals.encode import build_network
-from lg_field.training import Fit, step_psnr
+from lg_field.signals.fit import Fit, step_psnr
+from lg_field.signals.metrics import measure
 
 PRESETS = {
     "images": [

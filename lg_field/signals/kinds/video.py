@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lg_field.description import Signal
 from lg_field.signals.data import SignalData
+from lg_field.signals.signal import Signal
 
 
 def read_video(path: Path) -> SignalData:

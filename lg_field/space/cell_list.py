@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lg_field.partition import PartitionGrid
+from lg_field.space.partition import PartitionGrid
 
 
 def cells_to_dict(grid: PartitionGrid, cells: Sequence[int]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lg_field.partition import PartitionGrid
+from lg_field.space.partition import PartitionGrid
 
 BoxMap = Callable[[Tensor], Tensor]
 """Maps axis-aligned boxes (n, 2, d) of a grid's domain to boxes around them in the space regions are given in."""

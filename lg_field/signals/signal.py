@@ -1,17 +1,18 @@
-"""What a field's numbers mean outside: the signal it encodes, or the scene it renders. Plain data, kept in its file."""
+"""What an encoded signal's numbers mean outside: axes, samples, value range, place in the world."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lg_field.partition import PartitionGrid
-from lg_field.regions import Box, Region, Scaled
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import Box, Region, Scaled
+from lg_field.table.description import Description, known_entries
 
 AXES = {"audio": ("time",), "image": ("y", "x"), "video": ("time", "y", "x"), "volume": ("x", "y", "z")}
 AXES["occupancy"] = AXES["volume"]
@@ -23,7 +24,7 @@ NO_PLACE: dict[str, Any] = {"origin": (), "spacing": 1.0}
 
 
 @dataclass(frozen=True)
-class Signal:
+class Signal(Description):
     """A regular grid of samples that a field encodes.
 
     Sample i of n on an axis lies at its middle: domain coordinate lower + (upper - lower) (i + 0.5) / n.
@@ -137,76 +138,9 @@ class Signal:
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"bad signal description: {error}") from error
 
-
-@dataclass(frozen=True)
-class Scene:
-    """What a radiance field needs to be viewed and exported with no data set."""
-
-    scene_to_world: tuple[tuple[float, ...], ...]
-    """(4, 4) from nerfstudio's scene space to the data set's own units, by rows."""
-    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Colour behind the scene in renders."""
-    near: float = 0.05
-    """Distance at which rays start, scene units."""
-    far: float = 1000.0
-    """Distance at which rays end, scene units."""
-    step: float = 0.01
-    """Length of a marching step, scene units."""
-    camera: tuple[tuple[float, ...], ...] | None = None
-    """(4, 4) camera to scene of a training camera (OpenGL axes): where a viewer starts."""
-    focal: float = 1.0
-    """Focal length of that camera in picture heights."""
-    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
-    """Upward direction in scene space."""
-
-    def __post_init__(self) -> None:
-        for name in ("scene_to_world", "camera"):
-            matrix = getattr(self, name)
-            if matrix is not None and not (len(matrix) == 4 and all(len(row) == 4 for row in matrix)):
-                raise ValueError(f"{name} must be a 4x4 matrix")
-        numbers = [*self.background, self.near, self.far, self.step, self.focal, *self.up]
-        numbers += [v for row in (*self.scene_to_world, *(self.camera or ())) for v in row]
-        if not all(math.isfinite(v) for v in numbers) or min(self.near, self.step, self.focal) <= 0:
-            raise ValueError("the scene's numbers must be finite, near, step and focal positive")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(data: dict[str, Any]) -> Scene:
-        """Inverse of `to_dict`.
-
-        Raises:
-            ValueError: unknown, missing or senseless entries.
-        """
-        checked = known_entries(Scene, data)
-        try:
-            for name in ("near", "far", "step", "focal"):
-                checked[name] = float(checked[name])
-            for name in ("background", "up"):
-                checked[name] = _triple(checked[name])
-            for name in ("scene_to_world", "camera"):
-                rows = checked[name]
-                checked[name] = None if rows is None else tuple(tuple(float(v) for v in row) for row in rows)
-            return Scene(**checked)
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"bad scene description: {error}") from error
-
-
-def known_entries(kind: type, data: Any) -> dict[str, Any]:
-    """The entries of a JSON object if they are exactly the fields of a dataclass.
-
-    Raises:
-        ValueError: not an object, or other entries.
-    """
-    names = {f.name for f in fields(kind)}
-    if not isinstance(data, dict) or data.keys() != names:
-        got = sorted(data) if isinstance(data, dict) else type(data).__name__
-        raise ValueError(f"{kind.__name__.lower()} needs the entries {sorted(names)}, got {got}")
-    return dict(data)
-
-
-def _triple(values: Sequence[float]) -> tuple[float, float, float]:
-    a, b, c = (float(v) for v in values)
-    return a, b, c
+    def check(self, field: Any) -> None:
+        ours, theirs = (len(self.shape), self.channels), (field.grid.dim, field.out_features)
+        if ours != theirs:
+            raise ValueError(
+                f"the signal has {ours[0]} axes and {ours[1]} channels, the network {theirs[0]} and {theirs[1]}"
+            )

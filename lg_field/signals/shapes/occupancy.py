@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lg_field.description import Signal
 from lg_field.memory import check_memory
-from lg_field.partition import PartitionGrid
 from lg_field.signals.data import SignalData
-from lg_field.signals.mesh_file import SourceMesh, read_mesh
-from lg_field.signals.voxelize import voxelize
-from lg_field.signals.voxels import BitGrid
+from lg_field.signals.shapes.mesh_file import SourceMesh, read_mesh
+from lg_field.signals.shapes.voxelize import voxelize
+from lg_field.signals.shapes.voxels import BitGrid
+from lg_field.signals.signal import Signal
+from lg_field.space.partition import PartitionGrid
 
 MARGIN = 2
 """Empty voxels around a mesh."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lg_field.description import Signal
 from lg_field.signals.data import SignalData
+from lg_field.signals.signal import Signal
 
 
 def read_audio(path: Path) -> SignalData:

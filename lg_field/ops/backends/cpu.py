@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lg_field.ops.build import library
-from lg_field.ops.shape import ChainShape
+from lg_field.ops.backends.build import library
+from lg_field.ops.sizes import ChainSizes
 
 SWITCH = "LG_FIELD_CPU_KERNEL"
 """Environment variable; 0 = do without the kernel."""
@@ -45,21 +45,21 @@ def why_not(*tensors: Tensor) -> str | None:
 
 
 def fused_chain(
-    x: Tensor, offsets: Tensor, table: Tensor, shared: Mapping[str, Tensor], shape: ChainShape, global_x: Tensor
+    x: Tensor, offsets: Tensor, table: Tensor, shared: Mapping[str, Tensor], sizes: ChainSizes, global_x: Tensor
 ) -> Tensor:
     """`local_global_chain` by the kernel. Backward computes each tile once more; once differentiable.
 
     Raises:
         ValueError: the kernel cannot do this, see `why_not`; offsets or shared do not fit.
     """
-    values = [shared[name] for name in shape.shared_shapes()]
-    _check(offsets, len(x), values, shape, x, global_x, table)
-    result: Tensor = _FusedChain.apply(x, global_x, offsets, table, shape, *values)
+    values = [shared[name] for name in sizes.shared_shapes()]
+    _check(offsets, len(x), values, sizes, x, global_x, table)
+    result: Tensor = _FusedChain.apply(x, global_x, offsets, table, sizes, *values)
     return result
 
 
 def fused_step(
-    x: Tensor, offsets: Tensor, target: Tensor, table: Tensor, shared: Mapping[str, Tensor], shape: ChainShape
+    x: Tensor, offsets: Tensor, target: Tensor, table: Tensor, shared: Mapping[str, Tensor], sizes: ChainSizes
 ) -> float:
     """Mean squared error, its gradients added to `.grad` of table and shared: each tile is computed only once.
 
@@ -69,7 +69,7 @@ def fused_step(
         target: (M, out_features).
         table: (P, K) rows.
         shared: the shared part.
-        shape: wiring.
+        sizes: wiring.
 
     Returns:
         The mean squared error.
@@ -77,12 +77,12 @@ def fused_step(
     Raises:
         ValueError: the kernel cannot do this, see `why_not`; offsets or shared do not fit.
     """
-    values = [shared[name] for name in shape.shared_shapes()]
-    _check(offsets, len(x), values, shape, x, target, table)
+    values = [shared[name] for name in sizes.shared_shapes()]
+    _check(offsets, len(x), values, sizes, x, target, table)
     wanted = {p: torch.zeros(p.shape) for p in (table, *values) if p.requires_grad}
     others = {"target": target, "dtable": wanted.get(table)}
     dshared = [wanted.get(value) for value in values]
-    loss = _run(x, x, offsets, table, values, shape, others, dshared, loss_scale=1.0 / target.numel())
+    loss = _run(x, x, offsets, table, values, sizes, others, dshared, loss_scale=1.0 / target.numel())
     for parameter, grad in wanted.items():
         parameter.grad = grad if parameter.grad is None else parameter.grad + grad
     return loss
@@ -91,12 +91,12 @@ def fused_step(
 class _FusedChain(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, global_x: Tensor, offsets: Tensor, table: Tensor, shape: ChainShape, *shared: Tensor
+        ctx: Any, x: Tensor, global_x: Tensor, offsets: Tensor, table: Tensor, sizes: ChainSizes, *shared: Tensor
     ) -> Tensor:
         ctx.save_for_backward(x, global_x, offsets, table, *shared)
-        ctx.shape = shape
-        y = x.new_empty(len(x), shape.out_features)
-        _run(x, global_x, offsets, table, shared, shape, {"y": y})
+        ctx.sizes = sizes
+        y = x.new_empty(len(x), sizes.out_features)
+        _run(x, global_x, offsets, table, shared, sizes, {"y": y})
         return y
 
     @staticmethod
@@ -104,20 +104,20 @@ class _FusedChain(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, global_x, offsets, table, *shared = ctx.saved_tensors
         wants_x, wants_global_x, _, wants_table, _, *wants_shared = ctx.needs_input_grad
-        dx = torch.empty(x.shape) if wants_x and ctx.shape.local_width else None
-        dglobal_x = torch.empty(global_x.shape) if wants_global_x and ctx.shape.global_width else None
+        dx = torch.empty(x.shape) if wants_x and ctx.sizes.local_width else None
+        dglobal_x = torch.empty(global_x.shape) if wants_global_x and ctx.sizes.global_width else None
         dtable = torch.zeros(table.shape) if wants_table else None
         dshared = [torch.zeros(s.shape) if wants else None for s, wants in zip(shared, wants_shared)]
         grads = {"dy": dy, "dx": dx, "dglobal_x": dglobal_x, "dtable": dtable}
-        _run(x, global_x, offsets, table, shared, ctx.shape, grads, dshared)
+        _run(x, global_x, offsets, table, shared, ctx.sizes, grads, dshared)
         return dx, dglobal_x, None, dtable, None, *dshared
 
 
-def _check(offsets: Tensor, points: int, shared: Sequence[Tensor], shape: ChainShape, *others: Tensor) -> None:
+def _check(offsets: Tensor, points: int, shared: Sequence[Tensor], sizes: ChainSizes, *others: Tensor) -> None:
     reason = why_not(*others, *shared)
     if reason is not None:
         raise ValueError(f'local_global_chain: backend "cpu" cannot run: {reason} (or take backend "auto")')
-    for (name, size), tensor in zip(shape.shared_shapes().items(), shared):
+    for (name, size), tensor in zip(sizes.shared_shapes().items(), shared):
         if tensor.shape != size:
             raise ValueError(f"{name} must be {size}, got {tuple(tensor.shape)}")
     if offsets.dtype != torch.int64 or offsets.device.type != "cpu":
@@ -132,7 +132,7 @@ def _run(
     offsets: Tensor,
     table: Tensor,
     shared: Sequence[Tensor],
-    shape: ChainShape,
+    sizes: ChainSizes,
     others: Mapping[str, Tensor | None],
     dshared: Sequence[Tensor | None] = (),
     loss_scale: float = 0.0,
@@ -145,17 +145,17 @@ def _run(
     task = Task(
         points=len(x),
         rows=len(offsets) - 1,
-        in_features=shape.in_features,
-        global_in=shape.global_in,
-        out_features=shape.out_features,
-        local_width=shape.local_width,
-        global_width=shape.global_width,
-        depth=shape.depth,
-        sine=shape.activation == "sine",
-        concat=shape.merge == "concat",
-        head=shape.shared_head,
+        in_features=sizes.in_features,
+        global_in=sizes.global_in,
+        out_features=sizes.out_features,
+        local_width=sizes.local_width,
+        global_width=sizes.global_width,
+        depth=sizes.depth,
+        sine=sizes.activation == "sine",
+        concat=sizes.merge == "concat",
+        head=sizes.shared_head,
         threads=torch.get_num_threads(),
-        w0=shape.w0,
+        w0=sizes.w0,
         loss_scale=loss_scale,
         shared=ctypes.addressof(pointers),
         dshared=ctypes.addressof(grads) if any(d is not None for d in dshared) else None,

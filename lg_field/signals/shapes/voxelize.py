@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from lg_field.signals.voxels import BitGrid
+from lg_field.signals.shapes.voxels import BitGrid
 
 Rule = Literal["winding", "parity"]
 PAIRS = 1 << 19

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lg_field.description import Signal
+from lg_field.signals.signal import Signal
 
 Weights = Literal["random", "pretrained"]
 MAX_VOLUME = 64**3

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from lg_field.files import atomic_write
-from lg_field.metrics import psnr
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.incode import ModulatedWeights
-from lg_field.ops import Backend, ChainShape, cpu, local_global_chain, sort_by_row
+from lg_field.ops import Backend, ChainSizes, cpu, local_global_chain, sort_by_row
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
-from lg_field.signals.occupancy import OccupancyData
-from lg_field.signals.shape_sampling import Sampling, ShapeSampler
+from lg_field.signals.metrics import psnr
+from lg_field.signals.shapes.occupancy import OccupancyData
+from lg_field.signals.shapes.sampling import Sampling, ShapeSampler
 
 CHUNK = {"cpu": 1 << 13, "cuda": 1 << 18}
 """Points at a time: on a CPU the activations stay in cache, on a GPU they fit its memory."""
@@ -142,7 +142,7 @@ class Fit:
         """Add the gradients of one step's loss to these weights; returns the mean squared error."""
         chunk = CHUNK.get(self.device.type, 1 << 16)
         x, offsets, target = self.batch()
-        return accumulate_gradients(x, offsets, target, table, shared, self.field.shape, chunk)
+        return accumulate_gradients(x, offsets, target, table, shared, self.field.sizes, chunk)
 
     def _through_the_fold(self) -> float:
         """`gradients` on the folded weights, carried on to the modulated ones and their harmonizer."""
@@ -274,7 +274,7 @@ def accumulate_gradients(
     target: Tensor,
     table: Tensor,
     shared: Mapping[str, Tensor],
-    shape: ChainShape,
+    shape: ChainSizes,
     chunk: int,
     backend: Backend = "auto",
 ) -> float:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lg_field.ops.shape import ChainShape
+from lg_field.ops.sizes import ChainSizes
 
 BLOCK = 32
 
@@ -38,13 +38,13 @@ def block_chain(
     offsets: Tensor,
     table: Tensor,
     shared: Mapping[str, Tensor],
-    shape: ChainShape,
+    sizes: ChainSizes,
     global_x: Tensor,
     chunk: int | None = None,
 ) -> Tensor:
     """`local_global_chain` by block matrix products. `chunk`: points at a time, None = all at once."""
     if chunk is None or len(x) <= chunk or len(offsets) == 2:
-        return _chain(x, offsets, table, shared, shape, global_x)
+        return _chain(x, offsets, table, shared, sizes, global_x)
     starts = offsets[:-1].tolist()
     cuts = [0] + [r for r in range(1, len(starts)) if starts[r] // chunk != starts[r - 1] // chunk] + [len(starts)]
     tables = table.split([b - a for a, b in itertools.pairwise(cuts)])
@@ -54,48 +54,48 @@ def block_chain(
         span = slice(edges[first], edges[last])
         if span.start == span.stop:
             continue
-        inputs = (x[span], offsets[first : last + 1] - edges[first], part, dict(shared), shape, global_x[span])
+        inputs = (x[span], offsets[first : last + 1] - edges[first], part, dict(shared), sizes, global_x[span])
         keep = not torch.is_grad_enabled()
         out.append(_chain(*inputs) if keep else checkpoint(_chain, *inputs, use_reentrant=False))
     return torch.cat(out)
 
 
 def _chain(
-    x: Tensor, offsets: Tensor, table: Tensor, shared: Mapping[str, Tensor], shape: ChainShape, global_x: Tensor
+    x: Tensor, offsets: Tensor, table: Tensor, shared: Mapping[str, Tensor], sizes: ChainSizes, global_x: Tensor
 ) -> Tensor:
-    scale = shape.w0 if shape.activation == "sine" else 1.0
-    globals_ = _global_features(global_x, shared, shape, scale)
-    out = globals_[-1] @ shared["head_weight"] + shared["head_bias"] if shape.shared_head else None
-    if shape.local_width:
+    scale = sizes.w0 if sizes.activation == "sine" else 1.0
+    globals_ = _global_features(global_x, shared, sizes, scale)
+    out = globals_[-1] @ shared["head_weight"] + shared["head_bias"] if sizes.shared_head else None
+    if sizes.local_width:
         per_row = _uniform_count(offsets, len(x))
         blocks = None if per_row else make_blocks(offsets, len(x))
-        local = _local_part(x, per_row, blocks, table, _merge_inputs(globals_, shared, shape, scale), shared, shape)
+        local = _local_part(x, per_row, blocks, table, _merge_inputs(globals_, shared, sizes, scale), shared, sizes)
         out = local if out is None else out + local
     assert out is not None
     return out
 
 
-def _global_features(x: Tensor, shared: Mapping[str, Tensor], shape: ChainShape, scale: float) -> list[Tensor]:
+def _global_features(x: Tensor, shared: Mapping[str, Tensor], sizes: ChainSizes, scale: float) -> list[Tensor]:
     """Activated global features of each layer, (M, g) each."""
     features = []
-    for k in range(shape.depth if shape.global_width else 0):
+    for k in range(sizes.depth if sizes.global_width else 0):
         weight, bias = shared[f"global_weight_{k}"], shared[f"global_bias_{k}"]
-        x = _act(torch.addmm(bias * scale, x, weight * scale), shape)
+        x = _act(torch.addmm(bias * scale, x, weight * scale), sizes)
         features.append(x)
     return features
 
 
 def _merge_inputs(
-    features: list[Tensor], shared: Mapping[str, Tensor], shape: ChainShape, scale: float
+    features: list[Tensor], shared: Mapping[str, Tensor], sizes: ChainSizes, scale: float
 ) -> list[Tensor]:
     """What the global part adds at each merge, (M, h) each."""
-    if not shape.merges:
+    if not sizes.merges:
         return []
-    if shape.merge == "concat":
-        weight = shared["merge_weight"][shape.local_width :] * scale
+    if sizes.merge == "concat":
+        weight = shared["merge_weight"][sizes.local_width :] * scale
         return [torch.addmm(shared["merge_bias"] * scale, g, weight) for g in features]
     return [
-        _act(torch.addmm(shared[f"merge_bias_{k}"] * scale, g, shared[f"merge_weight_{k}"] * scale), shape)
+        _act(torch.addmm(shared[f"merge_bias_{k}"] * scale, g, shared[f"merge_weight_{k}"] * scale), sizes)
         for k, g in enumerate(features)
     ]
 
@@ -107,33 +107,33 @@ def _local_part(
     table: Tensor,
     merges: list[Tensor],
     shared: Mapping[str, Tensor],
-    shape: ChainShape,
+    sizes: ChainSizes,
 ) -> Tensor:
     """Local layers and merges on (B, block, .) tensors; returns (M, out)."""
-    scale = shape.w0 if shape.activation == "sine" else 1.0
+    scale = sizes.w0 if sizes.activation == "sine" else 1.0
     if blocks is not None:
         table = table.index_select(0, blocks.rows)
-    layers = shape.views(table)
+    layers = sizes.views(table)
 
     def spread(values: Tensor) -> Tensor:
         return values.view(len(table), per_row, values.shape[1]) if blocks is None else to_blocks(values, blocks)
 
-    width = shape.local_width
+    width = sizes.local_width
     added = spread(torch.cat(merges, dim=1)).split(width, dim=2) if merges else ()
     m = spread(x)
-    for k in range(shape.depth):
+    for k in range(sizes.depth):
         weight, bias = layers[k]
-        m = _act(torch.baddbmm(bias * scale, m, weight * scale), shape)
-        if shape.merges and shape.merge == "concat":
-            m = _act(m @ (shared["merge_weight"][:width] * scale) + added[k], shape)
-        elif shape.merges:
+        m = _act(torch.baddbmm(bias * scale, m, weight * scale), sizes)
+        if sizes.merges and sizes.merge == "concat":
+            m = _act(m @ (shared["merge_weight"][:width] * scale) + added[k], sizes)
+        elif sizes.merges:
             m = m + added[k]
     out = torch.baddbmm(layers[-1][1], m, layers[-1][0]).flatten(0, 1)
     return out if blocks is None else out.index_select(0, blocks.slots)
 
 
-def _act(x: Tensor, shape: ChainShape) -> Tensor:
-    return torch.sin(x) if shape.activation == "sine" else torch.relu(x)
+def _act(x: Tensor, sizes: ChainSizes) -> Tensor:
+    return torch.sin(x) if sizes.activation == "sine" else torch.relu(x)
 
 
 def _uniform_count(offsets: Tensor, total: int) -> int:

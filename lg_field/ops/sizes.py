@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class ChainShape:
+class ChainSizes:
     """Widths and wiring of the chain (paper, section 3.2).
 
     Local: in -> h, then `hidden_layers` of h -> h, then h -> out, one set of weights per row. Global: in -> g, then

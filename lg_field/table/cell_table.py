@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lg_field.description import Scene, Signal
-from lg_field.partition import PartitionGrid
-from lg_field.regions import BoxMap, Region, region_from_dict
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import BoxMap, Region, region_from_dict
+from lg_field.table.description import Description
 
 NOTHING_KEPT = "nothing would be kept: no cell of the field is in what you asked for"
 
@@ -42,7 +42,7 @@ class CellTable(nn.Module):
         self.grid = grid
         self.region: Region | None = None
         """The exact region kept by crops, None if uncropped: a mask on queries (design law 4)."""
-        self.description: Signal | Scene | None = None
+        self.description: Description | None = None
         """What the field is of; saved in its file."""
         self.history: dict[str, Any] = {}
         """Plain facts about the training (steps, seconds, PSNR); saved in its file."""
@@ -108,9 +108,6 @@ class CellTable(nn.Module):
             ValueError, TypeError, KeyError: a configuration that makes no sense.
         """
         raise NotImplementedError
-
-    def check_description(self) -> None:
-        """Raise ValueError if `description` is not of this field."""
 
     # -- space
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lg_field.partition import PartitionGrid
-from lg_field.regions import Region
-from lg_field.table import NOTHING_KEPT, CellTable, Table
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import Region
+from lg_field.table.cell_table import NOTHING_KEPT, CellTable, Table
 
 
 def crop(

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lg_field.ops import sort_by_row
-from lg_field.partition import PartitionGrid
-from lg_field.signals.occupancy import OccupancyData, cell_of_voxel, voxel_edges
-from lg_field.signals.voxels import bits_at
+from lg_field.signals.shapes.occupancy import OccupancyData, cell_of_voxel, voxel_edges
+from lg_field.signals.shapes.voxels import bits_at
+from lg_field.space.partition import PartitionGrid
 
 BAND = 1
 """Voxels from the surface, per axis, within which `surface` samples are drawn."""

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lg_field.description import Signal
 from lg_field.signals.data import SignalData
+from lg_field.signals.signal import Signal
 
 
 def read_image(path: Path) -> SignalData:

@@ -10,7 +10,7 @@ from torch import Tensor
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import decode, sample_rows
-from lg_field.signals.occupancy import OccupancyData
+from lg_field.signals.shapes.occupancy import OccupancyData
 
 SSIM_WINDOW = 11
 

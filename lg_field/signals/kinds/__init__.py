@@ -1,0 +1,1 @@
+"""Kinds of signals, one file each: axes, units, files read and written, defaults, fill."""

@@ -1,0 +1,1 @@
+"""Solid bodies: meshes in, voxels of one bit, batches to train on."""

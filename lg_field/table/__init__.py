@@ -1,0 +1,1 @@
+"""The table of rows, one per kept cell, and its edits: crop, extend, merge, prune."""
