@@ -64,7 +64,7 @@ def everything(trainer: RadianceTrainer, optimizer: torch.optim.Optimizer) -> di
     found = {k: v for k, v in trainer.field.state_dict().items() if torch.is_tensor(v)}
     state = trainer.state()
     found |= {"stride": torch.tensor(state["stride"]), "thickness": state["thickness"], "seen": state["seen"]}
-    found |= {"random": torch.get_rng_state(), "numpy": torch.tensor(np.random.rand()), "python": torch.tensor(random.random())}
+    found |= {"random": torch.get_rng_state(), "numpy": torch.tensor(np.random.rand())}  # the type checks use Python's
     for k, moments in enumerate(optimizer.state_dict()["state"].values()):
         found |= {f"{k} {name}": value for name, value in moments.items()}
     return found
