@@ -123,6 +123,8 @@ def cell_map(file: FieldFile) -> str:
     """Kept cells as text: rows down, columns across; a third axis is summed up (scenes: seen from above)."""
     import torch
 
+    from lg_field.signals.signal import Signal
+
     field = file.skeleton
     kept = torch.zeros(field.grid.num_cells)
     kept[field.cells] = 1.0
@@ -132,8 +134,8 @@ def cell_map(file: FieldFile) -> str:
     if dense.dim() == 1:
         dense = dense[None]
     if dense.dim() == 3:
-        first = file.data["network"] == "signal" and file.data["description"]["kind"] == "video"
-        dense = dense.mean(0) if first else dense.mean(2).T.flip(0)
+        flat = isinstance(field.description, Signal) and field.description.traits.flat
+        dense = dense.mean(0) if flat else dense.mean(2).T.flip(0)
     height, width = dense.shape
     if height > MAP_HEIGHT or width > MAP_WIDTH:
         size = (min(height, MAP_HEIGHT), min(width, MAP_WIDTH))

@@ -113,7 +113,8 @@ def mesh(
         from lg_field.meshing.mesh import Mesh
         from lg_field.meshing.render import render_mesh
 
-        axis = "xyz".index(up) if up != "auto" else 1 if to_world is None and is_shape(field) else 2
+        named = field.description.traits.up if up == "auto" and to_world is None else up
+        axis = "xyz".index("z" if named == "auto" else named)
         beside = None if source is None else Mesh(source.vertices, source.faces)
         render_mesh(surface, report, beside=beside, up=axis)
         console.print(str(report), soft_wrap=True)
@@ -158,11 +159,6 @@ def field_to_mesh(input: str | None, load_config: Path | None, region: RegionFla
     from lg_field.cli.scene import scene_of
 
     return field, torch.tensor(scene_of(field, input).scene_to_world, dtype=torch.float64).numpy()
-
-
-def is_shape(field: Any) -> bool:
-    """Whether a signal's field is of a shape."""
-    return field.description.kind == "occupancy"
 
 
 def surface_of_signal(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +15,13 @@ from torch import Tensor
 from lg_field.files import atomic_write
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.incode import ModulatedWeights
-from lg_field.ops import Backend, ChainSizes, cpu, local_global_chain, sort_by_row
-from lg_field.signals.data import SignalData
-from lg_field.signals.decode import sample_rows
-from lg_field.signals.metrics import psnr
-from lg_field.signals.shapes.occupancy import OccupancyData
-from lg_field.signals.shapes.sampling import Sampling, ShapeSampler
+from lg_field.ops import Backend, ChainSizes, cpu, local_global_chain
+from lg_field.signals.batches import Draw
+from lg_field.signals.data import Samples
+from lg_field.signals.settings import FitConfig, resolve_fit
 
 CHUNK = {"cpu": 1 << 13, "cuda": 1 << 18}
 """Points at a time: on a CPU the activations stay in cache, on a GPU they fit its memory."""
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How to fit."""
-
-    steps: int = 1000
-    """Optimizer steps."""
-    lr: float = 5e-4
-    """Adam's learning rate at the start."""
-    lr_factor: float = 1.0
-    """The rate falls exponentially to this part of itself at the last step."""
-    global_lr_scale: float = 1.0
-    """The global sub-network learns at this times the rate."""
-    sample_fraction: float = 1.0
-    """Part of the samples drawn each step; 1 = all of them."""
-    points: int = 0
-    """Samples drawn each step, of signals with fewer all; 0 = by sample_fraction."""
-    sample: Sampling = "mixed"
-    """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half."""
-    overlap: int = 0
-    """Samples beyond a cell's borders that it trains on too (paper: overlaps)."""
-    seed: int = 0
-    """For the initial weights and the samples drawn."""
-
-    def share(self, num_samples: int) -> float:
-        """Part of a signal's samples that a step draws."""
-        return min(1.0, self.points / num_samples) if self.points else self.sample_fraction
-
-    def check(self) -> None:
-        """Raise ValueError for settings that make no sense."""
-        if self.steps < 1 or not min(self.lr, self.lr_factor, self.global_lr_scale) > 0:
-            raise ValueError(f"steps, lr, lr_factor and global_lr_scale must be positive, got {self}")
-        if not 0.0 < self.sample_fraction <= 1.0:
-            raise ValueError(f"sample_fraction must be in (0, 1], got {self.sample_fraction}")
-        if self.overlap < 0 or self.points < 0:
-            raise ValueError(f"overlap and points must not be negative, got {self.overlap} and {self.points}")
 
 
 class Fit:
@@ -69,7 +30,7 @@ class Fit:
     def __init__(
         self,
         field: LocalGlobalNetwork,
-        data: SignalData | OccupancyData,
+        data: Samples,
         config: FitConfig,
         rows: Tensor | None = None,
         modulation: ModulatedWeights | None = None,
@@ -78,16 +39,17 @@ class Fit:
         Args:
             field: trained in place; it says the device.
             data: the signal.
-            config: settings.
+            config: settings; what they do not say is the kind's default.
             rows: train only these rows, everything else stays as it is to the bit (extension); None = all.
             modulation: train these weights instead of the field's own; `write_back` folds them into the field.
         """
-        config.check()
-        self.field, self.data, self.config = field, data, config
+        self.config = resolve_fit(data.signal.traits, config)
+        self.config.check()
+        self.field, self.data = field, data
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.device = field.cells.device
         self.rows = None if rows is None else rows.to(self.device)
-        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.generator = torch.Generator(self.device).manual_seed(self.config.seed)
         shared = dict(field.shared)
         self.table = field.local if rows is None else field.local.detach()[self.rows].requires_grad_()
         self.shared = shared if rows is None else {k: v.detach() for k, v in shared.items()}
@@ -98,7 +60,7 @@ class Fit:
             self.weights = dict(modulation.trainable())
         self.optimizer = self._adam()
         self.cells = field.cells if rows is None else field.cells[self.rows]
-        self.batch = self._batches()
+        self.batch: Draw = data.batches(field.grid, self.cells, self.config, self.generator)
         self.write_back()
 
     def _adam(self) -> torch.optim.Adam:
@@ -165,68 +127,6 @@ class Fit:
         if self.rows is not None:
             with torch.no_grad():
                 self.field.local[self.rows] = self.table.detach()
-
-    # -- batches
-
-    def _batches(self) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-        data, config = self.data, self.config
-        if isinstance(data, SignalData):
-            share = config.share(data.signal.num_samples)
-            return self._windows(data, share) if share < 1.0 or config.overlap else self._everything(data)
-        points = config.points or max(1, round(config.sample_fraction * data.signal.num_samples))
-        grid, cells = self.field.grid, self.cells
-        return ShapeSampler(data, grid, cells, points, config.sample, config.overlap, self.generator).draw
-
-    def _everything(self, data: SignalData) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-        """All samples of the kept cells, sorted once."""
-        signal, grid = data.signal, self.field.grid
-        axes = [signal.coordinates(grid, k, torch.arange(n)) for k, n in enumerate(signal.shape)]
-        rows = sample_rows(self.field, signal).flatten()
-        if self.rows is not None:
-            lookup = torch.full((self.field.num_rows + 1,), -1)  # the last: samples of no row, which index it by -1
-            lookup[self.rows.cpu()] = torch.arange(len(self.rows))
-            rows = lookup[rows]
-        kept = (rows >= 0).nonzero()[:, 0]
-        if len(kept) == 0:
-            raise ValueError("none of the signal's samples lies in the cells to train")
-        by_row = sort_by_row(rows[kept], len(self.cells))
-        order = kept[by_row.order]
-        x = torch.stack([axis[i] for axis, i in zip(axes, torch.unravel_index(order, signal.shape))], dim=-1)
-        target = signal.normalize(data.flat()[order])
-        batch = (x.to(self.device), by_row.offsets.to(self.device), target.to(self.device))
-        return lambda: batch
-
-    def _windows(self, data: SignalData, share: float) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-        """Draws equally many samples from every cell's window, or takes all of them each step: the cell grown by the
-        overlap, shifted inward at the signal's edge so that all windows have one size."""
-        signal, grid, cells = data.signal, self.field.grid, len(self.cells)
-        starts, sizes = [], []
-        index = grid.unravel(self.cells)
-        for k, n in enumerate(signal.shape):
-            edges = (torch.arange(grid.counts[k] + 1, device=self.device) * n) // grid.counts[k]
-            size = min(n, int(edges.diff().max()) + 2 * self.config.overlap)
-            first = (edges[:-1] - self.config.overlap).clamp(0, n - size)
-            starts.append(first[index[:, k], None])
-            sizes.append(size)
-        values = data.samples.to(self.device)
-
-        def samples(shifts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-            """At these positions in the windows, per axis (cells or 1, count)."""
-            positions = [(start + shift).flatten() for start, shift in zip(starts, shifts)]
-            x = torch.stack([signal.coordinates(grid, k, p) for k, p in enumerate(positions)], dim=-1)
-            offsets = torch.arange(cells + 1, device=self.device) * shifts[0].shape[1]
-            return x, offsets, signal.normalize(values[tuple(positions)])
-
-        def draw() -> tuple[Tensor, Tensor, Tensor]:
-            drawn = (torch.randint(n, (cells, count), generator=self.generator, device=self.device) for n in sizes)
-            return samples(list(drawn))
-
-        if share == 1.0:
-            inside = torch.arange(math.prod(sizes), device=self.device)
-            batch = samples([shift[None] for shift in torch.unravel_index(inside, sizes)])
-            return lambda: batch
-        count = max(1, round(share * signal.num_samples / grid.num_cells))
-        return draw
 
     # -- resume
 
@@ -311,12 +211,7 @@ def accumulate_gradients(
     return float(total)
 
 
-def identity(field: LocalGlobalNetwork, data: SignalData | OccupancyData) -> dict[str, Any]:
+def identity(field: LocalGlobalNetwork, data: Samples) -> dict[str, Any]:
     """What must agree for a state to fit."""
     description: dict[str, Any] = data.signal.to_dict() | field.config() | field.grid.to_dict()
     return description | {"rows": field.num_rows, "sum": data.checksum()}
-
-
-def step_psnr(error: float, kind: str) -> float:
-    """PSNR of a step's mean squared error in network values (not clipped, so a little below the final figure)."""
-    return psnr(error if kind == "audio" else error / 4.0)
