@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lg_field.ops import local_global_chain, sort_by_row
+from lg_field.ops import accumulate_gradients, local_global_chain, sort_by_row
 from lg_field.signals import encode
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
 from lg_field.signals.encode import NetworkConfig
-from lg_field.signals.fit import CHUNK, Fit, FitConfig, accumulate_gradients
+from lg_field.signals.fit import CHUNK, Fit, FitConfig
 from lg_field.signals.signal import Signal
 
 ANGLES_AT_ONCE = 16

@@ -15,7 +15,8 @@ from torch import Tensor
 from lg_field.files import atomic_write
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.incode import ModulatedWeights
-from lg_field.ops import Backend, ChainSizes, cpu, local_global_chain, sort_by_row
+from lg_field.ops import accumulate_gradients as accumulate_gradients
+from lg_field.ops import sort_by_row
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
 from lg_field.signals.metrics import psnr
@@ -266,49 +267,6 @@ class Fit:
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]
-
-
-def accumulate_gradients(
-    x: Tensor,
-    offsets: Tensor,
-    target: Tensor,
-    table: Tensor,
-    shared: Mapping[str, Tensor],
-    shape: ChainSizes,
-    chunk: int,
-    backend: Backend = "auto",
-) -> float:
-    """Add the gradients of the mean squared error, chunk by chunk: activations of one chunk only, computed once.
-
-    Args:
-        x: (n, d) points sorted by row.
-        offsets: (P + 1,) first point of each row.
-        target: (n, out) values.
-        table: (P, K) rows.
-        shared: the shared part.
-        shape: wiring.
-        chunk: points at a time; the fused CPU kernel has its own, smaller tiles.
-        backend: see `local_global_chain`.
-
-    Returns:
-        The mean squared error.
-    """
-    if backend == "cpu" or (backend == "auto" and cpu.why_not(x, target, table, *shared.values()) is None):
-        return cpu.fused_step(x, offsets, target, table, shared, shape)
-    total, bounds, first = torch.zeros((), device=x.device), offsets.cpu(), 0
-    while first < len(x):
-        last = min(first + chunk, len(x))
-        border = int(bounds[torch.searchsorted(bounds, last, right=True) - 1])
-        last = border if border > first else last  # whole rows, where one is not longer than a chunk
-        low = int(torch.searchsorted(bounds, first, right=True)) - 1
-        high = int(torch.searchsorted(bounds, last))
-        part = offsets[low : high + 1].clamp(first, last) - first
-        out = local_global_chain(x[first:last], part, table[low:high], shared, shape, backend=backend)
-        loss = (out - target[first:last]).square().sum() / target.numel()
-        loss.backward()
-        total += loss.detach()
-        first = last
-    return float(total)
 
 
 def identity(field: LocalGlobalNetwork, data: SignalData | OccupancyData) -> dict[str, Any]:
