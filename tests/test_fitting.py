@@ -15,11 +15,10 @@ from PIL import Image
 
 from lg_field.networks.budget import sizes_for_budget
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import ChainSizes, local_global_chain
+from lg_field.ops import ChainSizes, accumulate_gradients, local_global_chain
 from lg_field.signals import SignalData, read_signal
 from lg_field.signals.decode import sample_rows
-from lg_field.signals.encode import build_network, domain_grid
-from lg_field.signals.fit import Fit, accumulate_gradients
+from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure, psnr_of_rows
 from lg_field.signals.presets import CONFIGS, read_settings
 from lg_field.signals.settings import FitConfig, NetworkConfig

@@ -39,7 +39,7 @@ def modulated(shape: ChainSizes, counts: tuple[int, ...], first_w0: float, unit:
 
 def restated(weights: ModulatedWeights, x: torch.Tensor, rows: torch.Tensor, first_w0: float) -> torch.Tensor:
     """Layers exp(a) sin(exp(b) w0 (W x + b0) + c) + d written out, point by point, from the unfolded weights."""
-    shape, scalars = weights.shape, weights.scalars()
+    shape, scalars = weights.sizes, weights.scalars()
 
     def layer(kind: str, w0: float, linear: torch.Tensor) -> torch.Tensor:
         a, b, c, d = scalars[kind]

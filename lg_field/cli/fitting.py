@@ -159,9 +159,7 @@ def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
     """What will be trained, in two lines."""
     signal, count, shape = fit.data.signal, fit.num_parameters(), field.sizes
     config = fit.config
-    share = config.share(signal.num_samples)
-    part = "all samples" if share >= 1 else f"{share:.2%} of the samples"
-    part = f"{config.points:,} voxels ({config.sample})" if config.points and share < 1 else part
+    part = fit.data.drawn(config)
     console.print(
         f"{signal.kind} {' x '.join(map(str, signal.shape))} x {signal.channels}, cells "
         f"{' x '.join(map(str, field.grid.counts))}, local width {shape.local_width}, global width "

@@ -12,6 +12,7 @@ from torch import Tensor
 from lg_field.signals.batches import Draw, all_samples, window_samples
 from lg_field.signals.settings import CompleteFit
 from lg_field.signals.signal import Signal
+from lg_field.signals.state import fingerprint
 from lg_field.space.partition import PartitionGrid
 
 
@@ -37,8 +38,11 @@ class Samples(Protocol):
     def slab(self, first: int, last: int) -> Shaped[Tensor, ...]:
         """(last - first, ..., channels) samples along the first axis."""
 
-    def checksum(self) -> float:
-        """A number that differs for most other signals."""
+    def checksum(self) -> int:
+        """A number that differs for all other signals, all but surely."""
+
+    def drawn(self, config: CompleteFit) -> str:
+        """What a step trains on, in words."""
 
     def needed_cells(self, grid: PartitionGrid, margin: int) -> NeededCells | None:
         """Which cells of a partition need a row, looking so many samples beyond their borders; None = all."""
@@ -77,9 +81,14 @@ class SignalData:
         """(last - first, ..., channels) samples along the first axis."""
         return self.samples[first:last]
 
-    def checksum(self) -> float:
-        """A number that differs for most other signals."""
-        return float(self.samples.double().sum())
+    def checksum(self) -> int:
+        """CRC-32 of the samples."""
+        return fingerprint(self.samples)
+
+    def drawn(self, config: CompleteFit) -> str:
+        """All samples, or a share of them."""
+        share = config.share(self.signal.num_samples)
+        return "all samples" if share >= 1 else f"{share:.2%} of the samples"
 
     def needed_cells(self, grid: PartitionGrid, margin: int) -> NeededCells | None:
         """None: every cell needs a row."""

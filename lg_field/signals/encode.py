@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,6 +24,9 @@ from lg_field.signals.settings import (
 )
 from lg_field.signals.signal import Signal
 from lg_field.space.partition import PartitionGrid, automatic_counts
+
+SINE, INCODE = "sine", "incode"
+"""The activation of plain networks, and what `NetworkConfig.activation` calls sine layers with a harmonizer."""
 
 
 def domain_grid(signal: Signal, said: NetworkConfig) -> PartitionGrid:
@@ -78,9 +82,9 @@ def chain_sizes(signal: Signal, config: CompleteNetwork, rows: int) -> ChainSize
     Raises:
         ValueError: a width is missing, or the budget buys none.
     """
-    axes = len(signal.shape)
+    axes, activation = len(signal.shape), SINE if config.activation == INCODE else config.activation
     if not (config.local_width or config.global_width):
-        return sizes_for_budget(
+        sizes = sizes_for_budget(
             config.network,
             rows,
             axes,
@@ -91,6 +95,7 @@ def chain_sizes(signal: Signal, config: CompleteNetwork, rows: int) -> ChainSize
             config.merge,
             config.w0,
         )
+        return replace(sizes, activation=activation)
     local, shared = config.network != "global", config.network != "per-partition"
     if (local and not config.local_width) or (shared and not config.global_width):
         raise ValueError(f"{config.network} needs every width it has: give --local-width and --global-width")
@@ -100,7 +105,7 @@ def chain_sizes(signal: Signal, config: CompleteNetwork, rows: int) -> ChainSize
         config.local_width * local,
         config.global_width * shared,
         config.hidden_layers,
-        "sine",
+        activation,
         config.w0,
         config.merge,
     )
@@ -137,7 +142,7 @@ def build_fit(
     modulation = modulated_weights(field, said, seen or data, fit.seed)
     if modulation is not None:
         modulation = modulation.to(device)
-    return kind(field.to(device), data, fit, modulation=modulation, **arguments)
+    return kind(field.to(device), data, fit, modulation=modulation, network=said, **arguments)
 
 
 def modulated_weights(
@@ -153,16 +158,16 @@ def modulated_weights(
     first_w0 = config.first_w0 or config.w0
     if first_w0 < 0 or min(config.harmonizer, default=1) < 1:
         raise ValueError(f"first_w0 and the harmonizer's widths must be positive, got {config}")
-    if config.activation == "sine" and first_w0 == config.w0:
+    if config.activation != INCODE and first_w0 == config.w0:
         return None
     kinds, harmonizer = modulated_kinds(field.sizes), None
-    if config.activation == "incode":
+    if config.activation == INCODE:
         generator = torch.Generator().manual_seed(seed)
         view = seen.overview(MAX_VOLUME)
         features = view.signal.traits.features(view.samples, view.signal, config.harmonizer_weights)
         sizes = (config.harmonizer, len(kinds), config.harmonizer_bias, config.harmonizer_norm)
         harmonizer = Harmonizer(features, *sizes, generator)
-    unit = config.activation == "incode" and traits.unit_values_in_incode
+    unit = config.activation == INCODE and traits.unit_values_in_incode
     return ModulatedWeights(field, harmonizer, first_w0, unit)
 
 

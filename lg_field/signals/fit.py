@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from lg_field.files import atomic_write
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.incode import ModulatedWeights
-from lg_field.ops import Backend, ChainSizes, cpu, local_global_chain
+from lg_field.ops import accumulate_gradients
 from lg_field.signals.batches import Draw
 from lg_field.signals.data import Samples
-from lg_field.signals.settings import FitConfig, resolve_fit
+from lg_field.signals.settings import FitConfig, NetworkConfig, resolve_fit, resolve_network
+from lg_field.signals.state import check_same, fingerprint, read_state, write_state
 
 CHUNK = {"cpu": 1 << 13, "cuda": 1 << 18}
 """Points at a time: on a CPU the activations stay in cache, on a GPU they fit its memory."""
@@ -32,8 +33,9 @@ class Fit:
         field: LocalGlobalNetwork,
         data: Samples,
         config: FitConfig,
-        rows: Tensor | None = None,
+        rows: Int64[Tensor, " rows"] | None = None,
         modulation: ModulatedWeights | None = None,
+        network: NetworkConfig | None = None,
     ) -> None:
         """
         Args:
@@ -42,9 +44,15 @@ class Fit:
             config: settings; what they do not say is the kind's default.
             rows: train only these rows, everything else stays as it is to the bit (extension); None = all.
             modulation: train these weights instead of the field's own; `write_back` folds them into the field.
+            network: what the field and its modulation were made with, if known: a saved state must agree with it.
+
+        Raises:
+            ValueError: settings that make no sense, or no sample in the cells to train.
         """
-        self.config = resolve_fit(data.signal.traits, config)
+        traits = data.signal.traits
+        self.config = resolve_fit(traits, config)
         self.config.check()
+        self.network = None if network is None else resolve_network(traits, network)
         self.field, self.data = field, data
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.device = field.cells.device
@@ -83,6 +91,9 @@ class Fit:
         Args:
             on_step: called after each step with its number (from 1) and the mean squared error before it, in
                 network values (range 2).
+
+        Raises:
+            ValueError: training diverged.
         """
         config = self.config
         while self.step < config.steps and not self.stopping:
@@ -100,11 +111,15 @@ class Fit:
                 on_step(self.step, error)
         self.write_back()
 
-    def gradients(self, table: Tensor, shared: Mapping[str, Tensor]) -> float:
+    def gradients(self, table: Float[Tensor, "rows K"], shared: Mapping[str, Tensor]) -> float:
         """Add the gradients of one step's loss to these weights; returns the mean squared error."""
-        chunk = CHUNK.get(self.device.type, 1 << 16)
         x, offsets, target = self.batch()
-        return accumulate_gradients(x, offsets, target, table, shared, self.field.sizes, chunk)
+        return accumulate_gradients(x, offsets, target, table, shared, self.field.sizes, self.chunk)
+
+    @property
+    def chunk(self) -> int:
+        """Points at a time."""
+        return CHUNK.get(self.device.type, 1 << 16)
 
     def _through_the_fold(self) -> float:
         """`gradients` on the folded weights, carried on to the modulated ones and their harmonizer."""
@@ -130,88 +145,64 @@ class Fit:
 
     # -- resume
 
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides to which weights a fit trains, by name, as plain data."""
+        config, field = asdict(self.config), self.field
+        if self.config.lr_factor == 1.0:
+            del config["steps"]  # a longer run begins with the same steps
+        facts = {
+            "fit": type(self).__name__,
+            "signal": self.data.signal.to_dict(),
+            "samples": self.data.checksum(),
+            "sizes": field.config(),
+            "grid": field.grid.to_dict(),
+            "cells": fingerprint(self.cells),
+            "device": self.device.type,
+            "modulation": None if self.modulation is None else self._modulation(self.modulation),
+        }
+        if self.rows is not None:  # what stays as it is decides how the rest trains
+            old = torch.ones(field.num_rows, dtype=torch.bool, device=self.device)
+            old[self.rows] = False
+            facts["old cells"] = [fingerprint(t) for t in (field.local[old], *self.shared.values())]
+        return config | (asdict(self.network) if self.network is not None else {}) | facts
+
+    @staticmethod
+    def _modulation(modulation: ModulatedWeights) -> dict[str, Any]:
+        """What decides how modulated weights train, but for the weights."""
+        harmonizer = modulation.harmonizer
+        facts = {"first_rate": modulation.first_rate, "unit_values": modulation.unit_values, "features": 0, "mlp": ""}
+        if harmonizer is not None:
+            facts |= {"features": fingerprint(harmonizer.features), "mlp": str(harmonizer.mlp)}
+        return facts
+
     def save_state(self, path: Path) -> None:
-        """Write everything an exact continuation needs."""
+        """Write everything that an exact continuation needs."""
         state = {
-            "config": asdict(self.config),
-            "describes": identity(self.field, self.data),
+            "settings": self.settings(),
             "step": self.step,
             "seconds": self.seconds,
             "weights": {k: v.detach() for k, v in self.weights.items()},
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
         }
-        with atomic_write(path, overwrite=True) as temporary:
-            torch.save(state, temporary)
+        write_state(path, state)
 
     def load_state(self, path: Path) -> None:
         """Go on from `save_state`.
 
         Raises:
-            ValueError: the state is of another signal, network or setting.
+            FileNotFoundError: no such file.
+            ValueError: no saved state, or one of another signal, network or setting.
         """
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception as error:
-            raise ValueError(f"{path} cannot be resumed from: {str(error).splitlines()[0][:100]}") from error
-        theirs = {k: v for k, v in state["config"].items() if k != "steps" or self.config.lr_factor != 1.0}
-        ours = {k: v for k, v in asdict(self.config).items() if k in theirs}
-        if theirs != ours or state["describes"] != identity(self.field, self.data):
-            raise ValueError(
-                f"{path} is of another signal or other settings; give the same ones, or leave out --resume"
-            )
+        state = read_state(path, self.device)
+        check_same(path, state["settings"], self.settings())
+        weights = state["weights"]
+        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in self.weights.items()}:
+            raise ValueError(f"{path} cannot be resumed from: its weights do not fit its settings")
         with torch.no_grad():
-            for name, value in state["weights"].items():
+            for name, value in weights.items():
                 self.weights[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]
-
-
-def accumulate_gradients(
-    x: Tensor,
-    offsets: Tensor,
-    target: Tensor,
-    table: Tensor,
-    shared: Mapping[str, Tensor],
-    shape: ChainSizes,
-    chunk: int,
-    backend: Backend = "auto",
-) -> float:
-    """Add the gradients of the mean squared error, chunk by chunk: activations of one chunk only, computed once.
-
-    Args:
-        x: (n, d) points sorted by row.
-        offsets: (P + 1,) first point of each row.
-        target: (n, out) values.
-        table: (P, K) rows.
-        shared: the shared part.
-        shape: wiring.
-        chunk: points at a time; the fused CPU kernel has its own, smaller tiles.
-        backend: see `local_global_chain`.
-
-    Returns:
-        The mean squared error.
-    """
-    if backend == "cpu" or (backend == "auto" and cpu.why_not(x, target, table, *shared.values()) is None):
-        return cpu.fused_step(x, offsets, target, table, shared, shape)
-    total, bounds, first = torch.zeros((), device=x.device), offsets.cpu(), 0
-    while first < len(x):
-        last = min(first + chunk, len(x))
-        border = int(bounds[torch.searchsorted(bounds, last, right=True) - 1])
-        last = border if border > first else last  # whole rows, where one is not longer than a chunk
-        low = int(torch.searchsorted(bounds, first, right=True)) - 1
-        high = int(torch.searchsorted(bounds, last))
-        part = offsets[low : high + 1].clamp(first, last) - first
-        out = local_global_chain(x[first:last], part, table[low:high], shared, shape, backend=backend)
-        loss = (out - target[first:last]).square().sum() / target.numel()
-        loss.backward()
-        total += loss.detach()
-        first = last
-    return float(total)
-
-
-def identity(field: LocalGlobalNetwork, data: Samples) -> dict[str, Any]:
-    """What must agree for a state to fit."""
-    description: dict[str, Any] = data.signal.to_dict() | field.config() | field.grid.to_dict()
-    return description | {"rows": field.num_rows, "sum": data.checksum()}
+        self.write_back()

@@ -108,9 +108,9 @@ class NetworkConfig:
     first_w0: float | None = None
     """Of the first layer (next to cells' networks the global one keeps w0); 0 = w0, the default. For noisy input: 5 to
     20."""
-    activation: Literal["sine", "incode"] | None = None
-    """sine (the default), or incode: sine layers whose amplitude, frequency, phase and offset are predicted from the
-    input (INCODE)."""
+    activation: str | None = None
+    """sine (the default), another of `ops.activations`, or incode: sine layers whose amplitude, frequency, phase and
+    offset are predicted from the input (INCODE)."""
     harmonizer: tuple[int, ...] | None = None
     """Hidden widths of the network that predicts them. Default: 64 32."""
     harmonizer_bias: float | None = None
@@ -139,7 +139,7 @@ class CompleteNetwork(NetworkConfig):
     merge: Literal["concat", "add"] = "concat"
     w0: float = 30.0
     first_w0: float = 0.0
-    activation: Literal["sine", "incode"] = "sine"
+    activation: str = "sine"
     harmonizer: tuple[int, ...] = (64, 32)
     harmonizer_bias: float = 0.312
     harmonizer_norm: bool = False

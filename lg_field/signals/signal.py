@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from lg_field.signals.registry import kind_named
+from lg_field.space.ownership import index_of_samples, sample_coordinates, sample_edges
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Box, Region, Scaled
 from lg_field.table.description import Description, known_entries
@@ -94,12 +95,12 @@ class Signal(Description):
         """Samples in all, channels not counted."""
         return math.prod(self.shape)
 
-    def normalize(self, values: Tensor) -> Tensor:
+    def normalize(self, values: Shaped[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
         """Samples of any type -> float32 in [-1, 1]."""
         low, high = self.value_range
         return (values.float() - low) * (2.0 / (high - low)) - 1.0
 
-    def denormalize(self, values: Tensor) -> Tensor:
+    def denormalize(self, values: Float[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
         """Network values -> samples, rounded and clipped to the sample type's range."""
         low, high = self.value_range
         samples = (values + 1.0) * (0.5 * (high - low)) + low
@@ -114,10 +115,9 @@ class Signal(Description):
         held: torch.dtype = getattr(torch, TENSORS.get(self.dtype, self.dtype))
         return held
 
-    def coordinates(self, grid: PartitionGrid, axis: int, samples: Tensor) -> Tensor:
+    def coordinates(self, grid: PartitionGrid, axis: int, samples: Shaped[Tensor, " n"]) -> Float32[Tensor, " n"]:
         """(n,) sample positions on an axis (0 = middle of the first sample) -> (n,) float32 domain coordinates."""
-        low, high = grid.lower[axis], grid.upper[axis]
-        return (low + (high - low) * (samples.double() + 0.5) / self.shape[axis]).float()
+        return sample_coordinates(samples, self.shape[axis], grid.lower[axis], grid.upper[axis])
 
     def to_domain(self, region: Region, grid: PartitionGrid) -> Region:
         """A region in sample units (0 = edge of the first sample, shape = edge of the last) as one of the domain."""
@@ -137,14 +137,13 @@ class Signal(Description):
         self, grid: PartitionGrid, axis: int, first: int = 0, last: int | None = None
     ) -> Int64[Tensor, " samples"]:
         """(last - first,) index on this axis of the cell that owns each sample: that holds its middle, in float32."""
-        x = self.coordinates(grid, axis, torch.arange(first, self.shape[axis] if last is None else last))
-        points = torch.tensor(grid.lower, dtype=x.dtype).repeat(len(x), 1)
-        points[:, axis] = x
-        return grid.index(points)[:, axis]
+        samples = torch.arange(first, self.shape[axis] if last is None else last)
+        low, high, count = grid.lower[axis], grid.upper[axis], grid.counts[axis]
+        return index_of_samples(samples, self.shape[axis], low, high, count)
 
     def cell_edges(self, grid: PartitionGrid, axis: int) -> Int64[Tensor, " edges"]:
         """(cells + 1,) first sample of each cell on this axis, then the number of samples; rising."""
-        return torch.searchsorted(self.cell_index(grid, axis), torch.arange(grid.counts[axis] + 1))
+        return sample_edges(self.shape[axis], grid.lower[axis], grid.upper[axis], grid.counts[axis])
 
     def to_world(self) -> Float64[Tensor, "rows columns"]:
         """(d + 1, d + 1) matrix from sample units (0 = edge of the first sample) to world units, or to themselves."""

@@ -20,6 +20,7 @@ from lg_field.signals.shapes.sampling import ShapeSampler
 from lg_field.signals.shapes.voxelize import voxelize
 from lg_field.signals.shapes.voxels import BitGrid
 from lg_field.signals.signal import Signal
+from lg_field.signals.state import fingerprint
 from lg_field.space.partition import PartitionGrid
 
 NOTHING_SAID = ShapeConfig()
@@ -54,9 +55,17 @@ class OccupancyData:
         nx, ny, nz, _ = values.shape
         return SignalData(values, Signal("volume", (nx, ny, nz), 1, "float32", (0.0, 1.0)))
 
-    def checksum(self) -> float:
-        """A number that differs for most other shapes."""
-        return float(self.voxels.bits.sum(dtype=np.float64))
+    def checksum(self) -> int:
+        """CRC-32 of the voxels."""
+        return fingerprint(torch.from_numpy(self.voxels.bits))
+
+    def drawn(self, config: CompleteFit) -> str:
+        """How many voxels, and which."""
+        return f"{self.points(config):,} voxels ({config.sample})"
+
+    def points(self, config: CompleteFit) -> int:
+        """Voxels that a step draws, about."""
+        return config.points or max(1, round(config.sample_fraction * self.signal.num_samples))
 
     def needed_cells(self, grid: PartitionGrid, margin: int) -> NeededCells | None:
         """Cells with surface need a row, those that are inside throughout are full, the rest is empty."""
@@ -66,9 +75,8 @@ class OccupancyData:
         self, grid: PartitionGrid, cells: Int64[Tensor, " cells"], config: CompleteFit, generator: torch.Generator
     ) -> Draw:
         """Voxels drawn by a `ShapeSampler`."""
-        points = config.points or max(1, round(config.sample_fraction * self.signal.num_samples))
         return ShapeSampler(
-            self.signal, self.voxels, grid, cells, points, config.sample, config.overlap, generator
+            self.signal, self.voxels, grid, cells, self.points(config), config.sample, config.overlap, generator
         ).draw
 
     def notes(self, cells: NeededCells | None) -> list[str]:
