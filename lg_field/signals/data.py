@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Int64, Shaped
@@ -28,39 +29,46 @@ class NeededCells:
     """Cells with a part of a shape in them (what the paper counts)."""
 
 
-class Samples(Protocol):
+class Samples(ABC):
     """A signal in memory, however it is held."""
 
     signal: Signal
     source: Any
     """The mesh a shape was made of, None without one."""
 
+    @abstractmethod
     def slab(self, first: int, last: int) -> Shaped[Tensor, ...]:
         """(last - first, ..., channels) samples along the first axis."""
 
+    @abstractmethod
     def checksum(self) -> int:
         """A number that differs for all other signals, all but surely."""
 
+    @abstractmethod
     def drawn(self, config: CompleteFit) -> str:
         """What a step trains on, in words."""
 
+    @abstractmethod
     def needed_cells(self, grid: PartitionGrid, margin: int) -> NeededCells | None:
         """Which cells of a partition need a row, looking so many samples beyond their borders; None = all."""
 
+    @abstractmethod
     def overview(self, limit: int) -> SignalData:
         """The signal, where it cannot be held whole averaged down to at most about `limit` samples."""
 
+    @abstractmethod
     def batches(
         self, grid: PartitionGrid, cells: Int64[Tensor, " cells"], config: CompleteFit, generator: torch.Generator
     ) -> Draw:
         """What gives the batches that train some cells, on the generator's device."""
 
+    @abstractmethod
     def notes(self, cells: NeededCells | None) -> list[str]:
         """What a user should know before training, in lines."""
 
 
 @dataclass
-class SignalData:
+class SignalData(Samples):
     """The samples of a signal, in the type they came in."""
 
     samples: Shaped[Tensor, ...]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lg_field.memory import check_memory
 from lg_field.signals.batches import Draw
-from lg_field.signals.data import NeededCells, SignalData
+from lg_field.signals.data import NeededCells, Samples, SignalData
 from lg_field.signals.settings import CompleteFit, ShapeConfig, resolve_shape
 from lg_field.signals.shapes.mesh_file import SourceMesh, read_mesh
 from lg_field.signals.shapes.sampling import ShapeSampler
@@ -30,7 +30,7 @@ MAX_RESOLUTION = 1 << 13
 
 
 @dataclass
-class OccupancyData:
+class OccupancyData(Samples):
     """The occupancy of a shape, one bit a voxel."""
 
     signal: Signal
