@@ -26,7 +26,7 @@ def atomic_write(path: str | os.PathLike[str], overwrite: bool = False) -> Itera
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
     prefix = f"{_leftover_prefix(target)}{os.getpid()}."
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix="".join(target.suffixes), dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
