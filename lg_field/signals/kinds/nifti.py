@@ -24,7 +24,6 @@ from lg_field.signals.kinds.volume import Volume, as_volume
 from lg_field.signals.settings import ShapeConfig
 from lg_field.signals.signal import Signal
 
-
 EXTRA: dict[str, float] = {"slope": 1.0, "intercept": 0.0, "qform": 0, "sform": 2, "units": 2}
 """Entries of `Signal.extra`, and what is written where there are none: value = slope * stored number + intercept, the
 codes of the two affines, and the code of the units (2: millimetres)."""
@@ -42,7 +41,7 @@ class Nifti(Volume):
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_nifti(path)
 
-    def write(self, slabs: Iterable[Shaped[Tensor, "..."]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
         write_nifti(torch.cat(list(slabs)), path, signal)
 
     def check_extra(self, extra: Mapping[str, Any]) -> None:
