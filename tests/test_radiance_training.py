@@ -223,9 +223,15 @@ def test_a_checkpoint_of_another_kind_of_field_is_refused_before_anything_change
     grid = PartitionGrid((2, 2, 2), (-2.0,) * 3, (2.0,) * 3)
     relu, sine = (RadianceField(grid, RadianceSizes(grid_nodes=3, activation=a, contraction=a == "sine")) for a in ("relu", "sine"))
     before = copy.deepcopy(sine.state_dict())
-    with pytest.raises(ValueError, match=r"activation 'relu' \(here 'sine'\), contraction False \(here True\)"):
+    with pytest.raises(ValueError, match="activation is 'relu' there, 'sine' here, contraction is False there, True here"):
         sine.load_state_dict(relu.state_dict())
     assert all(torch.equal(v, before[k]) for k, v in sine.state_dict().items() if torch.is_tensor(v))
     old = relu.state_dict()
-    del old["_extra_state"]["shape"]["hash_levels"]  # from before there was a choice
+    extra = old["_extra_state"]
+    del extra["config"]["hash_levels"]  # from before there was a choice
     relu.load_state_dict(old)
+    extra["shape"] = extra.pop("config")  # as version 1 called it
+    relu.load_state_dict(old)
+    extra["shape"]["local_width"] = -4
+    with pytest.raises(ValueError, match="sizes in the checkpoint make no sense"):
+        relu.load_state_dict(old)

@@ -15,12 +15,12 @@ from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
 from torch.nn import Parameter
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lg_field.errors import UserError
 from lg_field.files import load
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
+from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
 from lg_field.radiance.compositing import image_on, straight_alpha
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
@@ -171,9 +171,8 @@ class LGModel(Model):
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """PSNR of the batch and the size of the table."""
         rgb, image = self._against(outputs, batch)
-        mse = (rgb - image).square().mean()
         return {
-            "psnr": -10.0 * torch.log10(mse.detach().clamp_min(1e-10)),
+            "psnr": torch.tensor(psnr(mean_squared_error(rgb.detach(), image))),
             "kept_cells": torch.tensor(float(self.table.num_rows)),
         }
 
@@ -198,16 +197,13 @@ class LGModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR and SSIM (LPIPS on request) of a rendered image, and pictures: truth beside render, accumulation."""
+        """PSNR, SSIM where it is large enough for its window (LPIPS on request) of a rendered image, and pictures: truth beside render, accumulation."""
         rgb, image = self._against(outputs, batch)
-        pred, true = (x.moveaxis(-1, 0)[None] for x in (rgb, image))
-        mse = (pred - true).square().mean().clamp_min(1e-10)
-        metrics = {
-            "psnr": float(-10.0 * torch.log10(mse)),
-            "ssim": float(structural_similarity_index_measure(pred, true, data_range=1.0)),  # type: ignore[arg-type]
-        }
+        metrics = {"psnr": psnr(mean_squared_error(rgb, image))}
+        if min(rgb.shape[:2]) >= SSIM_WINDOW:
+            metrics["ssim"] = ssim(rgb, image)
         if self.config.compute_lpips:
-            metrics["lpips"] = lpips(pred, true)
+            metrics["lpips"] = lpips(*(x.moveaxis(-1, 0)[None] for x in (rgb, image)))
         images = {"img": torch.cat([image, rgb], dim=1), "accumulation": outputs["accumulation"].expand(-1, -1, 3)}
         return metrics, images
 

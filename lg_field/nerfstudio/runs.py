@@ -21,7 +21,7 @@ from lg_field.files import refuse_existing
 from lg_field.nerfstudio.checkpoints import load_checkpoint as load_checkpoint
 from lg_field.nerfstudio.datamanager import align, scene_to_world
 from lg_field.nerfstudio.model import LGModelConfig
-from lg_field.radiance.field import RadianceField
+from lg_field.radiance.field import RadianceField, saved_sizes
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import selected_state
 from lg_field.space.partition import PartitionGrid
@@ -56,7 +56,7 @@ class Run:
         extra = state.get("_extra_state")
         if not isinstance(extra, dict) or "cells" not in state:
             raise ValueError(f"{self.checkpoint_path} holds no lg-field table: it is of another method or damaged")
-        field = RadianceField.from_config(PartitionGrid.from_dict(extra["grid"]), extra["shape"], state["cells"])
+        field = RadianceField(PartitionGrid.from_dict(extra["grid"]), saved_sizes(extra), state["cells"])
         field.load_state_dict(state)
         return field.eval()
 
