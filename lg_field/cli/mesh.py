@@ -188,9 +188,10 @@ def field_to_mesh(
     return field, to_world
 
 
-def is_shape(field: Any) -> bool:
-    """Whether a field is of a shape."""
-    return getattr(field.description, "kind", None) == "occupancy"
+def up_axis(field: Any) -> str:
+    """The axis that points up in pictures of a field: what its kind of signal says, z of scenes."""
+    traits = getattr(field.description, "traits", None)
+    return "z" if traits is None else traits.up
 
 
 def surface_of_signal(
@@ -260,7 +261,7 @@ def say_more(console: Console, surface: Mesh, source: SourceMesh | None, reports
     if source is not None:
         say_comparison(console, surface, source)
     if reports.report is not None:
-        up = "xyz".index(reports.up) if reports.up != "auto" else 1 if is_shape(field) else 2
+        up = "xyz".index(up_axis(field) if reports.up == "auto" else reports.up)
         beside = None if source is None else Mesh(source.vertices, source.faces)
         render_mesh(surface, reports.report, beside=beside, up=up)
         console.print(str(reports.report), soft_wrap=True)

@@ -128,13 +128,6 @@ def ramp(values: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
     return np.round(RAMP[low] * (1 - part) + RAMP[low + 1] * part).astype(np.uint8)
 
 
-def distinct_colors(cells: Int[Tensor, "*n"]) -> Float[Tensor, "*n 3"]:
-    """(...) cell numbers -> (..., 3) in [0.15, 1]: a colour of its own for each, far from its neighbours'."""
-    x = cells.long()[..., None] * torch.tensor([2654435761, 2246822519, 3266489917], device=cells.device)
-    x = (x ^ (x >> 15)) * 2246822519 & 0xFFFFFFFF
-    return 0.15 + 0.85 * ((x ^ (x >> 13)) & 255).float() / 255.0
-
-
 def line_glb(
     points: Float32[np.ndarray, "v 3"], lines: UInt32[np.ndarray, "m 2"], colors: UInt8[np.ndarray, "v 3"]
 ) -> bytes:
