@@ -1,122 +1,67 @@
-"""Presets: YAML files of settings in configs/. What a command line says wins over what a preset says."""
+"""Settings from presets, which are YAML files in configs/, and from command lines; what is not said stays None."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import tyro
-
-from lg_field.signals.encode import FIT_DEFAULTS, NETWORK_DEFAULTS, NetworkConfig
-from lg_field.signals.fit import FitConfig
-from lg_field.signals.shapes.occupancy import ShapeConfig
-
-CONFIGS = Path(__file__).parents[2] / "configs"
+from lg_field.signals.settings import Settings as Settings
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Everything that decides what `lg-field encode` makes of a file; a preset is a YAML file of these entries."""
-
-    network: Annotated[NetworkConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=NetworkConfig)
-    """Which network."""
-    fit: Annotated[FitConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=FitConfig)
-    """How to train it."""
-    shape: Annotated[ShapeConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ShapeConfig)
-    """Meshes: which voxels."""
+def preset_folder() -> Path:
+    """Where the presets are: the package lg_field.configs of an installed wheel, or configs/ of the repository."""
+    spec = importlib.util.find_spec("lg_field.configs")
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    return Path(__file__).parents[2] / "configs"
 
 
-TASKS = {
-    "super-resolve": Settings(
-        # INCODE's usual start (0.312) makes noise of small pictures; the overlap keeps lines off the borders of cells,
-        # where the picture is read between its samples.
-        NetworkConfig(activation="incode", cell_size=(64, 64), parameters=0, global_share=0.12, harmonizer_bias=0.0005),
-        FitConfig(steps=2001, lr=9e-4, lr_factor=0.1, global_lr_scale=1 / 1.8, points=65_536, overlap=2),
-    ),
-    "denoise": Settings(
-        NetworkConfig(
-            activation="incode",
-            cell_size=(144, 128),
-            global_share=0.18,
-            first_w0=10.0,
-            harmonizer=(32, 16, 12),
-            harmonizer_bias=0.0005,
-            harmonizer_norm=True,
-        ),
-        FitConfig(steps=401, lr=1.5e-4, lr_factor=0.1),
-    ),
-    "reconstruct-ct": Settings(
-        NetworkConfig(activation="incode", counts=(1, 2), local_width=230, global_width=300, hidden_layers=1),
-        FitConfig(steps=2001, lr=2e-4, lr_factor=0.4),
-    ),
-}
-"""Defaults of the restoration commands: the published settings, with cells that follow the picture's size, and an
-overlap where it shows. A preset or config takes their place as a whole."""
-INSTEAD = {
-    "counts": ("cell_size",),
-    "cell_size": ("counts",),
-    "parameters": ("local_width", "global_width"),
-    "sample_fraction": ("points",),
-}
-"""Flags that, given, make the defaults of others void."""
+CONFIGS = preset_folder()
+NOTHING_SAID = Settings()
+"""Settings that leave everything to the defaults."""
 
 
-def settings_from_arguments(arguments: Sequence[str]) -> Settings:
-    """Defaults for a command line: of its task or the kind of file it names, and of the preset or config it names.
+def chosen_settings(preset: str | None, config: Path | None) -> Settings:
+    """What a preset or a file of settings says; nothing if neither is named.
+
+    Args:
+        preset: name of a preset: NAME for configs/NAME.yaml.
+        config: a YAML file.
 
     Raises:
-        ValueError: unknown preset, or a file of other entries.
-        FileNotFoundError: no such config.
+        ValueError: both, no such preset, or entries that are unknown or of another type.
+        FileNotFoundError: no such file.
     """
-    settings = _chosen_settings(arguments)
-    given = [flag for flag in INSTEAD if _value(arguments, flag.replace("_", "-")) is not None]
-    void = {name for flag in given for name in INSTEAD[flag]}
-
-    def without(part: Any) -> Any:
-        return dataclasses.replace(part, **{f.name: f.default for f in dataclasses.fields(part) if f.name in void})
-
-    return dataclasses.replace(settings, network=without(settings.network), fit=without(settings.fit))
-
-
-def _chosen_settings(arguments: Sequence[str]) -> Settings:
-    kinds = [k for a in arguments if not a.startswith("-") and (k := kind_of(a))]
-    task, settings = bool(arguments) and arguments[0] in TASKS, Settings()
-    if kinds and not task:
-        network, fit = (table.get(kinds[0], {}) for table in (NETWORK_DEFAULTS, FIT_DEFAULTS))
-        settings = Settings(NetworkConfig(**network), FitConfig(**fit))
-    chosen = {name: value for name in ("preset", "config") if (value := _value(arguments, name)) is not None}
-    if len(chosen) > 1:
+    if preset is not None and config is not None:
         raise ValueError("give either --preset or --config")
-    if "preset" in chosen:
-        path = CONFIGS / f"{chosen['preset']}.yaml"
-        if not path.is_file():
-            names = sorted(p.stem for p in CONFIGS.glob("*.yaml"))
-            raise ValueError(f"no preset {chosen['preset']!r}; there are {', '.join(names) or 'none'} in {CONFIGS}")
-        return read_settings(path, settings)
-    if "config" in chosen:
-        return read_settings(Path(chosen["config"]), settings)
-    return TASKS[arguments[0]] if task else settings
+    if config is not None:
+        return read_settings(config)
+    return NOTHING_SAID if preset is None else read_settings(preset_path(preset))
 
 
-def kind_of(name: str) -> str | None:
-    """Kind of signal a file name stands for, None if none."""
-    from lg_field.signals import data
+def preset_path(name: str) -> Path:
+    """The file of a preset.
 
-    kinds = {"image": data.IMAGES, "audio": data.SOUNDS, "video": data.VIDEOS, "occupancy": data.MESHES}
-    suffix = Path(name).suffix.lower()
-    if suffix in data.ARRAYS:
-        return "occupancy" if data.holds_booleans(Path(name)) else "volume"
-    return next((kind for kind, suffixes in kinds.items() if suffix in suffixes), None)
+    Raises:
+        ValueError: there is none of this name.
+    """
+    presets = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
+    if name not in presets:
+        raise ValueError(f"no preset {name!r}; there are {', '.join(presets) or 'none'} in {CONFIGS}")
+    return presets[name]
 
 
-def read_settings(path: Path, base: Settings) -> Settings:
-    """`base` with what a YAML file says.
+def read_settings(path: Path, base: Settings = NOTHING_SAID) -> Settings:
+    """What a YAML file says, in the place of what `base` says.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not YAML, or unknown entries.
+        ValueError: not YAML, unknown entries, or values of another type.
     """
     import yaml
 
@@ -133,26 +78,46 @@ def read_settings(path: Path, base: Settings) -> Settings:
     return dataclasses.replace(base, **parts)
 
 
-def _with_entries(part: Any, entries: dict[str, Any], path: Path) -> Any:
-    known = {f.name: f for f in dataclasses.fields(part)}
-    if not isinstance(entries, dict) or not entries.keys() <= known.keys():
-        odd = sorted(set(entries) - set(known)) if isinstance(entries, dict) else entries
-        raise ValueError(f"{path}: unknown settings {odd}; known are {', '.join(known)}")
+def _with_entries(part: Any, entries: Mapping[str, Any], path: Path) -> Any:
+    types = entry_types(type(part))
+    if not isinstance(entries, dict) or not entries.keys() <= types.keys():
+        odd = sorted(map(str, set(entries) - set(types))) if isinstance(entries, dict) else entries
+        raise ValueError(f"{path}: unknown settings {odd}; known are {', '.join(types)}")
     values = {}
     for name, value in entries.items():
-        kind = type(getattr(part, name))
         try:
-            values[name] = tuple(int(v) for v in value) if kind is tuple else kind(value)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {name} must be of type {kind.__name__}, got {value!r}") from error
+            values[name] = _converted(value, types[name])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{path}: {name} must be {_described(types[name])}, got {value!r}") from error
     return dataclasses.replace(part, **values)
 
 
-def _value(arguments: Sequence[str], name: str) -> str | None:
-    """What follows --name on a command line."""
-    for k, argument in enumerate(arguments):
-        if argument == f"--{name}":
-            return arguments[k + 1] if k + 1 < len(arguments) else None
-        if argument.startswith(f"--{name}="):
-            return argument.split("=", 1)[1]
-    return None
+@cache
+def entry_types(config: type) -> dict[str, Any]:
+    """Name -> type of the entries of a class of settings, where they are said."""
+    hints = get_type_hints(config)
+    return {
+        f.name: next(t for t in (*get_args(hints[f.name]), hints[f.name]) if t is not NoneType)
+        for f in dataclasses.fields(config)
+    }
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    """A value from YAML as one of this type; raises TypeError or ValueError if it is none."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError
+        return value
+    if get_origin(kind) is tuple:
+        return tuple(_converted(item, int) for item in value)
+    if isinstance(value, bool) != (kind is bool):
+        raise TypeError
+    if kind is int and int(value) != float(value):
+        raise ValueError
+    return kind(value)
+
+
+def _described(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    return "a list of whole numbers" if get_origin(kind) is tuple else f"of type {kind.__name__}"
