@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lg_field.signals.registry import KINDS
 
 from lg_field.cli.cells import parse_cells
 from lg_field.cli.options import RegionFlags, check_outputs, pick_device, sample_corners
 from lg_field.cli.region_files import region_json
 from lg_field.networks import siren_per_partition
+from lg_field.signals.registry import KINDS
 from lg_field.signals.signal import Signal
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Region

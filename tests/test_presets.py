@@ -13,19 +13,19 @@ import yaml
 from commands import lg, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lg_field.signals.registry import KINDS
-from lg_field.signals.settings import INSTEAD, CompleteSettings, resolve
 from PIL import Image
 
 import lg_field
-from lg_field.cli.presets import CONFIGS, NOTHING_SAID, Settings, chosen_settings, entry_types, read_settings
+from lg_field.cli.presets import NOTHING_SAID, chosen_settings
 from lg_field.cli.running import OPTIONS
 from lg_field.cli.setting_flags import PARTS, default_words, setting_flags, words
-from lg_field.restoration.tasks import DENOISING, SUPER_RESOLUTION, TOMOGRAPHY
+from lg_field.restoration.tasks import TASKS
 from lg_field.signals.encode import build_network
+from lg_field.signals.presets import CONFIGS, entry_types, read_settings
+from lg_field.signals.registry import KINDS
+from lg_field.signals.settings import INSTEAD, CompleteSettings, Settings, resolve
 from lg_field.signals.signal import Signal
 
-TASKS = {"super-resolve": SUPER_RESOLUTION, "denoise": DENOISING, "reconstruct-ct": TOMOGRAPHY}
 ENTRIES = [(part, f.name) for part, config in PARTS.items() for f in fields(config)]
 DISTINCT: dict[Any, Any] = {int: (3, 4, 5), float: (0.25, 0.5, 0.75), bool: (True, False, True)}
 """Three values of each type, one for each place that says something."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,21 +21,15 @@ from lg_field.cli.options import (
 )
 from lg_field.errors import doing
 from lg_field.signals.registry import KINDS
+from lg_field.signals.writing import ARRAY
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lg_field.networks import LocalGlobalNetwork
-    from lg_field.signals.kinds.base import Bounds, Kind
+    from lg_field.signals.kinds.base import Bounds
     from lg_field.signals.signal import Signal
 
 
-def writable_suffixes(kind: Kind) -> tuple[str, ...]:
-    """Suffixes of the files that a kind of signal is decoded to: its own, and .npy."""
-    return tuple(dict.fromkeys((*kind.writes, ".npy")))
-
-
-WRITES = "; ".join(f"{kind.name}: {' '.join(writable_suffixes(kind))}" for kind in KINDS.values())
+WRITES = "; ".join(f"{kind.name}: {' '.join((*kind.writes, ARRAY))}" for kind in KINDS.values())
 Decoded = Annotated[Path, tyro.conf.arg(aliases=["-o"], help=f"The file to write. {WRITES}.")]
 
 
@@ -60,6 +53,7 @@ def decode(
     """
     from lg_field.files import FieldFile
     from lg_field.signals.decode import signal_of
+    from lg_field.signals.writing import check_output
 
     check_outputs(overwrite, [output], [input])
     if region.cells or region.sphere or region.region or region.obb or region.invert:
@@ -69,7 +63,7 @@ def decode(
     with doing(f"decoding {input}"):
         with FieldFile.open(input) as file:
             signal = signal_of(file.skeleton)  # type: ignore[arg-type]
-            check_suffix(output, signal)
+            check_output(signal.traits, output)
             box = sample_corners(region.box, signal) if region.box else None
             field: Any = file.load(region.resolve(file.skeleton)[0]) if box else file.load()
             read = file.reader.bytes_read
@@ -87,13 +81,6 @@ def decode(
     )
 
 
-def check_suffix(output: Path, signal: Signal) -> None:
-    """Raise ValueError if signals of this kind are not written to such a file."""
-    suffixes = writable_suffixes(signal.traits)
-    if not output.name.lower().endswith(suffixes):
-        raise ValueError(f"{output}: write a decoded {signal.kind} to {' '.join(suffixes)}")
-
-
 def write_decoded(
     field: LocalGlobalNetwork,
     output: Path,
@@ -106,7 +93,7 @@ def write_decoded(
 
     Args:
         field: of a signal.
-        output: a file of one of `writable_suffixes`.
+        output: a file that signals of its kind are written to.
         scale: samples per original sample and axis.
         box: lower and upper corner in sample units; None = everything.
         overwrite: replace an existing output.
@@ -120,26 +107,11 @@ def write_decoded(
     """
     from lg_field.files import atomic_write
     from lg_field.signals.decode import decode, decoded_signal, signal_of
+    from lg_field.signals.writing import check_output, write_samples
 
     signal = signal_of(field)
-    check_suffix(output, signal)
+    check_output(signal.traits, output)
     decoded, slabs = decoded_signal(signal, scale, box), decode(field, scale, box, progress)
     with atomic_write(output, overwrite) as temporary:
-        if output.suffix.lower() == ".npy":
-            write_array(slabs, temporary, decoded)
-        else:
-            signal.traits.write(slabs, temporary, decoded)
+        write_samples(slabs, temporary, decoded)
     return decoded
-
-
-def write_array(slabs: Iterator[Tensor], path: Path, signal: Signal) -> None:
-    """Write (n, ..., channels) slabs of samples as one .npy of (*shape, channels), never held whole."""
-    import numpy as np
-
-    first = next(slabs)
-    kind, at = np.dtype(signal.dtype), 0
-    file = np.lib.format.open_memmap(path, "w+", kind, (*signal.shape, signal.channels))
-    for slab in chain((first,), slabs):
-        file[at : at + len(slab)] = slab.numpy().astype(kind)
-        at += len(slab)
-    file.flush()

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def say_network(console: Console, fit: Fit) -> None:
     """What will be trained, in two lines."""
     signal, config, sizes = fit.data.signal, fit.config, fit.field.sizes
-    count, share = fit.num_parameters(), config.share(signal.num_samples)
-    part = "all samples" if share >= 1 else f"{share:.2%} of the samples"
+    count = fit.num_parameters()
     say(
         console,
         f"{signal.kind} {' x '.join(map(str, signal.shape))} x {signal.channels}, cells "
         f"{' x '.join(map(str, fit.field.grid.counts))}, local width {sizes.local_width}, global width "
         f"{sizes.global_width}: {count['total']:,} parameters (local {count['local']:,}, shared {count['shared']:,})\n"
-        f"{config.steps} steps, {part} a step, overlap {config.overlap}, lr {config.lr:g}, on {fit.device}",
+        f"{config.steps} steps, {fit.data.drawn(config)} a step, overlap {config.overlap}, lr {config.lr:g}, "
+        f"on {fit.device}",
     )
 
 

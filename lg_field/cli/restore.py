@@ -17,14 +17,13 @@ from lg_field.cli.restoring import (
     check_reference,
     reference_values,
     run_restoration,
-    same_detail,
     save_input,
     settings_for,
     write_array,
 )
 from lg_field.cli.setting_flags import setting_flags
 from lg_field.errors import doing
-from lg_field.restoration.tasks import DENOISING, SUPER_RESOLUTION, TOMOGRAPHY
+from lg_field.restoration.tasks import DENOISING, PUBLISHED_SIDE, SUPER_RESOLUTION, TOMOGRAPHY, same_detail
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +66,7 @@ def super_resolve(
         result = decoded_signal(data.signal, scale)
         task = Task(result, "bicubic", lambda: bicubic(pictures.values_of(data), result.shape), reference)
         check_reference(task)
-        network = same_detail(chosen.network, data.signal.shape, 504)
+        network = same_detail(chosen.network, data.signal.shape, PUBLISHED_SIDE["super-resolve"])
         fit = build_fit(data, network, chosen.fit, pick_device(options.flags.device))
         save_input(options, data)
         run_restoration(fit, task, output, options)
@@ -109,7 +108,7 @@ def denoise(
         values = pictures.values_of(data)
         task = Task(data.signal, "non-local means", lambda: non_local_means(values), reference, values)
         check_reference(task)
-        network = same_detail(chosen.network, data.signal.shape, 512)
+        network = same_detail(chosen.network, data.signal.shape, PUBLISHED_SIDE["denoise"])
         fit = build_fit(data, network, chosen.fit, pick_device(options.flags.device))
         save_input(options, data)
         run_restoration(fit, task, output, options)
@@ -147,7 +146,7 @@ def reconstruct_ct(
         else:
             sinogram = read_sinogram(input)
         tomography.check_sinogram(sinogram, angles)
-        network = same_detail(chosen.network, sinogram.shape[1:], 256)
+        network = same_detail(chosen.network, sinogram.shape[1:], PUBLISHED_SIDE["reconstruct-ct"])
         device = pick_device(options.flags.device)
         fit, estimate = tomography.build_fit(sinogram, turns, network, chosen.fit, device, signal)
         low, high = fit.data.signal.value_range

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lg_field.cli.console import say
-from lg_field.cli.decode import writable_suffixes, write_decoded
+from lg_field.cli.decode import write_decoded
 from lg_field.cli.fitting import NO_FLAGS, FitFlags, check_flags, run_fit
 from lg_field.cli.options import check_outputs
 from lg_field.cli.presets import chosen_settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lg_field.signals.data import SignalData
     from lg_field.signals.fit import Fit
-    from lg_field.signals.settings import CompleteNetwork, CompleteSettings, Settings
+    from lg_field.signals.settings import CompleteSettings, Settings
     from lg_field.signals.signal import Signal
 
 
@@ -84,10 +84,9 @@ def check_paths(input: Path, output: Path, options: RestoreOptions) -> None:
     clash."""
     from lg_field.restoration.pictures import PICTURE
     from lg_field.signals.registry import kind_named
+    from lg_field.signals.writing import check_output
 
-    suffixes = writable_suffixes(kind_named(PICTURE))
-    if not output.name.lower().endswith(suffixes):
-        raise ValueError(f"{output}: write the picture to {' '.join(suffixes)}")
+    check_output(kind_named(PICTURE), output)
     if options.simulate and options.reference is not None:
         raise ValueError("with --simulate the input is the reference: leave out --reference")
     if options.save_input is not None and not options.simulate:
@@ -114,14 +113,6 @@ def check_reference(task: Task) -> None:
         raise ValueError(
             f"the result will have (height, width, channels) {wanted}, the reference has {tuple(task.reference.shape)}"
         )
-
-
-def same_detail(network: CompleteNetwork, shape: Sequence[int], published: int) -> CompleteNetwork:
-    """The same frequencies per pixel in a picture smaller than the published one, where the domain would otherwise
-    squeeze them together: what lies between samples would be noise. --coordinate-scale wins."""
-    if network.coordinate_scale:
-        return network
-    return replace(network, coordinate_scale=min(1.0, max(shape) / published))
 
 
 def save_input(options: RestoreOptions, data: SignalData) -> None:

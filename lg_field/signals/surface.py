@@ -27,10 +27,11 @@ def default_threshold(field: LocalGlobalNetwork) -> float:
         ValueError: neither a shape nor a volume.
     """
     signal = signal_of(field)
-    if signal.kind not in ("occupancy", "volume"):
-        raise ValueError(f"an encoded {signal.kind} has no surface; mesh takes shapes, volumes and scenes")
-    if signal.kind == "occupancy":
-        return 0.5
+    kind = signal.traits
+    if not kind.surface:
+        raise ValueError(f"an encoded {kind.name} has no surface; mesh takes shapes, volumes and scenes")
+    if kind.threshold is not None:
+        return kind.threshold
     scale = min(1.0, 64.0 / max(signal.shape))
     return otsu(torch.cat(list(decode(field, scale))).numpy())
 
