@@ -160,7 +160,8 @@ def validate(input: Address) -> None:
         size = file.reader.size
     for problem in problems:
         print(f"warning: {problem}")
-    print(f"{input}: sound, {size:,} bytes read" + (f", {len(problems)} warnings" if problems else ""))
+    count = f", {len(problems)} warning{'s' * (len(problems) > 1)}" if problems else ""
+    print(f"{input}: sound, {size:,} bytes read{count}")
 
 
 def warnings_of(file: FieldFile) -> list[str]:

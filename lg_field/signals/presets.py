@@ -100,7 +100,7 @@ def _converted(value: Any, kind: Any) -> Any:
         return value
     if get_origin(kind) is tuple:
         return tuple(_converted(item, int) for item in value)
-    if isinstance(value, bool) != (kind is bool):
+    if isinstance(value, bool) != (kind is bool) or isinstance(value, str) < (kind is str):
         raise TypeError
     if kind is int and int(value) != float(value):
         raise ValueError
