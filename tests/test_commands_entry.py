@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import tyro
 from commands import BIN, lg, picture
 from PIL import Image
 
 import lg_field
 import lg_field.cli.encode
 from lg_field.cli import commands
-from lg_field.cli.running import OPTIONS, PATHS
 from lg_field.networks import local_global_siren
 from lg_field.signals.signal import Signal
 from lg_field.space.partition import PartitionGrid
@@ -155,18 +153,9 @@ def test_file_names_are_printed_as_they_are(folder: Path):
 
 
 @pytest.mark.parametrize("name", list(commands()))
-def test_every_flag_of_every_command_has_help_and_both_spellings(name: str, tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")
+def test_every_command_has_help_that_points_nowhere_else(name: str, tmp_path: Path):
     text = lg(name, "--help", cwd=tmp_path)
-    flags = {
-        w.strip(",") for line in text.split("\n") for w in line.strip("│ ").split("  ")[0].split() if w.startswith("--")
-    }
-    assert {"--help"} < flags
-    assert "shared/" not in text and "design" not in text
-    for flag in sorted(f for f in flags if "-" in f[2:]):
-        other = "--" + flag[2:].replace("-", "_")
-        out = lg(name, other, cwd=tmp_path, fails=True)
-        assert "nrecognized" not in out or other not in out, out
+    assert "--help" in text and "shared/" not in text and "design" not in text
 
 
 # -- terminals
@@ -234,12 +223,3 @@ def test_the_old_signal_begins_where_at_says(tmp_path: Path):
             *common, "--at", *(a + 0.0051 if suffix == "wav" else a + 0.5 for a in at), cwd=tmp_path, fails=True
         )
         assert "does not lie within" in lg(*common, "--at", *(a * 2 for a in at), cwd=tmp_path, fails=True)
-
-
-def test_commands_are_plain_functions():
-    """They are read without a command line: nothing depends on what was typed."""
-    for name, command in commands().items():
-        assert callable(command) and command.__doc__, name
-        with pytest.raises(SystemExit) as stop:
-            tyro.cli(command, args=["--help"], config=OPTIONS, registry=PATHS, console_outputs=False)
-        assert stop.value.code == 0

@@ -86,12 +86,19 @@ def say_old_and_new(console: Console, larger: LocalGlobalNetwork, data: Samples,
 def extended(
     field: LocalGlobalNetwork, target: Path, at: tuple[float, ...]
 ) -> tuple[LocalGlobalNetwork, Samples, Tensor]:
-    """The field with rows for the whole of the target, the data to train them on, and which rows are new."""
+    """The field with rows for the whole of the target, the data to train them on, and which rows are new.
+
+    Raises:
+        ValueError: the target is another kind of signal, does not hold the old one, or there is nothing to add.
+    """
     from lg_field.signals import read_signal
     from lg_field.signals.decode import signal_of
     from lg_field.signals.settings import ShapeConfig
 
-    data = read_signal(target, ShapeConfig(resolution=max(signal_of(field).shape)))
+    signal = signal_of(field)
+    data = read_signal(target, ShapeConfig(resolution=max(signal.shape)))
+    if data.signal.kind != signal.kind:
+        raise ValueError(f"the field is of {signal.kind}, the target {target} of {data.signal.kind}")
     return data.signal.traits.extend(field, data, first_sample(at, data.signal))
 
 
