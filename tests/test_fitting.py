@@ -18,6 +18,7 @@ from lg_field.networks.initialization import init_rows, init_shared
 from lg_field.ops import ChainSizes, accumulate_gradients, local_global_chain
 from lg_field.signals import SignalData, read_signal
 from lg_field.signals.decode import sample_rows
+from lg_field.signals.encode import build_network, domain_grid
 from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure, psnr_of_rows
 from lg_field.signals.presets import CONFIGS, read_settings

@@ -44,7 +44,7 @@ def test_files_without_a_description_are_described(axes: int, region: bool, full
     text = lg("info", "f", cwd=tmp_path)
     facts = json.loads(lg("info", "f", "--json", cwd=tmp_path))
     assert facts["description"] is None and facts["cells"]["kept"] == field.num_rows
-    assert facts["cells"]["full"] == int(full) and (facts["region"] is not None) == region
+    assert facts["cells"]["without_row"] == ({"full": 1} if full else {}) and (facts["region"] is not None) == region
     assert facts["parameters"]["total"] == field.num_parameters()["total"]
     assert facts["bytes"]["total"] == (tmp_path / "f").stat().st_size
     assert ("exactly" in text) == region and ("full cells" in text) == full and "█" in text

@@ -48,14 +48,14 @@ def cell_map(field: CellTable, shades: str = SHADES) -> str:
 
 
 def kept_in_plane(field: CellTable) -> Float[Tensor, "rows columns"]:
-    """Share of kept (and full) cells, 0 to 1, at each place of the plane that the map shows.
+    """Share of kept cells and those that need no row, 0 to 1, at each place of the plane that the map shows.
 
     Signals that are drawn in a plane show it; everything else is seen from above: its first axis across, its second up.
     """
     kept = torch.zeros(field.grid.num_cells)
     kept[field.cells] = 1.0
-    if field.full is not None:
-        kept[field.full] = 1.0
+    for cells in field.cell_sets().values():
+        kept[cells] = 1.0
     dense, about = kept.view(field.grid.counts), field.description
     if dense.dim() < 3:
         return dense if dense.dim() == 2 else dense[None]

@@ -54,7 +54,7 @@ def facts_of(file: FieldFile) -> dict[str, Any]:
         "cells": {
             "kept": field.num_rows,
             "of": field.grid.num_cells,
-            "full": 0 if field.full is None else len(field.full),
+            "without_row": {name: len(cells) for name, cells in field.cell_sets().items()},
             "rows": names,
         },
         "region": data["region"],
@@ -129,9 +129,9 @@ def grid_lines(file: FieldFile, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("grid", f"{' x '.join(map(str, field.grid.counts))} cells from {lower} to {upper}"),
         ("kept cells", f"{cells['kept']:,} of {cells['of']:,} ({cells['kept'] / cells['of']:.1%})"),
     ]
-    if cells["full"]:
-        saved = cells["full"] * count["local"] // max(1, cells["kept"])
-        lines.append(("full cells", f"{cells['full']:,}, constant: {saved:,} parameters not needed"))
+    for name, number in cells["without_row"].items():
+        saved = number * count["local"] // max(1, cells["kept"])
+        lines.append((f"{name} cells", f"{number:,}, constant: {saved:,} parameters not needed"))
     if field.region is None:
         return [*lines, ("shown", "whole cells")]
     return [*lines, ("shown", f"exactly {region_json(field.region, field)}")]

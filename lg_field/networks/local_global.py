@@ -25,6 +25,9 @@ class LocalGlobalNetwork(CellTable):
 
     local: nn.Parameter
     """(P, K) rows: all weights of each cell's local sub-network."""
+    full: Tensor | None
+    """(F,) int64, sorted: cells without a row that are the constant `FULL` (shapes: wholly inside); None if there are
+    none."""
 
     def __init__(
         self,
@@ -45,12 +48,13 @@ class LocalGlobalNetwork(CellTable):
         super().__init__(grid, cells)
         if grid.dim != sizes.in_features:
             raise ValueError(f"the grid has {grid.dim} axes, the network {sizes.in_features} inputs")
-        self.sizes, self.fill = sizes, fill
+        self.sizes, self.fill = sizes, float(fill)
         self.add_rows("local", init_rows(sizes, self.num_rows, generator))
+        self.add_cell_set("full")
         self.shared = nn.ParameterDict(init_shared(sizes, generator))
 
     def config(self) -> dict[str, Any]:
-        return asdict(self.sizes) | {"fill": self.fill}
+        return asdict(self.sizes) | {"w0": float(self.sizes.w0), "fill": float(self.fill)}
 
     @classmethod
     def from_config(cls, grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> LocalGlobalNetwork:

@@ -63,11 +63,12 @@ class Signal(Description):
     affine: tuple[tuple[float, ...], ...] = ()
     """(d + 1, d + 1) matrix by rows from sample numbers (0 = middle of the first sample) to world units, where `origin`
     and `spacing` do not say enough; () = none."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """What only this kind of signal says of itself: plain data, for its writer."""
 
     def __post_init__(self) -> None:
-        axes = kind_named(self.kind).axes
+        traits = kind_named(self.kind)
+        axes = traits.axes
         if len(self.shape) != len(axes) or not all(isinstance(n, int) and 1 <= n < 2**31 for n in self.shape):
             raise ValueError(f"{self.kind} needs {len(axes)} positive sizes in its shape, got {self.shape}")
         if not isinstance(self.channels, int) or not 1 <= self.channels <= 4096:
@@ -84,6 +85,7 @@ class Signal(Description):
             check_affine(self.affine, len(self.shape))
         if not isinstance(self.extra, Mapping):
             raise ValueError(f"extra must be an object of plain data, got {self.extra!r}")
+        traits.check_extra(self.extra)
 
     @property
     def traits(self) -> Kind:

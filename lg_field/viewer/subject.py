@@ -153,8 +153,8 @@ class Subject:
             rows[field.rows_touching(state.region).cpu()] = True
             if torch.equal(rows, state.kept):
                 return state.region.to_dict()
-        full = [] if state.full is None else state.full.tolist()
-        return cells_to_dict(field.grid, sorted(self.selection.cells.tolist() + full))
+        others = [cell for cells in state.sets.values() for cell in cells.tolist()]
+        return cells_to_dict(field.grid, sorted(self.selection.cells.tolist() + others))
 
     def free_path(self, suffix: str) -> Path:
         """A name beside the source that is not taken."""

@@ -3,6 +3,7 @@
 from lg_field.signals.kinds.audio import Audio
 from lg_field.signals.kinds.base import Kind as Kind
 from lg_field.signals.kinds.image import Image
+from lg_field.signals.kinds.nifti import Nifti
 from lg_field.signals.kinds.shape import Shape
 from lg_field.signals.kinds.video import Video
 from lg_field.signals.kinds.volume import Volume
@@ -16,3 +17,4 @@ register(Audio())
 register(Video())
 register(Volume())
 register(Shape())
+register(Nifti())

@@ -84,6 +84,11 @@ class Kind(ABC):
     up: ClassVar[str] = "z"
     """Axis that points up in pictures of the surface."""
 
+    def check_extra(self, extra: Mapping[str, Any]) -> None:
+        """Raise ValueError if this is not what a signal of this kind may say besides (`Signal.extra`): nothing."""
+        if extra:
+            raise ValueError(f"a {self.name} says nothing besides, got {dict(extra)}")
+
     # -- files
 
     def matches(self, path: Path) -> bool:
