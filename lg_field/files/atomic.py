@@ -55,7 +55,7 @@ def _file_to_write(path: Path) -> Path:
 def _new_file(target: Path) -> Path:
     """An empty file beside `target`, with the permissions that any new file gets: the system applies the umask."""
     while True:
-        name = f"{_leftover_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}{target.suffix}"
+        name = f"{_leftover_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}{''.join(target.suffixes)}"
         try:
             os.close(os.open(target.parent / name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
         except FileExistsError:

@@ -12,11 +12,14 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
+from lg_field.errors import install_excepthook
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 from lg_field.nerfstudio.model import LGModelConfig
 from lg_field.nerfstudio.optimizers import DecaySchedulerConfig, FusedAdamOptimizerConfig
 from lg_field.radiance.field import RadianceSizes
+
+install_excepthook()  # nerfstudio's scripts import this module and would print a traceback for bad input
 
 
 @dataclass

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import Backend as Backend
 from lg_field.ops import ChainSizes, local_global_chain, sort_by_row
 from lg_field.space.partition import PartitionGrid
 from lg_field.table.cell_table import CellTable
@@ -68,7 +67,7 @@ class LocalGlobalNetwork(CellTable):
         """Values per point."""
         return self.sizes.out_features
 
-    def forward(self, points: Tensor, backend: Backend = "auto", chunk: int | None = None) -> Tensor:
+    def forward(self, points: Tensor, backend: str = "auto", chunk: int | None = None) -> Tensor:
         """Values at points.
 
         Args:
