@@ -47,7 +47,7 @@ class LocalGlobalNetwork(CellTable):
             generator: for the initial weights.
 
         Raises:
-            ValueError: a grid of other axes than the network's inputs, cells that are not its, a fill that is not finite.
+            ValueError: a grid of other axes than the network's inputs, cells not its own, a fill that is not finite.
         """
         super().__init__(grid, cells)
         if grid.dim != sizes.in_features:
