@@ -132,7 +132,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(folder: Path):
     for arguments, match in BAD:
         text = lg(*arguments, "-o", "never.png", "--steps", 1, cwd=folder, fails=True)
         assert match in text and text.count("\n") == 1, (arguments, text)
-    assert "write the picture to" in lg("denoise", "true.png", "-o", "x.wav", cwd=folder, fails=True)
+    assert "write a decoded image to" in lg("denoise", "true.png", "-o", "x.wav", cwd=folder, fails=True)
     assert "exists" in lg("denoise", "true.png", "-o", "slice.png", cwd=folder, fails=True)
     assert sorted(folder.iterdir()) == files
 
