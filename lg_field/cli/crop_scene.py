@@ -80,7 +80,7 @@ def check_inside(region: Region, field: RadianceField) -> None:
         grid = field.grid
         raise ValueError(f"the box is outside the scene, which reaches from {grid.lower} to {grid.upper}")
     if len(field.rows_touching(region)) == 0:
-        bounds = [tuple(round(v, 3) for v in corner) for corner in field.occupied_bounds().tolist()]
+        bounds = [tuple(round(v, 3) for v in corner) for corner in field.occupancy.bounds().tolist()]
         raise ValueError(f"the box holds only empty space; what the scene holds lies within {bounds[0]} to {bounds[1]}")
 
 

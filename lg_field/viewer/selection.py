@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from lg_field.files.bits import stored_dtype, stored_shape
@@ -19,14 +20,19 @@ NOTHING_SELECTED = "nothing is selected: pick cells first"
 class State:
     """One step of an edit."""
 
-    kept: Tensor
+    kept: Bool[Tensor, " rows"]
     """(P,) bool: rows of the source that are still there."""
-    selected: Tensor
+    selected: Bool[Tensor, " rows"]
     """(P,) bool: and are selected."""
     region: Region | None
     """The exact region shown, None for whole cells."""
     sets: dict[str, Tensor]
     """The field's sets of cells without a row that are still there (see `CellTable.cell_sets`)."""
+
+    @property
+    def without_rows(self) -> int:
+        """How many cells that hold something without a row are still there."""
+        return sum(map(len, self.sets.values()))
 
 
 class Selection:
@@ -53,29 +59,31 @@ class Selection:
         return self._steps[self._at]
 
     @property
-    def kept(self) -> Tensor:
+    def kept(self) -> Bool[Tensor, " rows"]:
         """(P,) bool over the source's rows."""
         return self.state.kept
 
     @property
-    def selected(self) -> Tensor:
+    def selected(self) -> Bool[Tensor, " rows"]:
         """(P,) bool over the source's rows, within `kept`."""
         return self.state.selected
 
     @property
-    def cells(self) -> Tensor:
+    def cells(self) -> Int64[Tensor, " n"]:
         """(n,) int64 kept cells, on the CPU."""
         return self.field.cells.cpu()[self.kept]
 
     @property
-    def selected_cells(self) -> Tensor:
+    def selected_cells(self) -> Int64[Tensor, " n"]:
         """(n,) int64 selected cells, on the CPU."""
         return self.field.cells.cpu()[self.selected]
 
     @property
     def cropped(self) -> bool:
-        """Whether something of the source is gone."""
-        return not bool(self.kept.all()) or self.state.region is not self.field.region
+        """Whether something of the source is gone: rows, cells without a row, or part of the exact region."""
+        start = self._steps[0]
+        fewer = self.state.without_rows < start.without_rows
+        return not bool(self.kept.all()) or self.state.region is not start.region or fewer
 
     def current(self) -> CellTable:
         """The field with the kept rows only: bit-identical rows, the source untouched."""
@@ -88,7 +96,7 @@ class Selection:
 
     # -- selecting
 
-    def select(self, cells: Tensor, add: bool = False) -> None:
+    def select(self, cells: Int64[Tensor, " n"], add: bool = False) -> None:
         """Select these (n,) cells; those without a kept row are left out.
 
         Args:
@@ -223,7 +231,7 @@ def size_of(field: CellTable, rows: int, shared: bool, precision: torch.dtype = 
     return Size(rows, parameters, of_rows // field.num_rows * rows + (of_shared if shared else 0))
 
 
-def bounds_of(field: CellTable, cells: Tensor) -> Tensor:
+def bounds_of(field: CellTable, cells: Int64[Tensor, " n"]) -> Float64[Tensor, "2 d"]:
     """(2, d) float64 box around (n,) cells, in the space regions are given in.
 
     Raises:
