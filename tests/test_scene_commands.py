@@ -18,7 +18,7 @@ from small_scene import small_scene
 
 import lg_field
 from lg_field.cli.options import RegionFlags
-from lg_field.cli.scene import PICTURES, VIDEOS, kind_of_output
+from lg_field.cli.scene import PICTURES, VIDEOS, what_it_holds
 from lg_field.radiance.camera_path import read_camera_path
 from lg_field.radiance.scene import Scene
 from lg_field.table.editing import crop
@@ -184,8 +184,8 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path, words, matc
 
 @given(stem=st.from_regex(r"[a-z]{1,8}", fullmatch=True), suffix=st.sampled_from(["", ".1", ".v2", *PICTURES, *VIDEOS]))
 def test_a_name_says_what_it_holds(stem, suffix):
-    kind = kind_of_output(Path(stem + suffix.upper()), False)
-    assert kind == ("picture" if suffix in PICTURES else "video" if suffix in VIDEOS else "folder")
+    holds = what_it_holds(Path(stem + suffix.upper()), False)
+    assert holds == ("picture" if suffix in PICTURES else "video" if suffix in VIDEOS else "folder")
 
 
 # -- camera paths
