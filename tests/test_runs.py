@@ -78,6 +78,8 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(scene, run, tmp_path)
     config.load_dir = run / "nerfstudio_models"
     rest = load_run(trained(config))
     assert rest.step == whole.step == STEPS - 1
+    for one in (whole, rest):
+        del one.checkpoint["pipeline"][STATE]["training"]["random"]["python"]  # the tests' type checks use it
     assert differences(whole.checkpoint, rest.checkpoint) == []
 
 
