@@ -240,7 +240,7 @@ def test_every_occupied_voxel_is_counted_once():
     boxes = torch.cat(list(occupied_boxes(field)))
     assert len(boxes) == int(field.occupied.sum()) == len(boxes.unique(dim=0))
     assert bool(field.is_occupied(boxes.mean(1).float()).all())
-    assert torch.allclose(hull(boxes).float(), field.occupied_bounds(), atol=1e-5)
+    assert torch.allclose(hull(boxes).float(), field.occupancy.bounds(), atol=1e-5)
 
 
 # -- meshes

@@ -21,11 +21,12 @@ from small_scene import small_scene
 
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.ops import ChainSizes
+from lg_field.radiance.outputs import distinct_colors
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Region
 from lg_field.table.cell_table import CellTable
 from lg_field.table.editing import crop
-from lg_field.viewer.cells import distinct_colors, outside, ramp, wireframe
+from lg_field.viewer.cells import outside, ramp, wireframe
 from lg_field.viewer.page import keeps_going
 from lg_field.viewer.panel import Panel
 from lg_field.viewer.selection import Selection
