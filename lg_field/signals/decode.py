@@ -65,7 +65,6 @@ def decoded_signal(
     return signal.resampled(window, decoded_shape(signal, window, scale))
 
 
-@torch.no_grad()
 def decode(
     field: LocalGlobalNetwork,
     scale: float = 1.0,
@@ -99,8 +98,7 @@ def decode(
     for part in axes[0].split(per_slab):
         out = []
         for piece in _pieces([part, *axes[1:]]):
-            points = torch.stack(torch.meshgrid(*piece, indexing="ij"), dim=-1)
-            values = field(points, chunk=1 << 14)
+            values = _values(field, piece)
             out.append((values if raw else signal.denormalize(values)).cpu())
         yield torch.cat(out, dim=1) if len(out) > 1 else out[0]
         done += len(part) * line
@@ -128,6 +126,12 @@ def blank_rows(field: LocalGlobalNetwork) -> Bool[Tensor, " rows"]:
         blank[rows[(slab != fill).any(-1)]] = False
         first += len(slab)
     return blank[: field.num_rows].to(field.cells.device)
+
+
+@torch.no_grad()
+def _values(field: LocalGlobalNetwork, axes: list[Tensor]) -> Tensor:
+    """(n, ..., channels) network values on the grid that these coordinates span."""
+    return field(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1), chunk=1 << 14)
 
 
 def _pieces(axes: list[Tensor]) -> list[list[Tensor]]:
