@@ -42,11 +42,11 @@ class Video(Kind):
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_video(path)
 
-    def write(self, slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest"]], path: Path, signal: Signal) -> None:
         write_video(slabs, path, signal.rate)
 
     def features(
-        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
     ) -> Float32[Tensor, " features"]:
         return volume_features(signal.normalize(samples), weights)
 
@@ -57,7 +57,9 @@ class Video(Kind):
         frame = float(signal.shape[0] // 2)
         return (frame, 0.0, 0.0), (frame + 1.0, float(signal.shape[1]), float(signal.shape[2]))
 
-    def picture(self, samples: Shaped[Tensor, ...], signal: Signal) -> Shaped[Tensor, "height width channels"]:
+    def picture(
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal
+    ) -> Shaped[Tensor, "height width channels"]:
         return samples[0]
 
 
@@ -67,7 +69,7 @@ class FrameSimilarity(Figures):
     def __init__(self) -> None:
         self.frames: list[float] = []
 
-    def add(self, decoded: Float[Tensor, ...], true: Float[Tensor, ...]) -> None:
+    def add(self, decoded: Float[Tensor, "*values"], true: Float[Tensor, "*values"]) -> None:
         self.frames += [ssim(a, b) for a, b in zip(decoded, true)]
 
     def result(self) -> dict[str, float]:
