@@ -40,7 +40,7 @@ class Audio(Kind):
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_audio(path)
 
-    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest"]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         write_audio(slabs, path, signal)
 
     def to_samples(self, signal: Signal, point: Sequence[float]) -> tuple[float, ...]:

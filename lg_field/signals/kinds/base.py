@@ -108,7 +108,7 @@ class Kind(ABC):
             ImportError: a library is missing; the message names what to install.
         """
 
-    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest"]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         """Write decoded samples to a file of one of the suffixes `writes`.
 
         Args:

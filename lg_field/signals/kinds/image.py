@@ -36,7 +36,7 @@ class Image(Kind):
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_image(path)
 
-    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest"]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         write_image(to_pixels(torch.cat(list(slabs)), signal), path)
 
     def features(

@@ -42,7 +42,7 @@ class Video(Kind):
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_video(path)
 
-    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest"]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         write_video(slabs, path, signal.rate)
 
     def features(
