@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 
 H264 = ("libx264", {"crf": "12", "preset": "fast"})
-CODECS = {".webm": ("libvpx-vp9", {"crf": "15", "b": "0", "cpu-used": "4"})}
+CODECS: dict[str, tuple[str, dict[str, str]]] = {".webm": ("libvpx-vp9", {"crf": "15", "b": "0", "cpu-used": "4"})}
 """Codecs of files that hold no H.264."""
 
 
@@ -107,7 +108,7 @@ def write_video(slabs: Iterable[UInt8[Tensor, "_ height width 3"]], path: Path, 
     codec, options = CODECS.get(path.suffix.lower(), H264)
 
     with av.open(str(path), "w") as container:
-        stream = None
+        stream: Any = None
         for slab in slabs:
             for frame in slab.numpy():
                 if stream is None:
