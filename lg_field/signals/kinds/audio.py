@@ -90,7 +90,7 @@ def read_audio(path: Path) -> SignalData:
     return SignalData(samples, Signal("audio", (len(samples),), samples.shape[1], dtype, (-peak, peak), float(rate)))
 
 
-def write_audio(slabs: Iterable[Shaped[Tensor, "n channels"]], path: Path, signal: Signal) -> None:
+def write_audio(slabs: Iterable[Shaped[Tensor, "_ channels"]], path: Path, signal: Signal) -> None:
     """Write (n, channels) slabs one after the other, at the signal's rate rounded to whole Hz."""
     import soundfile
 

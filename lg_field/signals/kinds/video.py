@@ -18,6 +18,10 @@ from lg_field.signals.kinds.base import Bounds, Figures, Kind
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 
+H264 = ("libx264", {"crf": "12", "preset": "fast"})
+CODECS = {".webm": ("libvpx-vp9", {"crf": "15", "b": "0", "cpu-used": "4"})}
+"""Codecs of files that hold no H.264."""
+
 
 class Video(Kind):
     """Frames of 8-bit RGB. Users give the number of a frame, then x and y."""
@@ -94,19 +98,21 @@ def read_video(path: Path) -> SignalData:
     return SignalData(samples, Signal("video", shape, 3, "uint8", (0.0, 255.0), rate))
 
 
-def write_video(slabs: Iterable[UInt8[Tensor, "n height width 3"]], path: Path, rate: float) -> None:
-    """Write (n, height, width, 3) uint8 slabs as H.264 of high quality (crf 12)."""
+def write_video(slabs: Iterable[UInt8[Tensor, "_ height width 3"]], path: Path, rate: float) -> None:
+    """Write (n, height, width, 3) uint8 slabs as H.264 of high quality (crf 12), to .webm as VP9."""
     import av
+
+    codec, options = CODECS.get(path.suffix.lower(), H264)
 
     with av.open(str(path), "w") as container:
         stream = None
         for slab in slabs:
             for frame in slab.numpy():
                 if stream is None:
-                    stream = container.add_stream("libx264", Fraction(rate).limit_denominator(100_000))
+                    stream = container.add_stream(codec, Fraction(rate).limit_denominator(100_000))
                     stream.height, stream.width = frame.shape[:2]
                     stream.pix_fmt = "yuv444p" if frame.shape[0] % 2 or frame.shape[1] % 2 else "yuv420p"
-                    stream.options = {"crf": "12", "preset": "fast"}
+                    stream.options = options
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
                 container.mux(stream.encode(picture))
         if stream is not None:
