@@ -163,7 +163,7 @@ def part_of_file(input: str, region: RegionFlags) -> Part:
     with FieldFile.open(input) as file:
         shape, cells = region.resolve(file.skeleton) if region.given else (None, None)
         field = file.load(shape, cells, region.invert)
-        field.region = file.skeleton.region if region.snap else field.region
+        field.region = file.header.region if region.snap else field.region
         return Part(field, file.precision, file.reader.bytes_read)
 
 

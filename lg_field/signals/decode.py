@@ -71,7 +71,7 @@ def decode(
     box: tuple[Sequence[float], Sequence[float]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     raw: bool = False,
-) -> Iterator[Shaped[Tensor, "..."]]:
+) -> Iterator[Shaped[Tensor, "_ *rest channels"]]:
     """Decode a signal in slabs along its first axis.
 
     Args:
@@ -106,7 +106,7 @@ def decode(
             progress(done, len(axes[0]) * line)
 
 
-def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | None = None) -> Int64[Tensor, "..."]:
+def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | None = None) -> Int64[Tensor, "*samples"]:
     """(last - first, ...) int64: row of each sample on these lines of the first axis, -1 where none."""
     grid, cell = field.grid, torch.zeros((), dtype=torch.int64)
     for axis, count in enumerate(grid.counts):

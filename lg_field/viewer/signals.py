@@ -133,11 +133,6 @@ class SignalSubject(Subject):
         corners = [signal.traits.from_samples(signal, corner) for corner in box.tolist()]
         return [(signal.traits.units, torch.tensor(corners, dtype=torch.float64))]
 
-    def region_json(self) -> dict[str, Any]:
-        """What is kept: the exact region, in the units of the field's domain, where it alone says so, else the cells."""
-        data, region = super().region_json(), self.selection.state.region
-        return data | {"units": "domain"} if region is not None and data == region.to_dict() else data
-
     def box_text(self) -> str:
         box = self.extent(self.selection.cells)[0][1]
         return " ".join(f"{v:.4g}" for v in box.flatten().tolist())

@@ -40,7 +40,7 @@ class Audio(Kind):
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_audio(path)
 
-    def write(self, slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         write_audio(slabs, path, signal)
 
     def to_samples(self, signal: Signal, point: Sequence[float]) -> tuple[float, ...]:
@@ -59,7 +59,7 @@ class Audio(Kind):
         return psnr(error)
 
     def features(
-        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
     ) -> Float32[Tensor, " features"]:
         return sound_features(signal.normalize(samples), signal.rate)
 
