@@ -29,6 +29,9 @@ class LocalGlobalNetwork(CellTable):
 
     local: nn.Parameter
     """(P, K) rows: all weights of each cell's local sub-network."""
+    full: Tensor | None
+    """(F,) int64, sorted: cells without a row that are the constant `FULL` (shapes: wholly inside); None if there are
+    none."""
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class LocalGlobalNetwork(CellTable):
             raise ValueError(f"the grid has {grid.dim} axes, the network {sizes.in_features} inputs")
         self.sizes, self.fill = sizes, checked_fill(fill)
         self.add_rows("local", init_rows(sizes, self.num_rows, generator))
+        self.add_cell_set("full")
         self.shared = nn.ParameterDict(init_shared(sizes, generator))
 
     def config(self) -> dict[str, Any]:
