@@ -15,6 +15,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from lg_field.ops import sort_by_row
+from lg_field.signals.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 CODE = sorted((ROOT / "lg_field").rglob("*.py"))
@@ -96,12 +97,17 @@ def references_outside(path: Path) -> Iterator[str]:
 
 
 def kind_comparisons(path: Path) -> Iterator[str]:
-    """Comparisons of a `kind` with something: the room that knows the kind should decide."""
+    """Comparisons of a `kind` with the name of a kind of signal, which the kind itself should decide.
+
+    A variable `kind` that is "video" may be the kind of a file to write; an attribute may not.
+    """
     for node in ast.walk(tree_of(path)):
         if not isinstance(node, ast.Compare):
             continue
-        names = {getattr(side, "id", getattr(side, "attr", None)) for side in (node.left, *node.comparators)}
-        if "kind" in names and any(isinstance(op, (ast.Eq, ast.NotEq, ast.In, ast.NotIn)) for op in node.ops):
+        names = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)} & KINDS.keys()
+        variable = any(isinstance(n, ast.Name) and n.id == "kind" for n in ast.walk(node))
+        attribute = any(isinstance(n, ast.Attribute) and n.attr == "kind" for n in ast.walk(node))
+        if (attribute and names) or (variable and names - {"video"}):
             yield f"{place(path, node.lineno)} {ast.unparse(node)}"
 
 
@@ -146,7 +152,7 @@ def long(kind):
     """Says (design law 4)."""
     {body}
 class Public:
-    def method(self): return "x" if self.kind == "y" else 0
+    def method(self): return "x" if self.kind == "image" else 0
 '''
 
 
