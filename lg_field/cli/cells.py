@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 SPAN = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 
 
-def parse_cells(words: Iterable[str], grid: PartitionGrid) -> list[int]:
+def parse_cells(words: Iterable[str | int], grid: PartitionGrid) -> list[int]:
     """The cells that words name: numbers, and ranges with both ends in them, apart by spaces or commas.
 
     Args:
@@ -26,7 +26,7 @@ def parse_cells(words: Iterable[str], grid: PartitionGrid) -> list[int]:
         ValueError: neither a number nor a range, a range that ends before it begins, or no such cell.
     """
     spans: list[tuple[int, int]] = []
-    for part in re.split(r"\s*,\s*|\s+", " ".join(words).strip()):
+    for part in re.split(r"\s*,\s*|\s+", " ".join(map(str, words)).strip()):
         found = SPAN.fullmatch(part)
         if found is None:
             raise ValueError(f"--cells takes numbers and ranges, such as 0-7,12 40; {part!r} is neither")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from lg_field.networks import LocalGlobalNetwork
@@ -71,7 +72,7 @@ def decode(
     box: tuple[Sequence[float], Sequence[float]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     raw: bool = False,
-) -> Iterator[Tensor]:
+) -> Iterator[Shaped[Tensor, "..."]]:
     """Decode a signal in slabs along its first axis.
 
     Args:
@@ -107,7 +108,7 @@ def decode(
             progress(done, len(axes[0]) * line)
 
 
-def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | None = None) -> Tensor:
+def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | None = None) -> Int64[Tensor, "..."]:
     """(last - first, ...) int64: row of each sample on these lines of the first axis, -1 where none."""
     grid, cell = field.grid, torch.zeros((), dtype=torch.int64)
     for axis, count in enumerate(grid.counts):
@@ -117,7 +118,7 @@ def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | No
 
 
 @torch.no_grad()
-def blank_rows(field: LocalGlobalNetwork) -> Tensor:
+def blank_rows(field: LocalGlobalNetwork) -> Bool[Tensor, " rows"]:
     """(P,) bool: cells all of whose samples decode to what a cell without a row decodes to."""
     signal = signal_of(field)
     fill = signal.denormalize(torch.full((signal.channels,), field.fill))

@@ -16,6 +16,7 @@ from lg_field.meshing.mesh import EmptyMeshError, Mesh, write_mesh
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.surface import mesh_bounds, radiance_mesh
+from lg_field.signals.signal import Signal
 from lg_field.space.cell_list import cells_to_dict
 from lg_field.space.contraction import uncontract
 from lg_field.space.partition import PartitionGrid
@@ -152,7 +153,9 @@ class Subject:
             rows = torch.zeros_like(state.kept)
             rows[field.rows_touching(state.region).cpu()] = True
             if torch.equal(rows, state.kept):
-                return state.region.to_dict()
+                # --region takes numbers in the units of the kind of signal unless it is told otherwise.
+                units = {"units": "domain"} if isinstance(field.description, Signal) else {}
+                return state.region.to_dict() | units
         others = [cell for cells in state.sets.values() for cell in cells.tolist()]
         return cells_to_dict(field.grid, sorted(self.selection.cells.tolist() + others))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from lg_field.networks import LocalGlobalNetwork
@@ -213,13 +213,14 @@ class Kind(ABC):
 
     def extend(
         self, field: LocalGlobalNetwork, target: Samples, at: Sequence[int] = ()
-    ) -> tuple[LocalGlobalNetwork, Samples, Tensor]:
+    ) -> tuple[LocalGlobalNetwork, Samples, Int64[Tensor, " fresh"]]:
         """See `extend_to`.
 
         Raises:
             ValueError: the target does not hold the field's signal, or there is nothing to add.
         """
-        assert isinstance(target, SignalData)
+        if not isinstance(target, SignalData):
+            raise ValueError(f"the field is of {self.name}, the target of {target.signal.kind}")
         return extend_to(field, target, at)
 
     # -- what is seen

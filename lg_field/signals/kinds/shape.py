@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from lg_field.networks import LocalGlobalNetwork
@@ -68,7 +68,7 @@ class Shape(Kind):
 
     def extend(
         self, field: LocalGlobalNetwork, target: Samples, at: Sequence[int] = ()
-    ) -> tuple[LocalGlobalNetwork, Samples, Tensor]:
+    ) -> tuple[LocalGlobalNetwork, Samples, Int64[Tensor, " fresh"]]:
         """See `extend_shape`."""
         if not isinstance(target, OccupancyData):
             raise ValueError(f"a shape is extended by a mesh or an array of booleans, not by {target.signal.kind}")
