@@ -65,7 +65,6 @@ def decoded_signal(
     return signal.resampled(window, decoded_shape(signal, window, scale))
 
 
-@torch.no_grad()
 def decode(
     field: LocalGlobalNetwork,
     scale: float = 1.0,
@@ -100,7 +99,8 @@ def decode(
         out = []
         for piece in _pieces([part, *axes[1:]]):
             points = torch.stack(torch.meshgrid(*piece, indexing="ij"), dim=-1)
-            values = field(points, chunk=1 << 14)
+            with torch.no_grad():
+                values = field(points, chunk=1 << 14)
             out.append((values if raw else signal.denormalize(values)).cpu())
         yield torch.cat(out, dim=1) if len(out) > 1 else out[0]
         done += len(part) * line
