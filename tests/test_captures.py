@@ -229,9 +229,11 @@ def test_per_frame_intrinsics_win_and_angles_stand_in(tmp_path):
 def test_the_cube_of_instant_ngp(tmp_path_factory, scale, offset, side):
     """A point p of the file lies in the cube if scale p + offset is within side / 2 of its middle, 0.5."""
     folder = transforms(tmp_path_factory.mktemp("cube"), 2, aabb_scale=side, scale=scale, offset=offset)
-    middle, length = read_capture(folder).cube
+    cube = read_capture(folder).cube
+    assert cube is not None and cube.sides == side
     for corner in (-0.5, 0.5):
-        assert np.allclose((middle + corner * length) * scale + offset, 0.5 + corner * side, atol=1e-6 * side)
+        point = cube.middle + corner * side / cube.scale
+        assert np.allclose(point * scale + offset, 0.5 + corner * side, atol=1e-6 * side)
 
 
 def test_world_units_are_those_before_the_applied_transform(tmp_path):

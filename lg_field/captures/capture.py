@@ -72,6 +72,18 @@ class Photo:
 
 
 @dataclass(frozen=True)
+class Cube:
+    """Instant-ngp's unit cube: a point p of the photos' coordinates is at (p - middle) scale from its middle."""
+
+    middle: np.ndarray
+    """(3,) float64."""
+    scale: float
+    """Cubes per length."""
+    sides: float
+    """aabb_scale: the scene lies in a cube with sides of so many unit cubes about the same middle."""
+
+
+@dataclass(frozen=True)
 class Capture:
     """Photos of one scene."""
 
@@ -87,8 +99,8 @@ class Capture:
     """Whether any photo has an alpha channel; those without are opaque."""
     to_world: np.ndarray
     """(4, 4) float64 similarity from the photos' coordinates to the data set's own units."""
-    cube: tuple[np.ndarray, float] | None = None
-    """Instant-ngp's: middle (3,) and side of the cube that the scene lies in, in the photos' coordinates."""
+    cube: Cube | None = None
+    """Where instant-ngp looks for the scene; None for other formats."""
     points: np.ndarray | None = None
     """(n, 3) float64 sparse points, in the photos' coordinates."""
     colors: np.ndarray | None = None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lg_field.captures.capture import SPLITS, Capture, CaptureError, Lens, Photo, check_pose
+from lg_field.captures.capture import SPLITS, Capture, CaptureError, Cube, Lens, Photo, check_pose
 from lg_field.captures.photo_file import Header, header
 from lg_field.captures.placing import fitted
 from lg_field.captures.points import read_points
@@ -117,7 +117,7 @@ def _capture(
     found: Found,
     splits: Splits,
     to_world: np.ndarray,
-    cube: tuple[np.ndarray, float] | None,
+    cube: Cube | None,
     points: np.ndarray | None = None,
     colors: np.ndarray | None = None,
 ) -> Capture:
@@ -125,8 +125,8 @@ def _capture(
     return Capture(kind, folder, photos, splits, found.alpha, to_world, cube, points, colors, notes)
 
 
-def _cube(meta: Mapping[str, Any], path: Path) -> tuple[np.ndarray, float]:
-    """Middle and side of the cube the scene lies in: what instant-ngp's `scale`, `offset` and `aabb_scale` say."""
+def _cube(meta: Mapping[str, Any], path: Path) -> Cube:
+    """What instant-ngp's `scale`, `offset` and `aabb_scale` say."""
     side = _number(meta, "aabb_scale", path) or 1.0
     scale = _number(meta, "scale", path) or NGP_SCALE
     given = meta.get("offset", (0.5, 0.5, 0.5))
@@ -134,7 +134,7 @@ def _cube(meta: Mapping[str, Any], path: Path) -> tuple[np.ndarray, float]:
         offset = np.broadcast_to(np.array(given, dtype=np.float64), (3,))
     except (TypeError, ValueError) as error:
         raise CaptureError(f"{path}: offset must be three numbers, got {given!r}") from error
-    return (0.5 - offset) / scale, side / scale
+    return Cube((0.5 - offset) / scale, scale, side)
 
 
 def _split(found: Found, meta: Mapping[str, Any], folder: Path) -> Splits:
