@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from lg_field.errors import UserError
+
 SPLITS = ("train", "val", "test")
 
 
-class CaptureError(ValueError):
+class CaptureError(UserError):
     """A capture that cannot be read: the message names file, fault and cure in one line."""
 
 
@@ -129,8 +131,10 @@ def check_pose(pose: object, name: str) -> np.ndarray:
         raise CaptureError(f"{name}: transform_matrix must be a 4 x 4 matrix of numbers ({error})") from error
     if matrix.shape == (3, 4):
         matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise CaptureError(f"{name}: transform_matrix must be 4 x 4 finite numbers, got shape {matrix.shape}")
+    if matrix.shape != (4, 4):
+        raise CaptureError(f"{name}: transform_matrix must be 4 x 4 numbers, got shape {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise CaptureError(f"{name}: transform_matrix holds NaN or infinite numbers, finite ones are needed")
     if not np.allclose(matrix[3], (0.0, 0.0, 0.0, 1.0), atol=1e-6):
         hint = ": it looks transposed, write it by rows" if np.allclose(matrix[:3, 3], 0.0) else ""
         raise CaptureError(f"{name}: the last row of transform_matrix must be 0 0 0 1, got {matrix[3].tolist()}{hint}")

@@ -73,8 +73,8 @@ def outputs_of(capture: Capture, split: str, downscale: float = 1.0) -> CaptureO
         downscale: of the photos, per axis.
 
     Returns:
-        Cameras in scene space; the photos themselves are `metadata["photos"]`, whether they have alpha
-        `metadata["alpha"]`.
+        Cameras in scene space; `metadata` has the `photos` themselves, whether they have `alpha`, the `downscale`, and
+        whether the scene is `bounded`: one object in the scene box with nothing around it.
     """
     photos = capture.part(split)
     motion, scale, half = scene_frame(capture)
