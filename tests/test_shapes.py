@@ -224,12 +224,22 @@ def test_full_cells_are_full_and_follow_every_edit(tmp_path: Path):
         (lambda full, cells: cells[: len(full)], "must have no row"),
     ],
 )
-def test_wrong_full_cells_are_refused_before_they_reach_a_file(tmp_path: Path, change, match: str):
+def test_files_with_wrong_full_cells_are_refused(tmp_path: Path, change, match: str):
+    """Nor can they be written: the file here is changed by hand."""
     field, _ = solid_field()
+    lg_field.save(field, tmp_path / "f")
+    with FieldFile.open(tmp_path / "f") as file:
+        place = file.reader.entries["full"].start
+    wrong = change(field.full, field.cells)
+    data = bytearray((tmp_path / "f").read_bytes())
+    data[place : place + 8 * len(wrong)] = wrong.numpy().tobytes()
+    (tmp_path / "f").write_bytes(bytes(data))
+    with pytest.raises(FileError, match=match):
+        lg_field.load(tmp_path / "f")
     with pytest.raises(ValueError, match=match):
-        field.full = change(field.full, field.cells)
-        lg_field.save(field, tmp_path / "f")
-    assert not (tmp_path / "f").exists()
+        field.full = wrong
+        lg_field.save(field, tmp_path / "g")
+    assert not (tmp_path / "g").exists()
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "surface", "mixed"])

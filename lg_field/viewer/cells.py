@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, Int64, UInt8, UInt32
+from jaxtyping import Float, Float32, Int64, UInt8, UInt32
 from torch import Tensor
 
 from lg_field.space.partition import PartitionGrid
