@@ -21,6 +21,11 @@ LONGEST = 400
 """Characters of an error's own words in such a line."""
 
 
+def tell(line: str) -> None:
+    """Say on standard error, in one line, what of an input is left out or taken as something else."""
+    print(" ".join(line.split()), file=sys.stderr)
+
+
 class UserError(ValueError):
     """Bad input to a nerfstudio script: it ends in this one line (`install_excepthook`), not in a traceback."""
 

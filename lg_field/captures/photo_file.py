@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lg_field.captures.capture import CaptureError, Lens, Photo
+from lg_field.orientation import SIDEWAYS, orientation_of
 
 if TYPE_CHECKING:
     from PIL import Image
-
-ORIENTATION = 274
-"""EXIF's tag for which way up a photo is."""
-SIDEWAYS = (5, 6, 7, 8)
-"""Orientations that exchange width and height."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +55,9 @@ def header(path: Path) -> Header:
         CaptureError: not an image, or a broken one.
     """
     with opened(path) as image:
-        seen = image.format != "PNG" or "exif" in image.info or has_chunk(path, b"eXIf")
-        orientation = int(image.getexif().get(ORIENTATION, 1)) if seen else 1
+        orientation = orientation_of(image, path)
         alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-        return Header(*image.size, orientation if 1 <= orientation <= 8 else 1, alpha)
-
-
-def has_chunk(path: Path, name: bytes) -> bool:
-    """Whether a PNG file has a chunk, found without decoding it."""
-    with open(path, "rb") as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            if head[4:] == name:
-                return True
-            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
-    return False
+        return Header(*image.size, orientation, alpha)
 
 
 def read_photo(photo: Photo, alpha: bool, scale: float = 1.0) -> np.ndarray:

@@ -41,7 +41,7 @@ def encode(
         config: settings of this YAML file; flags win over it.
     """
     from lg_field.signals import read_signal
-    from lg_field.signals.encode import build_fit, domain_grid
+    from lg_field.signals.encode import build_fit, domain_grid, fitting
     from lg_field.signals.settings import resolve, resolve_shape
 
     check_flags(flags, output, [input, config])
@@ -52,5 +52,6 @@ def encode(
         cells = data.needed_cells(domain_grid(data.signal, complete.network), complete.shape.margin)
         for note in data.notes(cells):
             say(console, note)
-        fit = build_fit(data, complete.network, complete.fit, pick_device(flags.device), cells=cells)
+        config_fit = fitting(complete.fit, data.signal, settings.fit)
+        fit = build_fit(data, complete.network, config_fit, pick_device(flags.device), cells=cells)
         run_fit(fit, output, flags, console)

@@ -45,7 +45,7 @@ def extend(
     """
     from lg_field.files import load
     from lg_field.networks import LocalGlobalNetwork
-    from lg_field.signals.encode import check_fit
+    from lg_field.signals.encode import check_fit, fitting
     from lg_field.signals.fit import Fit
     from lg_field.signals.settings import resolve_fit
 
@@ -56,7 +56,7 @@ def extend(
         if not isinstance(field, LocalGlobalNetwork):
             raise ValueError(f"{input} is a scene; this extends images, sounds, videos and volumes")
         larger, data, fresh = extended(field, target, at)
-        complete = resolve_fit(data.signal.traits, fit)
+        complete = fitting(resolve_fit(data.signal.traits, fit), data.signal, fit)
         check_fit(data.signal, complete)
         say(
             console,

@@ -53,7 +53,7 @@ def super_resolve(
     from lg_field.restoration import pictures
     from lg_field.restoration.super_resolution import bicubic, check_scale, downsample
     from lg_field.signals.decode import decoded_signal
-    from lg_field.signals.encode import build_fit
+    from lg_field.signals.encode import build_fit, fitting
 
     check_scale(scale)
     check_paths(input, output, options)
@@ -62,12 +62,14 @@ def super_resolve(
         data, reference = pictures.read_picture(input), reference_values(options)
         if options.simulate:
             coarse, reference = downsample(pictures.values_of(data), scale)
-            data = pictures.from_values(coarse)
+            data = pictures.from_values(coarse, data.signal)
         result = decoded_signal(data.signal, scale)
         task = Task(result, "bicubic", lambda: bicubic(pictures.values_of(data), result.shape), reference)
         check_reference(task)
         network = same_detail(chosen.network, data.signal.shape, PUBLISHED_SIDE["super-resolve"])
-        fit = build_fit(data, network, chosen.fit, pick_device(options.flags.device))
+        fit = build_fit(
+            data, network, fitting(chosen.fit, data.signal, settings.fit), pick_device(options.flags.device)
+        )
         save_input(options, data)
         run_restoration(fit, task, output, options)
 
@@ -95,7 +97,7 @@ def denoise(
 
     from lg_field.restoration import pictures
     from lg_field.restoration.denoising import add_sensor_noise, non_local_means
-    from lg_field.signals.encode import build_fit
+    from lg_field.signals.encode import build_fit, fitting
 
     check_paths(input, output, options)
     chosen = settings_for(DENOISING, settings, options)
@@ -104,12 +106,14 @@ def denoise(
         if options.simulate:
             reference = pictures.values_of(data)
             generator = torch.Generator().manual_seed(chosen.fit.seed)
-            data = pictures.from_values(add_sensor_noise(reference, tau, readout_noise, generator))
+            data = pictures.from_values(add_sensor_noise(reference, tau, readout_noise, generator), data.signal)
         values = pictures.values_of(data)
         task = Task(data.signal, "non-local means", lambda: non_local_means(values), reference, values)
         check_reference(task)
         network = same_detail(chosen.network, data.signal.shape, PUBLISHED_SIDE["denoise"])
-        fit = build_fit(data, network, chosen.fit, pick_device(options.flags.device))
+        fit = build_fit(
+            data, network, fitting(chosen.fit, data.signal, settings.fit), pick_device(options.flags.device)
+        )
         save_input(options, data)
         run_restoration(fit, task, output, options)
 

@@ -5,23 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
+from lg_field.errors import tell
 from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
-from lg_field.signals.arrays import is_array, read_array
+from lg_field.signals.arrays import is_array, read_samples
 from lg_field.signals.data import SignalData
+from lg_field.signals.parts import split_part
 from lg_field.signals.reading import read_signal
-from lg_field.signals.signal import Signal
+from lg_field.signals.signal import LIMITS, Signal
 
 PICTURE = "image"
 """The kind of signal that pictures are."""
+NOISE = 4.0
+"""Noise hardly carries values of a picture from 0 to 1 further than this."""
 
 
 def read_picture(path: Path) -> SignalData:
-    """An image file, or a .npy of (height, width) or (height, width, channels) values of about 0 to 1.
+    """An image file, or an array of (height, width) or (height, width, channels) values, as a picture.
 
-    An array may hold values beyond 0 and 1, as noise has them; its samples are kept unrounded, in units of 8 bits.
+    What black and white are of an array, see `white_of`. Values beyond them, as noise has them, are kept.
 
     Raises:
         FileNotFoundError: no such file.
@@ -32,19 +37,58 @@ def read_picture(path: Path) -> SignalData:
         if not isinstance(data, SignalData) or len(data.signal.shape) != 2:
             raise ValueError(f"{path} is of kind {data.signal.kind}, a picture is needed")
         return data
-    if not path.is_file():
+    if not split_part(path)[0].is_file():
         raise FileNotFoundError(f"{path} does not exist")
-    values = read_array(path)
+    values, dtype = read_samples(path)
+    values, dtype = (values.to(torch.uint8), "uint8") if dtype == "bool" else (values, dtype)
     values = values[..., None] if values.dim() == 2 else values
-    if values.dim() != 3 or not 1 <= values.shape[2] <= 4:
+    if values.dim() != 3 or not 1 <= values.shape[2] <= 4 or not values.numel():
         raise ValueError(f"{path} has shape {tuple(values.shape)}; (height, width[, 1 to 4 channels]) is needed")
-    return from_values(values)
-
-
-def from_values(values: Float[Tensor, "height width channels"]) -> SignalData:
-    """(height, width, channels) values, 0 = black and 1 = white, as an image of 8 bits (unrounded)."""
     height, width, channels = values.shape
-    return SignalData(values.float() * 255.0, Signal(PICTURE, (height, width), channels))
+    black_and_white = white_of(values, dtype, str(path))
+    return SignalData(values, Signal(PICTURE, (height, width), channels, dtype, black_and_white))
+
+
+def white_of(values: Shaped[Tensor, "*shape"], dtype: str, name: str) -> tuple[float, float]:
+    """Which values of an array are black and white.
+
+    uint8 and uint16: the ends of the type; of nothing but 0 and 1, those. Real numbers: 0 and 1, unless more than a
+    thousandth of them lies beyond `NOISE`; of these and of other integers 0 and 255 or 0 and 65535 if they fit, else
+    the lowest and the highest value. What is not plain is said.
+
+    Args:
+        values: of the array.
+        dtype: their type, one of `LIMITS`.
+        name: of the file, for messages.
+    """
+    low, high = float(values.min()), float(values.max())
+    if dtype in ("uint8", "uint16"):
+        if low >= 0.0 and 0.0 < high <= 1.0:
+            tell(f"{name} holds 0 and 1 only: taken as black and white")
+            return 0.0, 1.0
+        return LIMITS[dtype]
+    if dtype == "float32" and float((values.abs() > NOISE).float().mean()) <= 1e-3:
+        if high > 2.0 or low < -1.0:
+            tell(f"{name} holds values from {low:g} to {high:g}: taken as 0 = black, 1 = white, and noise beyond")
+        return 0.0, 1.0
+    fits = [top for top in (255.0, 65535.0) if low >= -0.5 * top and high <= 1.5 * top and dtype == "float32"]
+    fits += [top for top in (255.0, 65535.0) if low >= 0.0 and high <= top and dtype != "float32"]
+    black, white = (0.0, fits[0]) if fits else (low, max(high, low + 1.0))
+    tell(f"{name} holds {dtype} from {low:g} to {high:g}: taken as {black:g} = black, {white:g} = white")
+    return black, white
+
+
+def from_values(values: Float[Tensor, "height width channels"], like: Signal | None = None) -> SignalData:
+    """(height, width, channels) values, 0 = black and 1 = white, as a picture whose samples are not rounded.
+
+    Args:
+        values: the picture.
+        like: a signal of the same type and range; None = 8 bits.
+    """
+    height, width, channels = values.shape
+    signal = replace(like or Signal(PICTURE, (1, 1), channels), shape=(height, width), channels=channels)
+    low, high = signal.value_range
+    return SignalData(values.float() * (high - low) + low, signal)
 
 
 def values_of(data: SignalData) -> Float32[Tensor, "height width channels"]:

@@ -120,8 +120,8 @@ class SignalData(Samples):
         return []
 
 
-def check_finite(samples: Shaped[Tensor, "*shape"]) -> None:
-    """Raise ValueError if samples are NaN or infinite."""
+def check_finite(samples: Shaped[Tensor, "*shape"], name: str = "") -> None:
+    """Raise ValueError if samples are NaN or infinite; `name` is of their file."""
     if samples.is_floating_point() and not bool(samples.isfinite().all()):
         bad = int((~samples.isfinite()).sum())
-        raise ValueError(f"{bad:,} samples are NaN or infinite; replace them first")
+        raise ValueError(f"{name}{': ' if name else ''}{bad:,} samples are NaN or infinite; replace them first")

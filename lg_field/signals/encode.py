@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lg_field.errors import tell
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.budget import sizes_for_budget
 from lg_field.networks.incode import Harmonizer, ModulatedWeights, modulated_kinds
@@ -27,6 +28,9 @@ from lg_field.space.partition import PartitionGrid, automatic_counts
 
 SINE, INCODE = "sine", "incode"
 """The activation of plain networks, and what `NetworkConfig.activation` calls sine layers with a harmonizer."""
+
+LEAST_BUDGET = 500
+"""Parameters for a cell, on the average, that signals of few samples get where no budget is said."""
 
 
 def domain_grid(signal: Signal, said: NetworkConfig) -> PartitionGrid:
@@ -89,7 +93,7 @@ def chain_sizes(signal: Signal, config: CompleteNetwork, rows: int) -> ChainSize
             rows,
             axes,
             signal.channels,
-            config.parameters or min(200_000, 5 * signal.num_samples),
+            config.parameters or min(200_000, max(5 * signal.num_samples, LEAST_BUDGET * rows)),
             config.global_share,
             config.hidden_layers,
             config.merge,
@@ -136,7 +140,7 @@ def build_fit(
         ValueError: settings that do not fit the signal or each other.
     """
     traits = data.signal.traits
-    said, fit = resolve_network(traits, network), resolve_fit(traits, config)
+    said, fit = resolve_network(traits, network), fitting(resolve_fit(traits, config), data.signal, config)
     check_fit(data.signal, fit)
     field = build_network(data.signal, said, fit.seed, cells)
     modulation = modulated_weights(field, said, seen or data, fit.seed)
@@ -174,5 +178,25 @@ def modulated_weights(
 def check_fit(signal: Signal, said: FitConfig) -> None:
     """Raise ValueError if the overlap is wider than the signal."""
     config: CompleteFit = resolve_fit(signal.traits, said)
-    if config.overlap and config.overlap * 2 >= min(signal.shape):
+    if config.overlap > widest_overlap(signal):
         raise ValueError(f"an overlap of {config.overlap} samples is wider than the signal {signal.shape}")
+
+
+def widest_overlap(signal: Signal) -> int:
+    """Samples of the widest overlap that a signal has room for on all its axes."""
+    return (min(signal.shape) - 1) // 2
+
+
+def fitting(fit: CompleteFit, signal: Signal, said: FitConfig) -> CompleteFit:
+    """The same, its overlap made to fit the signal if nobody asked for just this one; that is said.
+
+    Args:
+        fit: complete settings.
+        signal: what they are for.
+        said: what the user said of them; an overlap that is said stays.
+    """
+    widest = widest_overlap(signal)
+    if said.overlap is not None or fit.overlap <= widest:
+        return fit
+    tell(f"the signal {signal.shape} is narrow: the overlap is {widest} samples instead of {fit.overlap}")
+    return replace(fit, overlap=widest)

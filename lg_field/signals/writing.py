@@ -41,6 +41,6 @@ def write_samples(slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Pat
     dtype, at = np.dtype(signal.dtype), 0
     file = np.lib.format.open_memmap(path, "w+", dtype, (*signal.shape, signal.channels))
     for slab in slabs:
-        file[at : at + len(slab)] = slab.numpy().astype(dtype)
+        file[at : at + len(slab)] = signal.traits.stored(slab, signal).numpy().astype(dtype)
         at += len(slab)
     file.flush()

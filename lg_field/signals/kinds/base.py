@@ -14,6 +14,7 @@ from lg_field.networks import LocalGlobalNetwork
 from lg_field.quality import psnr
 from lg_field.signals.data import Samples, SignalData
 from lg_field.signals.extend import extend_to
+from lg_field.signals.parts import split_part
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 from lg_field.space.partition import automatic_counts
@@ -92,8 +93,8 @@ class Kind(ABC):
     # -- files
 
     def matches(self, path: Path) -> bool:
-        """Whether a file is of this kind."""
-        return path.name.lower().endswith(self.reads)
+        """Whether a file, or the part of one (see `parts`), is of this kind."""
+        return split_part(path)[0].name.lower().endswith(self.reads)
 
     @abstractmethod
     def read(self, path: Path, options: ShapeConfig) -> Samples:
@@ -117,6 +118,10 @@ class Kind(ABC):
             signal: what they are: with the shape, rate and place of what was decoded.
         """
         raise NotImplementedError(f"{self.name} is written to .npy only")
+
+    def stored(self, samples: Shaped[Tensor, "*shape"], signal: Signal) -> Shaped[Tensor, "*shape"]:
+        """Samples as the numbers that a file of the signal held, where the network is trained on others; shape kept."""
+        return samples
 
     # -- space
 

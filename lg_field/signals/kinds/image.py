@@ -1,11 +1,11 @@
-"""Images: 8 and 16 bits, grey, RGB and RGBA."""
+"""Images: integers and real numbers of any depth, grey, RGB, RGBA and more channels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
@@ -14,6 +14,11 @@ from lg_field.quality import SSIM_WINDOW, ssim
 from lg_field.signals.data import SignalData
 from lg_field.signals.features import picture_features
 from lg_field.signals.kinds.base import Bounds, Figures, Kind
+from lg_field.signals.pictures.hdr import KNEE, linear
+from lg_field.signals.pictures.reading import read_image
+from lg_field.signals.pictures.writing import to_pixels as to_pixels
+from lg_field.signals.pictures.writing import write_image as write_image
+from lg_field.signals.pictures.writing import write_signal
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 
@@ -26,8 +31,8 @@ class Image(Kind):
     order = (1, 0)
     units = "pixels (x, y)"
     sample = "pixel"
-    reads = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-    writes = reads
+    writes = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".exr", ".hdr")
+    reads = (*writes, ".gif", ".avif", ".heic", ".heif")
     cell_size = (32, 32)
     fit = {"lr": 5e-4}
     network = {}
@@ -37,7 +42,19 @@ class Image(Kind):
         return read_image(path)
 
     def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
-        write_image(to_pixels(torch.cat(list(slabs)), signal), path)
+        write_signal(torch.cat(list(slabs)), path, signal)
+
+    def stored(self, samples: Shaped[Tensor, "*shape"], signal: Signal) -> Shaped[Tensor, "*shape"]:
+        return linear(samples, signal.extra)
+
+    def check_extra(self, extra: Mapping[str, Any]) -> None:
+        """What linear float pictures say: the knee of their logarithm, and whether they were of 16 bits."""
+        knee = extra.get(KNEE, 1.0)
+        sound = (
+            isinstance(knee, (int, float)) and 0.0 < knee < float("inf") and isinstance(extra.get("half", True), bool)
+        )
+        if not (sound and extra.keys() <= {KNEE, "half"}):
+            raise ValueError(f"extra of an image may have a positive {KNEE} and half, true or false; got {dict(extra)}")
 
     def features(
         self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
@@ -53,7 +70,9 @@ class Image(Kind):
     def picture(
         self, samples: Shaped[Tensor, "*shape channels"], signal: Signal
     ) -> Shaped[Tensor, "height width channels"]:
-        return to_pixels(samples, signal)
+        channels = samples.shape[-1]
+        shown = samples if channels in (1, 3, 4) else samples[..., : 3 if channels > 4 else 1]
+        return to_pixels(shown, signal)
 
 
 class PictureSimilarity(Figures):
@@ -69,69 +88,3 @@ class PictureSimilarity(Figures):
 
     def result(self) -> dict[str, float]:
         return {"ssim": ssim(torch.cat(self.decoded), torch.cat(self.true))}
-
-
-def read_image(path: Path) -> SignalData:
-    """Read an image; palettes and odd colour modes become RGB or RGBA, 1 bit becomes 8.
-
-    Raises:
-        ValueError: not an image, or a broken one.
-    """
-    import PIL.Image
-
-    try:
-        with PIL.Image.open(path) as image:
-            deep = any(";16" in str(tile) for tile in getattr(image, "tile", []))  # known only before loading
-            image.load()
-            if deep or image.mode.startswith("I"):
-                array = _read_deep(path)
-            else:
-                keep = image.mode in ("L", "RGB", "RGBA")
-                transparent = image.mode in ("PA", "LA") or "transparency" in image.info
-                plain = image if keep else image.convert("L" if image.mode == "1" else "RGBA" if transparent else "RGB")
-                array = np.array(plain)
-    except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is not an image or is broken: {error}") from error
-    array = array[..., None] if array.ndim == 2 else array
-    wide = array.dtype == np.uint16
-    height, width, channels = array.shape
-    dtype, top = ("uint16", 65535.0) if wide else ("uint8", 255.0)
-    samples = torch.from_numpy(np.ascontiguousarray(array.astype(np.int32) if wide else array))
-    return SignalData(samples, Signal("image", (height, width), channels, dtype, (0.0, top)))
-
-
-def to_pixels(
-    samples: Shaped[Tensor, "height width channels"], signal: Signal
-) -> Shaped[Tensor, "height width channels"]:
-    """Samples as an image file holds them: real numbers are mapped from the value range to 8 bits."""
-    if signal.dtype != "float32":
-        return samples
-    return (signal.normalize(samples).add(1.0) * 127.5).round().clamp(0.0, 255.0).to(torch.uint8)
-
-
-def write_image(samples: Shaped[Tensor, "height width channels"], path: Path) -> None:
-    """Write (height, width, channels) samples, uint8 or 16 bits in int32."""
-    array = samples.numpy()
-    array = array[..., 0] if array.shape[-1] == 1 else array
-    if array.dtype == np.uint8:
-        import PIL.Image
-
-        PIL.Image.fromarray(array).save(path)
-        return
-    import cv2
-
-    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}
-    array = array[..., order[array.shape[-1]]] if array.ndim == 3 else array
-    if not cv2.imwrite(str(path), array.astype(np.uint16)):
-        raise OSError(f"cannot write 16-bit samples to {path}; use .png or .tif")
-
-
-def _read_deep(path: Path) -> np.ndarray:
-    """16-bit samples, which Pillow reads in grey only."""
-    import cv2
-
-    array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype not in (np.uint8, np.uint16):
-        raise OSError("its samples are neither 8 nor 16 bits")
-    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}
-    return array[..., order[array.shape[-1]]] if array.ndim == 3 else array

@@ -44,7 +44,7 @@ def as_volume(samples: Shaped[Tensor, "*shape"], dtype: str, name: str, kind: st
     """(x, y, z) samples as a signal; the network's range is that of the samples.
 
     Args:
-        samples: the numbers.
+        samples: the numbers, (x, y, z) or (x, y, z, 1).
         dtype: their type, one of `LIMITS`.
         name: of their file, for messages.
         kind: of the signal.
@@ -52,10 +52,19 @@ def as_volume(samples: Shaped[Tensor, "*shape"], dtype: str, name: str, kind: st
     Raises:
         ValueError: other axes, or nothing but one value.
     """
+    if samples.dim() == 4 and samples.shape[-1] == 1:  # as decoded arrays are
+        samples = samples[..., 0]
     if samples.dim() != 3 or not samples.numel():
-        raise ValueError(f"{name} has shape {tuple(samples.shape)}; a volume (x, y, z) is needed")
+        raise ValueError(f"{name} has shape {tuple(samples.shape)}; a volume (x, y, z) is needed{_cure(samples)}")
     low, high = float(samples.min()), float(samples.max())
     if not low < high:
         raise ValueError(f"{name} is constant ({low:g}): there is nothing to encode")
     nx, ny, nz = samples.shape
     return SignalData(samples[..., None], Signal(kind, (nx, ny, nz), 1, dtype, (low, high)))
+
+
+def _cure(samples: Tensor) -> str:
+    """What to do with other arrays that look like something."""
+    if samples.dim() == 2:
+        return " (a picture: save it as .tif or .png)"
+    return " (several channels: save them one by one)" if samples.dim() == 4 else ""
