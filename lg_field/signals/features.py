@@ -36,7 +36,7 @@ def picture_features(
         ValueError: no pretrained weights on this machine.
         ImportError: torchvision is missing.
     """
-    return extractor("resnet34", 5, weights)(_planes(values)).mean((0, 2, 3))
+    return extractor("resnet34", 5, weights)(_at_least(_planes(values), 4)).mean((0, 2, 3))
 
 
 @torch.no_grad()
@@ -54,7 +54,7 @@ def volume_features(
         shrink = (MAX_VOLUME / math.prod(shape)) ** (1 / 3)
         depth, height, width = (max(1, round(n * shrink)) for n in shape)
         planes = nn.functional.adaptive_avg_pool3d(planes, (depth, height, width))
-    return extractor("r3d_18", 2, weights)(planes).mean((0, 2, 3, 4))
+    return extractor("r3d_18", 2, weights)(_at_least(planes, 2)).mean((0, 2, 3, 4))
 
 
 @torch.no_grad()
@@ -66,6 +66,13 @@ def sound_features(values: Float32[Tensor, "samples channels"], rate: float) -> 
 def _planes(values: Tensor) -> Tensor:
     """(..., channels) network values -> (1, 3, ...) in [0, 1]."""
     return three_channels(values * 0.5 + 0.5).movedim(-1, 0)[None]
+
+
+def _at_least(planes: Tensor, stride: int) -> Tensor:
+    """Planes that a network of this stride would make one value of, which has no deviation, with each sample doubled."""
+    if max(planes.shape[2:]) > stride:
+        return planes
+    return nn.functional.interpolate(planes, scale_factor=float(2 * stride), mode="nearest")
 
 
 def three_channels(values: Float32[Tensor, "*shape channels"]) -> Float32[Tensor, "*shape 3"]:
