@@ -69,7 +69,7 @@ def _planes(values: Tensor) -> Tensor:
 
 
 def _at_least(planes: Tensor, stride: int) -> Tensor:
-    """Planes that a network of this stride would make one value of, which has no deviation, with each sample doubled."""
+    """Planes, larger if a network of this stride would make one value of them, which has no deviation."""
     if max(planes.shape[2:]) > stride:
         return planes
     return nn.functional.interpolate(planes, scale_factor=float(2 * stride), mode="nearest")

@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxtyping import Float32, Shaped
 from torch import Tensor
 
-from lg_field.signals.arrays import ARRAYS, holds_booleans, is_array, read_samples
+from lg_field.signals.arrays import ARRAYS, as_samples, holds_booleans, is_array, load_array
 from lg_field.signals.data import SignalData
 from lg_field.signals.features import volume_features
 from lg_field.signals.kinds.base import Kind
@@ -31,8 +31,9 @@ class Volume(Kind):
         return is_array(path) and not holds_booleans(path)
 
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
-        samples, dtype = read_samples(path)
-        return as_volume(samples, dtype, str(path))
+        array = load_array(path)
+        check_shape(array.shape, str(path))
+        return as_volume(*as_samples(array, str(path)), str(path))
 
     def features(
         self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
@@ -52,10 +53,8 @@ def as_volume(samples: Shaped[Tensor, "*shape"], dtype: str, name: str, kind: st
     Raises:
         ValueError: other axes, or nothing but one value.
     """
-    if samples.dim() == 4 and samples.shape[-1] == 1:  # as decoded arrays are
-        samples = samples[..., 0]
-    if samples.dim() != 3 or not samples.numel():
-        raise ValueError(f"{name} has shape {tuple(samples.shape)}; a volume (x, y, z) is needed{_cure(samples)}")
+    check_shape(tuple(samples.shape), name)
+    samples = samples[..., 0] if samples.dim() == 4 else samples
     low, high = float(samples.min()), float(samples.max())
     if not low < high:
         raise ValueError(f"{name} is constant ({low:g}): there is nothing to encode")
@@ -63,8 +62,11 @@ def as_volume(samples: Shaped[Tensor, "*shape"], dtype: str, name: str, kind: st
     return SignalData(samples[..., None], Signal(kind, (nx, ny, nz), 1, dtype, (low, high)))
 
 
-def _cure(samples: Tensor) -> str:
-    """What to do with other arrays that look like something."""
-    if samples.dim() == 2:
-        return " (a picture: save it as .tif or .png)"
-    return " (several channels: save them one by one)" if samples.dim() == 4 else ""
+def check_shape(shape: tuple[int, ...], name: str) -> None:
+    """Raise ValueError unless an array of this shape is a volume: (x, y, z), or (x, y, z, 1) as decoded ones are."""
+    axes = len(shape)
+    if 0 in shape or not (axes == 3 or (axes == 4 and shape[-1] == 1)):
+        cure = {2: " (a picture: save it as .tif or .png)", 4: " (several channels: save them one by one)"}.get(
+            axes, ""
+        )
+        raise ValueError(f"{name} has shape {shape}; a volume (x, y, z) is needed{cure}")
