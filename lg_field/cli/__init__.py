@@ -26,6 +26,7 @@ def commands(arguments: list[str]) -> dict[str, object]:
     from lg_field.cli.encode import encode_command
     from lg_field.cli.info import info, validate
     from lg_field.cli.mesh import mesh
+    from lg_field.cli.photos import photos
     from lg_field.cli.presets import settings_from_arguments
     from lg_field.cli.restore import denoise_command, reconstruct_ct_command, super_resolve_command
     from lg_field.cli.restoring import RestoreOptions
@@ -45,6 +46,7 @@ def commands(arguments: list[str]) -> dict[str, object]:
         "pack": pack,
         "render": render,
         "mesh": mesh,
+        "photos": photos,
         "super-resolve": super_resolve_command(RestoreOptions(settings)),
         "denoise": denoise_command(RestoreOptions(settings)),
         "reconstruct-ct": reconstruct_ct_command(RestoreOptions(settings)),
