@@ -13,6 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from lg_field.cli.options import Input, Output
 
+EVERY = 30.0
+"""Seconds between lines of progress where no terminal shows bars."""
+
 
 def photos(
     input: Input,
@@ -84,6 +87,7 @@ class Stages:
     task: TaskID | None = None
     doing: str = ""
     begin: float = 0.0
+    said: float = 0.0
 
     def __enter__(self) -> Stages:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -100,12 +104,17 @@ class Stages:
             if self.task is not None:
                 self.bars.remove_task(self.task)
             self.doing, self.begin = doing, time.perf_counter()
+            self.said = self.begin
             self.task = self.bars.add_task(doing, total=total)
         if self.task is not None:
             self.bars.update(self.task, completed=done, total=total)
+        now = time.perf_counter()
+        if done == total or (not self.console.is_terminal and now - self.said >= EVERY):
+            self.said = now
+            self.console.print(
+                f"{doing}: {done:,} of {total:,}, {now - self.begin:.0f} s", highlight=False, soft_wrap=True
+            )
         if done == total:
-            seconds = time.perf_counter() - self.begin
-            self.console.print(f"{doing}: {done:,} of {total:,}, {seconds:.0f} s", highlight=False, soft_wrap=True)
             if self.task is not None:
                 self.bars.remove_task(self.task)
             self.task, self.doing = None, ""

@@ -19,6 +19,7 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from lg_field.errors import UserError
+from lg_field.photos.gather import holds_photos
 
 
 @dataclass
@@ -77,6 +78,8 @@ def recognise(data: Path) -> DataParserConfig:
         if (folder / sparse / "cameras.bin").exists() or (folder / sparse / "cameras.txt").exists():
             downscale = None if (folder / "images_2").exists() else 1
             return ColmapDataParserConfig(data=data, colmap_path=Path(sparse), downscale_factor=downscale)
+    if holds_photos(folder):
+        raise UserError(f"{data} holds photos without poses: `lg-field photos {data} -o SCENE` makes a scene of them")
     raise UserError(
         f"{data} holds no scene: expected transforms_train.json (blender), transforms.json (instant-ngp or "
         "nerfstudio) or colmap/sparse/0; or name the data parser, e.g. `ns-train lg-field --data DIR scannet-data`"

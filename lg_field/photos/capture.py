@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lg_field.photos.gather import check_places, find_masks, find_photos, is_video, photo_folder
 from lg_field.photos.poses import Placed, PoseSettings, Progress, find_poses
-from lg_field.photos.prepare import Photo, Tell, prepare_folder
+from lg_field.photos.prepare import Photo, Tell, prepare_folder, write_whole
 from lg_field.photos.scene import new_folder, photo_names, refuse_existing_scene, write_scene
 
 STATE = "photos.json"
@@ -59,19 +59,36 @@ def make_scene(
     check_places(source, target)
     refuse_existing_scene(target, overwrite)
     folder = work or target.parent / f".{target.name}.work"
-    signature = _signature(source, settings)
-    photos = open_work(folder, signature, tell)
-    if photos is None:
-        photos = _prepare(source, folder, settings, tell, progress)
-        state = {"signature": signature, "photos": [asdict(photo) for photo in photos]}
-        (folder / STATE).write_text(json.dumps(state))
-    placed = find_poses(folder, photos, settings.poses, is_video(source), progress)
-    with new_folder(target, overwrite) as new:
-        write_scene(placed, folder, new, keep_work=work is not None)
+    if source.is_dir() and source.resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise ValueError(f"--work {folder} must lie outside of {source}: the photos are left as they are")
+    photos = _photos(source, folder, settings, tell, progress)
+    try:
+        placed = find_poses(folder, photos, settings.poses, is_video(source), progress)
+        with new_folder(target, overwrite) as new:
+            write_scene(placed, folder, new, keep_work=work is not None)
+    except BaseException:
+        tell(f"features and matches are kept in {folder}: the same command goes on with them")
+        raise
     if work is None:
         shutil.rmtree(folder, ignore_errors=True)
     _say_result(placed, tell)
     return placed
+
+
+def _photos(source: Path, work: Path, settings: CaptureSettings, tell: Tell, progress: Progress) -> list[Photo]:
+    """The prepared photos in the work folder, by an earlier run or this one; on failure the folder is removed."""
+    signature = _signature(source, settings)
+    photos = open_work(work, signature, tell)
+    if photos is not None:
+        return photos
+    try:
+        photos = _prepare(source, work, settings, tell, progress)
+        state = {"signature": signature, "photos": [asdict(photo) for photo in photos]}
+        write_whole(work / STATE, lambda path: path.write_text(json.dumps(state)))
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return photos
 
 
 def open_work(folder: Path, signature: str, tell: Tell) -> list[Photo] | None:

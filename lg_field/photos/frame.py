@@ -10,6 +10,8 @@ Poses = Float[np.ndarray, "cameras 4 4"]
 
 LEVEL = 0.2
 """Cameras' right axes lie in a plane if their smallest mean square is at most this part of the middle one."""
+STEEP = 0.1
+"""Cameras whose mean up axis rises less than this look straight down."""
 PARALLEL = 0.02
 """Cameras look the same way if the smallest eigenvalue of the mean of 1 - d d^T is below this."""
 
@@ -42,8 +44,9 @@ def up_direction(poses: Poses) -> Float[np.ndarray, " xyz"]:
     values, vectors = np.linalg.eigh(right.T @ right / len(poses))
     if values[0] <= LEVEL * values[1] and values[1] > 1e-3:
         level = vectors[:, 0]
-        votes = [float(level @ axis.mean(axis=0)) for axis in (up, backward)]
-        vote = max(votes, key=abs)
+        vote = float(level @ mean_up)
+        if abs(vote) < STEEP:
+            vote = float(level @ backward.mean(axis=0))
         return level if vote > 0 else -level
     length = float(np.linalg.norm(mean_up))
     return mean_up / length if length > 1e-6 else np.array([0.0, 0.0, 1.0])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,9 +24,13 @@ Progress = Callable[[str, int, int], None]
 CameraChoice = Literal["auto", "single", "per-image"]
 Matching = Literal["auto", "exhaustive", "sequential"]
 
-DATABASE, MODELS = "database.db", "sparse"
+DATABASE, MODELS, PAIRS = "database.db", "sparse", "pairs.txt"
 EXHAUSTIVE_UP_TO = 150
 NEIGHBOURS = 10
+BLOCK = 10
+"""Photos on each side of a group of pairs."""
+ENOUGH, FEW = 15, 200
+"""Matches that join two photos, and features of a photo that are too few."""
 SKELETON = 40
 """Photos, evenly spaced, that sequential matching compares all with all, so that a round walk closes."""
 SHARED_BY = 8
@@ -122,7 +127,7 @@ def camera_groups(photos: Sequence[Photo], choice: CameraChoice) -> list[list[Ph
     return sorted(groups.values(), key=lambda group: -len(group))
 
 
-def pairs(count: int) -> list[tuple[int, int]]:
+def near_pairs(count: int) -> list[tuple[int, int]]:
     """Pairs that sequential matching compares: near ones, ones 2^k apart, and all of an evenly spaced few.
 
     Returns:
@@ -131,7 +136,15 @@ def pairs(count: int) -> list[tuple[int, int]]:
     steps = sorted({*range(1, NEIGHBOURS + 1), *(1 << k for k in range(count.bit_length()))})
     found = {(i, i + step) for step in steps for i in range(count - step)}
     few = np.unique(np.linspace(0, count - 1, min(SKELETON, count)).round().astype(int)).tolist()
-    return sorted(found | {(a, b) for a in few for b in few if a < b})
+    return sorted(found | set(combinations(few, 2)))
+
+
+def blocks(pairs: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """The same pairs in groups that share photos: pycolmap reads each photo's features once a group."""
+    groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for first, second in pairs:
+        groups.setdefault((first // BLOCK, second // BLOCK), []).append((first, second))
+    return list(groups.values())
 
 
 def is_sequential(matching: Matching, count: int, is_video: bool) -> bool:
@@ -141,21 +154,20 @@ def is_sequential(matching: Matching, count: int, is_video: bool) -> bool:
     return matching == "sequential"
 
 
-def run_cancellable(call: Callable[[Any], Result], poll: Callable[[], None], every: float = 0.5) -> Result:
-    """Run a long call of pycolmap beside this thread, so that Ctrl-C ends it and progress is seen.
+def run_cancellable(call: Callable[..., Result], poll: Callable[[], None] = lambda: None) -> Result:
+    """Run a long call of pycolmap in a thread, so that Ctrl-C ends it: pycolmap alone would work on to its end.
 
     Args:
-        call: takes pycolmap's cancellation token.
-        poll: called again and again meanwhile.
-        every: seconds between polls.
+        call: takes pycolmap's token as `cancellation_token`.
+        poll: called twice a second meanwhile.
     """
     import pycolmap
 
     token = pycolmap.CancellationToken()
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(call, token)
+        future = pool.submit(call, cancellation_token=token)
         try:
-            while not wait([future], every).done:
+            while not wait([future], 0.5).done:
                 poll()
             return future.result()
         except BaseException:
@@ -186,66 +198,61 @@ def _make_database(work: Path, photos: Sequence[Photo], settings: PoseSettings) 
 
 
 def _extract(work: Path, photos: Sequence[Photo], settings: PoseSettings, progress: Progress) -> None:
+    """Features of all photos; those that have theirs are passed over."""
     import pycolmap
 
     options = pycolmap.FeatureExtractionOptions(
         max_image_size=settings.feature_size, num_threads=settings.threads or -1, use_gpu=False
     )
-    masked = settings.mask_features and any(p.masked for p in photos)
-    for some, mask_folder in (
-        ((p for p in photos if p.masked and masked), work / MASKS),
-        (
-            (p for p in photos if not (p.masked and masked)),
-            None,
-        ),
+    masked = [photo for photo in photos if photo.masked and settings.mask_features]
+    whole = [photo for photo in photos if not (photo.masked and settings.mask_features)]
+    size, done = settings.threads or os.cpu_count() or 1, 0
+    for some, reader in (
+        (masked, pycolmap.ImageReaderOptions(mask_path=work / MASKS)),
+        (whole, pycolmap.ImageReaderOptions()),
     ):
-        names = [p.name for p in some]
-        if not names:
-            continue
-        reader = pycolmap.ImageReaderOptions()
-        if mask_folder is not None:
-            reader.mask_path = mask_folder
-        run_cancellable(
-            lambda token, names=names, reader=reader: pycolmap.extract_features(  # type: ignore[misc]
-                work / DATABASE,
-                work / IMAGES,
-                names,
-                pycolmap.CameraMode.AUTO,
-                reader,
-                options,
-                pycolmap.Device.cpu,
-                token,
-            ),
-            lambda: progress("features", _count(work, "keypoints"), len(photos)),
-        )
+        for start in range(0, len(some), size):
+            progress("features", done, len(photos))
+            names = [photo.name for photo in some[start : start + size]]
+            run_cancellable(
+                partial(
+                    pycolmap.extract_features,
+                    work / DATABASE,
+                    work / IMAGES,
+                    names,
+                    reader_options=reader,
+                    extraction_options=options,
+                    device=pycolmap.Device.cpu,
+                )
+            )
+            done += len(names)
     progress("features", len(photos), len(photos))
 
 
 def _match(work: Path, photos: Sequence[Photo], settings: PoseSettings, is_video: bool, progress: Progress) -> None:
+    """Matches of the pairs, checked by geometry; pairs that have theirs are passed over."""
     import pycolmap
 
     options = pycolmap.FeatureMatchingOptions(num_threads=settings.threads or -1, use_gpu=False)
     geometry = pycolmap.TwoViewGeometryOptions()
     geometry.ransac.random_seed = 0
-    common = {
-        "matching_options": options,
-        "verification_options": geometry,
-        "device": pycolmap.Device.cpu,
-    }
-    count = len(photos)
-    if is_sequential(settings.matching, count, is_video):
-        chosen = pairs(count)
-        names = work / "pairs.txt"
-        names.write_text("".join(f"{photos[a].name} {photos[b].name}\n" for a, b in chosen))
-        total, pairing = len(chosen), pycolmap.ImportedPairingOptions(match_list_path=names)
-        call: Callable[..., None] = pycolmap.match_image_pairs
-    else:
-        total, pairing = count * (count - 1) // 2, pycolmap.ExhaustivePairingOptions()
-        call = pycolmap.match_exhaustive
-    run_cancellable(
-        lambda token: call(work / DATABASE, pairing_options=pairing, cancellation_token=token, **common),
-        lambda: progress("pairs compared", min(total, _count(work, "two_view_geometries")), total),
-    )
+    sequential = is_sequential(settings.matching, len(photos), is_video)
+    groups = blocks(near_pairs(len(photos)) if sequential else list(combinations(range(len(photos)), 2)))
+    listed, done, total = work / PAIRS, 0, sum(map(len, groups))
+    for group in groups:
+        progress("pairs compared", done, total)
+        listed.write_text("".join(f"{photos[a].name} {photos[b].name}\n" for a, b in group))
+        run_cancellable(
+            partial(
+                pycolmap.match_image_pairs,
+                work / DATABASE,
+                options,
+                pycolmap.ImportedPairingOptions(match_list_path=listed),
+                geometry,
+                pycolmap.Device.cpu,
+            )
+        )
+        done += len(group)
     progress("pairs compared", total, total)
 
 
@@ -270,14 +277,14 @@ def _map(work: Path, photos: Sequence[Photo], settings: PoseSettings, progress: 
         placed += 1
 
     found = run_cancellable(
-        lambda token: pycolmap.incremental_mapping(
+        partial(
+            pycolmap.incremental_mapping,
             work / DATABASE,
             work / IMAGES,
             models,
             options,
             initial_image_pair_callback=first_pair,
             next_image_callback=one_more,
-            cancellation_token=token,
         ),
         lambda: progress("photos placed", min(placed, len(photos)), len(photos)),
     )
@@ -320,34 +327,21 @@ def intrinsics(camera: Any) -> dict[str, float]:
     return dict(zip(OPENCV_NAMES, values, strict=True)) | {"w": int(camera.width), "h": int(camera.height)}
 
 
-def _count(work: Path, table: str) -> int:
-    """Rows of a table of the database, which another thread may be writing."""
-    try:
-        connection = sqlite3.connect(f"{(work / DATABASE).resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)
-        try:
-            return int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return 0
-
-
 def _why_nothing(work: Path, photos: Sequence[Photo]) -> str:
     """One line: no photo was placed, what was found, the likely cause, and the cure."""
-    connection = sqlite3.connect(work / DATABASE)
-    features = [row[0] for row in connection.execute("SELECT rows FROM keypoints")]
-    joined = connection.execute("SELECT COUNT(*) FROM two_view_geometries WHERE rows >= 15").fetchone()[0]
-    connection.close()
-    middle = int(np.median(features)) if features else 0
+    import pycolmap
+
+    with pycolmap.Database.open(work / DATABASE) as database:
+        features = [database.num_keypoints_for_image(image.image_id) for image in database.read_all_images()]
+        matches = database.read_two_view_geometry_num_inliers()[1]
+    joined, middle = sum(count >= ENOUGH for count in matches), int(np.median(features or [0]))
     found = (
         f"no photo could be placed ({len(photos)} photos, {middle} features in the middle one, {joined} pairs match)"
     )
-    if middle < 200 and any(photo.masked for photo in photos):
+    if middle < FEW and any(photo.masked for photo in photos):
         return f"{found}: the masks leave too little to see; use --no-mask-features, or leave the masks out"
-    if middle < 200:
-        return (
-            f"{found}: they show too little texture, or are blurred or small; put a patterned cloth or newspaper there"
-        )
+    if middle < FEW:
+        return f"{found}: too little texture, or blurred, or too small; put something patterned into the scene"
     if joined < len(photos) // 2:
         return (
             f"{found}: they hardly overlap; walk around with two thirds of each photo seen in the next, in steps "
