@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from lg_field.photos.picture import MARGIN, PANEL, report_picture
 from lg_field.photos.poses import Placed, PoseSettings, blocks, camera_groups, near_pairs
 from lg_field.photos.prepare import Photo, prepare_folder, prepare_photo, read_mask
 from lg_field.photos.scene import new_folder, transforms, write_points
-from lg_field.photos.video import prepare_video, sharpness
+from lg_field.photos.video import Stretches, prepare_video, sharpness
 
 PHOTO_COUNT = 9
 SIDEWAYS = (2, 5)
@@ -244,6 +246,15 @@ def test_alpha_stays_in_the_picture_and_is_where_features_may_lie(tmp_path):
     assert found.masked and not found.has_mask_file and ((mask > 0) == (pixels[..., 3] > 127)).all()
 
 
+def test_a_transparent_colour_becomes_alpha_that_every_reader_sees(tmp_path):
+    pixels = np.full((24, 32, 3), 200, np.uint8)
+    pixels[:, :8] = (0, 0, 255)
+    Image.fromarray(pixels).save(tmp_path / "1.png", transparency=(0, 0, 255))
+    found = prepare_photo(tmp_path / "1.png", "1", tmp_path / "w", None, 0)
+    written = np.asarray(Image.open(tmp_path / "w" / "images" / found.name))
+    assert written.shape == (24, 32, 4) and ((written[..., 3] == 0) == (pixels[..., 0] == 0)).all()
+
+
 def test_large_photos_are_made_smaller_and_their_focal_length_with_them(tmp_path):
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 35
@@ -285,7 +296,7 @@ def test_heic_is_read_or_its_package_is_named(tmp_path, monkeypatch):
     found = prepare_folder(tmp_path / "p", tmp_path / "w", None, 0, nothing, nothing)
     assert len({p.name for p in found}) == 6 and sum(p.name.endswith(".jpg") for p in found) == 3
     said: list[str] = []
-    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     assert len(prepare_folder(tmp_path / "p", tmp_path / "v", None, 0, said.append, nothing)) == 3
     assert any("3 HEIC photos" in line and "pillow-heif" in line for line in said)
 
@@ -494,6 +505,17 @@ def test_of_each_stretch_of_a_video_the_sharpest_frame_is_taken(tmp_path):
         assert abs(grey[:, 64:].mean() - (40 + 4 * (4 * index + 2))) < 6
 
 
+def test_stretches_of_a_video_are_of_equal_time_not_of_equal_frames(tmp_path):
+    av = pytest.importorskip("av", reason="needs PyAV: pip install lg-field[photos]")
+    stretches, found = Stretches(100, 199, 4), []
+    for time in (100, 101, 102, 103, 104, 105, 130, 160, 190, 199):
+        frame = av.VideoFrame.from_ndarray(np.zeros((24, 32, 3), np.uint8), format="rgb24")
+        frame.pts = time
+        if (best := stretches.add(frame)) is not None:
+            found.append(best.pts)
+    assert [*found, stretches.best.pts] == [100, 130, 160, 190]
+
+
 @pytest.mark.parametrize("rotation", [90, -90, 180])
 def test_the_rotation_of_a_video_is_honoured(tmp_path, rotation):
     write_video(tmp_path / "v.mp4", rotation=rotation)
@@ -505,6 +527,14 @@ def test_the_rotation_of_a_video_is_honoured(tmp_path, rotation):
 
 
 # -- what names the command
+
+
+def test_the_package_is_imported_without_what_only_its_runs_need():
+    code = (
+        "import sys, lg_field.photos; print([m for m in ('pycolmap', 'PIL', 'av', 'nerfstudio') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 def test_a_folder_of_photos_named_as_a_scene_is_told_which_command_makes_one(tmp_path):

@@ -101,7 +101,8 @@ def prepare_photo(path: Path, name: str, work: Path, mask: Path | None, limit: i
         with Image.open(path) as image:
             image.load()
             facts, alpha = read_exif(image), _alpha(image)
-            keep = image.format in ("JPEG", "MPO", "PNG") and image.mode in ("L", "RGB", "RGBA") and _fits(image, limit)
+            known = image.format in ("JPEG", "MPO", "PNG") and image.mode in ("L", "RGB", "RGBA")
+            keep = known and (alpha is None or image.mode == "RGBA") and limited(image.size, limit) == image.size
             picture = image if keep and facts.orientation == 1 else _plain(image, alpha is not None, path)
             kind = ".png" if image.format == "PNG" or alpha is not None else ".jpg"
             upright = turned(picture, facts.orientation)
@@ -195,10 +196,6 @@ def _plain(image: Image, has_alpha: bool, path: Path) -> Image:
     if image.mode.startswith("I"):  # 16-bit grey
         image = Pillow.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     return image.convert("RGBA" if has_alpha else "RGB")
-
-
-def _fits(image: Image, limit: int) -> bool:
-    return not limit or max(image.size) <= limit
 
 
 def limited(size: tuple[int, int], limit: int) -> tuple[int, int]:

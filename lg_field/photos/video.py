@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,41 +41,53 @@ def prepare_video(path: Path, work: Path, count: int, limit: int, watch: Watch) 
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise ValueError(f"{path} has no video stream")
-            total = sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+            times = [packet.pts for packet in container.demux(container.streams.video[0]) if packet.pts is not None]
+        if len(times) < 3:
+            raise ValueError(f"{path} has {len(times)} frames; at least 3 are needed, better 50")
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            pixel_aspect = float(stream.sample_aspect_ratio or 1)
-            return _sharpest(container.decode(stream), total, pixel_aspect, work, count, limit, watch)
+            stretches = Stretches(min(times), max(times), count)
+            photos: list[Photo] = []
+            for done, frame in enumerate(container.decode(stream)):
+                watch(done, len(times))
+                if (best := stretches.add(frame)) is not None:
+                    photos.append(_write_frame(best, len(photos), stream.sample_aspect_ratio, work, limit))
+            if stretches.best is not None:
+                photos.append(_write_frame(stretches.best, len(photos), stream.sample_aspect_ratio, work, limit))
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"{path} is not a video or is broken: {error}") from error
-
-
-def _sharpest(
-    frames: Any, total: int, pixel_aspect: float, work: Path, count: int, limit: int, watch: Watch
-) -> list[Photo]:
-    """Write the sharpest frame of each stretch of `frames` (`total` of them)."""
-    count = min(count, total)
-    if count < 3:
-        raise ValueError(f"the video has {total} frames and --frames is {count}; at least 3 are needed, better 50")
-    photos: list[Photo] = []
-    best, best_sharpness, stretch = None, -1.0, 0
-    for index, frame in enumerate(frames):
-        watch(index, total)
-        here = min(index * count // total, count - 1)
-        if here != stretch:
-            photos.append(_write_frame(best, len(photos), pixel_aspect, work, limit))
-            best, best_sharpness, stretch = None, -1.0, here
-        height = max(1, round(JUDGED_WIDTH * frame.height / frame.width))
-        found = sharpness(frame.reformat(JUDGED_WIDTH, height, "gray").to_ndarray())
-        if found > best_sharpness:
-            best, best_sharpness = frame, found
-    if best is not None:
-        photos.append(_write_frame(best, len(photos), pixel_aspect, work, limit))
+    watch(len(times), len(times))
     if len(photos) < 3:
-        raise ValueError(f"the video has {len(photos)} frames that can be read; at least 3 are needed, better 50")
-    watch(total, total)
+        raise ValueError(f"{path} gave {len(photos)} frames; at least 3 are needed, better 50")
     return photos
+
+
+@dataclass
+class Stretches:
+    """The sharpest frame of each stretch of time."""
+
+    first: int
+    last: int
+    """Times of the first and the last frame, in the stream's own unit."""
+    count: int
+    """Stretches of equal length."""
+    best: Any = None
+    """Sharpest frame of the stretch so far."""
+    best_sharpness: float = -1.0
+    current: int = 0
+
+    def add(self, frame: Any) -> Any | None:
+        """Look at the next frame; returns the sharpest of the stretch before, when this one begins another."""
+        time = self.first if frame.pts is None else min(max(frame.pts, self.first), self.last)
+        here, finished = (time - self.first) * self.count // (self.last - self.first + 1), None
+        if here != self.current:
+            finished, self.best, self.best_sharpness, self.current = self.best, None, -1.0, here
+        height = max(3, round(JUDGED_WIDTH * frame.height / frame.width))
+        found = sharpness(frame.reformat(JUDGED_WIDTH, height, "gray").to_ndarray())
+        if found > self.best_sharpness:
+            self.best, self.best_sharpness = frame, found
+        return finished
 
 
 def sharpness(grey: UInt8[np.ndarray, "height width"]) -> float:
@@ -84,13 +98,14 @@ def sharpness(grey: UInt8[np.ndarray, "height width"]) -> float:
     return float((around - 4.0 * middle).var()) if middle.size else 0.0
 
 
-def _write_frame(frame: Any, number: int, pixel_aspect: float, work: Path, limit: int) -> Photo:
-    picture = upright(frame.to_image(), round(frame.rotation), pixel_aspect)
+def _write_frame(frame: Any, number: int, pixel_aspect: Fraction | None, work: Path, limit: int) -> Photo:
+    picture = upright(frame.to_image(), round(frame.rotation), float(pixel_aspect or 1))
     size = limited(picture.size, limit)
     small = picture if size == picture.size else picture.resize(size)
     name = f"{number + 1:05d}.jpg"
     write_whole(work / IMAGES / name, lambda temporary: save_picture(small, temporary))
-    return Photo(name, *size, "video", was_turned=frame.rotation != 0, was_shrunk=size != picture.size)
+    camera = f"video/{size[0]}x{size[1]}"
+    return Photo(name, *size, camera, was_turned=frame.rotation != 0, was_shrunk=size != picture.size)
 
 
 def upright(picture: Image, rotation: int, pixel_aspect: float = 1.0) -> Image:
