@@ -22,8 +22,9 @@ from lg_field.photos.capture import STATE, CaptureSettings, make_scene, open_wor
 from lg_field.photos.exif import read_exif, turned
 from lg_field.photos.frame import apply, focus_point, scene_transform, turn_to_z, up_direction
 from lg_field.photos.gather import find_masks, find_photos, holds_photos, scene_names
+from lg_field.photos.pairs import EXHAUSTIVE_UP_TO, blocks, near_pairs, pairs_to_compare
 from lg_field.photos.picture import MARGIN, PANEL, report_picture
-from lg_field.photos.poses import Placed, PoseSettings, blocks, camera_groups, near_pairs
+from lg_field.photos.poses import Placed, PoseSettings, camera_groups
 from lg_field.photos.prepare import Photo, prepare_folder, prepare_photo, read_mask
 from lg_field.photos.scene import new_folder, transforms, write_points
 from lg_field.photos.video import Stretches, prepare_video, sharpness
@@ -330,6 +331,9 @@ def test_sequential_pairs_join_all_photos_and_groups_keep_every_pair_once(count)
     assert all(0 <= a < b < count for a, b in found) and len(set(found)) == len(found)
     assert {(i, i + 1) for i in range(count - 1)} <= set(found) and (0, count - 1) in found
     assert sorted(pair for group in blocks(found) for pair in group) == found
+    every = pairs_to_compare(count, "exhaustive", False)
+    assert len(every) == count * (count - 1) // 2 and set(found) <= set(every)
+    assert pairs_to_compare(count, "auto", False) == (every if count <= EXHAUSTIVE_UP_TO else found)
 
 
 vectors = st.lists(st.floats(-1, 1), min_size=3, max_size=3).map(np.array).filter(lambda v: np.linalg.norm(v) > 0.1)

@@ -9,30 +9,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from lg_field.photos.pairs import Matching, blocks, pairs_to_compare
 from lg_field.photos.prepare import IMAGES, MASKS, Photo
 
 Result = TypeVar("Result")
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and of how much."""
 CameraChoice = Literal["auto", "single", "per-image"]
-Matching = Literal["auto", "exhaustive", "sequential"]
 
 DATABASE, MODELS, PAIRS = "database.db", "sparse", "pairs.txt"
-EXHAUSTIVE_UP_TO = 150
-NEIGHBOURS = 10
-BLOCK = 10
-"""Photos on each side of a group of pairs."""
 ENOUGH, FEW = 15, 200
 """Matches that join two photos, and features of a photo that are too few."""
-SKELETON = 40
-"""Photos, evenly spaced, that sequential matching compares all with all, so that a round walk closes."""
 SHARED_BY = 8
 """A camera that so many photos share gets two focal lengths and four distortions (OPENCV), else one of each
 (SIMPLE_RADIAL)."""
@@ -127,33 +120,6 @@ def camera_groups(photos: Sequence[Photo], choice: CameraChoice) -> list[list[Ph
     return sorted(groups.values(), key=lambda group: -len(group))
 
 
-def near_pairs(count: int) -> list[tuple[int, int]]:
-    """Pairs that sequential matching compares: near ones, ones 2^k apart, and all of an evenly spaced few.
-
-    Returns:
-        (first, second) numbers, first < second, sorted.
-    """
-    steps = sorted({*range(1, NEIGHBOURS + 1), *(1 << k for k in range(count.bit_length()))})
-    found = {(i, i + step) for step in steps for i in range(count - step)}
-    few = np.unique(np.linspace(0, count - 1, min(SKELETON, count)).round().astype(int)).tolist()
-    return sorted(found | set(combinations(few, 2)))
-
-
-def blocks(pairs: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """The same pairs in groups that share photos: pycolmap reads each photo's features once a group."""
-    groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for first, second in pairs:
-        groups.setdefault((first // BLOCK, second // BLOCK), []).append((first, second))
-    return list(groups.values())
-
-
-def is_sequential(matching: Matching, count: int, is_video: bool) -> bool:
-    """Whether only some pairs are compared."""
-    if matching == "auto":
-        return count > (SKELETON if is_video else EXHAUSTIVE_UP_TO)
-    return matching == "sequential"
-
-
 def run_cancellable(call: Callable[..., Result], poll: Callable[[], None] = lambda: None) -> Result:
     """Run a long call of pycolmap in a thread, so that Ctrl-C ends it: pycolmap alone would work on to its end.
 
@@ -236,8 +202,7 @@ def _match(work: Path, photos: Sequence[Photo], settings: PoseSettings, is_video
     options = pycolmap.FeatureMatchingOptions(num_threads=settings.threads or -1, use_gpu=False)
     geometry = pycolmap.TwoViewGeometryOptions()
     geometry.ransac.random_seed = 0
-    sequential = is_sequential(settings.matching, len(photos), is_video)
-    groups = blocks(near_pairs(len(photos)) if sequential else list(combinations(range(len(photos)), 2)))
+    groups = blocks(pairs_to_compare(len(photos), settings.matching, is_video))
     listed, done, total = work / PAIRS, 0, sum(map(len, groups))
     for group in groups:
         progress("pairs compared", done, total)
