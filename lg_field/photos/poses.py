@@ -204,6 +204,7 @@ def _match(work: Path, photos: Sequence[Photo], settings: PoseSettings, is_video
     geometry.ransac.random_seed = 0
     groups = blocks(pairs_to_compare(len(photos), settings.matching, is_video))
     listed, done, total = work / PAIRS, 0, sum(map(len, groups))
+    threads = settings.threads or os.cpu_count() or 1  # a call is interrupted between blocks of pairs
     for group in groups:
         progress("pairs compared", done, total)
         listed.write_text("".join(f"{photos[a].name} {photos[b].name}\n" for a, b in group))
@@ -212,7 +213,7 @@ def _match(work: Path, photos: Sequence[Photo], settings: PoseSettings, is_video
                 pycolmap.match_image_pairs,
                 work / DATABASE,
                 options,
-                pycolmap.ImportedPairingOptions(match_list_path=listed),
+                pycolmap.ImportedPairingOptions(match_list_path=listed, block_size=4 * threads),
                 geometry,
                 pycolmap.Device.cpu,
             )
