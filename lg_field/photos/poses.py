@@ -252,7 +252,7 @@ def _map(work: Path, photos: Sequence[Photo], settings: PoseSettings, progress: 
             initial_image_pair_callback=first_pair,
             next_image_callback=one_more,
         ),
-        lambda: progress("photos placed", min(placed, len(photos)), len(photos)),
+        lambda: progress("photos placed", min(placed, len(photos) - 1), len(photos)),  # refined once all are placed
     )
     kept = [model for model in found.values() if model.num_reg_images() >= 3]
     progress("photos placed", max((model.num_reg_images() for model in kept), default=0), len(photos))
