@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from lg_field.photos.poses import Placed, PoseSettings, camera_groups
 from lg_field.photos.prepare import Photo, prepare_folder, prepare_photo, read_mask
 from lg_field.photos.scene import new_folder, transforms, write_points
 from lg_field.photos.video import Stretches, prepare_video, sharpness
+from lg_field.photos.view_graph import components, strong_pairs
 
 PHOTO_COUNT = 9
 SIDEWAYS = (2, 5)
@@ -314,6 +316,23 @@ def test_masks_are_found_by_name_beside_the_photos_or_where_one_says(tmp_path):
 
 
 # -- cameras, pairs, frame
+
+
+@given(data=st.data(), count=st.integers(2, 12))
+@settings(max_examples=60)
+def test_strong_pairs_join_what_all_pairs_join_and_leave_weak_shortcuts_out(data, count):
+    every = list(combinations(range(count), 2))
+    chosen = data.draw(st.lists(st.sampled_from(every), unique=True, min_size=1))
+    matches = {pair: data.draw(st.integers(1, 1000)) for pair in chosen}
+    strong = strong_pairs(matches)
+    photos = {photo for pair in matches for photo in pair}
+    assert strong <= set(matches)
+    assert sorted(map(sorted, components(photos, strong))) == sorted(map(sorted, components(photos, matches)))
+    for photo in photos:
+        best = max(matches[pair] for pair in matches if photo in pair)
+        assert any(photo in pair and matches[pair] == best for pair in strong)
+    chain = {(i, i + 1): 500 for i in range(count)}
+    assert strong_pairs(chain | {(0, count): 60}) == set(chain)
 
 
 def test_photos_share_a_camera_only_if_size_folder_and_lens_are_the_same():
