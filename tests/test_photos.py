@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -40,6 +41,12 @@ def nothing(*_: object) -> None:
     """Told, and not said."""
 
 
+def need_pycolmap() -> None:
+    """Skip where it is missing; never import it here, for it breaks Pillow in the process that does."""
+    if importlib.util.find_spec("pycolmap") is None:
+        pytest.skip("needs pycolmap: pip install lg-field[photos]")
+
+
 # -- the whole way, once
 
 
@@ -50,7 +57,7 @@ def capture(tmp_path_factory):
     Returns:
         its folder, the folder of photos, what was said, and the true poses.
     """
-    pytest.importorskip("pycolmap", reason="needs pycolmap: pip install lg-field[photos]")
+    need_pycolmap()
     root = tmp_path_factory.mktemp("capture")
     source, target, poses = root / "my photos", root / "scene", arc_cameras(PHOTO_COUNT)
     write_photos(source, poses, SIDEWAYS)
@@ -96,6 +103,10 @@ def test_cameras_are_placed_where_the_pictures_were_rendered_from(capture):
     assert degrees.max() < 1.0 and distance.max() < 0.02, (degrees, distance)
     meta = json.loads((scene / "transforms.json").read_text())
     assert abs(meta["fl_x"] / FOCAL - 1) < 0.03 and (meta["w"], meta["h"]) == (WIDTH, HEIGHT)
+
+
+def test_pycolmap_stays_in_a_process_of_its_own(capture):
+    assert capture and "pycolmap" not in sys.modules
 
 
 def test_up_is_z_and_the_focus_is_the_origin(capture):
@@ -158,7 +169,7 @@ def test_points_and_picture_are_written(capture):
 
 
 def test_the_command_says_that_photos_of_nothing_cannot_be_placed(tmp_path):
-    pytest.importorskip("pycolmap", reason="needs pycolmap: pip install lg-field[photos]")
+    need_pycolmap()
     for index in range(3):
         photo(tmp_path / "p" / f"{index}.png", size=(96, 64))
     printed = lg("photos", "p", "-o", "scene", "--threads", 1, cwd=tmp_path, fails=True)

@@ -21,7 +21,7 @@ import pycolmap
 from lg_field.photos.pairs import blocks, pairs_to_compare
 from lg_field.photos.poses import ARRAYS, JOB, RESULT, PoseSettings
 from lg_field.photos.prepare import IMAGES, MASKS, Photo
-from lg_field.photos.view_graph import strong_pairs
+from lg_field.photos.view_graph import Pair, strong_pairs
 
 DATABASE, STRONG, MODELS, PAIRS = "database.db", "strong.db", "sparse", "pairs.txt"
 ENOUGH, FEW = 15, 200
@@ -145,7 +145,7 @@ def _keep_strong(work: Path) -> None:
     shutil.copyfile(work / DATABASE, work / STRONG)
     with pycolmap.Database.open(work / STRONG) as database:
         numbers, counts = database.read_two_view_geometry_num_inliers()
-        pairs = [tuple(pycolmap.pair_id_to_image_pair(number)) for number in numbers]
+        pairs: list[Pair] = [pycolmap.pair_id_to_image_pair(number) for number in numbers]
         strong = strong_pairs({pair: count for pair, count in zip(pairs, counts, strict=True) if count >= ENOUGH})
         for pair in pairs:
             if pair not in strong:
@@ -198,7 +198,7 @@ def _describe(models: list[Any], photos: Sequence[Photo]) -> tuple[dict[str, np.
         pose[:3] = image.cam_from_world().inverse().matrix()
     poses[:, :3, 1:3] *= -1.0  # OpenCV's axes (y down, z forward) to OpenGL's
     points = list(model.points3D.values())
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "poses": poses,
         "points": np.array([point.xyz for point in points], np.float64).reshape(-1, 3),
         "colors": np.array([point.color for point in points], np.uint8).reshape(-1, 3),
