@@ -114,7 +114,8 @@ class RunSubject(SceneSubject):
     def __init__(self, viewer: Viewer) -> None:
         self.viewer, self.model = viewer, viewer.pipeline.model
         model: Any = self.model
-        config, parsed = model.config, viewer.pipeline.datamanager.train_dataparser_outputs
+        config, manager = model.config, viewer.pipeline.datamanager
+        parsed: Any = manager.train_dataparser_outputs
         scene = Scene(
             scene_to_world=rows_of(scene_to_world(parsed.dataparser_transform, parsed.dataparser_scale)),
             near=config.near_plane,

@@ -82,10 +82,10 @@ def mesh_bounds(field: RadianceField) -> MeshBounds:
             boxes = boxes[field.region.touches(boxes)]
         for content in found:
             content.add(boxes)
-    content = next((c for c in found if c.box is not None), None)
-    if content is None or content.box is None:
+    first = next((c for c in found if c.box is not None), None)
+    if first is None or first.box is None:
         raise EmptyMeshError("the scene holds nothing there: no voxel is occupied")
-    box = common(content.box, limits)
+    box = common(first.box, limits)
     if not bool((box[0] < box[1]).all()):
         raise EmptyMeshError("the scene holds nothing there: no occupied voxel lies in the region")
     return MeshBounds(box, 1.0 - content.whole / found[-1].whole)
