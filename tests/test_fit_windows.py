@@ -162,7 +162,7 @@ def test_a_frame_is_drawn_in_the_cell_that_the_network_asks() -> None:
     from lg_field.signals.settings import NetworkConfig
     from lg_field.viewer.signals import SignalSubject
 
-    for frames, cells in ((3, 2), (5, 2), (7, 3), (300, 7)):
+    for frames, cells in ((3, 2), (5, 2), (7, 3), (40, 7)):
         signal = Signal("video", (frames, 4, 6), 3, rate=10.0)
         field = build_network(signal, NetworkConfig(counts=(cells, 1, 1), local_width=2, global_width=2))
         subject = SignalSubject(field, Path("x.safetensors"))

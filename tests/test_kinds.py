@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def test_a_region_holds_the_same_places_in_both_units(name: str, seed: int) -> N
     size = np.array(kind.from_samples(signal, signal.shape)) - np.array(kind.from_samples(signal, (0,) * axes))
     start = np.array(kind.from_samples(signal, (0,) * axes))
     low = start + rng.random(axes) * 0.5 * size
-    boxes = [Region.box(low, low + f * size) for f in (0.3, 0.6)]
+    boxes = [Region.box(low.tolist(), (low + f * size).tolist()) for f in (0.3, 0.6)]
     regions: list[Region] = [boxes[0], Complement(boxes[0]), Union(tuple(boxes)), Intersection(tuple(boxes))]
     middle = tuple((start + 0.5 * size).tolist())
     balls: list[Region] = [Sphere(middle, float(0.4 * size.min()))]
@@ -295,3 +296,22 @@ def test_a_still_is_a_picture_of_the_signal(name: str) -> None:
         return
     shown = signal.traits.picture(torch.cat(list(decode(field, box=box))), signal)
     assert shown.shape == (*signal.shape[-2:], 1) and shown.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_the_viewer_saves_is_the_box_that_was_typed(name: str, tmp_path: Path) -> None:
+    from lg_field.cli.options import RegionFlags
+    from lg_field.viewer.signals import SignalSubject
+
+    field, signal = field_of_kind(name), signal_of_kind(name)
+    low, high = (1,) * len(signal.shape), tuple(n - 2 for n in signal.shape)
+    numbers = (*signal.traits.from_samples(signal, low), *signal.traits.from_samples(signal, high))
+    read = lambda box: RegionFlags(box=box).resolve(field)[0]  # noqa: E731
+    subject = SignalSubject(field, Path("x.safetensors"), box=read)
+    region = subject.box_region(" ".join(map(repr, numbers)))
+    subject.selection.keep_region(region)
+    (tmp_path / "r.json").write_text(json.dumps(subject.region_json()))
+    assert RegionFlags(region=tmp_path / "r.json").resolve(field) == (region, None)
+    assert [unit for unit, _ in subject.extent(field.cells)] == [signal.traits.units]
+    whole = read(tuple(float(v) for v in SignalSubject(field, Path("x"), box=read).box_text().split()))
+    assert len(field.rows_touching(whole)) == field.num_rows

@@ -59,7 +59,7 @@ def test_rooms_import_those_below_them_only() -> None:
             "rooms import those below them",
         ),
         ("viewer/picking.py", "def _late():\n    import nerfstudio", "only the adapters know nerfstudio"),
-        ("ops/sorting.py", "import lg_field.ops.chain", "rooms import each other in one direction"),
+        ("ops/sizes.py", "import lg_field.ops.chain", "rooms import each other in one direction"),
     ],
 )
 def test_the_contracts_can_break(tmp_path: Path, module: str, line: str, contract: str) -> None:

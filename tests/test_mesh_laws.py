@@ -187,8 +187,7 @@ def test_bounds_follow_the_region_that_is_kept_not_the_one_removed():
     assert bool((kept[0] >= region_bounds(BOX)[0]).all()) and bool((kept[1] <= region_bounds(BOX)[1]).all())
     both = mesh_bounds(crop(field, BOX | BALL)).box
     assert float(both[1, 0]) > 0.8
-    with torch.no_grad():
-        field.occupied.zero_()
+    field.occupancy.restore_(torch.zeros_like(field.occupied))
     with pytest.raises(EmptyMeshError, match="nothing"):
         mesh_bounds(field)
 
@@ -199,8 +198,7 @@ def only(field: RadianceField, low: tuple[float, ...], high: tuple[float, ...]) 
     inner = torch.cartesian_prod(*[torch.arange(r)] * 3)
     place = grid.unravel(field.cells)[:, None] + (inner + 0.5) / r
     middle = torch.tensor(grid.lower) + place * torch.tensor(grid.cell_size)
-    field.occupied.copy_(((middle > torch.tensor(low)) & (middle < torch.tensor(high))).all(-1))
-    field._changed_rows()
+    field.occupancy.restore_(((middle > torch.tensor(low)) & (middle < torch.tensor(high))).all(-1))
     return field
 
 

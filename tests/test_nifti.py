@@ -75,7 +75,8 @@ def test_a_voxel_of_a_part_lies_where_it_lay(first: tuple, size: tuple, index: t
 
 def test_commands_keep_it_all_and_meshes_are_in_millimetres(tmp_path: Path) -> None:
     write(tmp_path / "scan.nii.gz", ball(shape=(16, 16, 16)), scale=(2.0, 10.0))
-    common = ("--counts", 2, 2, 2, "--parameters", 6000, "--steps", 150, "--lr", 2e-3)
+    common = ("--counts", 2, 2, 2, "--parameters", 6000, "--steps", 200, "--lr", 2e-3)
+    common += ("--sample-fraction", 1, "--overlap", 0)
     lg("encode", "scan.nii.gz", "-o", "scan", *common, cwd=tmp_path)
     lg("decode", "scan", "-o", "back.nii.gz", cwd=tmp_path)
     lg("decode", "scan", "-o", "part.nii", "--box", 8, 0, 0, 16, 8, 16, cwd=tmp_path)

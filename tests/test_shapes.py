@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lg_field
-from lg_field.files import FieldFile, FileError, crop_file
+from lg_field.files import FieldFile, crop_file
 from lg_field.signals import decode, read_signal
 from lg_field.signals.encode import build_network, domain_grid
 from lg_field.signals.presets import read_preset
@@ -225,11 +225,21 @@ def test_full_cells_are_full_and_follow_every_edit(tmp_path: Path):
     ],
 )
 def test_files_with_wrong_full_cells_are_refused(tmp_path: Path, change, match: str):
+    """Nor can they be written: the file here is changed by hand."""
     field, _ = solid_field()
-    field.full = change(field.full, field.cells)
     lg_field.save(field, tmp_path / "f")
+    with FieldFile.open(tmp_path / "f") as file:
+        place = file.reader.entries["full"].start
+    wrong = change(field.full, field.cells)
+    data = bytearray((tmp_path / "f").read_bytes())
+    data[place : place + 8 * len(wrong)] = wrong.numpy().tobytes()
+    (tmp_path / "f").write_bytes(bytes(data))
     with pytest.raises(FileError, match=match):
         lg_field.load(tmp_path / "f")
+    with pytest.raises(ValueError, match=match):
+        field.full = wrong
+        lg_field.save(field, tmp_path / "g")
+    assert not (tmp_path / "g").exists()
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "surface", "mixed"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import tokenize
 import warnings
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from lg_field.ops import sort_by_row
+from lg_field.signals.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 CODE = sorted((ROOT / "lg_field").rglob("*.py"))
@@ -44,17 +46,34 @@ def long_functions(path: Path) -> Iterator[str]:
             yield f"{place(path, node.lineno)} {node.name}: {lines} lines"
 
 
-def undocumented(path: Path) -> Iterator[str]:
-    """The module and its public classes, functions and methods that have no docstring."""
+@functools.cache
+def classes() -> dict[str, ast.ClassDef]:
+    """The classes of lg_field by name."""
+    nodes = (node for path in CODE for node in ast.walk(tree_of(path)))
+    return {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
 
-    def inside(body: list[ast.stmt]) -> Iterator[str]:
+
+def inherits(owner: ast.ClassDef | None, method: str) -> bool:
+    """Whether a class of lg_field above this one documents the method."""
+    for base in [] if owner is None else owner.bases:
+        above = classes().get(getattr(base, "id", getattr(base, "attr", "")))
+        named = [node for node in above.body if getattr(node, "name", "") == method] if above else []
+        if above and (any(map(ast.get_docstring, named)) or inherits(above, method)):
+            return True
+    return False
+
+
+def undocumented(path: Path) -> Iterator[str]:
+    """The module and its public classes, functions and methods that have no docstring, nor inherit one."""
+
+    def inside(body: list[ast.stmt], owner: ast.ClassDef | None = None) -> Iterator[str]:
         for node in body:
-            if isinstance(node, (ast.ClassDef, *Function.__args__)) and not node.name.startswith("_"):
-                overloaded = any("overload" in ast.dump(d) for d in node.decorator_list)
-                if ast.get_docstring(node) is None and not overloaded:
-                    yield f"{place(path, node.lineno)} {node.name}"
-                if isinstance(node, ast.ClassDef):
-                    yield from inside(node.body)
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("_"):
+                continue
+            if ast.get_docstring(node) is None and not inherits(owner, node.name):
+                yield f"{place(path, node.lineno)} {node.name}"
+            if isinstance(node, ast.ClassDef):
+                yield from inside(node.body, node)
 
     tree = tree_of(path)
     if tree.body and ast.get_docstring(tree) is None:
@@ -78,12 +97,17 @@ def references_outside(path: Path) -> Iterator[str]:
 
 
 def kind_comparisons(path: Path) -> Iterator[str]:
-    """Comparisons of a `kind` with something: the room that knows the kind should decide."""
+    """Comparisons of a `kind` with the name of a kind of signal, which the kind itself should decide.
+
+    A variable `kind` that is "video" may be the kind of a file to write; an attribute may not.
+    """
     for node in ast.walk(tree_of(path)):
         if not isinstance(node, ast.Compare):
             continue
-        names = {getattr(side, "id", getattr(side, "attr", None)) for side in (node.left, *node.comparators)}
-        if "kind" in names and any(isinstance(op, (ast.Eq, ast.NotEq, ast.In, ast.NotIn)) for op in node.ops):
+        names = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)} & KINDS.keys()
+        variable = any(isinstance(n, ast.Name) and n.id == "kind" for n in ast.walk(node))
+        attribute = any(isinstance(n, ast.Attribute) and n.attr == "kind" for n in ast.walk(node))
+        if (attribute and names) or (variable and names - {"video"}):
             yield f"{place(path, node.lineno)} {ast.unparse(node)}"
 
 
@@ -128,7 +152,7 @@ def long(kind):
     """Says (design law 4)."""
     {body}
 class Public:
-    def method(self): return "x" if self.kind == "y" else 0
+    def method(self): return "x" if self.kind == "image" else 0
 '''
 
 

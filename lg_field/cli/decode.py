@@ -67,7 +67,7 @@ def decode(
             box = sample_corners(region.box, signal) if region.box else None
             field: Any = file.load(region.resolve(file.skeleton)[0]) if box else file.load()
             read = file.reader.bytes_read
-        field.region = file.region if box else field.region
+        field.region = file.header.region if box else field.region
         field = field.to(pick_device(device))
         with progress_bar(console) as progress:
             task = progress.add_task("decoding")

@@ -65,7 +65,9 @@ def to_grey(data: SignalData) -> SignalData:
     return SignalData(colours.mean(-1, keepdim=True), replace(data.signal, channels=1))
 
 
-def compare(picture: Float[Tensor, "..."], reference: Float[Tensor, "..."]) -> dict[str, float]:
+def compare(
+    picture: Float[Tensor, "height width channels"], reference: Float[Tensor, "true_height true_width true_channels"]
+) -> dict[str, float]:
     """PSNR and, where the picture is large enough, SSIM of (height, width, channels) values, clipped to [0, 1].
 
     Raises:

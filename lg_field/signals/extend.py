@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Int64
@@ -70,7 +71,7 @@ def extend_to(
     for axis, (lead, n) in enumerate(zip(before, shape)):
         samples = samples.index_select(axis, (torch.arange(n) - lead).clamp(0, new.shape[axis] - 1))
     placed = new.resampled([(-lead, n - lead) for lead, n in zip(before, shape)], shape)
-    place = {"origin": placed.origin, "spacing": placed.spacing, "affine": placed.affine}
+    place: dict[str, Any] = {"origin": placed.origin, "spacing": placed.spacing, "affine": placed.affine}
     description = replace(signal, shape=tuple(shape), **place)
     larger.description = description
     return larger, SignalData(samples, description), fresh

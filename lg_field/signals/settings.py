@@ -228,7 +228,7 @@ Complete = TypeVar("Complete", CompleteFit, CompleteNetwork, CompleteShape)
 
 def _filled(general: Complete, said: Sequence[Any], last: Mapping[str, Any]) -> Complete:
     """The general defaults with what was said, first to last, in their place."""
-    names = [f.name for f in fields(general)]
+    names: list[str] = [f.name for f in fields(general)]
     values: dict[str, Any] = {}
     void: set[str] = set()
     for layer in (*({n: getattr(s, n) for n in names} for s in said), last):

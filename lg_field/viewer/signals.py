@@ -16,9 +16,7 @@ from lg_field.networks import LocalGlobalNetwork
 from lg_field.signals.decode import decode, signal_of
 from lg_field.signals.signal import Signal
 from lg_field.signals.surface import default_threshold, signal_mesh
-from lg_field.space.cell_list import cells_to_dict
 from lg_field.space.partition import PartitionGrid
-from lg_field.space.regions import Region
 from lg_field.viewer.selection import bounds_of
 from lg_field.viewer.subject import BoxReader, Drawn, Subject
 
@@ -47,8 +45,6 @@ class SignalSubject(Subject):
         self.frame = 0
         """The frame of a video that is on show."""
         self._level: float | None = None
-        self._typed: dict[Region, str] = {}
-        """Regions in the field's units, and the numbers of the boxes that they were made of."""
         super().__init__(field, path, precision, box)
 
     @property
@@ -136,22 +132,6 @@ class SignalSubject(Subject):
         box = box * torch.tensor(signal.shape, dtype=torch.float64)
         corners = [signal.traits.from_samples(signal, corner) for corner in box.tolist()]
         return [(signal.traits.units, torch.tensor(corners, dtype=torch.float64))]
-
-    def box_region(self, text: str) -> Region:
-        region = super().box_region(text)
-        self._typed[region] = text
-        return region
-
-    def region_json(self) -> dict[str, Any]:
-        """What is kept: the box that was typed, in the units it was typed in, where it alone says so, else the cells."""
-        data, region = super().region_json(), self.selection.state.region
-        if region is None or data != region.to_dict():
-            return data
-        typed = self._typed.get(region)
-        if typed is None:  # several boxes, or the region of a file that was cropped before
-            return cells_to_dict(self.selection.field.grid, self.selection.cells.tolist())
-        numbers = [float(v) for v in typed.replace(",", " ").split()]
-        return Region.box(numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]).to_dict()
 
     def box_text(self) -> str:
         box = self.extent(self.selection.cells)[0][1]

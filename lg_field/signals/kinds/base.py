@@ -26,7 +26,7 @@ Bounds = tuple[tuple[float, ...], tuple[float, ...]]
 class Figures:
     """Figures of merit besides PSNR, gathered slab by slab; these are none."""
 
-    def add(self, decoded: Float[Tensor, ...], true: Float[Tensor, ...]) -> None:
+    def add(self, decoded: Float[Tensor, "*values"], true: Float[Tensor, "*values"]) -> None:
         """Take a slab of decoded and of true values, (n, ..., channels) `Kind.unit_values`."""
 
     def result(self) -> dict[str, float]:
@@ -108,7 +108,7 @@ class Kind(ABC):
             ImportError: a library is missing; the message names what to install.
         """
 
-    def write(self, slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         """Write decoded samples to a file of one of the suffixes `writes`.
 
         Args:
@@ -207,7 +207,7 @@ class Kind(ABC):
 
     @abstractmethod
     def features(
-        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
     ) -> Float32[Tensor, " features"]:
         """What INCODE's harmonizer sees of (*shape, channels) samples (see `signals.features`)."""
 
@@ -229,6 +229,8 @@ class Kind(ABC):
         """The samples that a preview shows, as a box; None where it is no picture."""
         return None
 
-    def picture(self, samples: Shaped[Tensor, ...], signal: Signal) -> Shaped[Tensor, "height width channels"]:
+    def picture(
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal
+    ) -> Shaped[Tensor, "height width channels"]:
         """Decoded samples of `still` as an image file holds them, uint8 or int32 of 16 bits."""
         raise NotImplementedError(f"{self.name} is no picture")

@@ -62,7 +62,7 @@ class Shape(Kind):
         return OccupancyOverlap()
 
     def features(
-        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
     ) -> Float32[Tensor, " features"]:
         return volume_features(signal.normalize(samples), weights)
 
@@ -82,7 +82,7 @@ class OccupancyOverlap(Figures):
     def __init__(self) -> None:
         self.both = self.either = 0
 
-    def add(self, decoded: Float[Tensor, ...], true: Float[Tensor, ...]) -> None:
+    def add(self, decoded: Float[Tensor, "*values"], true: Float[Tensor, "*values"]) -> None:
         self.both += int(((decoded > 0.5) & (true > 0.5)).sum())
         self.either += int(((decoded > 0.5) | (true > 0.5)).sum())
 
