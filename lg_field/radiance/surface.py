@@ -88,7 +88,7 @@ def mesh_bounds(field: RadianceField) -> MeshBounds:
     box = common(first.box, limits)
     if not bool((box[0] < box[1]).all()):
         raise EmptyMeshError("the scene holds nothing there: no occupied voxel lies in the region")
-    return MeshBounds(box, 1.0 - content.whole / found[-1].whole)
+    return MeshBounds(box, 1.0 - first.whole / found[-1].whole)
 
 
 class _Content:
