@@ -23,7 +23,7 @@ from small_capture import FOCAL, HEIGHT, WIDTH, aligned_errors, arc_cameras, loo
 from lg_field.photos.capture import STATE, CaptureSettings, make_scene, open_work
 from lg_field.photos.exif import read_exif, turned
 from lg_field.photos.frame import apply, focus_point, scene_transform, turn_to_z, up_direction
-from lg_field.photos.gather import find_masks, find_photos, holds_photos, scene_names
+from lg_field.photos.gather import find_masks, find_photos, scene_names
 from lg_field.photos.pairs import EXHAUSTIVE_UP_TO, blocks, near_pairs, pairs_to_compare
 from lg_field.photos.picture import MARGIN, PANEL, report_picture
 from lg_field.photos.poses import Placed, PoseSettings, camera_groups
@@ -126,20 +126,26 @@ def test_what_happened_is_said_in_plain_lines(capture):
     assert "all 9 photos placed" in text and "notes" not in text
 
 
-def test_nerfstudio_reads_the_scene(capture):
-    pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
-    from lg_field.nerfstudio.dataparser import AutoDataParserConfig
+def test_the_scene_reads_as_a_capture_with_masks_and_points(capture):
+    from lg_field.captures import read_capture
 
-    config = AutoDataParserConfig(data=capture[0])
-    train, test = (config.setup().get_dataparser_outputs(split) for split in ("train", "test"))
+    found, frames = read_capture(capture[0]), frames_of(capture[0])
+    assert [photo.image.name for photo in found.photos] == sorted(frames)
+    for photo in found.photos:
+        assert np.allclose(photo.pose, frames[photo.image.name]["transform_matrix"], atol=1e-6)
+        assert photo.mask is not None and photo.mask.exists() and not photo.upright
+    assert found.points is not None and found.colors is not None and len(found.points) == len(found.colors) > 300
+
+
+def test_nerfstudios_own_parser_keeps_its_turn(capture):
+    pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
+    from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+
+    parser = NerfstudioDataParserConfig(data=capture[0]).setup()
+    train, test = (parser.get_dataparser_outputs(split) for split in ("train", "test"))
     assert len(train.image_filenames) + len(test.image_filenames) == PHOTO_COUNT
-    assert all(f.exists() for f in [*train.image_filenames, *train.mask_filenames])
-    # Up and the turn of the scene stay as they were written.
-    assert np.allclose(
-        train.dataparser_transform[:, :3].numpy(),
-        np.array(json.loads((capture[0] / "transforms.json").read_text())["applied_transform"])[:, :3],
-        atol=1e-5,
-    )
+    applied = np.array(json.loads((capture[0] / "transforms.json").read_text())["applied_transform"])
+    assert np.allclose(train.dataparser_transform[:, :3].numpy(), applied[:, :3], atol=1e-5)
 
 
 def test_upright_photos_are_copied_and_turned_ones_are_as_rendered(capture):
@@ -572,12 +578,9 @@ def test_the_package_is_imported_without_what_only_its_runs_need():
 
 
 def test_a_folder_of_photos_named_as_a_scene_is_told_which_command_makes_one(tmp_path):
-    pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
-    from lg_field.errors import UserError
-    from lg_field.nerfstudio.dataparser import recognise
+    from lg_field.captures import CaptureError, read_capture
 
     photo(tmp_path / "images" / "1.jpg")
-    assert holds_photos(tmp_path) and holds_photos(tmp_path / "images") and not holds_photos(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="lg-field photos"):
-        recognise(tmp_path)
+    with pytest.raises(CaptureError, match="lg-field photos"):
+        read_capture(tmp_path)
     assert os.listdir(tmp_path) == ["images"]

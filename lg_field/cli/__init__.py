@@ -2,71 +2,44 @@
 
 from __future__ import annotations
 
-import sys
-
-import tyro
+from collections.abc import Callable
 
 
 def main() -> None:
     """Entry point of `lg-field`."""
-    with user_errors("lg-field"):
-        arguments = sys.argv[1:]
-        tyro.extras.subcommand_cli_from_dict(
-            commands(arguments),  # type: ignore[arg-type]
-            prog="lg-field",
-            description="Local-Global neural fields that can be cropped.",
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+    from lg_field.cli.running import run_command
+
+    run_command("lg-field", commands())
 
 
-def commands(arguments: list[str]) -> dict[str, object]:
-    """The subcommands. The arguments are looked through for presets and kinds of files, which set the defaults."""
+def commands() -> dict[str, Callable[..., None]]:
+    """The subcommands by name."""
     from lg_field.cli.decode import decode
-    from lg_field.cli.edit import crop, extend_command, merge, prune
-    from lg_field.cli.encode import encode_command
+    from lg_field.cli.edit import crop, merge, prune
+    from lg_field.cli.encode import encode
+    from lg_field.cli.extend import extend
     from lg_field.cli.info import info, validate
     from lg_field.cli.mesh import mesh
     from lg_field.cli.photos import photos
-    from lg_field.cli.presets import settings_from_arguments
-    from lg_field.cli.restore import denoise_command, reconstruct_ct_command, super_resolve_command
-    from lg_field.cli.restoring import RestoreOptions
+    from lg_field.cli.restore import denoise, reconstruct_ct, super_resolve
     from lg_field.cli.scene import pack, render
     from lg_field.cli.view import view
 
-    settings = settings_from_arguments(arguments)
     return {
-        "encode": encode_command(settings),
+        "encode": encode,
         "decode": decode,
         "info": info,
         "validate": validate,
         "crop": crop,
-        "extend": extend_command(settings.fit),
+        "extend": extend,
         "prune": prune,
         "merge": merge,
         "pack": pack,
         "render": render,
         "mesh": mesh,
         "photos": photos,
-        "super-resolve": super_resolve_command(RestoreOptions(settings)),
-        "denoise": denoise_command(RestoreOptions(settings)),
-        "reconstruct-ct": reconstruct_ct_command(RestoreOptions(settings)),
+        "super-resolve": super_resolve,
+        "denoise": denoise,
+        "reconstruct-ct": reconstruct_ct,
         "view": view,
     }
-
-
-class user_errors:
-    """Context: expected errors (bad input, existing files, missing packages, full disks) print one line and exit 1."""
-
-    def __init__(self, prog: str) -> None:
-        self.prog = prog
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, KeyboardInterrupt):
-            print(f"{self.prog}: interrupted, nothing was changed", file=sys.stderr)
-            raise SystemExit(130) from None
-        if isinstance(error, (ValueError, OSError, ImportError)):
-            print(f"{self.prog}: {error}", file=sys.stderr)
-            raise SystemExit(1) from None

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from lg_field.cli import user_errors
 from lg_field.cli.options import NO_REGION, RegionFlags, print_sizes
+from lg_field.cli.running import run_command
 
 if TYPE_CHECKING:
     from lg_field.nerfstudio.runs import Run
@@ -33,7 +33,7 @@ def crop_scene(
         load_config: config.yml of the run.
         output: folder of the new run; every ns-* command works on its config.yml.
         region: what to keep, in nerfstudio's scene space; several shapes are joined.
-        world: the region is in the data set's own units.
+        world: the region is given in the data set's own units (world), not in scene units.
         dry_run: only say what would be kept.
         keep_optimizer: keep the optimizer state of the kept rows, to go on training.
         overwrite: replace an existing output folder.
@@ -80,7 +80,7 @@ def check_inside(region: Region, field: RadianceField) -> None:
         grid = field.grid
         raise ValueError(f"the box is outside the scene, which reaches from {grid.lower} to {grid.upper}")
     if len(field.rows_touching(region)) == 0:
-        bounds = [tuple(round(v, 3) for v in corner) for corner in field.occupied_bounds().tolist()]
+        bounds = [tuple(round(v, 3) for v in corner) for corner in field.occupancy.bounds().tolist()]
         raise ValueError(f"the box holds only empty space; what the scene holds lies within {bounds[0]} to {bounds[1]}")
 
 
@@ -106,5 +106,4 @@ def _report(console: Console, run: Run, field: RadianceField, small: RadianceFie
 
 def main() -> None:
     """Entry point of `crop-scene`."""
-    with user_errors("crop-scene"):
-        tyro.cli(crop_scene, prog="crop-scene", config=(tyro.conf.OmitArgPrefixes,))
+    run_command("crop-scene", crop_scene)

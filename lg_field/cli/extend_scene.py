@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.console import Console
 
-from lg_field.cli import user_errors
 from lg_field.cli.options import NO_REGION, Output, RegionFlags
+from lg_field.cli.running import run_command
 
 if TYPE_CHECKING:
     from nerfstudio.engine.trainer import TrainerConfig
@@ -41,7 +41,7 @@ def extend_scene(
         region: where to add cells, in nerfstudio's scene space; everywhere in the domain by default. New cells that
             turn out empty are dropped.
         domain: lower, then upper corner (six numbers): a bounded scene's domain grows to hold it.
-        world: region and domain are in the data set's own units.
+        world: region and domain are given in the data set's own units (world), not in scene units.
         steps: training steps.
         vis: where nerfstudio shows the training.
         dry_run: only say what would be added.
@@ -130,5 +130,4 @@ def scene_corners(domain: tuple[float, ...], run: Run, world: bool) -> tuple[flo
 
 def main() -> None:
     """Entry point of `extend-scene`."""
-    with user_errors("extend-scene"):
-        tyro.cli(extend_scene, prog="extend-scene", config=(tyro.conf.OmitArgPrefixes,))
+    run_command("extend-scene", extend_scene)

@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from lg_field.cli.console import say
 from lg_field.cli.options import Input, Output
 
 EVERY = 30.0
@@ -66,7 +67,7 @@ def photos(
     console = Console()
 
     def tell(line: str) -> None:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(console, line)
 
     begin = time.perf_counter()
     with Stages(console) as stages:
@@ -111,9 +112,7 @@ class Stages:
         now = time.perf_counter()
         if done == total or (not self.console.is_terminal and now - self.said >= EVERY):
             self.said = now
-            self.console.print(
-                f"{doing}: {done:,} of {total:,}, {now - self.begin:.0f} s", highlight=False, soft_wrap=True
-            )
+            say(self.console, f"{doing}: {done:,} of {total:,}, {now - self.begin:.0f} s")
         if done == total:
             if self.task is not None:
                 self.bars.remove_task(self.task)

@@ -15,6 +15,7 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
 from lg_field.errors import UserError
+from lg_field.nerfstudio.dataset import CaptureDataset
 
 
 @dataclass
@@ -50,7 +51,7 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         check_dataset(self.train_dataset)
         if len(self.eval_dataset):
             check_dataset(self.eval_dataset)
-        # Blender scenes are made of one object in the scene box with nothing around it.
+        # Of blender's scenes: one object in the scene box with nothing around it.
         bounded = isinstance(self.dataparser_config, BlenderDataParserConfig)
         self.train_dataset.metadata.setdefault("bounded", bounded)
 
@@ -58,14 +59,14 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         """The training images, in the scene space of `align_to` if that is given."""
         if self.config.align_to is not None:
             align(self.train_dataparser_outputs, self.config.align_to)
-        return super().create_train_dataset()
+        return CaptureDataset(self.train_dataparser_outputs, self.config.camera_res_scale_factor)
 
     def create_eval_dataset(self) -> InputDataset:
         """The test images, in the same space as the training images."""
         outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
         if self.config.align_to is not None:
             align(outputs, self.config.align_to)
-        return InputDataset(outputs, self.config.camera_res_scale_factor)
+        return CaptureDataset(outputs, self.config.camera_res_scale_factor)
 
 
 def align(outputs: DataparserOutputs, transforms: Path) -> None:

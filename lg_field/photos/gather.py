@@ -19,14 +19,6 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEOS
 
 
-def holds_photos(folder: Path) -> bool:
-    """Whether a folder, or its `images`, holds photos or a video."""
-    if not folder.is_dir():
-        return False
-    places = (folder, folder / "images")
-    return any(p.suffix.lower() in PHOTOS + VIDEOS for place in places if place.is_dir() for p in place.iterdir())
-
-
 def photo_folder(folder: Path) -> Path:
     """The folder itself, or its `images` where that holds the photos.
 

@@ -20,7 +20,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, UInt8
 
-import lg_field
 from lg_field.photos.pairs import Matching
 from lg_field.photos.prepare import Photo
 
@@ -106,7 +105,7 @@ def _run(work: Path, progress: Progress) -> None:
         ValueError: it failed.
     """
     command = [sys.executable, "-m", "lg_field.photos.mapping", str(work)]
-    path = os.pathsep.join([str(Path(lg_field.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     with (
         open(work / "pycolmap.log", "w+") as log,
         subprocess.Popen(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from lg_field.networks import LocalGlobalNetwork
@@ -44,19 +45,33 @@ def sample_window(signal: Signal, box: tuple[Sequence[float], Sequence[float]] |
     return window
 
 
-def decoded_shape(window: Sequence[tuple[int, int]], scale: float) -> tuple[int, ...]:
-    """Samples per axis that `decode` gives for a window."""
-    return tuple(max(1, round((last - first) * scale)) for first, last in window)
+def decoded_shape(signal: Signal, window: Sequence[tuple[int, int]], scale: float) -> tuple[int, ...]:
+    """Samples per axis that `decode` gives for a window: the scale times as many, but for frozen axes."""
+    return tuple(
+        last - first if name in signal.traits.frozen else max(1, round((last - first) * scale))
+        for name, (first, last) in zip(signal.traits.axes, window)
+    )
 
 
-@torch.no_grad()
+def decoded_signal(
+    signal: Signal, scale: float = 1.0, box: tuple[Sequence[float], Sequence[float]] | None = None
+) -> Signal:
+    """What `decode` with these arguments gives: its shape, rate and place in the world.
+
+    Raises:
+        ValueError: the box holds no sample.
+    """
+    window = sample_window(signal, box)
+    return signal.resampled(window, decoded_shape(signal, window, scale))
+
+
 def decode(
     field: LocalGlobalNetwork,
     scale: float = 1.0,
     box: tuple[Sequence[float], Sequence[float]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     raw: bool = False,
-) -> Iterator[Tensor]:
+) -> Iterator[Shaped[Tensor, "_ *rest channels"]]:
     """Decode a signal in slabs along its first axis.
 
     Args:
@@ -75,8 +90,7 @@ def decode(
     window = sample_window(signal, box)
     device = field.cells.device
     axes = []
-    for axis, (first, last) in enumerate(window):
-        count = last - first if signal.kind == "video" and axis == 0 else decoded_shape(window, scale)[axis]
+    for axis, ((first, last), count) in enumerate(zip(window, decoded_shape(signal, window, scale))):
         steps = first + (torch.arange(count, dtype=torch.float64) + 0.5) * (last - first) / count - 0.5
         axes.append(signal.coordinates(field.grid, axis, steps).to(device))
     line = math.prod(len(a) for a in axes[1:])
@@ -84,8 +98,7 @@ def decode(
     for part in axes[0].split(per_slab):
         out = []
         for piece in _pieces([part, *axes[1:]]):
-            points = torch.stack(torch.meshgrid(*piece, indexing="ij"), dim=-1)
-            values = field(points, chunk=1 << 14)
+            values = _values(field, piece)
             out.append((values if raw else signal.denormalize(values)).cpu())
         yield torch.cat(out, dim=1) if len(out) > 1 else out[0]
         done += len(part) * line
@@ -93,20 +106,17 @@ def decode(
             progress(done, len(axes[0]) * line)
 
 
-def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | None = None) -> Tensor:
+def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | None = None) -> Int64[Tensor, "*samples"]:
     """(last - first, ...) int64: row of each sample on these lines of the first axis, -1 where none."""
     grid, cell = field.grid, torch.zeros((), dtype=torch.int64)
-    for axis, n in enumerate(signal.shape):
-        samples = torch.arange(first, n if last is None else last) if axis == 0 else torch.arange(n)
-        x = signal.coordinates(grid, axis, samples)
-        points = torch.tensor(grid.lower, dtype=x.dtype).repeat(len(x), 1)
-        points[:, axis] = x
-        cell = cell[..., None] * grid.counts[axis] + grid.index(points)[:, axis]
+    for axis, count in enumerate(grid.counts):
+        index = signal.cell_index(grid, axis, first, last) if axis == 0 else signal.cell_index(grid, axis)
+        cell = cell[..., None] * count + index
     return field.row_of_cell().cpu()[cell]
 
 
 @torch.no_grad()
-def blank_rows(field: LocalGlobalNetwork) -> Tensor:
+def blank_rows(field: LocalGlobalNetwork) -> Bool[Tensor, " rows"]:
     """(P,) bool: cells all of whose samples decode to what a cell without a row decodes to."""
     signal = signal_of(field)
     fill = signal.denormalize(torch.full((signal.channels,), field.fill))
@@ -116,6 +126,12 @@ def blank_rows(field: LocalGlobalNetwork) -> Tensor:
         blank[rows[(slab != fill).any(-1)]] = False
         first += len(slab)
     return blank[: field.num_rows].to(field.cells.device)
+
+
+@torch.no_grad()
+def _values(field: LocalGlobalNetwork, axes: list[Tensor]) -> Tensor:
+    """(n, ..., channels) network values on the grid that these coordinates span."""
+    return field(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1), chunk=1 << 14)
 
 
 def _pieces(axes: list[Tensor]) -> list[list[Tensor]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lg_field.viewer.cells import line_glb, outside, wireframe
+from lg_field.viewer.page import keeps_going, plain
 from lg_field.viewer.picking import Pose
 from lg_field.viewer.selection import Size, size_of
 from lg_field.viewer.subject import Subject
@@ -44,8 +45,8 @@ class Panel:
         self._select_controls(gui)
         self._crop_controls(gui)
         self._save_controls(gui)
-        self.show_cells.on_update(lambda _: self.draw_cells())
-        self.color_by.on_update(lambda _: self.draw_cells())
+        self.show_cells.on_update(lambda _: self.redraw())
+        self.color_by.on_update(lambda _: self.redraw())
         self.refresh()
 
     # -- controls
@@ -99,7 +100,7 @@ class Panel:
         """Run an action on the selection and show what comes of it.
 
         Args:
-            action: may raise ValueError, whose text is shown.
+            action: what it raises is shown, a ValueError in its own words.
             crops: it changes what is kept, so it may be refused.
         """
         with self.reported(), self.subject.lock:
@@ -144,11 +145,10 @@ class Panel:
 
     def picked(self, event: Any) -> None:
         """A click on the page."""
-        scale = self.subject.scale
-        origin = torch.tensor(event.ray_origin, dtype=torch.float64) / scale
-        direction = torch.tensor(event.ray_direction, dtype=torch.float64)
 
         def toggle() -> None:
+            origin = torch.tensor(event.ray_origin, dtype=torch.float64) / self.subject.scale
+            direction = torch.tensor(event.ray_direction, dtype=torch.float64)
             cell = self.subject.pick(origin, direction / direction.norm())
             if cell is None:
                 raise ValueError("nothing is there: no cell was picked")
@@ -158,9 +158,13 @@ class Panel:
 
     def framed(self, event: Any) -> None:
         """A rectangle drawn on the page."""
-        low, high = event.screen_pos
-        pose = pose_of(event.client.camera, self.subject.scale)
-        self.edit(lambda: self.subject.selection.select(self.subject.within(pose, low, high), add=True))
+
+        def select() -> None:
+            low, high = event.screen_pos
+            pose = pose_of(event.client.camera, self.subject.scale)
+            self.subject.selection.select(self.subject.within(pose, low, high), add=True)
+
+        self.edit(select)
 
     # -- files
 
@@ -199,13 +203,9 @@ class Panel:
 
     # -- what is shown
 
-    @contextlib.contextmanager
-    def reported(self) -> Iterator[None]:
-        """Expected errors become a line in the panel; the edit stays as it was."""
-        try:
-            yield
-        except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:  # torch: no memory, disk full
-            self.say(f"**{plain(str(error).splitlines()[0] if str(error) else type(error).__name__)}**")
+    def reported(self) -> contextlib.AbstractContextManager[None]:
+        """Errors become a line in the panel; the edit stays as it was."""
+        return keeps_going(self.say)
 
     def say(self, text: str) -> None:
         """Show a line, markdown."""
@@ -218,6 +218,11 @@ class Panel:
         if cells:
             self.draw_cells()
         self.draw_selected()
+
+    def redraw(self) -> None:
+        """Draw the cells anew, in other colours or not at all."""
+        with self.reported():
+            self.draw_cells()
 
     def draw_cells(self) -> None:
         """Draw the edges of the kept cells as one object."""
@@ -293,8 +298,3 @@ def box_line(box: Tensor) -> str:
 def listed(files: list[Path]) -> str:
     """Paths and sizes of files."""
     return ", ".join(f"{plain(str(f))}{f' ({f.stat().st_size:,} bytes)' if f.is_file() else ''}" for f in files)
-
-
-def plain(text: str) -> str:
-    """Text that markdown shows as it is: the page would run what stands in braces or tags."""
-    return "".join(c if c.isalnum() or c in " .,:;/-+%()=" else f"&#{ord(c)};" for c in text)

@@ -13,8 +13,8 @@ import torch
 
 from lg_field.meshing.mesh import EmptyMeshError
 from lg_field.signals.decode import decode
-from lg_field.viewer.page import open_server
-from lg_field.viewer.panel import Panel, plain
+from lg_field.viewer.page import keeps_going, open_server, plain
+from lg_field.viewer.panel import Panel
 from lg_field.viewer.signals import SignalSubject
 
 SIGNAL = "/local_global/signal"
@@ -38,12 +38,12 @@ class SignalView:
         self.subject = subject
         self.server = open_server(port, subject.path.name)
         self.server.scene.set_up_direction("+y" if subject.flat else "+z")
-        gui, kind = self.server.gui, subject.signal.kind
+        gui = self.server.gui
         with gui.add_folder("View"):
-            if kind == "video":
-                frame = gui.add_slider("Frame", 0, max(1, subject.signal.shape[0] - 1), 1, 0)
+            if subject.frames:
+                frame = gui.add_slider("Frame", 0, max(1, subject.frames - 1), 1, 0)
                 frame.on_update(lambda _: self.show_frame(int(frame.value)))
-            self.player = gui.add_markdown("") if kind == "audio" else None
+            self.player = gui.add_markdown("") if subject.signal.traits.playable else None
             self.status = gui.add_markdown("")
         self._wanted = threading.Event()
         self.panel = Panel(self.server, subject)
@@ -67,7 +67,7 @@ class SignalView:
     def show_frame(self, frame: int) -> None:
         """Show another frame of a video."""
         with self.subject.lock:
-            self.subject.frame = min(frame, self.subject.signal.shape[0] - 1)
+            self.subject.frame = min(frame, self.subject.frames - 1)
             self.panel.refresh()
         self._wanted.set()
 
@@ -75,21 +75,30 @@ class SignalView:
         """Decode again whenever something has changed: coarse first."""
         while self._wanted.wait():
             self._wanted.clear()
-            for step, last in ((0, False), (1, True)):
-                begin = time.perf_counter()
-                text = self._draw_once(step)
-                seconds = time.perf_counter() - begin
-                self.status.content = f"{text} in {seconds:.2f} s{'' if last else ', a sharper one follows'}"
-                if self._wanted.is_set():
-                    break
-            if self.player is not None and not self._wanted.is_set():
-                self.player.content = player(self.subject)
+            with keeps_going(self.say):
+                self._draw_all()
+
+    def _draw_all(self) -> None:
+        """Coarse, then sharp; given up as soon as something has changed."""
+        for step, last in ((0, False), (1, True)):
+            begin = time.perf_counter()
+            text = self._draw_once(step)
+            seconds = time.perf_counter() - begin
+            self.say(f"{text} in {seconds:.2f} s{'' if last else ', a sharper one follows'}")
+            if self._wanted.is_set():
+                return
+        if self.player is not None:
+            self.player.content = player(self.subject)
+
+    def say(self, text: str) -> None:
+        """Show a line of markdown under the view's controls."""
+        self.status.content = text
 
     def _draw_once(self, step: int) -> str:
         scene, subject = self.server.scene, self.subject
         if subject.flat:
             largest = (COARSE, SHARP)[step]
-            image = subject.wave(largest) if subject.signal.kind == "audio" else subject.picture(largest)
+            image = subject.wave(largest) if subject.wavy else subject.picture(largest)
             scene.add_image(SIGNAL, image, *subject.size, format="png", wxyz=FACING)
             return f"{image.shape[1]} x {image.shape[0]} pixels"
         try:

@@ -1,0 +1,47 @@
+"""Photos of a capture as nerfstudio's data set: every kind of picture, one number of channels, masks of any size."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.data.utils.data_utils import get_image_mask_tensor_from_path
+from torch import Tensor
+
+from lg_field.captures import Photo
+from lg_field.captures.photo_file import read_mask, read_photo
+
+
+class CaptureDataset(InputDataset):
+    """nerfstudio's data set; where its outputs are of a `Capture`, photos and masks are read as the capture says."""
+
+    def get_numpy_image(self, image_idx: int) -> np.ndarray:
+        """(height, width, 3 or 4) uint8 of a photo, straight alpha."""
+        photo = self.photo(image_idx)
+        if photo is None:
+            return super().get_numpy_image(image_idx)
+        shrunk = float(self.metadata["downscale"])
+        return read_photo(photo, bool(self.metadata["alpha"]), self.scale_factor / shrunk)
+
+    def photo(self, image_idx: int) -> Photo | None:
+        """The photo of an image; None where another data parser read it."""
+        photos: list[Photo] | None = self.metadata.get("photos")
+        return None if photos is None else photos[image_idx]
+
+    def get_mask(self, image_idx: int, width: int, height: int) -> Tensor | None:
+        """(height, width, 1) bool: where an image counts; None if no image has a mask."""
+        files, photo = self._dataparser_outputs.mask_filenames, self.photo(image_idx)
+        if files is None:
+            return None
+        if photo is None:
+            return get_image_mask_tensor_from_path(files[image_idx], self.scale_factor)
+        return torch.from_numpy(read_mask(photo, width, height))[..., None]
+
+    def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> dict[str, Any]:
+        """nerfstudio's dictionary of an image: `image_idx`, `image` and, if there are masks, `mask`."""
+        image = self.get_image_float32(image_idx) if image_type == "float32" else self.get_image_uint8(image_idx)
+        data: dict[str, Any] = {"image_idx": image_idx, "image": image}
+        mask = self.get_mask(image_idx, image.shape[1], image.shape[0])
+        return data if mask is None else data | {"mask": mask}
