@@ -53,10 +53,11 @@ def up_direction(poses: Poses) -> Float[np.ndarray, " xyz"]:
 
 
 def turn_to_z(up: Float[np.ndarray, " xyz"]) -> Float[np.ndarray, "3 3"]:
-    """The smallest rotation that brings a unit vector to +z."""
+    """A rotation that brings a unit vector to +z: the smallest, unless that is nearly a half turn."""
     x, y, z = (float(value) for value in up)
-    if z < -1.0 + 1e-9:
-        return np.diag([1.0, -1.0, -1.0])
+    if z < -0.9:
+        over = np.diag([1.0, -1.0, -1.0])
+        return turn_to_z(over @ up) @ over
     cross = np.array([[0.0, 0.0, -x], [0.0, 0.0, -y], [x, y, 0.0]])
     return np.eye(3) + cross + cross @ cross / (1.0 + z)
 
