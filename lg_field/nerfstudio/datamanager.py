@@ -12,9 +12,15 @@ from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, Va
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.data.pixel_samplers import PixelSamplerConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from lg_field.errors import UserError
+from lg_field.nerfstudio.masks import CaptureDataset, MaskMode, cut_out_object, read_alphas, read_mask
+from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
+from lg_field.nerfstudio.placing import move, views_of
+from lg_field.radiance.placement import Placement, place
 
 
 @dataclass
@@ -23,6 +29,20 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
 
     _target: type = field(default_factory=lambda: LGDataManager)
     """target class to instantiate"""
+    pixel_sampler: PixelSamplerConfig = field(default_factory=ObjectPixelSamplerConfig)
+    """Which pixels a training step looks at."""
+    radius_factor: float = 1.0
+    masks: MaskMode = "auto"
+    """What lies outside a mask. empty: nothing, it is alpha 0. ignore: pixels that say nothing (nerfstudio's meaning).
+    auto: empty where the masks cut one object out of nearly all images."""
+    place: bool = True
+    """Find where the scene is. False: the data parser's scene space and box as they are."""
+    scene_box: tuple[float, ...] = ()
+    """Lower and upper corner of all there is, six numbers in the data set's units; () = found."""
+    focus: tuple[float, ...] = ()
+    """What the cameras look at, three numbers in the data set's units; () = found."""
+    up: tuple[float, ...] = ()
+    """The data set's upward direction, three numbers; () = found."""
     align_to: Path | None = None
     """dataparser_transforms.json of another run: cameras go to that run's scene space (`extend-scene`). Both data
     sets must have the same world coordinates."""
@@ -55,17 +75,40 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         self.train_dataset.metadata.setdefault("bounded", bounded)
 
     def create_train_dataset(self) -> InputDataset:
-        """The training images, in the scene space of `align_to` if that is given."""
+        """The training images, in the scene space of `align_to` if that is given, else in that of the scene's place."""
+        outputs = self.train_dataparser_outputs
+        self.placement: Placement | None = None
+        self.masks: Literal["empty", "ignore"] = "ignore"
+        if outputs.mask_filenames is not None and self.config.masks != "ignore":
+            parts = [float(read_mask(path, (96, 96)).mean()) for path in outputs.mask_filenames]
+            self.masks = "empty" if self.config.masks == "empty" or cut_out_object(parts) else "ignore"
+            CONSOLE.print(f"Outside the masks there is {'nothing' if self.masks == 'empty' else 'nothing known'}.")
         if self.config.align_to is not None:
-            align(self.train_dataparser_outputs, self.config.align_to)
-        return super().create_train_dataset()
+            align(outputs, self.config.align_to)
+        elif self.config.place and not outputs.metadata.get("placed", False):
+            masks = outputs.mask_filenames if self.masks == "empty" else None
+            self.placement = place(
+                views_of(outputs.cameras),
+                outputs.metadata.get("points3D_xyz"),
+                read_alphas(outputs.image_filenames, masks),
+            )
+            if self.placement.box is None:
+                from dataclasses import replace
+
+                f = self.config.radius_factor
+                self.placement = replace(self.placement, radius=self.placement.radius * f, near=self.placement.near / f)
+            move(outputs, self.placement)
+            CONSOLE.print(f"The scene is {self.placement.reason}.")
+        return CaptureDataset(outputs, self.config.camera_res_scale_factor, self.masks)
 
     def create_eval_dataset(self) -> InputDataset:
         """The test images, in the same space as the training images."""
         outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
         if self.config.align_to is not None:
             align(outputs, self.config.align_to)
-        return InputDataset(outputs, self.config.camera_res_scale_factor)
+        elif self.placement is not None:
+            move(outputs, self.placement)
+        return CaptureDataset(outputs, self.config.camera_res_scale_factor, self.masks)
 
 
 def align(outputs: DataparserOutputs, transforms: Path) -> None:

@@ -30,6 +30,7 @@ class LGField(Field):
         """Density (..., 1) per scene unit and colour features (..., C) at the samples."""
         positions = ray_samples.frustums.get_positions()
         density, features = self.table(positions.reshape(-1, 3), self.overlap if self.training else 0.0)
+        self.last_features = features
         return density.view(*positions.shape[:-1], 1), features.view(*positions.shape[:-1], -1)
 
     def get_outputs(

@@ -91,6 +91,9 @@ class LGModelConfig(ModelConfig):
     """Weight of the disagreement of neighbouring cells on their common borders; 0 = off."""
     seam_points: int = 512
     """Points on borders that a step looks at."""
+    harmonics_loss_mult: float = 0.0
+    """Weight of the mean square of the colours' harmonics above degree 0."""
+    use_hull: bool = True
     compute_lpips: bool = False
     """LPIPS among the metrics. Needs torchvision's AlexNet weights on disk; never downloads anything."""
 
@@ -122,6 +125,11 @@ class LGModel(Model):
                 encoder(table.hash_grid, table.implementation, torch.device(self.kwargs.get("device", "cpu")))
             except ValueError as error:
                 raise UserError(str(error)) from error
+        hull = self.kwargs.get("metadata", {}).get("hull")
+        self.hull = hull is not None and self.config.use_hull
+        if self.hull:
+            table.restrict_(hull)
+        self.near_plane = max(self.config.near_plane, self.kwargs.get("metadata", {}).get("near", 0.0))
         self.field = LGField(table, self.num_train_data, self.config.overlap)
         self.renderer_rgb = RGBRenderer(background_color=self.config.background_color)
         self.stride, self.step = 8.0, 0
@@ -171,7 +179,7 @@ class LGModel(Model):
                 self.step_length,
                 config.occupancy_threshold,
                 config.occupancy_points,
-                only_seen=step >= config.unseen_from,
+                only_seen=self.hull or step >= config.unseen_from,
             )
         if config.prune_interval and step >= config.prune_from and step % config.prune_interval == 0:
             empty = table.empty_rows()
@@ -206,6 +214,9 @@ class LGModel(Model):
             positions, directions = ray_samples.frustums.get_positions(), ray_samples.frustums.directions
             lengths = samples.ends - samples.starts
             self.table.mark_seen(positions)
+            if self.config.harmonics_loss_mult and not self.table.sizes.color_width:
+                features = self.field.last_features.unflatten(1, (3, 9))[..., 1:]
+                result["harmonics"] = features.square().mean()
             result["opacity"] = -torch.expm1(-density * lengths)
             if self.table.sizes.contraction:
                 anywhere = self.table.from_unit(torch.rand_like(positions[: self.config.seam_points]))
@@ -235,7 +246,7 @@ class LGModel(Model):
     def sample(self, ray_bundle: RayBundle) -> Samples:
         """Packed samples in occupied space, between the bundle's `nears` and `fars` if it has them."""
         config, origins = self.config, ray_bundle.origins
-        near = torch.full_like(origins[:, 0], config.near_plane)
+        near = torch.full_like(origins[:, 0], self.near_plane)
         far = torch.full_like(near, config.far_plane)
         if ray_bundle.nears is not None and ray_bundle.fars is not None:
             near, far = torch.maximum(near, ray_bundle.nears[:, 0]), torch.minimum(far, ray_bundle.fars[:, 0])
@@ -285,6 +296,8 @@ class LGModel(Model):
         losses = {"rgb_loss": (rgb - image).square().mean()}
         if "seam" in outputs:
             losses["seam_loss"] = self.config.seam_loss_mult * outputs["seam"]
+        if "harmonics" in outputs:
+            losses["harmonics_loss"] = self.config.harmonics_loss_mult * outputs["harmonics"]
         if self.table.sizes.contraction and "opacity" in outputs:
             opacity = outputs["opacity"].mean() + outputs["haze"].mean()
             losses["opacity_loss"] = self.config.opacity_loss_mult * opacity

@@ -23,6 +23,27 @@ from lg_field.space.regions import BoxMap
 from lg_field.table.cell_table import CellTable
 
 
+REVIVE = None
+
+
+class _Exp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.exp(x.clamp_max(12.0))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grad * torch.exp(x.clamp(REVIVE, 12.0))
+
+
+def density_of(x):
+    if REVIVE is None:
+        return torch.exp(x.clamp_max(12.0))
+    return _Exp.apply(x)
+
+
 class RadianceField(CellTable):
     """Density and colour of a scene. A point in a cell without a row is empty, whatever the shared part says.
 
@@ -226,7 +247,7 @@ class RadianceField(CellTable):
         table = self._trainable_rows(self.local)
         out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
         out = by_row.unsort(out)
-        return torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0)), out[:, 1:]
+        return density_of(out[:, 0] + self.sizes.density_bias), out[:, 1:]
 
     def _grid_features(self, unit: Tensor, rows: Tensor) -> Tensor:
         """(M, grid_features) of the rows' grids; zeros for the global network, which has none."""
@@ -296,6 +317,25 @@ class RadianceField(CellTable):
             places = torch.tensor([lower, upper], device=self.occupied.device) / self.sizes.occupancy_voxels
             self._bounds = self.from_unit(self.cells_to_unit(places))
         return self._bounds
+
+    @torch.no_grad()
+    def restrict_(self, hull: Tensor) -> None:
+        """Let only a part of the domain hold something: other voxels are empty and count as unseen.
+
+        Args:
+            hull: (n, n, n) bool on a grid over the frame.
+        """
+        voxels, rows = self.occupied.shape[1], torch.arange(self.num_rows, device=self.cells.device)
+        place = torch.arange(self.num_rows * voxels, device=self.cells.device)
+        r = self.sizes.occupancy_voxels
+        inner = torch.stack([place % voxels // (r * r), place % voxels // r % r, place % r], dim=-1)
+        unit = self.cells_to_unit((self.grid.unravel(self.cells[place // voxels]) * r + inner + 0.5) / r)
+        index = (unit * torch.tensor(hull.shape, device=unit.device)).long()
+        index = torch.minimum(index.clamp_min(0), torch.tensor(hull.shape, device=unit.device) - 1)
+        allowed = hull.to(unit.device)[index[:, 0], index[:, 1], index[:, 2]].view(self.num_rows, voxels)
+        self.occupied.copy_(allowed)
+        self.seen.copy_(allowed)
+        self._dense = self._near = self._bounds = None
 
     @torch.no_grad()
     def mark_seen(self, positions: Tensor) -> None:

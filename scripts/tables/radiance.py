@@ -167,11 +167,22 @@ def device_type() -> str:
 
 def train_one(args: Args, method: str) -> dict[str, Any]:
     """Train one method for the given time, score it, return its row of the table."""
+    config = make_config(args, method)
+    trainer, row = train(config, args.minutes)
+    row = {"method": method} | row | score(args, trainer.pipeline, args.output / f"{method}_view.png")
+    return row | cells_of(args, method, trainer)
+
+
+def train(config: Any, minutes: float) -> tuple[Any, dict[str, Any]]:
+    """Train a configuration through nerfstudio's trainer until the time or its steps are spent.
+
+    Returns:
+        The trainer, its last checkpoint saved, and what the table says of the training.
+    """
     stub_lpips()
     from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
     from nerfstudio.scripts.train import _set_random_seed
 
-    config = make_config(args, method)
     _set_random_seed(config.machine.seed)
     config.save_config()
     trainer = config.setup()
@@ -182,7 +193,7 @@ def train_one(args: Args, method: str) -> dict[str, Any]:
         clock["start"] = clock["start"] or report.now()
 
     def stop(step: int) -> None:
-        if report.now() - clock["start"] > args.minutes * 60:
+        if report.now() - clock["start"] > minutes * 60:
             raise TimeUp
 
     for where, func in (("BEFORE", start), ("AFTER", stop)):
@@ -194,17 +205,13 @@ def train_one(args: Args, method: str) -> dict[str, Any]:
     except TimeUp:
         trainer.save_checkpoint(trainer.step)
     seconds = report.now() - clock["start"]
-    model = trainer.pipeline.model
     rays = trainer.pipeline.datamanager.get_train_rays_per_batch()
-    row = {
-        "method": method,
+    return trainer, {
         "steps": trainer.step + 1,
         "rays/s": round((trainer.step + 1) * rays / seconds),
         "train seconds": round(seconds, 1),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in trainer.pipeline.model.parameters()),
     }
-    row |= score(args, trainer.pipeline, args.output / f"{method}_view.png")
-    return row | cells_of(args, method, trainer)
 
 
 def cells_of(args: Args, method: str, trainer: Any) -> dict[str, Any]:
