@@ -1,8 +1,131 @@
-"""Errors a user can act on: one line, no traceback, exit status 1."""
+"""Errors a user can act on, and the line that a command ends in instead of a traceback.
+
+Deep inside, bad input is a `ValueError` (`UserError` is one). Only the entry points of programs turn errors into lines:
+our own commands with `entry_point`, nerfstudio's with `install_excepthook`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+
+TRACEBACK = "LG_FIELD_TRACEBACK"
+"""Environment variable; "1" shows tracebacks as well."""
+FAILURES = (RuntimeError, OverflowError, MemoryError)
+"""Errors that no check foresaw but that the machine or the input may well cause: a line says what was being done."""
+LONGEST = 400
+"""Characters of an error's own words in such a line."""
 
 
-class UserError(SystemExit):
-    """Bad input. nerfstudio's scripts print a traceback for exceptions; this one only prints its message."""
+class UserError(ValueError):
+    """Bad input to a nerfstudio script: it ends in this one line (`install_excepthook`), not in a traceback."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(f"lg-field: {message}")
+
+@contextlib.contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Context: errors raised inside carry along what was being done; `report` says it.
+
+    Args:
+        what: goes on after "while", e.g. "encoding photo.png".
+    """
+    try:
+        yield
+    except Exception as error:
+        error.__dict__.setdefault("doing", []).append(what)
+        raise
+
+
+def chain(error: BaseException) -> list[str]:
+    """What was being done when an error was raised, the innermost `doing` first."""
+    return list(error.__dict__.get("doing", []))
+
+
+def report(error: BaseException) -> str | None:
+    """The line that a command ends in, without the command's name.
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        Errors that say themselves what is wrong (ValueError, OSError, ImportError): their own words. `FAILURES`: what
+        failed, while what, and the error's words. None for every other error: that is a bug and needs its traceback.
+    """
+    words = " ".join(str(error).split())
+    if isinstance(error, (ValueError, OSError, ImportError)):
+        return words or type(error).__name__
+    if not isinstance(error, FAILURES) or isinstance(error, NotImplementedError):
+        return None
+    if len(words) > LONGEST:
+        words = words[:LONGEST] + "..."
+    steps = ", ".join(reversed(chain(error)))
+    while_ = f" while {steps}" if steps else ""
+    return f"{failure(error)}{while_}{': ' if words else ''}{words} ({TRACEBACK}=1 shows where)"
+
+
+def failure(error: BaseException) -> str:
+    """One of `FAILURES` in words."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's is a RuntimeError
+        return "out of memory"
+    if isinstance(error, OverflowError):
+        return "a number is too large"
+    return "something is nested too deeply" if isinstance(error, RecursionError) else "failed"
+
+
+def traceback_wanted() -> bool:
+    """Whether the environment asks for tracebacks."""
+    return os.environ.get(TRACEBACK, "") not in ("", "0")
+
+
+class entry_point(contextlib.ContextDecorator):
+    """Context or decorator around a command: errors print one line and exit with status 1, Ctrl-C with 130.
+
+    Errors for which `report` has no line pass through. With LG_FIELD_TRACEBACK=1 the traceback comes before the line.
+    """
+
+    def __init__(self, prog: str) -> None:
+        """
+        Args:
+            prog: name of the command; the line begins with it.
+        """
+        self.prog = prog
+
+    def __enter__(self) -> entry_point:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        line = "interrupted" if interrupted else None if error is None else report(error)
+        if error is None or line is None:
+            return
+        if traceback_wanted():
+            traceback.print_exception(kind, error, where)
+        print(f"{self.prog}: {line}", file=sys.stderr)
+        raise SystemExit(130 if interrupted else 1) from None
+
+
+class _Hook:
+    """Prints the line of a `UserError`; the hook that was there before sees everything else."""
+
+    def __init__(self) -> None:
+        self.before = sys.excepthook
+
+    def __call__(self, kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+        if isinstance(error, UserError) and not traceback_wanted():
+            print(f"lg-field: {report(error)}", file=sys.stderr)
+        else:
+            self.before(kind, error, where)
+
+
+def install_excepthook() -> None:
+    """From here on a `UserError` that nobody catches ends any program in one line; the exit status stays 1.
+
+    For programs that are not ours (ns-train, ns-eval, ...) and print tracebacks. Installed once, however often called.
+    """
+    if not isinstance(sys.excepthook, _Hook):
+        sys.excepthook = _Hook()

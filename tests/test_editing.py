@@ -134,7 +134,7 @@ def test_regrown_cells_change_no_old_value_even_when_trained(kind: str) -> None:
     with torch.no_grad():
         whole.local[new] += torch.randn_like(whole.local[new])
     x = points_of(field)
-    old = crop.locate_rows(x) >= 0 if not isinstance(field, RadianceField) else crop.rows_of_unit(crop.to_unit(x)) >= 0
+    old = crop.locate_rows(x) >= 0 if not isinstance(field, RadianceField) else crop.rows_of_unit(crop.frame.to_unit(x)) >= 0
     assert 0 < old.sum() < len(old)
     assert torch.allclose(values(whole, x)[old], values(crop, x)[old], atol=1e-6)
     assert bool((values(whole, x)[~old] != nothing(field)).any())
@@ -153,7 +153,7 @@ def test_training_a_grown_scene_changes_no_old_value_by_a_bit(lead, tail) -> Non
     upper = [up + (n + 0.5) * s for up, n, s in zip(field.grid.upper, tail, size)]
     x = points_of(field)
     larger = extend(field, lower, upper)
-    assert larger.num_rows > field.num_rows and torch.equal(larger.to_unit(x), field.to_unit(x))
+    assert larger.num_rows > field.num_rows and torch.equal(larger.frame.to_unit(x), field.frame.to_unit(x))
     assert torch.allclose(larger.is_occupied(x).float(), torch.ones(len(x)))
     larger.freeze_(torch.isin(larger.cells, larger.grid.locate(field.grid.boxes(field.cells).mean(1))))
     before, old = values(larger, x), larger.local[larger.frozen].clone()

@@ -217,7 +217,7 @@ def test_splits_and_prunings_reach_nerfstudios_optimizers():
     config = {k: dict(v) for k, v in lg_field_tiny.config.optimizers.items()}
     optimizers = Optimizers(config, model.get_param_groups())
     for step in range(6):
-        model.update_table(step, list(optimizers.optimizers.values()))
+        model.trainer.begin(step, list(optimizers.optimizers.values()))
         outputs = model.train()(bundle())
         optimizers.zero_grad_all()
         outputs["rgb"].sum().backward()
@@ -286,7 +286,7 @@ def test_a_student_learns_what_its_teacher_says_before_it_sees_images(tmp_path):
             p.add_(torch.randn_like(p) * 0.2)
     rays, losses = bundle(64), []
     for step in range(41):
-        student.step = step
+        student.trainer.step = step
         outputs = student.get_outputs(rays)
         loss = student.get_loss_dict(outputs, {"image": torch.rand(64, 4)})
         assert set(loss) == ({"imitation_loss"} if step < 40 else {"rgb_loss", "seam_loss"})

@@ -153,10 +153,9 @@ def test_pruning_empty_cells_changes_no_render():
     field = make_field()
     field.occupied.zero_()
     field.occupied[5:9] = True
-    field._changed_rows()
     origins, directions = some_rays()
     before = render(field, origins, directions)
-    empty = field.empty_rows()
+    empty = field.occupancy.empty_rows()
     assert not empty[5:9].any() and empty.any()
     after = render(prune(field, empty), origins, directions)
     assert before.abs().sum() > 0
@@ -172,10 +171,10 @@ def test_occupancy_finds_what_is_there():
         field.local[:7, -field.chain.out_features] = -20.0
         field.local[8:, -field.chain.out_features] = -20.0
     for _ in range(10):
-        field.update_occupancy(0.02, 0.01, 10**6)
+        field.occupancy.update(lambda points: field.opacity(points, 0.02), 0.01, 10**6, field.frozen)
     assert field.occupied[7].all() and field.occupied.sum() == field.occupied[7].sum()
     box = field.grid.boxes(torch.tensor([7]))[0].float()
-    torch.testing.assert_close(field.occupied_bounds(), box, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(field.occupancy.bounds(), box, rtol=1e-4, atol=1e-4)
 
 
 def test_the_state_describes_the_field():
@@ -233,7 +232,7 @@ def test_without_a_colour_layer_features_are_harmonics_of_the_direction(tmp_path
 
 def test_haze_counts_wherever_there_is_a_row_and_teaches_its_grid():
     field = make_field(contraction=True, density_bias=2.0)
-    anywhere = field.from_unit(torch.rand(20_000, 3))
+    anywhere = field.frame.from_unit(torch.rand(20_000, 3))
     haze = field.opacity(anywhere, 0.05)
     assert ((haze > 0) & (haze <= 1)).all()
     haze.mean().backward()
@@ -300,13 +299,12 @@ def test_looking_at_blocks_of_steps_first_loses_no_sample(step: float, jitter: b
     field = make_field()
     with torch.no_grad():
         field.occupied.copy_(torch.rand(field.occupied.shape) < 0.02)
-        field._changed_rows()
     origins = torch.nn.functional.normalize(torch.randn(200, 3), dim=-1) * 3
     directions = torch.nn.functional.normalize(torch.randn(200, 3) * 0.5 - origins, dim=-1)
     near, far = torch.zeros(200), torch.full((200,), 10.0)
     torch.manual_seed(5)
     fast = field_samples(field, origins, directions, near, far, step, jitter)
-    enter, leave = ray_box(origins, directions, field.occupied_bounds())
+    enter, leave = ray_box(origins, directions, field.occupancy.bounds())
     torch.manual_seed(5)
     plain = march(origins, directions, torch.maximum(near, enter), leave, step, field.is_occupied, None, jitter)
     assert len(plain.rays) > 100 and all(torch.equal(a, b) for a, b in zip(fast, plain))

@@ -20,7 +20,8 @@ from lg_field.cli.options import RegionFlags
 from lg_field.files import FieldFile, crop_file
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.ops import ChainSizes
-from lg_field.radiance.render import Camera, render_rays
+from lg_field.radiance.outputs import ray_output
+from lg_field.radiance.render import Camera, ask_view, render_rays
 from lg_field.signals.signal import Signal
 from lg_field.space.cell_list import cells_from_dict, cells_to_dict
 from lg_field.space.contraction import contract
@@ -28,7 +29,7 @@ from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Region
 from lg_field.table.editing import crop
 from lg_field.viewer.cells import line_glb, outside, wireframe
-from lg_field.viewer.outputs import OUTPUTS, ray_output, sample_rays, to_picture
+from lg_field.viewer.outputs import OUTPUTS, to_picture
 from lg_field.viewer.picking import Pose, first_cell, in_rectangle, on_screen
 from lg_field.viewer.selection import Selection, bounds_of, size_of
 from lg_field.viewer.signals import SignalSubject
@@ -213,22 +214,22 @@ def test_points_are_on_the_screen_where_their_rays_are():
 def test_outputs_show_what_they_say():
     scene = FIELD.description
     origins, directions = (v.view(-1, 3) for v in Camera(torch.tensor(scene.camera).double(), 1.2, 24, 16).rays())
-    rays = sample_rays(FIELD, scene, origins, directions)
+    asked = ask_view(FIELD, scene, origins, directions)
     picture = render_rays(FIELD, scene, origins, directions)
     for name in OUTPUTS:
-        value, accumulation, depth = ray_output(FIELD, scene, rays, name)
+        value, accumulation, depth = ray_output(asked, scene, name)
         assert torch.allclose(accumulation, picture.accumulation) and torch.allclose(depth, picture.depth, atol=1e-4)
         image = to_picture(value.view(16, 24, -1))
         assert image.shape == (16, 24, 3) and image.dtype == np.uint8
-    assert torch.equal(ray_output(FIELD, scene, rays, "rgb")[0], picture.rgb)
-    assert bool((ray_output(FIELD, scene, rays, "density")[0] > 0).eq(picture.accumulation > 0).all())
-    colors = ray_output(FIELD, scene, rays, "cells")[0]
+    assert torch.equal(ray_output(asked, scene, "rgb")[0], picture.rgb)
+    assert bool((ray_output(asked, scene, "density")[0] > 0).eq(picture.accumulation > 0).all())
+    colors = ray_output(asked, scene, "cells")[0]
     solid = picture.accumulation[:, 0] > 0.999
     points = origins + directions * picture.depth
-    alone = solid & (FIELD.rows_of_unit(FIELD.to_unit(points)) >= 0)
+    alone = solid & (FIELD.rows_of_unit(FIELD.frame.to_unit(points)) >= 0)
     assert len(colors[alone].unique(dim=0)) > 3
     with pytest.raises(ValueError, match="output must be one of"):
-        ray_output(FIELD, scene, rays, "colour")
+        ray_output(asked, scene, "colour")
 
 
 def test_a_seam_is_where_neighbours_disagree():
@@ -242,7 +243,7 @@ def test_a_seam_is_where_neighbours_disagree():
     directions = torch.tensor([-1.0, 0.0, 0.0]).expand(199, 3)
 
     def jump() -> torch.Tensor:
-        return ray_output(field, scene, sample_rays(field, scene, origins, directions), "seam")[0][:, 0]
+        return ray_output(ask_view(field, scene, origins, directions), scene, "seam")[0][:, 0]
 
     assert float(jump().max()) < 0.02
     with torch.no_grad():

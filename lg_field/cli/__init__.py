@@ -6,10 +6,12 @@ import sys
 
 import tyro
 
+from lg_field.errors import entry_point
+
 
 def main() -> None:
     """Entry point of `lg-field`."""
-    with user_errors("lg-field"):
+    with entry_point("lg-field"):
         arguments = sys.argv[1:]
         tyro.extras.subcommand_cli_from_dict(
             commands(arguments),  # type: ignore[arg-type]
@@ -50,21 +52,3 @@ def commands(arguments: list[str]) -> dict[str, object]:
         "reconstruct-ct": reconstruct_ct_command(RestoreOptions(settings)),
         "view": view,
     }
-
-
-class user_errors:
-    """Context: expected errors (bad input, existing files, missing packages, full disks) print one line and exit 1."""
-
-    def __init__(self, prog: str) -> None:
-        self.prog = prog
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, KeyboardInterrupt):
-            print(f"{self.prog}: interrupted, nothing was changed", file=sys.stderr)
-            raise SystemExit(130) from None
-        if isinstance(error, (ValueError, OSError, ImportError)):
-            print(f"{self.prog}: {error}", file=sys.stderr)
-            raise SystemExit(1) from None

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from lg_field.cli import user_errors
 from lg_field.cli.options import NO_REGION, RegionFlags, print_sizes
+from lg_field.errors import entry_point
 
 if TYPE_CHECKING:
     from lg_field.nerfstudio.runs import Run
@@ -80,7 +80,7 @@ def check_inside(region: Region, field: RadianceField) -> None:
         grid = field.grid
         raise ValueError(f"the box is outside the scene, which reaches from {grid.lower} to {grid.upper}")
     if len(field.rows_touching(region)) == 0:
-        bounds = [tuple(round(v, 3) for v in corner) for corner in field.occupied_bounds().tolist()]
+        bounds = [tuple(round(v, 3) for v in corner) for corner in field.occupancy.bounds().tolist()]
         raise ValueError(f"the box holds only empty space; what the scene holds lies within {bounds[0]} to {bounds[1]}")
 
 
@@ -106,5 +106,5 @@ def _report(console: Console, run: Run, field: RadianceField, small: RadianceFie
 
 def main() -> None:
     """Entry point of `crop-scene`."""
-    with user_errors("crop-scene"):
+    with entry_point("crop-scene"):
         tyro.cli(crop_scene, prog="crop-scene", config=(tyro.conf.OmitArgPrefixes,))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.console import Console
 
-from lg_field.cli import user_errors
 from lg_field.cli.options import NO_REGION, Output, RegionFlags
+from lg_field.errors import entry_point
 
 if TYPE_CHECKING:
     from nerfstudio.engine.trainer import TrainerConfig
@@ -130,5 +130,5 @@ def scene_corners(domain: tuple[float, ...], run: Run, world: bool) -> tuple[flo
 
 def main() -> None:
     """Entry point of `extend-scene`."""
-    with user_errors("extend-scene"):
+    with entry_point("extend-scene"):
         tyro.cli(extend_scene, prog="extend-scene", config=(tyro.conf.OmitArgPrefixes,))

@@ -194,13 +194,12 @@ def rendered(
     """A picture as (height, width, 3 or 4) uint8."""
     import torch
 
+    from lg_field.radiance.compositing import straight_alpha
     from lg_field.radiance.render import render
 
     picture = render(field, scene, camera)
     progress.advance(task)
     rgb, alpha = picture.rgb, picture.accumulation
     if transparent:
-        behind = rgb.new_tensor(scene.background)
-        rgb = ((rgb - behind * (1.0 - alpha)) / alpha.clamp_min(1e-3)).clamp(0.0, 1.0)
-        rgb = torch.cat([rgb, alpha], dim=-1)
+        rgb = straight_alpha(rgb, alpha, rgb.new_tensor(scene.background))
     return (rgb * 255.0).round().to(torch.uint8)

@@ -9,14 +9,18 @@ from typing import Any
 import torch
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
-from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.plugins.types import MethodSpecification
 
+from lg_field.errors import install_excepthook
+from lg_field.nerfstudio.checkpoints import check_newest
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
-from lg_field.nerfstudio.model import LGModelConfig
+from lg_field.nerfstudio.model import LGModelConfig, SizesOptions
 from lg_field.nerfstudio.optimizers import DecaySchedulerConfig, FusedAdamOptimizerConfig
-from lg_field.radiance.field import RadianceSizes
+from lg_field.nerfstudio.pipeline import LGPipeline, LGPipelineConfig
+
+install_excepthook()  # nerfstudio's scripts import this module and would print a traceback for bad input
 
 
 @dataclass
@@ -27,6 +31,18 @@ class LGTrainerConfig(TrainerConfig):
     """target class to instantiate"""
     run_dir: Path | None = None
     """Folder of this run; None = nerfstudio's OUTPUT_DIR/EXPERIMENT/METHOD/TIMESTAMP."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """From a config.yml: entries that it lacks have their defaults, and every run has the panel."""
+        self.__dict__.update(LGTrainerConfig().__dict__ | state)
+        if self.pipeline._target is VanillaPipeline:
+            self.pipeline._target = LGPipeline
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """nerfstudio's scripts set `load_dir` just before they read a checkpoint: a damaged one ends in a line."""
+        super().__setattr__(name, value)
+        if name == "load_dir" and value is not None:
+            check_newest(Path(value), self.load_step)
 
     def get_base_dir(self) -> Path:
         """Folder of config.yml."""
@@ -50,7 +66,7 @@ def _method(name: str, steps: int, rays: int, model: LGModelConfig, fields_lr: f
         steps_per_save=2000,
         max_num_iterations=steps,
         mixed_precision=False,
-        pipeline=VanillaPipelineConfig(
+        pipeline=LGPipelineConfig(
             datamanager=LGDataManagerConfig(
                 dataparser=AutoDataParserConfig(), train_num_rays_per_batch=rays, eval_num_rays_per_batch=1024
             ),
@@ -72,7 +88,7 @@ lg_field = MethodSpecification(
         steps=10_000,
         rays=4096,
         model=LGModelConfig(
-            sizes=RadianceSizes(grid_nodes=17, hash_levels=4, log2_hashmap_size=15, color_width=0, color_features=27),
+            sizes=SizesOptions(grid_nodes=17, hash_levels=4, log2_hashmap_size=15, color_width=0, color_features=27),
             eval_num_rays_per_chunk=1 << 14,
         ),
         fields_lr=5e-3,
@@ -87,7 +103,7 @@ lg_field_tiny = MethodSpecification(
         steps=8_000,
         rays=1024,
         model=LGModelConfig(
-            sizes=RadianceSizes(grid_nodes=11, hash_levels=4, color_width=0, color_features=27),
+            sizes=SizesOptions(grid_nodes=11, hash_levels=4, color_width=0, color_features=27),
             split_steps=(200,),
             samples_per_batch=2**14,
             steps_per_scene=256,

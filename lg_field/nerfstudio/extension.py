@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nerfstudio.utils.rich_utils import CONSOLE
 
 from lg_field.nerfstudio.config import LGTrainerConfig
+from lg_field.nerfstudio.model import SizesOptions
 from lg_field.nerfstudio.runs import TABLE, TRANSFORMS, Run, cropped_checkpoint, load_run, write_run
 from lg_field.radiance.field import RadianceField
 from lg_field.space.regions import Region
@@ -68,13 +70,14 @@ def extended_run(
         FileNotFoundError: the source has no dataparser_transforms.json, so that new images cannot be placed.
     """
     run.scene_to_world()
-    config = copy.deepcopy(run.config)
+    config: Any = copy.deepcopy(run.config)
     manager: Any = config.pipeline.datamanager
     if data is not None:
         config.data = manager.data = manager.dataparser.data = data
     manager.align_to = output / TRANSFORMS
+    config.machine.device_type = device_here(config.machine.device_type)
     model: Any = config.pipeline.model
-    model.sizes, model.split_steps = field.sizes, ()
+    model.sizes, model.split_steps = SizesOptions(**vars(field.sizes)), ()
     model.counts = field.grid.counts
     # New rows start full and most are empty: they are to be found out well before the end.
     model.occupancy_points = max(model.occupancy_points, int((~field.frozen).sum()) * field.occupied.shape[1] // 2)
@@ -86,6 +89,14 @@ def extended_run(
     config.run_dir, config.load_dir = output, output / config.relative_model_dir
     config.save_config()
     return config
+
+
+def device_here(trained_on: str) -> Any:
+    """The kind of device to train on: what this machine has, wherever the source was trained."""
+    here = "cuda" if torch.cuda.is_available() else "cpu"
+    if here != trained_on:
+        CONSOLE.print(f"the scene was trained on {trained_on}, its new cells are trained on {here}")
+    return here
 
 
 def check_unchanged(before: RadianceField, run_folder: Path) -> RadianceField:

@@ -1,17 +1,16 @@
-"""The nerfstudio model: marching, compositing, losses, and training from coarse cells to fine ones."""
+"""The nerfstudio model: an adapter between nerfstudio's rays and dictionaries and the trainer and renderer of the core."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-from nerfstudio.cameras.rays import Frustums, RayBundle, RaySamples
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
-from nerfstudio.field_components.field_heads import FieldHeadNames
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
@@ -22,78 +21,47 @@ from lg_field.errors import UserError
 from lg_field.files import load
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
-from lg_field.nerfstudio.panel import PanelControl
-from lg_field.radiance.compositing import Samples, composite
-from lg_field.radiance.distillation import imitation_loss
+from lg_field.radiance.compositing import image_on, straight_alpha
 from lg_field.radiance.field import RadianceField, RadianceSizes
-from lg_field.radiance.render import field_samples
-from lg_field.radiance.sampling import step_length
-from lg_field.radiance.seams import border_disagreement
+from lg_field.radiance.placement import VIEWPOINTS
+from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
 from lg_field.radiance.tcnn import Implementation, encoder
+from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.space.partition import PartitionGrid
-from lg_field.table.cell_table import CheckpointError
-from lg_field.viewer.outputs import Sampled
+
+VIEW = "training view"
+"""Key of a training step's `TrainingView` among the model's outputs."""
+
+
+@dataclass(frozen=True)
+class SizesOptions(RadianceSizes):
+    """`RadianceSizes` as options of ns-train: without those that follow from the data."""
+
+    contraction: Annotated[bool, tyro.conf.Suppress] = False
+    frame: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
 
 
 @dataclass
-class LGModelConfig(ModelConfig):
+class LGModelConfig(ModelConfig, TrainingSettings):
     """Local-Global radiance field."""
 
     _target: type = field(default_factory=lambda: LGModel)
     """target class to instantiate"""
     enable_collider: bool = False
     """The marcher clips rays itself."""
-    sizes: Annotated[RadianceSizes, tyro.conf.arg(name="")] = field(default_factory=RadianceSizes)
+    sizes: Annotated[SizesOptions, tyro.conf.arg(name="")] = field(default_factory=SizesOptions)
     """Sizes of the field."""
     implementation: Implementation = "auto"
     """What evaluates the shared part's grid: torch, tiny-cuda-nn (tcnn) where it is installed and there is a GPU, or
     auto: tcnn where it can be. The parameters are the same."""
     counts: tuple[int, int, int] = (4, 4, 4)
     """Cells per axis at the start."""
-    split_steps: tuple[int, ...] = (500,)
-    """Steps at which every kept cell is cut into 8."""
     space: Literal["auto", "bounded", "contracted"] = "auto"
     """Bounded: the scene box is all there is. Contracted: the grid divides contracted space. Auto: by the data."""
-    steps_per_scene: int = 384
-    """Marching steps along the diagonal of the scene box."""
-    samples_per_batch: int = 2**18
-    """Samples a training step aims for: steps along rays are longer while more space is occupied."""
-    near_plane: float = 0.05
-    """Distance at which rays start."""
-    far_plane: float = 1000.0
-    """Distance at which rays end."""
-    background_color: Literal["random", "white", "black"] = "random"
-    """Background in training; random works with images that have alpha and keeps the empty space empty."""
     render_background_color: Literal["white", "black"] = "white"
     """Background of renders and metrics. `rgba` outputs are transparent whatever it is."""
-    overlap: float = 0.0
-    """Training samples this part of a cell from a border are given to either neighbour (the paper's overlap)."""
-    occupancy_threshold: float = 0.005
-    """A voxel is empty if a marching step through it absorbs less than this."""
-    occupancy_points: int = 2**16
-    """Voxels looked at in each occupancy update."""
-    occupancy_interval: int = 16
-    """Steps between occupancy updates."""
-    prune_interval: int = 100
-    """Steps between prunings of empty cells; 0 = never."""
-    prune_from: int = 100
-    """First step that may prune."""
-    unseen_from: int = 150
-    """Step from which space that no training ray has passed through counts as empty."""
-    opacity_loss_mult: float = 0.005
-    """Contracted scenes: weight of the mean opacity of a step's samples and of random points. Unneeded haze fades, also
-    where no ray goes, and its cells are pruned."""
     teacher: Path | None = None
     """Scene file (`lg-field pack`) of a field to learn from first: KiloNeRF's recipe for per-partition networks."""
-    distill_steps: int = 2000
-    """Steps that imitate the teacher before the images are learned from."""
-    seam_loss_mult: float = 0.05
-    """Weight of the disagreement of neighbouring cells on their common borders; 0 = off."""
-    seam_points: int = 512
-    """Points on borders that a step looks at."""
-    harmonics_loss_mult: float = 0.0
-    """Weight of the mean square of the colours' harmonics above degree 0."""
-    use_hull: bool = True
     compute_lpips: bool = False
     """LPIPS among the metrics. Needs torchvision's AlexNet weights on disk; never downloads anything."""
 
@@ -108,36 +76,37 @@ class LGModel(Model):
 
     config: LGModelConfig
     field: LGField
+    near: Tensor
+    """Distance at which rays start: the near plane, or farther where there is nothing before."""
+    viewpoints: Tensor
+    """(VIEWPOINTS, 3) places of training cameras that are far apart."""
+    extras: Callable[[Asked, Picture], dict[str, Tensor]] | None = None
+    """What an open viewer shows beside the usual outputs, of rendered rays."""
 
     def populate_modules(self) -> None:
-        """Build the field and the renderers; no metric that would download weights."""
+        """Build the field and its trainer; no metric that would download weights."""
         super().populate_modules()
-        contracted = self.config.space == "contracted"
-        if self.config.space == "auto":
+        config = self.config
+        contracted = config.space == "contracted"
+        if config.space == "auto":
             contracted = not self.kwargs.get("metadata", {}).get("bounded", False)
-        sizes = replace(self.config.sizes, contraction=contracted)
+        sizes = RadianceSizes(**vars(replace(config.sizes, contraction=contracted)))
         lower, upper = ([-2.0] * 3, [2.0] * 3) if contracted else self.scene_box.aabb.tolist()
-        grid = PartitionGrid(self.config.counts, tuple(lower), tuple(upper))
-        table = RadianceField(grid, sizes)
-        table.implementation = self.config.implementation
-        if table.hash_grid is not None:
-            try:
+        table = RadianceField(PartitionGrid(config.counts, tuple(lower), tuple(upper)), sizes)
+        table.implementation = config.implementation
+        teacher = None if config.teacher is None else load_teacher(config.teacher)
+        try:
+            if table.hash_grid is not None:
                 encoder(table.hash_grid, table.implementation, torch.device(self.kwargs.get("device", "cpu")))
-            except ValueError as error:
-                raise UserError(str(error)) from error
-        hull = self.kwargs.get("metadata", {}).get("hull")
-        self.hull = hull is not None and self.config.use_hull
-        if self.hull:
-            table.restrict_(hull)
-        self.near_plane = max(self.config.near_plane, self.kwargs.get("metadata", {}).get("near", 0.0))
-        self.field = LGField(table, self.num_train_data, self.config.overlap)
-        self.renderer_rgb = RGBRenderer(background_color=self.config.background_color)
-        self.stride, self.step = 8.0, 0
-        self.viewer_control = PanelControl()
-        self.teachers: list[RadianceField] = []
-        """The teacher, if there is one; in a list, so that it is no part of the model's parameters."""
-        if self.config.teacher is not None:
-            self.teachers = [load_teacher(self.config.teacher)]
+            self.trainer = RadianceTrainer(table, config, teacher)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        self.field = LGField(table, self.num_train_data)
+        metadata = self.kwargs.get("metadata", {})
+        if metadata.get("hull") is not None and not contracted:
+            self.trainer.restrict(metadata["hull"])
+        self.register_buffer("near", torch.tensor(max(config.near_plane, float(metadata.get("near", 0.0)))))
+        self.register_buffer("viewpoints", metadata.get("viewpoints", torch.zeros(VIEWPOINTS, 3)))
 
     @property
     def table(self) -> RadianceField:
@@ -147,7 +116,7 @@ class LGModel(Model):
     @property
     def step_length(self) -> float:
         """Length of a marching step in scene units."""
-        return step_length(self.table.origin, self.config.steps_per_scene)
+        return self.table.frame.step_length(self.config.steps_per_scene)
 
     # -- training
 
@@ -160,123 +129,56 @@ class LGModel(Model):
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Before each step: split, prune and look for empty space when it is time."""
 
-        def update(step: int) -> None:
+        def begin(step: int) -> None:
             optimizers = attributes.optimizers
-            self.update_table(step, list(optimizers.optimizers.values()) if optimizers else [])
+            self.trainer.begin(step, list(optimizers.optimizers.values()) if optimizers else [])
             if optimizers:
                 optimizers.parameters = self.get_param_groups()
 
-        return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], update, update_every_num_iters=1)]
-
-    def update_table(self, step: int, optimizers: list[torch.optim.Optimizer]) -> None:
-        """Split, prune and update occupancy as the schedule says."""
-        config, table = self.config, self.table
-        self.step, cells = step, table.cells
-        if step in config.split_steps:
-            table.split_(optimizers)
-        if step and step % config.occupancy_interval == 0:
-            table.update_occupancy(
-                self.step_length,
-                config.occupancy_threshold,
-                config.occupancy_points,
-                only_seen=self.hull or step >= config.unseen_from,
-            )
-        if config.prune_interval and step >= config.prune_from and step % config.prune_interval == 0:
-            empty = table.empty_rows()
-            if bool(empty.any()) and not bool(empty.all()):
-                table.select_((~empty).nonzero()[:, 0], optimizers)
-        if table.cells is not cells:
-            self.viewer_control.rows_changed(table)
+        return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], begin, update_every_num_iters=1)]
 
     # -- rendering
 
-    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:  # type: ignore[override]
         """Render rays.
 
         Returns:
             rgb (N, 3), accumulation (N, 1), depth (N, 1) along the ray in scene units. In training rgb is without
-            background when that is random, as nerfstudio has it.
+            background when that is random, as nerfstudio has it, and `VIEW` holds what the losses need.
         """
-        num_rays = len(ray_bundle)
-        samples = self.sample(ray_bundle)
-        if len(samples.rays) == 0:
-            zero = 0.0 * sum(p.sum() for p in self.parameters()) if self.training else 0.0
-            empty = torch.zeros(num_rays, 1, device=ray_bundle.origins.device) + zero
-            result = self._blend(empty.expand(-1, 3), empty, empty + self.config.far_plane)
-            return result | ({} if self.training else self._for_viewer(ray_bundle, samples, None, result))
-        ray_samples = to_ray_samples(ray_bundle, samples)
-        outputs = self.field(ray_samples)
-        density, colors = outputs[FieldHeadNames.DENSITY][:, 0], outputs[FieldHeadNames.RGB]
-        rgb, accumulation, depth = composite(density, colors, samples, num_rays, self.config.far_plane)
-        result = self._blend(rgb, accumulation, depth)
-        if self.training:
-            self._adapt_stride(len(samples.rays))
-            positions, directions = ray_samples.frustums.get_positions(), ray_samples.frustums.directions
-            lengths = samples.ends - samples.starts
-            self.table.mark_seen(positions)
-            if self.config.harmonics_loss_mult and not self.table.sizes.color_width:
-                features = self.field.last_features.unflatten(1, (3, 9))[..., 1:]
-                result["harmonics"] = features.square().mean()
-            result["opacity"] = -torch.expm1(-density * lengths)
-            if self.table.sizes.contraction:
-                anywhere = self.table.from_unit(torch.rand_like(positions[: self.config.seam_points]))
-                result["haze"] = self.table.opacity(anywhere, self.step_length)
-            for teacher in self.teachers if self.step < self.config.distill_steps else ():
-                teacher.to(positions.device)
-                result["imitation"] = imitation_loss(teacher, positions, directions, density, colors, lengths)
-            if self.config.seam_loss_mult > 0.0:
-                step, count = self.step_length * self.stride, self.config.seam_points
-                result["seam"] = border_disagreement(self.table, positions, directions, step, count)
-            return result
-        return result | self._for_viewer(ray_bundle, samples, density, result)
-
-    def _for_viewer(
-        self, ray_bundle: RayBundle, samples: Samples, density: Tensor | None, shown: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """What an open viewer can show beside the usual outputs; nothing where none is open."""
-        if self.viewer_control.subject is None:
-            return {}
         origins, directions = ray_bundle.origins, ray_bundle.directions
-        positions = torch.addcmul(origins[samples.rays], directions[samples.rays], samples.middles[:, None])
-        density = positions[:, 0] if density is None else density
-        rays = Sampled(origins, directions, samples, positions, density)
-        return self.viewer_control.outputs(self.table, rays, shown, self.step_length)
+        near, far = self._reach(ray_bundle)
+        appearance = self.field.appearance_of(ray_bundle.camera_indices)
+        if self.training:
+            view = self.trainer.render(origins, directions, near, far, appearance)
+            return view.picture._asdict() | {VIEW: view}
+        with torch.no_grad():
+            samples = field_samples(self.table, origins, directions, near, far, self.step_length)
+        asked = ask(self.table, origins, directions, samples)
+        shown = show(asked, self.config.far_plane, self._background(origins), appearance)
+        return shown._asdict() | ({} if self.extras is None else self.extras(asked, shown))
 
-    @torch.no_grad()
-    def sample(self, ray_bundle: RayBundle) -> Samples:
-        """Packed samples in occupied space, between the bundle's `nears` and `fars` if it has them."""
-        config, origins = self.config, ray_bundle.origins
-        near = torch.full_like(origins[:, 0], self.near_plane)
-        far = torch.full_like(near, config.far_plane)
+    def _reach(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
+        """(N,) first and last distance: between the planes, and the bundle's `nears` and `fars` if it has them."""
+        near = torch.zeros_like(ray_bundle.origins[:, 0]) + self.near
+        far = torch.full_like(near, self.config.far_plane)
         if ray_bundle.nears is not None and ray_bundle.fars is not None:
             near, far = torch.maximum(near, ray_bundle.nears[:, 0]), torch.minimum(far, ray_bundle.fars[:, 0])
-        step = self.step_length * (self.stride if self.training else 1.0)
-        return field_samples(self.table, origins, ray_bundle.directions, near, far, step, jitter=self.training)
+        return near, far
 
-    def _adapt_stride(self, count: int) -> None:
-        """Longer steps while too much space is occupied, so that a training step costs the same throughout."""
-        self.stride = min(16.0, max(1.0, self.stride * (0.8 + 0.2 * count / self.config.samples_per_batch)))
-
-    def _blend(self, rgb: Tensor, accumulation: Tensor, depth: Tensor) -> dict[str, Tensor]:
-        color = self.config.background_color if self.training else self.config.render_background_color
-        if color != "random":
-            background = RGBRenderer.get_background_color(color, rgb.shape, rgb.device)
-            rgb = rgb + background * (1.0 - accumulation)
-        if not self.training:
-            rgb = rgb.clamp(0.0, 1.0)
-        return {"rgb": rgb, "accumulation": accumulation, "depth": depth}
+    def _background(self, rgb: Tensor) -> Tensor:
+        """(..., 3) background of renders; nerfstudio's crop box may set another one."""
+        color: Any = self.config.render_background_color
+        return RGBRenderer.get_background_color(color, rgb.shape, rgb.device)
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """(..., 4) straight-alpha image of rendered outputs; alpha is the accumulation."""
-        rgb, alpha = outputs[output_name], outputs["accumulation"]
-        color = self.config.background_color if self.training else self.config.render_background_color
-        if color != "random":
-            rgb = rgb - RGBRenderer.get_background_color(color, rgb.shape, rgb.device) * (1.0 - alpha)
-        return torch.cat([(rgb / alpha.clamp_min(1e-3)).clamp(0.0, 1.0), alpha], dim=-1)
+        rgb = outputs[output_name]
+        return straight_alpha(rgb, outputs["accumulation"], self._background(rgb))
 
     # -- losses and metrics
 
-    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
+    def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """PSNR of the batch and the size of the table."""
         rgb, image = self._against(outputs, batch)
         mse = (rgb - image).square().mean()
@@ -286,32 +188,22 @@ class LGModel(Model):
         }
 
     def get_loss_dict(
-        self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
+        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Mean squared colour error; in contracted scenes also the samples' mean opacity. While a teacher is imitated,
-        the difference from it alone."""
-        if "imitation" in outputs:
-            return {"imitation_loss": outputs["imitation"]}
+        """In training `RadianceTrainer.losses`; else the mean squared colour error."""
+        if self.training:
+            view: TrainingView = outputs[VIEW]
+            return self.trainer.losses(view, batch["image"].to(view.picture.rgb.device))
         rgb, image = self._against(outputs, batch)
-        losses = {"rgb_loss": (rgb - image).square().mean()}
-        if "seam" in outputs:
-            losses["seam_loss"] = self.config.seam_loss_mult * outputs["seam"]
-        if "harmonics" in outputs:
-            losses["harmonics_loss"] = self.config.harmonics_loss_mult * outputs["harmonics"]
-        if self.table.sizes.contraction and "opacity" in outputs:
-            opacity = outputs["opacity"].mean() + outputs["haze"].mean()
-            losses["opacity_loss"] = self.config.opacity_loss_mult * opacity
-        return losses
+        return {"rgb_loss": (rgb - image).square().mean()}
 
-    def _against(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Rendered and true colours (N, 3) on the same background."""
-        image = batch["image"].to(outputs["rgb"].device)
-        if not self.training:
-            background: Any = self.config.render_background_color
-            return outputs["rgb"], self.renderer_rgb.blend_background(image, background)
-        return self.renderer_rgb.blend_background_for_loss_computation(
-            pred_image=outputs["rgb"], pred_accumulation=outputs["accumulation"], gt_image=image
-        )
+    def _against(self, outputs: dict[str, Any], batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Rendered and true colours (..., 3) on the same background."""
+        rgb = outputs["rgb"]
+        image = batch["image"].to(rgb.device)
+        if self.training:
+            return self.trainer.compare(outputs[VIEW], image)
+        return rgb, image_on(image, self._background(rgb))
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Any]
@@ -331,12 +223,24 @@ class LGModel(Model):
 
     # -- checkpoints
 
+    def get_extra_state(self) -> dict[str, Any]:
+        """The trainer's state, so that a resumed run goes on as if nothing had happened."""
+        return {"training": self.trainer.state()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """`load_state_dict` gives it to the trainer when the rows are there."""
+
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a checkpoint with any number of rows; damage and misfits end in a clear line, not random rows."""
+        expected = "_extra_state" not in state_dict
+        own = {"near": torch.tensor(self.config.near_plane), "viewpoints": torch.zeros_like(self.viewpoints)}
+        state = {"_extra_state": {}} | own | dict(state_dict)
         try:
-            return super().load_state_dict(state_dict, strict, assign)
-        except CheckpointError as error:
+            result = super().load_state_dict(state, strict, assign)
+            self.trainer.load_state(state["_extra_state"].get("training"), expected)
+        except ValueError as error:
             raise UserError(str(error)) from error
+        return result
 
 
 def load_teacher(path: Path) -> RadianceField:
@@ -352,17 +256,3 @@ def load_teacher(path: Path) -> RadianceField:
     if not isinstance(field, RadianceField):
         raise UserError(f"{path} is no scene file; `lg-field pack --load-config ...` makes one of a run")
     return field.eval()
-
-
-def to_ray_samples(ray_bundle: RayBundle, samples: Samples) -> RaySamples:
-    """Packed samples as nerfstudio's `RaySamples` of shape (M,)."""
-    rays = samples.rays
-    cameras = None if ray_bundle.camera_indices is None else ray_bundle.camera_indices[rays]
-    frustums = Frustums(
-        origins=ray_bundle.origins[rays],
-        directions=ray_bundle.directions[rays],
-        starts=samples.starts[:, None],
-        ends=samples.ends[:, None],
-        pixel_area=ray_bundle.pixel_area[rays],
-    )
-    return RaySamples(frustums=frustums, camera_indices=cameras, deltas=(samples.ends - samples.starts)[:, None])

@@ -10,9 +10,12 @@ import torch
 from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
 
+from lg_field.nerfstudio.datamanager import scene_to_world
+from lg_field.nerfstudio.runs import cropped_checkpoint, load_run, rows_of, write_run
+from lg_field.radiance.outputs import EXTRAS, extra_output
+from lg_field.radiance.render import Asked, Picture
 from lg_field.radiance.scene import Scene
 from lg_field.space.regions import OrientedBox, Region
-from lg_field.viewer.outputs import Sampled, extra_output
 from lg_field.viewer.page import keep_pages_quiet, stay_home
 from lg_field.viewer.panel import Panel
 from lg_field.viewer.subject import SceneSubject
@@ -26,14 +29,17 @@ LINKS = (("Github", "https://github.com/nerfstudio-project/nerfstudio"), ("Docum
 """Of nerfstudio's title bar; a page opens them only when they are clicked."""
 CPU_RESOLUTION = 256
 """Side of sharp pictures on a CPU at first: nerfstudio shows nothing between a very coarse and a sharp one."""
-EXTRAS = ("cells", "density", "seam")
-"""Outputs beside nerfstudio's own."""
 
 
 class PanelControl(ViewerControl):
-    """Attribute of the model by which the viewer finds the panel; outside of a viewer it does nothing."""
+    """Attribute of the pipeline by which the viewer finds the panel; outside of a viewer it does nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Any) -> None:
+        """
+        Args:
+            model: the `LGModel` whose field is shown and cropped.
+        """
+        self.model, self._cells = model, model.table.cells
         self.subject: RunSubject | None = None
         self._changed = threading.Event()
         self._copy: RadianceField | None = None
@@ -49,11 +55,12 @@ class PanelControl(ViewerControl):
         bar = viser.theme.TitlebarConfig(buttons=buttons, image=None)
         stay_home(viewer.viser_server, titlebar_content=bar, brand_color=(255, 211, 105))
         self.subject = RunSubject(viewer)
+        self.model.extras = self.outputs
         gui = viewer.viser_server.gui
         tabs = [handle for handle in gui._container_handle_from_id.values() if isinstance(handle, viser.GuiTabHandle)]
         with tabs[0]._parent.add_tab("Local-Global", viser.Icon.CUBE):
             self.panel = Panel(viewer.viser_server, self.subject)
-        threading.Thread(target=self._follow, daemon=True).start()
+        threading.Thread(target=self._redraw, daemon=True).start()
         if self.subject.shown.cells.device.type == "cpu":
             viewer.control_panel._max_res.value = CPU_RESOLUTION
         viewer.viser_server.on_client_connect(self._start_at_a_camera)
@@ -69,13 +76,15 @@ class PanelControl(ViewerControl):
             client.camera.position = ((eye + 0.1 * ahead) * self.subject.scale).numpy()  # past the camera's own picture
             client.camera.look_at = ((eye + ahead) * self.subject.scale).numpy()
 
-    def rows_changed(self, table: RadianceField) -> None:
-        """Training has split or pruned cells: show the new ones. Called between two training steps."""
-        if self.subject is not None:
+    def follow(self) -> None:
+        """Show the new cells if training has split or pruned them. Called between two training steps."""
+        table = self.model.table
+        if self.subject is not None and table.cells is not self._cells:
             self._copy = table.selected(torch.arange(table.num_rows))
             self._changed.set()
+        self._cells = table.cells
 
-    def _follow(self) -> None:
+    def _redraw(self) -> None:
         """Redraw cells that training has changed, outside of the training thread."""
         while self._changed.wait():
             self._changed.clear()
@@ -84,16 +93,16 @@ class PanelControl(ViewerControl):
                 self.subject.start_again(self._copy)
                 self.panel.refresh()
 
-    def outputs(self, table: RadianceField, rays: Sampled, shown: dict[str, Tensor], step: float) -> dict[str, Tensor]:
+    def outputs(self, asked: Asked, shown: Picture) -> dict[str, Tensor]:
         """`EXTRAS` for an open viewer. A seam costs twice the rest, so it is 0 unless it is looked at."""
         control = self.viewer.control_panel
         looked_at = {control.output_render, control.split_output_render}
         result = {}
         for name in EXTRAS:
             if name == "seam" and name not in looked_at:
-                result[name] = torch.zeros_like(shown["depth"])
+                result[name] = torch.zeros_like(shown.depth)
             else:
-                result[name] = extra_output(table, rays, name, shown["accumulation"], shown["depth"], step)
+                result[name] = extra_output(asked, name, shown, self.model.step_length)
         return result
 
 
@@ -105,9 +114,9 @@ class RunSubject(SceneSubject):
     def __init__(self, viewer: Viewer) -> None:
         self.viewer, self.model = viewer, viewer.pipeline.model
         model: Any = self.model
-        config = model.config
+        config, parsed = model.config, viewer.pipeline.datamanager.train_dataparser_outputs
         scene = Scene(
-            scene_to_world=scene_to_world(viewer.pipeline.datamanager),
+            scene_to_world=rows_of(scene_to_world(parsed.dataparser_transform, parsed.dataparser_scale)),
             near=config.near_plane,
             far=config.far_plane,
             step=model.step_length,
@@ -154,8 +163,6 @@ class RunSubject(SceneSubject):
 
     def save(self, path: Path) -> list[Path]:
         """Write a run that every ns-* command works on, with the region's JSON in it."""
-        from lg_field.nerfstudio.runs import cropped_checkpoint, load_run, write_run
-
         run = load_run(self.path)
         field = run.field()
         source: Any = self.selection.field
@@ -166,11 +173,3 @@ class RunSubject(SceneSubject):
         checkpoint = cropped_checkpoint(run, small, keep_optimizer=False)
         written = write_run(run, checkpoint, path, overwrite=False, extra={"region.json": self.region_json()})
         return [path / "config.yml", written, path / "region.json"]
-
-
-def scene_to_world(manager: Any) -> tuple[tuple[float, ...], ...]:
-    """(4, 4) from scene space to the data set's own units, by rows."""
-    parsed = manager.train_dataparser_outputs
-    matrix = torch.eye(4, dtype=torch.float64)
-    matrix[:3] = parsed.dataparser_transform.double() * parsed.dataparser_scale
-    return tuple(tuple(row) for row in torch.linalg.inv(matrix).tolist())

@@ -9,7 +9,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 
-from lg_field.radiance.placement import Placement, Views
+from lg_field.radiance.placement import Placement, Views, far_apart
 
 
 def views_of(cameras: Cameras) -> Views:
@@ -23,7 +23,7 @@ def views_of(cameras: Cameras) -> Views:
 def move(outputs: DataparserOutputs, placement: Placement) -> None:
     """Move what a data parser found, in place, to the space of a placement; the way to the data set's units stays known.
 
-    Sets the scene box, and `bounded` and `near` in the metadata.
+    Sets the scene box, and `bounded`, `near`, `hull` and `viewpoints` in the metadata.
     """
     matrix, rotation, radius = placement.matrix(), placement.rotation, placement.radius
     poses = outputs.cameras.camera_to_worlds.double()
@@ -42,3 +42,4 @@ def move(outputs: DataparserOutputs, placement: Placement) -> None:
     corners = torch.tensor([[-1.0] * 3, [1.0] * 3]) if box is None else box.float()
     outputs.scene_box = SceneBox(corners)
     outputs.metadata |= {"bounded": box is not None, "near": placement.near, "hull": placement.hull}
+    outputs.metadata["viewpoints"] = far_apart(outputs.cameras.camera_to_worlds[..., 3])

@@ -5,29 +5,31 @@ from __future__ import annotations
 import copy
 import json
 import os
-import pickle
 import shutil
 import tempfile
 import warnings
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from nerfstudio.engine.trainer import TrainerConfig
 from torch import Tensor
 
 from lg_field.files import refuse_existing
-from lg_field.nerfstudio.config import LGTrainerConfig
-from lg_field.nerfstudio.datamanager import scene_to_world
+from lg_field.nerfstudio.checkpoints import load_checkpoint as load_checkpoint
+from lg_field.nerfstudio.datamanager import align, scene_to_world
+from lg_field.nerfstudio.model import LGModelConfig
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.sampling import step_length
 from lg_field.radiance.scene import Scene
+from lg_field.radiance.training import selected_state
 from lg_field.space.partition import PartitionGrid
 
 TABLE = "_model.field.table."
 """Prefix of the field's table in a checkpoint's pipeline state."""
+STATE = "_model._extra_state"
+"""Key of the trainer's state there."""
 TRANSFORMS = "dataparser_transforms.json"
 """File of a run with the way from the data set's units to scene space."""
 
@@ -37,7 +39,8 @@ class Run:
     """One training run."""
 
     config_path: Path
-    config: LGTrainerConfig
+    config: TrainerConfig
+    """As config.yml holds it: an `LGTrainerConfig`."""
     checkpoint_path: Path
     checkpoint: dict[str, Any]
     """As nerfstudio saves it: step, pipeline, optimizers, schedulers, scalers."""
@@ -80,17 +83,17 @@ def pack(run: Run) -> RadianceField:
         FileNotFoundError: the run has no dataparser_transforms.json.
     """
     model: Any = run.config.pipeline.model
-    field = run.field()
+    field: RadianceField = run.field()
     if field.sizes.appearance_features:
         field = with_average_appearance(field, run.checkpoint["pipeline"]["_model.field.appearance.weight"].mean(0))
     white = model.render_background_color == "white"
     camera, focal = first_camera(run) or (None, 1.0)
     field.description = Scene(
-        scene_to_world=_plain(run.scene_to_world()),
+        scene_to_world=rows_of(run.scene_to_world()),
         background=(1.0, 1.0, 1.0) if white else (0.0, 0.0, 0.0),
-        near=model.near_plane,
+        near=float(run.checkpoint["pipeline"].get("_model.near", model.near_plane)),
         far=model.far_plane,
-        step=step_length(field.origin, model.steps_per_scene),
+        step=field.frame.step_length(model.steps_per_scene),
         camera=camera,
         focal=focal,
     )
@@ -112,8 +115,8 @@ def with_average_appearance(field: RadianceField, appearance: Tensor) -> Radianc
 
 
 def first_camera(run: Run) -> tuple[Any, float] | None:
-    """Camera to scene (4 x 4, plain numbers) and focal length in picture heights of a training camera; None without
-    the data set."""
+    """Camera to scene (4 x 4, plain numbers) and focal length in picture heights of a training camera, in the run's
+    scene space; None without the data set."""
     manager: Any = run.config.pipeline.datamanager
     parser = copy.deepcopy(manager.dataparser)
     if manager.data is not None:
@@ -121,16 +124,21 @@ def first_camera(run: Run) -> tuple[Any, float] | None:
     if not parser.data.exists():
         return None
     try:
-        cameras = parser.setup().get_dataparser_outputs("train").cameras
+        outputs = parser.setup().get_dataparser_outputs("train")
+        transforms = run.config_path.parent / TRANSFORMS
+        if transforms.exists():  # the data parser's scene space is not the run's
+            align(outputs, transforms)
+        cameras = outputs.cameras
     except Exception as error:  # whatever a data parser raises about a data set that has changed
         warnings.warn(f"no camera comes along, the data set cannot be read: {error}", stacklevel=2)
         return None
     matrix = torch.eye(4, dtype=torch.float64)
     matrix[:3] = cameras.camera_to_worlds[0]
-    return _plain(matrix), float(cameras.fy[0] / cameras.height[0])
+    return rows_of(matrix), float(cameras.fy[0] / cameras.height[0])
 
 
-def _plain(matrix: Tensor) -> Any:
+def rows_of(matrix: Tensor) -> tuple[tuple[float, ...], ...]:
+    """A matrix as plain numbers, by rows: what `Scene` holds."""
     return tuple(tuple(row) for row in matrix.tolist())
 
 
@@ -152,7 +160,7 @@ def load_run(config_path: Path) -> Run:
         config = yaml.load(path.read_text(), Loader=yaml.Loader)
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
         raise ValueError(f"{path} is not a nerfstudio config: {str(error).splitlines()[0]}") from error
-    if not isinstance(config, LGTrainerConfig):
+    if not isinstance(config, TrainerConfig) or not isinstance(config.pipeline.model, LGModelConfig):
         name = getattr(config, "method_name", type(config).__name__)
         raise ValueError(f"{path} is a run of {name!r}; this needs a run of lg-field or lg-field-tiny")
     folder = path.parent / config.relative_model_dir
@@ -162,37 +170,23 @@ def load_run(config_path: Path) -> Run:
     return Run(path, config, checkpoints[-1], load_checkpoint(checkpoints[-1]))
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a nerfstudio checkpoint, tensors only.
-
-    Raises:
-        ValueError: truncated, or not a checkpoint.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} cannot be read ({path.stat().st_size:,} bytes): truncated or not a checkpoint "
-            f"({str(error).splitlines()[0][:100]})"
-        ) from error
-    if not isinstance(state, dict) or not {"step", "pipeline"} <= state.keys():
-        raise ValueError(f"{path} is not a nerfstudio checkpoint: it has no 'pipeline'")
-    return state
-
-
 def cropped_checkpoint(run: Run, field: RadianceField, keep_optimizer: bool) -> dict[str, Any]:
     """The run's checkpoint with the table replaced by another.
 
     Args:
         run: the source.
         field: a crop of `run.field()`; without the optimizer an extension, too.
-        keep_optimizer: keep Adam's moments of the kept rows too, to go on training as if nothing had happened.
+        keep_optimizer: keep Adam's moments and the trainer's state of the kept rows too, to go on training.
     """
     old_cells = run.checkpoint["pipeline"][TABLE + "cells"]
     rows = torch.isin(old_cells, field.cells).nonzero()[:, 0]
     pipeline = {k: v for k, v in run.checkpoint["pipeline"].items() if not k.startswith(TABLE)}
     pipeline |= {TABLE + k: v for k, v in field.state_dict().items()}
     optimizers = {}
+    if not keep_optimizer:
+        pipeline[STATE] = {}  # there, and empty: left out on purpose
+    elif STATE in pipeline:
+        pipeline[STATE] = {name: selected_state(state, rows) for name, state in pipeline[STATE].items()}
     if keep_optimizer:
         sizes = [run.checkpoint["pipeline"][TABLE + name].shape for name in ("local", "features")]
         optimizers = {name: _select_moments(state, sizes, rows) for name, state in run.checkpoint["optimizers"].items()}

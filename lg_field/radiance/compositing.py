@@ -1,10 +1,11 @@
-"""Volume rendering of packed samples in pure torch, on every device."""
+"""Volume rendering of packed samples in pure torch, on every device, and what lies behind it."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -19,12 +20,29 @@ class Samples(NamedTuple):
     """(M,) and where it ends."""
 
     @property
-    def middles(self) -> Tensor:
+    def middles(self) -> Float[Tensor, " samples"]:
         """(M,) distance of the interval's middle."""
         return 0.5 * (self.starts + self.ends)
 
+    @property
+    def lengths(self) -> Float[Tensor, " samples"]:
+        """(M,) of the intervals."""
+        return self.ends - self.starts
 
-def render_weights(density: Tensor, samples: Samples, num_rays: int) -> Tensor:
+    def positions(
+        self, origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
+    ) -> Float[Tensor, "samples 3"]:
+        """Scene points in the middles of the samples.
+
+        Args:
+            origins: (N, 3) of the rays.
+            directions: (N, 3) unit vectors.
+        """
+        ends = self.starts + self.ends
+        return (directions[self.rays] * ends[:, None]).div_(2).add_(origins[self.rays])
+
+
+def render_weights(density: Float[Tensor, " samples"], samples: Samples, num_rays: int) -> Float[Tensor, " samples"]:
     """Weight of each sample, T (1 - exp(-density dt)) with T the transmittance before it (NeRF, eq. 3).
 
     Args:
@@ -35,7 +53,7 @@ def render_weights(density: Tensor, samples: Samples, num_rays: int) -> Tensor:
     Returns:
         (M,), differentiable in density.
     """
-    thickness = density * (samples.ends - samples.starts)
+    thickness = density * samples.lengths
     passed = torch.cumsum(thickness.double(), 0)
     first = torch.searchsorted(samples.rays, torch.arange(num_rays, device=density.device))
     before_ray = torch.cat([passed.new_zeros(1), passed])[first]
@@ -44,13 +62,17 @@ def render_weights(density: Tensor, samples: Samples, num_rays: int) -> Tensor:
 
 
 def composite(
-    density: Tensor, colors: Tensor, samples: Samples, num_rays: int, far: float
-) -> tuple[Tensor, Tensor, Tensor]:
+    density: Float[Tensor, " samples"],
+    colors: Float[Tensor, "samples channels"],
+    samples: Samples,
+    num_rays: int,
+    far: float,
+) -> tuple[Float[Tensor, "rays channels"], Float[Tensor, "rays 1"], Float[Tensor, "rays 1"]]:
     """Volume rendering of samples.
 
     Args:
         density: (M,) per scene unit.
-        colors: (M, 3).
+        colors: (M, 3); (M, 0) where only the rest is wanted.
         samples: packed intervals.
         num_rays: N.
         far: depth of rays that hit nothing.
@@ -65,7 +87,9 @@ def composite(
     return rgb, accumulation, torch.where(accumulation > 1e-3, depth, far)
 
 
-def accumulate(weights: Tensor, values: Tensor | None, samples: Samples, num_rays: int) -> Tensor:
+def accumulate(
+    weights: Float[Tensor, " samples"], values: Float[Tensor, "samples channels"] | None, samples: Samples, num_rays: int
+) -> Float[Tensor, "rays channels"]:
     """Sum of weighted values along each ray.
 
     Args:
@@ -79,3 +103,47 @@ def accumulate(weights: Tensor, values: Tensor | None, samples: Samples, num_ray
     """
     weighted = weights[:, None] if values is None else weights[:, None] * values
     return weighted.new_zeros(num_rays, weighted.shape[1]).index_add(0, samples.rays, weighted)
+
+
+def over(
+    rgb: Float[Tensor, "*rays 3"], accumulation: Float[Tensor, "*rays 1"], background: Float[Tensor, "*#rays 3"]
+) -> Float[Tensor, "*rays 3"]:
+    """Composited colours with a background behind them.
+
+    Args:
+        rgb: (..., 3) colour without background: already weighted by the accumulation.
+        accumulation: (..., 1) opacity along the ray.
+        background: (3,), or (..., 3) one for each ray.
+    """
+    return rgb + background * (1.0 - accumulation)
+
+
+def straight_alpha(
+    rgb: Float[Tensor, "*rays 3"], accumulation: Float[Tensor, "*rays 1"], background: Float[Tensor, "*#rays 3"]
+) -> Float[Tensor, "*rays 4"]:
+    """Colours and alpha of a picture whose background is taken away again: the inverse of `over`, where alpha is not
+    next to nothing.
+
+    Args:
+        rgb: (..., 3) in [0, 1], on the background.
+        accumulation: (..., 1) opacity along the ray.
+        background: (3,), or (..., 3).
+
+    Returns:
+        (..., 4) straight (not premultiplied) RGBA in [0, 1].
+    """
+    alone = rgb - background * (1.0 - accumulation)
+    return torch.cat([(alone / accumulation.clamp_min(1e-3)).clamp(0.0, 1.0), accumulation], dim=-1)
+
+
+def image_on(image: Float[Tensor, "*rays channels"], background: Float[Tensor, "*#rays 3"]) -> Float[Tensor, "*rays 3"]:
+    """A true image on a background; one without alpha as it is.
+
+    Args:
+        image: (..., 3), or (..., 4) with straight alpha.
+        background: (3,), or (..., 3).
+    """
+    if image.shape[-1] < 4:
+        return image
+    rgb, alpha = image[..., :3], image[..., 3:]
+    return rgb * alpha + background * (1 - alpha)

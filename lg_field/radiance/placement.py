@@ -13,6 +13,8 @@ from torch import Tensor
 
 PARALLEL = 0.03
 """Least mean squared sine between optical axes and a direction at which the axes still say where they meet."""
+VIEWPOINTS = 32
+"""Cameras that stand for all."""
 DEEP = 3.0
 """Farthest by nearest depth of sparse points up to which all that cameras see fits a box."""
 
@@ -78,6 +80,17 @@ class Placement:
         matrix[:3, :3] = self.rotation / self.radius
         matrix[:3, 3] = -(self.rotation @ self.focus) / self.radius
         return matrix
+
+
+def far_apart(points: Float[Tensor, "points 3"], count: int = VIEWPOINTS) -> Float[Tensor, "count 3"]:
+    """So many of some points, each as far from those before as can be; the first again and again where there are no
+    more."""
+    chosen = [0]
+    away = (points - points[0]).norm(dim=-1)
+    for _ in range(min(count, len(points)) - 1):
+        chosen.append(int(away.argmax()))
+        away = torch.minimum(away, (points - points[chosen[-1]]).norm(dim=-1))
+    return points[chosen + [0] * (count - len(chosen))]
 
 
 def meeting_point(views: Views, rounds: int = 20) -> Float[Tensor, "3"] | None:

@@ -1,61 +1,69 @@
-"""Rendering rays and pictures of a radiance field: no data set, no nerfstudio."""
+"""The one way from rays to what they show: march, ask the field, shade, composite. No data set, no nerfstudio.
+
+Training, evaluation in nerfstudio, `lg-field render` and the viewer all go it; `outputs.py` names what rays can show.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lg_field.radiance import occupancy
-from lg_field.radiance.compositing import Samples, composite
+from lg_field.radiance.cameras import Camera as Camera
+from lg_field.radiance.cameras import look_along as look_along
+from lg_field.radiance.cameras import orbit as orbit
+from lg_field.radiance.compositing import Samples, composite, over
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
 
 RAYS = {"cpu": 1 << 13, "cuda": 1 << 16}
 """Rays at a time."""
+Appearance = Callable[[Int64[Tensor, " samples"]], Float[Tensor, "samples width"] | None]
+"""From the (M,) ray of each sample to its (M, A) appearance; None = the average."""
 
 
 class Picture(NamedTuple):
     """What rays see."""
 
     rgb: Tensor
-    """(..., 3) in [0, 1], on the scene's background."""
+    """(..., 3) in [0, 1], on the background."""
     accumulation: Tensor
     """(..., 1) opacity along the ray."""
     depth: Tensor
     """(..., 1) mean distance along the ray, scene units; the far plane where nothing is hit."""
 
 
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera."""
+class Asked(NamedTuple):
+    """Rays with the field asked along them."""
 
-    to_scene: Tensor
-    """(4, 4) float64: camera to scene, OpenGL axes (x right, y up, looking along -z)."""
-    focal: float
-    """Focal length in picture heights."""
-    width: int
-    """Pixels."""
-    height: int
-    """Pixels."""
-
-    def rays(self) -> tuple[Tensor, Tensor]:
-        """(height, width, 3) float32 origins and unit directions through the middles of the pixels."""
-        y, x = torch.meshgrid(torch.arange(self.height), torch.arange(self.width), indexing="ij")
-        focal = self.focal * self.height
-        right, up = (x + 0.5 - self.width / 2) / focal, -(y + 0.5 - self.height / 2) / focal
-        directions = torch.stack([right, up, -torch.ones_like(right)], dim=-1).double() @ self.to_scene[:3, :3].T
-        directions = directions / directions.norm(dim=-1, keepdim=True)
-        return self.to_scene[:3, 3].expand_as(directions).float(), directions.float()
+    field: RadianceField
+    origins: Tensor
+    """(N, 3) scene units."""
+    directions: Tensor
+    """(N, 3) unit vectors."""
+    samples: Samples
+    """M packed samples."""
+    positions: Tensor
+    """(M, 3) their middles, where the field was asked."""
+    density: Tensor
+    """(M,) there, per scene unit."""
+    features: Tensor
+    """(M, color_features) there."""
 
 
 def field_samples(
-    field: RadianceField, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, step: float, jitter: bool
+    field: RadianceField,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    near: Float[Tensor, " rays"],
+    far: Float[Tensor, " rays"],
+    step: float,
+    jitter: bool = False,
 ) -> Samples:
     """Packed samples of rays in the field's occupied space.
 
@@ -68,13 +76,14 @@ def field_samples(
         step: length of a step, scene units.
         jitter: shift the steps of each ray at random (training).
     """
-    if field.sizes.contraction:
+    grid = field.occupancy
+    if field.frame.contraction:
         return march(origins, directions, near, far, step, field.is_occupied, LINEAR_UNTIL, jitter)
-    enter, leave = ray_box(origins, directions, field.occupied_bounds())
+    enter, leave = ray_box(origins, directions, grid.bounds())
     near, far = torch.maximum(near, enter), torch.minimum(far, leave)
-    voxel = min(field.grid.cell_size) / field.sizes.occupancy_voxels
+    voxel = min(field.grid.cell_size) / grid.per_axis
     block = 1 + int(2.0 * occupancy.MARGIN * voxel / step - 1e-3)  # the steps are less than the margin from its middle
-    near_occupied = field.is_near_occupied if block > 2 else None
+    near_occupied = grid.is_near_occupied if block > 2 else None
     return march(
         *(origins, directions, near, far, step, field.is_occupied),
         jitter=jitter,
@@ -83,16 +92,62 @@ def field_samples(
     )
 
 
-def view_samples(field: RadianceField, scene: Scene, origins: Tensor, directions: Tensor) -> tuple[Samples, Tensor]:
-    """Packed samples of rays between the scene's near and far plane, and the (M, 3) points in their middles."""
-    near, far = torch.full_like(origins[:, 0], scene.near), torch.full_like(origins[:, 0], scene.far)
-    samples = field_samples(field, origins, directions, near, far, scene.step, jitter=False)
-    return samples, torch.addcmul(origins[samples.rays], directions[samples.rays], samples.middles[:, None])
+def ask(
+    field: RadianceField,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    samples: Samples,
+    overlap: float = 0.0,
+) -> Asked:
+    """Ask a field in the middles of samples; `overlap` as in `RadianceField.forward`."""
+    positions = samples.positions(origins, directions)
+    return Asked(field, origins, directions, samples, positions, *field(positions, overlap))
+
+
+def shade(asked: Asked, appearance: Appearance | None = None) -> Float[Tensor, "samples 3"]:
+    """Colours of the samples, [0, 1], as their rays see them."""
+    rays = asked.samples.rays
+    looks = None if appearance is None else appearance(rays)
+    return asked.field.rgb(asked.features, asked.directions[rays], looks)
+
+
+def picture(
+    asked: Asked, colors: Float[Tensor, "samples 3"], far: float, background: Float[Tensor, "*#rays 3"] | None
+) -> Picture:
+    """Composite samples.
+
+    Args:
+        asked: rays with their samples.
+        colors: (M, 3) of the samples.
+        far: depth of rays that hit nothing.
+        background: (3,) or (N, 3) behind everything; None: nothing, `rgb` is weighted by the accumulation.
+    """
+    rgb, accumulation, depth = composite(asked.density, colors, asked.samples, len(asked.origins), far)
+    return Picture(rgb if background is None else over(rgb, accumulation, background), accumulation, depth)
 
 
 @torch.no_grad()
-def render_rays(field: RadianceField, scene: Scene, origins: Tensor, directions: Tensor) -> Picture:
-    """Render rays as nerfstudio's evaluation of the run does.
+def ask_view(
+    field: RadianceField, scene: Scene, origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
+) -> Asked:
+    """Ask a field along rays between the scene's near and far plane, a step of the scene apart."""
+    near, far = torch.full_like(origins[:, 0], scene.near), torch.full_like(origins[:, 0], scene.far)
+    return ask(field, origins, directions, field_samples(field, origins, directions, near, far, scene.step))
+
+
+@torch.no_grad()
+def show(
+    asked: Asked, far: float, background: Float[Tensor, "*#rays 3"], appearance: Appearance | None = None
+) -> Picture:
+    """What rays see, ready to be looked at: shaded, composited on a background, in [0, 1]."""
+    seen = picture(asked, shade(asked, appearance), far, background)
+    return seen._replace(rgb=seen.rgb.clamp(0.0, 1.0))
+
+
+def render_rays(
+    field: RadianceField, scene: Scene, origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
+) -> Picture:
+    """Render rays.
 
     Args:
         field: the field.
@@ -100,13 +155,7 @@ def render_rays(field: RadianceField, scene: Scene, origins: Tensor, directions:
         origins: (N, 3) scene units.
         directions: (N, 3) unit vectors.
     """
-    count = len(origins)
-    samples, positions = view_samples(field, scene, origins, directions)
-    density, features = field(positions)
-    colors = field.rgb(features, directions[samples.rays])
-    rgb, accumulation, depth = composite(density, colors, samples, count, scene.far)
-    rgb = rgb + rgb.new_tensor(scene.background) * (1.0 - accumulation)
-    return Picture(rgb.clamp(0.0, 1.0), accumulation, depth)
+    return show(ask_view(field, scene, origins, directions), scene.far, origins.new_tensor(scene.background))
 
 
 def render(
@@ -133,55 +182,3 @@ def render(
             progress(min(first + size, len(origins)), len(origins))
     shape = (camera.height, camera.width, -1)
     return Picture(*(torch.cat(values).view(shape) for values in zip(*parts)))
-
-
-def orbit(
-    field: RadianceField, scene: Scene, count: int, width: int, height: int, elevation: float | None = None
-) -> Iterator[Camera]:
-    """Cameras on a circle around what the field holds, looking at its middle.
-
-    A whole scene is seen from as far and as high as the training camera that its description keeps; a crop, or a scene
-    without one, from where it fills the picture.
-
-    Args:
-        field: the field.
-        scene: its description.
-        count: cameras.
-        width: pixels.
-        height: pixels.
-        elevation: degrees above the horizon; None = the training camera's, 20 without one.
-    """
-    lower, upper = field.occupied_bounds().double().cpu()
-    if field.sizes.contraction:
-        lower, upper = lower.clamp(-1.0, 1.0), upper.clamp(-1.0, 1.0)
-    middle, radius = (lower + upper) / 2, float((upper - lower).norm()) / 2
-    up = torch.tensor(scene.up, dtype=torch.float64)
-    up = up / up.norm()
-    distance = radius / math.sin(math.atan(0.5 / scene.focal * min(1.0, width / height)))
-    offset = None
-    if scene.camera is not None:
-        offset = torch.tensor(scene.camera, dtype=torch.float64)[:3, 3] - middle
-        if field.region is None and len(field.cells) and float(offset.norm()) > 1e-6:
-            distance = float(offset.norm())
-    start = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64) if offset is None else offset
-    side = start - (start @ up) * up
-    if float(side.norm()) < 1e-6:
-        side = torch.linalg.cross(up, torch.tensor([0.3, 0.5, 0.8], dtype=torch.float64))
-    side = side / side.norm()
-    if elevation is None:
-        elevation = 20.0 if offset is None else math.degrees(math.asin(float(offset @ up / offset.norm())))
-    rise = math.radians(min(80.0, max(-80.0, elevation)))
-    across = torch.linalg.cross(up, side)
-    for k in range(count):
-        angle = 2.0 * math.pi * k / count
-        back = math.cos(rise) * (math.cos(angle) * side + math.sin(angle) * across) + math.sin(rise) * up
-        yield Camera(look_along(middle + distance * back, -back, up), scene.focal, width, height)
-
-
-def look_along(eye: Tensor, forward: Tensor, up: Tensor) -> Tensor:
-    """(4, 4) camera to scene of a camera at `eye` that looks along `forward`."""
-    right = torch.linalg.cross(forward, up)
-    right = right / right.norm()
-    matrix = torch.eye(4, dtype=torch.float64)
-    matrix[:3, :4] = torch.stack([right, torch.linalg.cross(right, forward), -forward, eye], dim=1)
-    return matrix

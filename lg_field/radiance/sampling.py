@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lg_field.radiance.compositing import Samples
-from lg_field.space.partition import PartitionGrid
 
 LINEAR_UNTIL = 2.0
 """Contracted scenes: distance up to which marching steps are equal; farther out they grow with its square."""
 
 
-def ray_box(origins: Tensor, directions: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+def ray_box(
+    origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"], box: Float[Tensor, "2 3"]
+) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]]:
     """Where rays enter and leave an axis-aligned box.
 
     Args:
@@ -31,12 +32,7 @@ def ray_box(origins: Tensor, directions: Tensor, box: Tensor) -> tuple[Tensor, T
     return torch.minimum(a, b).amax(-1).clamp_min(0.0), torch.maximum(a, b).amin(-1)
 
 
-def step_length(grid: PartitionGrid, steps_per_scene: int) -> float:
-    """Length of a marching step, scene units: this many make the grid's diagonal."""
-    return math.dist(grid.lower, grid.upper) / steps_per_scene
-
-
-def steps_at(positions: Tensor, step: float, contraction: bool) -> Tensor:
+def steps_at(positions: Float[Tensor, "points 3"], step: float, contraction: bool) -> Float[Tensor, " points"]:
     """Length of a marching step at points, scene units.
 
     Args:
@@ -53,10 +49,10 @@ def steps_at(positions: Tensor, step: float, contraction: bool) -> Tensor:
 
 
 def march(
-    origins: Tensor,
-    directions: Tensor,
-    near: Tensor,
-    far: Tensor,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    near: Float[Tensor, " rays"],
+    far: Float[Tensor, " rays"],
     step: float,
     occupied: Callable[[Tensor], Tensor],
     linear_until: float | None = None,

@@ -7,12 +7,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lg_field.radiance.compositing import accumulate, render_weights
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.render import RAYS, Camera, view_samples
-from lg_field.radiance.sampling import steps_at
+from lg_field.radiance.cameras import Camera
+from lg_field.radiance.render import RAYS, ask_view
 from lg_field.radiance.scene import Scene
 
 SOLID = 0.5
@@ -55,7 +56,7 @@ def measure_seams(field: RadianceField, scene: Scene, cameras: Iterable[Camera])
         ValueError: the cameras see no surface, or no border of two cells near one.
     """
     points, directions = _seen_points(field, scene, cameras)
-    places = field.unit_to_cells(field.to_unit(points))
+    places = field.frame.to_places(points)
     across, inside = [], []
     for axis, size in enumerate(field.grid.cell_size):
         step = scene.step / size
@@ -65,11 +66,11 @@ def measure_seams(field: RadianceField, scene: Scene, cameras: Iterable[Camera])
         for way in (-1.5, -0.5, 0.5, 1.5):
             place = places[near]
             place[:, axis] = border[near] + way * step
-            units.append(field.cells_to_unit(place))
+            units.append(field.frame.places_to_unit(place))
         rows = torch.stack([field.rows_of_unit(unit) for unit in units])
         parted = (rows >= 0).all(0) & (rows[0] == rows[1]) & (rows[1] != rows[2]) & (rows[2] == rows[3])
         seen = directions[near][parted]
-        looks = [look(field, field.from_unit(unit[parted]), seen, scene.step) for unit in units]
+        looks = [look(field, field.frame.from_unit(unit[parted]), seen, scene.step) for unit in units]
         before, between, after = ((a - b).abs() for a, b in pairwise(looks))
         across.append(between)
         inside.append((before + after) / 2)
@@ -80,7 +81,13 @@ def measure_seams(field: RadianceField, scene: Scene, cameras: Iterable[Camera])
     return Seams(float(oa), float(oi), float(ca), float(ci), len(jumps))
 
 
-def border_disagreement(field: RadianceField, positions: Tensor, directions: Tensor, step: float, count: int) -> Tensor:
+def border_disagreement(
+    field: RadianceField,
+    positions: Float[Tensor, "points 3"],
+    directions: Float[Tensor, "points 3"],
+    step: float,
+    count: int,
+) -> Float[Tensor, ""]:
     """A loss: mean squared difference of what two neighbours say on their common border, near some of the points.
 
     Args:
@@ -93,20 +100,21 @@ def border_disagreement(field: RadianceField, positions: Tensor, directions: Ten
     Returns:
         Of the opacity of a step, and of the colour times that opacity; 0 where no point is near a border.
     """
-    places = field.unit_to_cells(field.to_unit(positions))
+    places = field.frame.to_places(positions)
     away = (places - places.round()).abs()
     axis = away.argmin(1, keepdim=True)
     near = (away.gather(1, axis)[:, 0] < REACH).nonzero()[:, 0]
     near = near[torch.randperm(len(near), device=near.device)[:count]]
     places, axis = places[near], axis[near]
     border = places.gather(1, axis).round()
-    sides = [field.rows_of_unit(field.cells_to_unit(places.scatter(1, axis, border + s))) for s in (-1e-3, 1e-3)]
+    beside = [field.frame.places_to_unit(places.scatter(1, axis, border + s)) for s in (-1e-3, 1e-3)]
+    sides = [field.rows_of_unit(unit) for unit in beside]
     both = ((sides[0] >= 0) & (sides[1] >= 0)).nonzero()[:, 0]
     if len(both) == 0:
         return field.shared["head_bias"].sum() * 0.0 if field.chain.shared_head else field.local.sum() * 0.0
-    unit = field.cells_to_unit(places.scatter(1, axis, border))[both]
+    unit = field.frame.places_to_unit(places.scatter(1, axis, border))[both]
     seen = directions[near][both]
-    steps = steps_at(field.from_unit(unit), step, field.sizes.contraction)
+    steps = field.frame.step_lengths(field.frame.from_unit(unit), step)
     density, features = field.of_rows(unit.repeat(2, 1), torch.cat([side[both] for side in sides]))
     ours, theirs = _shade(field, density, features, seen.repeat(2, 1), steps.repeat(2)).chunk(2)
     return (ours - theirs).square().mean()
@@ -120,23 +128,25 @@ def _seen_points(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) 
     for camera in cameras:
         for origins, directions in zip(*(v.view(-1, 3).split(RAYS["cpu"]) for v in camera.rays())):
             origins, directions = origins.to(device), directions.to(device)
-            samples, places = view_samples(field, scene, origins, directions)
-            weights = render_weights(field.density(places), samples, len(origins))
-            solid = accumulate(weights, None, samples, len(origins))[:, 0] > SOLID
+            seen = ask_view(field, scene, origins, directions)
+            weights = render_weights(seen.density, seen.samples, len(origins))
+            solid = accumulate(weights, None, seen.samples, len(origins))[:, 0] > SOLID
             if bool(solid.any()):
-                weights = (weights * solid[samples.rays]).cpu()
+                weights = (weights * solid[seen.samples.rays]).cpu()
                 drawn = torch.multinomial(weights, int(solid.sum()), replacement=True, generator=generator).to(device)
-                points.append(places[drawn])
-                ways.append(directions[samples.rays[drawn]])
+                points.append(seen.positions[drawn])
+                ways.append(directions[seen.samples.rays[drawn]])
     if not points:
         raise ValueError("the cameras see no surface")
     return torch.cat(points), torch.cat(ways)
 
 
-def look(field: RadianceField, points: Tensor, directions: Tensor, step: float) -> Tensor:
+def look(
+    field: RadianceField, points: Float[Tensor, "points 3"], directions: Float[Tensor, "points 3"], step: float
+) -> Float[Tensor, "points 4"]:
     """(n, 4): colour times the opacity of a step at (n, 3) scene points, and that opacity; `step` as in `opacity`."""
     density, features = field(points)
-    return _shade(field, density, features, directions, steps_at(points, step, field.sizes.contraction))
+    return _shade(field, density, features, directions, field.frame.step_lengths(points, step))
 
 
 def _shade(field: RadianceField, density: Tensor, features: Tensor, directions: Tensor, steps: Tensor) -> Tensor:

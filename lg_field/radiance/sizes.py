@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-import tyro
+from typing import Any, Literal, get_args
 
 from lg_field.ops import ChainSizes
 from lg_field.radiance.encodings import SH_FEATURES, frequency_features
 from lg_field.radiance.hash_grid import HashGrid
+
+Network = Literal["local-global", "per-partition", "global"]
+OLDER = {"global_reads_grid": False}
+"""What entries meant that fields and runs from before there was a choice do not have."""
+LARGEST = 1 << 16
+"""Bound on every width and count."""
+LEAST = {"color_features": 1, "hash_features": 1, "hash_base_res": 2, "log2_hashmap_size": 3, "occupancy_voxels": 2}
+"""Of the sizes that may not be 0."""
+MOST = {"local_frequencies": 24, "global_frequencies": 24, "hidden_layers": 64, "hash_levels": 16, "hash_features": 8}
+MOST |= {"log2_hashmap_size": 24, "occupancy_voxels": 64, "grid_nodes": 256}
+"""Tighter bounds than `LARGEST`."""
 
 
 @dataclass(frozen=True)
 class RadianceSizes:
     """Sizes of a radiance field."""
 
-    network: Literal["local-global", "per-partition", "global"] = "local-global"
+    network: Network = "local-global"
     """local-global, or a baseline: rows without a shared network, or the shared network alone. That one, without
     hash_levels, needs a lower learning rate: --optimizers.fields.optimizer.lr 2e-3."""
     local_width: int = 16
@@ -25,8 +35,8 @@ class RadianceSizes:
     """g: hidden width of the shared sub-network."""
     hidden_layers: int = 1
     """Hidden layers after the first, in both."""
-    activation: Literal["relu", "sine"] = "relu"
-    """relu on encoded inputs, or sine."""
+    activation: str = "relu"
+    """relu on encoded inputs, sine, or another activation of `lg_field.ops`."""
     w0: float = 10.0
     """Frequency of sine layers."""
     merge: Literal["concat", "add"] = "concat"
@@ -59,36 +69,83 @@ class RadianceSizes:
     """Width of the per-image appearance the colour layers read; 0 = none."""
     occupancy_voxels: int = 8
     """Occupancy voxels per cell and axis (even)."""
-    contraction: Annotated[bool, tyro.conf.Suppress] = False
+    contraction: bool = False
     """Unbounded scene: the grid divides contracted space."""
     density_bias: float = -3.0
     """Density is exp(output + density_bias)."""
-    frame: Annotated[tuple[float, ...], tyro.conf.Suppress] = ()
+    frame: tuple[float, ...] = ()
     """Lower and upper corner of the box that positions are encoded relative to: the domain the scene had before it
     grew. () = the grid's domain."""
 
     def __post_init__(self) -> None:
+        self.validate()
         object.__setattr__(self, "frame", tuple(float(v) for v in self.frame))
-        ordered = len(self.frame) == 6 and all(-1e30 < a < b < 1e30 for a, b in zip(self.frame[:3], self.frame[3:]))
-        if self.frame and not ordered:
-            raise ValueError(f"frame must be a lower and an upper corner, six numbers, got {self.frame}")
-        if self.network not in ("local-global", "per-partition", "global"):
-            raise ValueError(f"network must be local-global, per-partition or global, got {self.network!r}")
-        if self.occupancy_voxels < 2 or self.occupancy_voxels % 2 or self.grid_nodes == 1:
-            raise ValueError(f"occupancy_voxels must be even, grid_nodes 0 or at least 2, got {self}")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """From a config.yml or a copy: entries that it lacks mean what they meant before there was a choice."""
+        object.__setattr__(self, "__dict__", {**OLDER, **state})
+        self.__post_init__()
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RadianceSizes:
+        """The sizes of a field file's or a checkpoint's plain entries; those that it lacks mean what they meant before
+        there was a choice.
+
+        Raises:
+            ValueError, TypeError: unknown entries, or sizes that make no sense.
+        """
+        return cls(**{**OLDER, **data})
+
+    def validate(self) -> None:
+        """Check every entry.
+
+        Raises:
+            ValueError: which entry is wrong, what it is and what it may be.
+        """
+        self._check_choices()
+        self._check_numbers()
+        if self.occupancy_voxels % 2 or self.grid_nodes == 1:
+            raise ValueError(
+                f"occupancy_voxels must be even, grid_nodes 0 or at least 2, got {self.occupancy_voxels} and "
+                f"{self.grid_nodes}"
+            )
+        if self.grid_nodes and not self.grid_features:
+            raise ValueError("grid_features must be at least 1 where there is a grid: set grid_nodes 0 for none")
         if not self.color_width and (self.color_features != 3 * SH_FEATURES or self.appearance_features):
             raise ValueError(
                 f"color_width 0 needs 27 color_features and no appearance_features, got {self.color_features} and "
                 f"{self.appearance_features}: set color_width 32, color_features 15 for a colour layer"
             )
-        sizes = self.hash_levels <= 16 and self.hash_features in (1, 2, 4, 8) and 3 <= self.log2_hashmap_size <= 24
-        if not (sizes and self.hash_base_res >= 2 and self.hash_base_res << self.hash_levels <= 2**20):
+        if self.hash_features not in (1, 2, 4, 8) or self.hash_base_res << self.hash_levels > 2**20:
             raise ValueError(
-                "hash_levels must be at most 16, hash_features 1, 2, 4 or 8, log2_hashmap_size in 3..24, "
-                f"hash_base_res at least 2 and the finest level below 2^20, got {self}"
+                "hash_features must be 1, 2, 4 or 8 and the finest of the hash_levels below 2^20 nodes, got "
+                f"{self.hash_features} features and {self.hash_levels} levels from {self.hash_base_res} nodes"
             )
-        if max(self.local_frequencies, self.global_frequencies) > 24:
-            raise ValueError(f"at most 24 frequencies, got {self}")
+        self.chain()
+
+    def _check_choices(self) -> None:
+        for name, choices in (("network", get_args(Network)), ("merge", ("concat", "add"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, got {getattr(self, name)!r}")
+        for name in ("global_reads_grid", "contraction"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        corners = [v for v in self.frame if isinstance(v, (int, float)) and abs(v) < 1e30]
+        if len(corners) != len(self.frame) or len(corners) not in (0, 6):
+            raise ValueError(f"frame must be a lower and an upper corner, six numbers, got {self.frame}")
+        if not all(a < b for a, b in zip(corners[:3], corners[3:])):
+            raise ValueError(f"frame must be a lower and an upper corner, six numbers, got {self.frame}")
+
+    def _check_numbers(self) -> None:
+        for name, value in vars(self).items():
+            if name in COUNTS:
+                least, most = LEAST.get(name, 0), MOST.get(name, LARGEST)
+                if type(value) is not int or not least <= value <= most:
+                    raise ValueError(f"{name} must be a whole number of {least} to {most}, got {value!r}")
+        for name in ("w0", "density_bias"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value!r}")
 
     def hash_grid(self) -> HashGrid | None:
         """The shared part's grid."""
@@ -114,3 +171,7 @@ class RadianceSizes:
             residual=rows and shared,
             global_in_features=shared_in if shared else None,
         )
+
+
+COUNTS = tuple(name for name, default in vars(RadianceSizes).items() if type(default) is int)
+"""Entries that are whole numbers."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lg_field.meshing.mesh import Mesh, color_vertices, marching_cubes, touching
@@ -20,7 +21,7 @@ def default_threshold(field: RadianceField) -> float:
 
 
 @torch.no_grad()
-def automatic_threshold(field: RadianceField, bounds: Tensor, nodes: int = 64) -> float:
+def automatic_threshold(field: RadianceField, bounds: Float[Tensor, "2 3"], nodes: int = 64) -> float:
     """The density that best parts empty from solid (Otsu) within a box.
 
     Densities range over decades, so it is their opacity over a hundredth of the scene box's diagonal that is parted.
@@ -46,17 +47,16 @@ def automatic_threshold(field: RadianceField, bounds: Tensor, nodes: int = 64) -
     return -math.log1p(-opacity) / length if 0.0 < opacity < 1.0 else default_threshold(field)
 
 
-def mesh_bounds(field: RadianceField) -> Tensor:
-    """(2, 3) box to mesh by default: around all occupied voxels, at most the uncontracted cube of unbounded scenes."""
-    bounds = field.occupied_bounds().cpu()
-    return bounds.clamp(-1.0, 1.0) if field.sizes.contraction else bounds
+def mesh_bounds(field: RadianceField) -> Float[Tensor, "2 3"]:
+    """Box to mesh by default, scene units: `OccupancyGrid.near_bounds`."""
+    return field.occupancy.near_bounds().cpu()
 
 
 def radiance_mesh(
     field: RadianceField,
     resolution: int,
     threshold: float | None = None,
-    bounds: Tensor | None = None,
+    bounds: Float[Tensor, "2 3"] | None = None,
     colors: bool = True,
     block: int = 64,
     progress: Callable[[int, int], None] | None = None,
@@ -102,7 +102,7 @@ def radiance_mesh(
     return color_vertices(mesh, seen) if colors else mesh
 
 
-def blocks_with_rows(field: RadianceField, boxes: Tensor) -> Tensor:
+def blocks_with_rows(field: RadianceField, boxes: Float[Tensor, "boxes 2 3"]) -> Bool[Tensor, " boxes"]:
     """(B, 2, 3) scene-space boxes -> (B,) bool: False where the box touches no kept cell."""
     kept = field.grid.boxes(field.cells.cpu())
     if field.unwarp_boxes is not None:

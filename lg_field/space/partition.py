@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Float64, Int, Int64
 from torch import Tensor
+
+from lg_field.space.ownership import index_of_places, index_of_points, index_of_samples, sample_edges
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class PartitionGrid:
         """Extent of a cell per axis, in domain units."""
         return tuple((u - lo) / c for lo, u, c in zip(self.lower, self.upper, self.counts))
 
-    def index(self, points: Tensor) -> Tensor:
+    def index(self, points: Float[Tensor, "*batch d"]) -> Int64[Tensor, "*batch d"]:
         """Integer cell index per axis, not clipped to the domain.
 
         Args:
@@ -64,14 +67,9 @@ class PartitionGrid:
         Returns:
             (..., d) int64. Monotone in every coordinate, whatever the rounding.
         """
-        lower = points.new_tensor(self.lower)
-        scale = points.new_tensor([c / (u - lo) for lo, u, c in zip(self.lower, self.upper, self.counts)])
-        index = torch.floor((points - lower) * scale).long()
-        at_end = (points == points.new_tensor(self.upper)) | (index == index.new_tensor(self.counts))
-        inside = points <= points.new_tensor(self.upper)
-        return torch.where(at_end & inside, index.new_tensor(self.counts) - 1, index)
+        return index_of_points(points, self.lower, self.upper, self.counts)
 
-    def locate(self, points: Tensor) -> Tensor:
+    def locate(self, points: Float[Tensor, "*batch d"]) -> Int64[Tensor, "*batch"]:
         """Cell number of each point.
 
         Args:
@@ -81,17 +79,55 @@ class PartitionGrid:
             (...) int64 cell numbers, -1 outside the domain (and for non-finite coordinates).
         """
         index = self.index(points)
-        inside = ((index >= 0) & (index < index.new_tensor(self.counts))).all(-1) & points.isfinite().all(-1)
+        inside = self._holds(index) & points.isfinite().all(-1)
         return torch.where(inside, self.ravel(index), -1)
 
-    def ravel(self, index: Tensor) -> Tensor:
+    def locate_places(
+        self, places: Float[Tensor, "*batch d"], shift: Sequence[int] | None = None
+    ) -> Int64[Tensor, "*batch"]:
+        """Cell number of places counted in cells; whole numbers are borders.
+
+        Args:
+            places: (..., d) in cells, counted from the lower corner of the cell with the index `shift`.
+            shift: (d,) None = the grid's first cell. A grid that grew by cells before its first one gives the same
+                places the same cells to the bit: the shift is added to whole numbers.
+
+        Returns:
+            (...) int64 cell numbers, -1 outside the grid.
+        """
+        index = index_of_places(places, self.counts, shift)
+        inside = self._holds(index)
+        return torch.where(inside, self.ravel(index * inside[..., None]), -1)
+
+    def _holds(self, index: Int64[Tensor, "*batch d"]) -> Bool[Tensor, "*batch"]:
+        """Whether an index per axis is one of a cell."""
+        return ((index >= 0) & (index < index.new_tensor(self.counts))).all(-1)
+
+    def index_of_samples(
+        self, axis: int, samples: int, positions: Int[Tensor, " n"] | None = None
+    ) -> Int64[Tensor, " n"]:
+        """Index on an axis of the cell that owns each sample: that of its middle.
+
+        Args:
+            axis: number of the axis.
+            samples: samples on it, spread evenly over the domain.
+            positions: (n,) sample numbers; None = all of them.
+        """
+        wanted = torch.arange(samples) if positions is None else positions
+        return index_of_samples(wanted, samples, self.lower[axis], self.upper[axis], self.counts[axis])
+
+    def sample_edges(self, axis: int, samples: int) -> Int64[Tensor, " edges"]:
+        """(counts[axis] + 1,) first sample of each cell on an axis, then the number of samples."""
+        return sample_edges(samples, self.lower[axis], self.upper[axis], self.counts[axis])
+
+    def ravel(self, index: Int[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
         """(..., d) index per axis -> (...) cell number."""
         number = index[..., 0]
         for axis in range(1, self.dim):
             number = number * self.counts[axis] + index[..., axis]
         return number
 
-    def unravel(self, cells: Tensor) -> Tensor:
+    def unravel(self, cells: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch d"]:
         """(...) cell number -> (..., d) index per axis."""
         axes = []
         for count in reversed(self.counts):
@@ -99,14 +135,14 @@ class PartitionGrid:
             cells = torch.div(cells, count, rounding_mode="floor")
         return torch.stack(axes[::-1], dim=-1)
 
-    def boxes(self, cells: Tensor) -> Tensor:
+    def boxes(self, cells: Int[Tensor, " n"]) -> Float64[Tensor, "n 2 d"]:
         """(n,) cell numbers -> (n, 2, d) float64 lower and upper corners in domain units."""
         index = self.unravel(cells).double()
         lower = torch.tensor(self.lower, dtype=torch.float64, device=cells.device)
         size = torch.tensor(self.cell_size, dtype=torch.float64, device=cells.device)
         return torch.stack([lower + index * size, lower + (index + 1) * size], dim=1)
 
-    def touched_by_box(self, lower: Sequence[float], upper: Sequence[float]) -> Tensor:
+    def touched_by_box(self, lower: Sequence[float], upper: Sequence[float]) -> Int64[Tensor, " touched"]:
         """Cells that the half-open box `[lower, upper)` touches.
 
         Returns:
@@ -134,7 +170,7 @@ class PartitionGrid:
         """The grid with every cell cut into `factor` per axis."""
         return PartitionGrid(tuple(c * factor for c in self.counts), self.lower, self.upper)
 
-    def children(self, cells: Tensor, factor: int = 2) -> Tensor:
+    def children(self, cells: Int[Tensor, " n"], factor: int = 2) -> Int[Tensor, "n children"]:
         """(n,) cells of this grid -> (n, factor ** d) cells of `refined(factor)` that fill each, row-major."""
         steps = torch.cartesian_prod(*[torch.arange(factor, device=cells.device)] * self.dim).reshape(-1, self.dim)
         return self.refined(factor).ravel(self.unravel(cells)[:, None] * factor + steps)

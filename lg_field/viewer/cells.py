@@ -115,13 +115,6 @@ def ramp(values: np.ndarray) -> np.ndarray:
     return np.round(RAMP[low] * (1 - part) + RAMP[low + 1] * part).astype(np.uint8)
 
 
-def distinct_colors(cells: Tensor) -> Tensor:
-    """(...) cell numbers -> (..., 3) in [0.15, 1]: a colour of its own for each, far from its neighbours'."""
-    x = cells.long()[..., None] * torch.tensor([2654435761, 2246822519, 3266489917], device=cells.device)
-    x = (x ^ (x >> 15)) * 2246822519 & 0xFFFFFFFF
-    return 0.15 + 0.85 * ((x ^ (x >> 13)) & 255).float() / 255.0
-
-
 def line_glb(points: np.ndarray, lines: np.ndarray, colors: np.ndarray) -> bytes:
     """A binary glTF of lines with a colour per point: one object, however many lines.
 

@@ -1,4 +1,4 @@
-"""A viser page that stays on this machine: no analytics tag, no remote logo, no share button."""
+"""A viser page that stays on this machine (no analytics tag, no remote logo, no share button) and outlives errors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import functools
 import os
 import re
 import socket
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from lg_field.errors import report, traceback_wanted
 
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -106,3 +110,27 @@ class QuietIndex:
         page = REMOTE_SCRIPT.sub("", self.path.read_text("utf8"))
         meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}" />'
         return page.replace("<head>", f"<head>{meta}", 1).encode()
+
+
+@contextlib.contextmanager
+def keeps_going(say: Callable[[str], None]) -> Iterator[None]:
+    """Context for all that a page's threads and callbacks do: an error becomes a line on the page, never their end.
+
+    Bugs, which `errors.report` has no line for, also print their traceback where the program runs.
+
+    Args:
+        say: shows a line of markdown on the page; what it raises itself (the browser has gone) is dropped.
+    """
+    try:
+        yield
+    except Exception as error:
+        line = report(error)
+        if line is None or traceback_wanted():
+            traceback.print_exc()
+        with contextlib.suppress(Exception):
+            say(f"**{plain(line or f'{type(error).__name__}: {error}')}**")
+
+
+def plain(text: str) -> str:
+    """Text that markdown shows as it is: the page would run what stands in braces or tags."""
+    return "".join(c if c.isalnum() or c in " .,:;/-+%()=" else f"&#{ord(c)};" for c in text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lg_field.viewer.cells import line_glb, outside, wireframe
+from lg_field.viewer.page import keeps_going, plain
 from lg_field.viewer.picking import Pose
 from lg_field.viewer.selection import Size, size_of
 from lg_field.viewer.subject import Subject
@@ -44,8 +45,8 @@ class Panel:
         self._select_controls(gui)
         self._crop_controls(gui)
         self._save_controls(gui)
-        self.show_cells.on_update(lambda _: self.draw_cells())
-        self.color_by.on_update(lambda _: self.draw_cells())
+        self.show_cells.on_update(lambda _: self.redraw())
+        self.color_by.on_update(lambda _: self.redraw())
         self.refresh()
 
     # -- controls
@@ -199,13 +200,9 @@ class Panel:
 
     # -- what is shown
 
-    @contextlib.contextmanager
-    def reported(self) -> Iterator[None]:
-        """Expected errors become a line in the panel; the edit stays as it was."""
-        try:
-            yield
-        except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:  # torch: no memory, disk full
-            self.say(f"**{plain(str(error).splitlines()[0] if str(error) else type(error).__name__)}**")
+    def reported(self) -> contextlib.AbstractContextManager[None]:
+        """Errors become a line in the panel; the edit stays as it was."""
+        return keeps_going(self.say)
 
     def say(self, text: str) -> None:
         """Show a line, markdown."""
@@ -218,6 +215,11 @@ class Panel:
         if cells:
             self.draw_cells()
         self.draw_selected()
+
+    def redraw(self) -> None:
+        """Draw the cells anew, in other colours or not at all."""
+        with self.reported():
+            self.draw_cells()
 
     def draw_cells(self) -> None:
         """Draw the edges of the kept cells as one object."""
@@ -293,8 +295,3 @@ def box_line(box: Tensor) -> str:
 def listed(files: list[Path]) -> str:
     """Paths and sizes of files."""
     return ", ".join(f"{plain(str(f))}{f' ({f.stat().st_size:,} bytes)' if f.is_file() else ''}" for f in files)
-
-
-def plain(text: str) -> str:
-    """Text that markdown shows as it is: the page would run what stands in braces or tags."""
-    return "".join(c if c.isalnum() or c in " .,:;/-+%()=" else f"&#{ord(c)};" for c in text)

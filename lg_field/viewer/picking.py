@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from lg_field.radiance.compositing import render_weights
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.render import ask_view
 from lg_field.radiance.scene import Scene
-from lg_field.viewer.outputs import sample_rays
 
 VISIBLE = 0.02
 """Opacity along a ray below which there is nothing to pick."""
@@ -27,7 +28,9 @@ class Pose(NamedTuple):
     """Width over height."""
 
 
-def first_cell(field: RadianceField, scene: Scene, origin: Tensor, direction: Tensor) -> int | None:
+def first_cell(
+    field: RadianceField, scene: Scene, origin: Float[Tensor, "3"], direction: Float[Tensor, "3"]
+) -> int | None:
     """The cell in which a ray has met half of the opacity it meets in all; None where it meets nothing.
 
     Args:
@@ -37,15 +40,15 @@ def first_cell(field: RadianceField, scene: Scene, origin: Tensor, direction: Te
         direction: (3,) unit vector.
     """
     device = field.cells.device
-    rays = sample_rays(field, scene, origin.float()[None].to(device), direction.float()[None].to(device))
-    met = render_weights(rays.density, rays.samples, 1).cumsum(0)
+    asked = ask_view(field, scene, origin.float()[None].to(device), direction.float()[None].to(device))
+    met = render_weights(asked.density, asked.samples, 1).cumsum(0)
     if len(met) == 0 or float(met[-1]) < VISIBLE:
         return None
     hit = int(torch.searchsorted(met, met[-1] / 2).clamp_max(len(met) - 1))
-    return int(field.cells[field.rows_of_unit(field.to_unit(rays.positions[hit : hit + 1]))[0]])
+    return int(field.cells[field.rows_of_unit(field.frame.to_unit(asked.positions[hit : hit + 1]))[0]])
 
 
-def on_screen(points: Tensor, pose: Pose) -> Tensor:
+def on_screen(points: Float[Tensor, "points 3"], pose: Pose) -> Float64[Tensor, "points 2"]:
     """(n, 3) scene points -> (n, 2) float64 screen positions, x right and y down in [0, 1]; NaN behind the camera."""
     local = (points.double() - pose.to_scene[:3, 3]) @ pose.to_scene[:3, :3]
     ahead = -local[:, 2]
@@ -55,7 +58,9 @@ def on_screen(points: Tensor, pose: Pose) -> Tensor:
     return torch.where((ahead > 1e-9)[:, None], seen, torch.nan)
 
 
-def in_rectangle(points: Tensor, pose: Pose, low: tuple[float, float], high: tuple[float, float]) -> Tensor:
+def in_rectangle(
+    points: Float[Tensor, "points 3"], pose: Pose, low: tuple[float, float], high: tuple[float, float]
+) -> Bool[Tensor, " points"]:
     """(n, 3) scene points -> (n,) bool: on the screen between two corners (x, y), however deep."""
     at = on_screen(points, pose)
     return ((at >= at.new_tensor(low)) & (at <= at.new_tensor(high))).all(1)

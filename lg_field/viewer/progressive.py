@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lg_field.radiance.render import Camera
-from lg_field.viewer.outputs import SOLID, ray_output, sample_rays, to_picture
+from lg_field.radiance.outputs import ray_output
+from lg_field.radiance.render import Camera, ask_view
+from lg_field.radiance.seams import SOLID
+from lg_field.viewer.outputs import to_picture
 from lg_field.viewer.panel import pose_of
 from lg_field.viewer.picking import Pose
 from lg_field.viewer.subject import SceneSubject
@@ -109,8 +111,8 @@ class Renderer(threading.Thread):
         for o, d in zip(origins.split(RAYS), directions.split(RAYS)):
             if interruptible and self._wanted.is_set():
                 return None
-            rays = sample_rays(field, scene, o.to(field.cells.device), d.to(field.cells.device))
-            value, accumulation, depth = ray_output(field, scene, rays, output)
+            asked = ask_view(field, scene, o.to(field.cells.device), d.to(field.cells.device))
+            value, accumulation, depth = ray_output(asked, scene, output)
             values.append(value.cpu())
             depths.append(torch.where(accumulation > SOLID, depth, scene.far).cpu())
         self.rays_per_second = len(origins) / (time.perf_counter() - begin)

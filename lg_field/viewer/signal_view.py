@@ -13,8 +13,8 @@ import torch
 
 from lg_field.meshing.mesh import EmptyMeshError
 from lg_field.signals.decode import decode
-from lg_field.viewer.page import open_server
-from lg_field.viewer.panel import Panel, plain
+from lg_field.viewer.page import open_server, plain
+from lg_field.viewer.panel import Panel
 from lg_field.viewer.signals import SignalSubject
 
 SIGNAL = "/local_global/signal"

@@ -78,7 +78,7 @@ class SceneView:
         """A browser has come: put its camera where the scene is seen, and start to render for it."""
         scene, scale = self.subject.scene, self.subject.scale
         camera = next(orbit(self.subject.shown, scene, 1, 640, 480))
-        lower, upper = self.subject.shown.occupied_bounds().double().cpu().clamp(-1e3, 1e3)
+        lower, upper = self.subject.shown.occupancy.bounds().double().cpu().clamp(-1e3, 1e3)
         eye, forward = camera.to_scene[:3, 3], -camera.to_scene[:3, 2]
         distance = float(forward @ ((lower + upper) / 2 - eye))
         with client.atomic():

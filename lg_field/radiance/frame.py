@@ -1,0 +1,163 @@
+"""Where the cells of a radiance field are: from scene points to what its networks see of them, and back.
+
+Four kinds of coordinates, all of three axes:
+
+- *scene*: nerfstudio's scene space, in which rays and regions are given;
+- *unit*: the frame's box is [0, 1]^3 (of an unbounded scene: of contracted space); the networks see these;
+- *places*: counted in cells of the grid, whole numbers are borders, 0 to `counts` within the domain;
+- *local*: in one cell, [0, 1] within it; its feature grid is read at these.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lg_field.radiance.sampling import steps_at
+from lg_field.space.contraction import contract, uncontract, uncontract_boxes
+from lg_field.space.ownership import index_of_places
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import BoxMap
+
+HORIZON = 1e4
+"""Unbounded scenes: bounds of what reaches farther end here, scene units."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Geometry of a radiance field; never changes: another grid is another frame."""
+
+    grid: PartitionGrid
+    """The cells: of the scene box, or of [-2, 2]^3 for an unbounded scene."""
+    contraction: bool = False
+    """Unbounded scene: the grid divides contracted space (mip-NeRF 360, eq. 10, with the max norm)."""
+    box: tuple[float, ...] = ()
+    """Lower, then upper corner of the box that unit coordinates refer to: the domain the scene had before it grew.
+    () = the grid's domain."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless the box consists of cells of a grid of three axes."""
+        if self.grid.dim != 3:
+            raise ValueError(f"a scene has three axes, the grid {self.grid.dim}")
+        if not self.box:
+            return
+        for low, size, c, n, *ours in zip(
+            self.grid.lower, self.grid.cell_size, self.origin.counts, self.shift, self.origin.lower, self.origin.upper
+        ):
+            misfit = max(abs(low + k * size - edge) for k, edge in zip((n, n + c), ours))
+            if misfit > 1e-3 * size:
+                raise ValueError(f"the frame {self.box} does not consist of cells of {self.grid}")
+
+    @cached_property
+    def origin(self) -> PartitionGrid:
+        """The cells within the box: the grid before the domain grew."""
+        if not self.box:
+            return self.grid
+        lower, upper = self.box[:3], self.box[3:]
+        counts = tuple(round((up - low) / size) for low, up, size in zip(lower, upper, self.grid.cell_size))
+        return PartitionGrid(counts, lower, upper)
+
+    @cached_property
+    def shift(self) -> tuple[int, ...]:
+        """Cells per axis that the grid has before those of `origin`."""
+        return tuple(
+            round((low - first) / size)
+            for low, first, size in zip(self.origin.lower, self.grid.lower, self.grid.cell_size)
+        )
+
+    def on(self, grid: PartitionGrid) -> Frame:
+        """The frame with other cells."""
+        return Frame(grid, self.contraction, self.box)
+
+    # -- from scene space and back
+
+    def to_unit(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """Scene points -> unit coordinates; [0, 1] inside the box."""
+        domain = contract(positions) if self.contraction else positions
+        lower, upper = domain.new_tensor(self.origin.lower), domain.new_tensor(self.origin.upper)
+        return (domain - lower) / (upper - lower)
+
+    def from_unit(self, unit: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """Inverse of `to_unit`."""
+        lower, upper = unit.new_tensor(self.origin.lower), unit.new_tensor(self.origin.upper)
+        domain = lower + unit * (upper - lower)
+        return uncontract(domain) if self.contraction else domain
+
+    def unit_to_places(self, unit: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """Unit coordinates -> places."""
+        return unit * unit.new_tensor(self.origin.counts) + unit.new_tensor(self.shift)
+
+    def places_to_unit(self, places: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """Inverse of `unit_to_places`."""
+        return (places - places.new_tensor(self.shift)) / places.new_tensor(self.origin.counts)
+
+    def to_places(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """Scene points -> places."""
+        return self.unit_to_places(self.to_unit(positions))
+
+    def from_places(self, places: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+        """Inverse of `to_places`."""
+        return self.from_unit(self.places_to_unit(places))
+
+    # -- cells
+
+    def locate(self, unit: Float[Tensor, "points 3"]) -> Int64[Tensor, " points"]:
+        """Unit coordinates -> number of the cell that owns the point, -1 outside the domain."""
+        counts = torch.tensor(self.grid.counts, device=unit.device)
+        index = index_of_places(unit * unit.new_tensor(self.origin.counts), self.grid.counts, self.shift)
+        inside = ((index >= 0) & (index < counts)).all(-1)
+        return torch.where(inside, self.grid.ravel(index * inside[:, None]), -1)
+
+    def local(
+        self, unit: Float[Tensor, "points 3"], cells: Int64[Tensor, " rows"], rows: Int64[Tensor, " points"]
+    ) -> Float[Tensor, "points 3"]:
+        """Local coordinates of points in the cells of some rows; beyond [0, 1] outside of them.
+
+        Args:
+            unit: (M, 3) unit coordinates.
+            cells: (P,) cell of each row.
+            rows: (M,) row asked at each point.
+        """
+        index = self.grid.unravel(cells) - torch.tensor(self.shift, device=unit.device)
+        return unit * unit.new_tensor(self.origin.counts) - index[rows]
+
+    # -- lengths and bounds, scene units
+
+    def step_length(self, steps_per_scene: int) -> float:
+        """Length of a marching step near the origin: this many make the diagonal of the box."""
+        return math.dist(self.origin.lower, self.origin.upper) / steps_per_scene
+
+    def step_lengths(self, positions: Float[Tensor, "points 3"], step: float) -> Float[Tensor, " points"]:
+        """Length of a marching step at scene points; `step` is its length near the origin."""
+        return steps_at(positions, step, self.contraction)
+
+    @property
+    def unwarp_boxes(self) -> BoxMap | None:
+        """From boxes of the grid's domain to boxes around them in scene space; None where they are the same."""
+        return uncontract_boxes if self.contraction else None
+
+    def bounds(self, boxes: Float[Tensor, "boxes 2 3"]) -> Float[Tensor, "2 3"]:
+        """Scene-space box around boxes of places.
+
+        Args:
+            boxes: (n, 2, 3) lower and upper corners, n >= 1.
+
+        Returns:
+            (2, 3), of the boxes' type. Of an unbounded scene it holds everything in the boxes that is nearer than
+            `HORIZON` along each axis, and reaches no farther.
+        """
+        if not self.contraction:
+            around = torch.stack([boxes[:, 0].amin(0), boxes[:, 1].amax(0)])
+            return self.from_places(around)
+        parts = []
+        for some in boxes.split(2**18):
+            lower, size = (some.new_tensor(v, dtype=torch.float64) for v in (self.grid.lower, self.grid.cell_size))
+            scene = uncontract_boxes(lower + some * size, HORIZON).clamp(-HORIZON, HORIZON)
+            parts.append(torch.stack([scene[:, 0].amin(0), scene[:, 1].amax(0)]))
+        found = torch.stack(parts)
+        return torch.stack([found[:, 0].amin(0), found[:, 1].amax(0)]).to(boxes.dtype)

@@ -1,0 +1,350 @@
+"""Training a radiance field from posed images: schedule, losses, and the state that goes on from a checkpoint.
+
+A training loop of one's own needs no nerfstudio:
+
+    field = RadianceField(PartitionGrid((4, 4, 4), (-1.5,) * 3, (1.5,) * 3), RadianceSizes())
+    trainer = RadianceTrainer(field, TrainingSettings(split_steps=(200,)))
+    optimizer = torch.optim.Adam(field.parameters(), lr=1e-2, eps=1e-15)
+    for step in range(2000):
+        trainer.begin(step, [optimizer])
+        chosen = torch.randint(len(origins), (1024,))
+        losses = trainer.losses(trainer.render(origins[chosen], directions[chosen]), colors[chosen])
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+
+`origins` and `directions` are (n, 3) rays in scene units, `colors` (n, 3) or, with alpha, (n, 4). The trainer's
+`state`, the field's and the optimizer's state dict together go on as if nothing had happened, to the bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lg_field.radiance.compositing import Samples, image_on
+from lg_field.radiance.distillation import imitation_loss
+from lg_field.radiance.encodings import view_dependence
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.random_state import random_state, restore_random_state
+from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
+from lg_field.radiance.seams import border_disagreement
+
+FIRST_STRIDE, LONGEST_STRIDE = 8.0, 16.0
+"""Marching steps are this many times as long at first, and at most."""
+BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+
+
+@dataclass
+class TrainingSettings:
+    """What training does when, and how much its losses weigh."""
+
+    split_steps: tuple[int, ...] = (500,)
+    """Steps at which every kept cell is cut into 8."""
+    steps_per_scene: int = 384
+    """Marching steps along the diagonal of the scene box."""
+    samples_per_batch: int = 2**18
+    """Samples a training step aims for: steps along rays are longer while more space is occupied."""
+    near_plane: float = 0.05
+    """Distance at which rays start."""
+    far_plane: float = 1000.0
+    """Distance at which rays end."""
+    background_color: Literal["random", "white", "black"] = "random"
+    """Background in training; random works with images that have alpha and keeps the empty space empty."""
+    overlap: float = 0.0
+    """Training samples this part of a cell from a border are given to either neighbour (the paper's overlap)."""
+    occupancy_threshold: float = 0.005
+    """A voxel is empty if a marching step through it absorbs less than this."""
+    occupancy_points: int = 2**16
+    """Voxels looked at in each occupancy update."""
+    occupancy_interval: int = 16
+    """Steps between occupancy updates."""
+    prune_interval: int = 100
+    """Steps between prunings of empty cells; 0 = never."""
+    prune_from: int = 100
+    """First step that may prune."""
+    unseen_from: int = 150
+    """Step from which space that no training ray has passed through counts as empty."""
+    opacity_loss_mult: float = 0.005
+    """Contracted scenes: weight of the mean opacity of a step's samples and of random points. Unneeded haze fades, also
+    where no ray goes, and its cells are pruned."""
+    distill_steps: int = 2000
+    """Steps that imitate the teacher before the images are learned from."""
+    seam_loss_mult: float = 0.05
+    """Weight of the disagreement of neighbouring cells on their common borders; 0 = off."""
+    seam_points: int = 512
+    """Points on borders that a step looks at."""
+    harmonics_loss_mult: float = 0.0
+    """Weight of the mean square of the colours' harmonics above degree 0: directions that no camera looks along show
+    what others do. Of fields without a colour layer."""
+
+    def check(self) -> None:
+        """Raise ValueError where a number makes no sense."""
+        for name in ("steps_per_scene", "samples_per_batch", "occupancy_points", "occupancy_interval"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("overlap", "prune_interval", "opacity_loss_mult", "distill_steps", "seam_loss_mult", "seam_points", "harmonics_loss_mult"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0.0 < self.near_plane < self.far_plane:
+            raise ValueError(f"near_plane must be positive and below far_plane, got {self.near_plane}, {self.far_plane}")
+        if self.background_color not in ("random", *BACKGROUNDS):
+            raise ValueError(f"background_color must be random, white or black, got {self.background_color!r}")
+
+
+class TrainingView(NamedTuple):
+    """Training rays as the field shows them, and what the losses need beside."""
+
+    picture: Picture
+    """Colours without background where that is random."""
+    asked: Asked | None
+    """The rays' samples; None where there were none."""
+    stride: float
+    """Of the next step."""
+    opacity: Tensor | None = None
+    """(M,) part of the light that each sample absorbs."""
+    haze: Tensor | None = None
+    """(n,) the same of a marching step at random points; unbounded scenes."""
+    seam: Tensor | None = None
+    """Disagreement of neighbouring cells near the samples."""
+    imitation: Tensor | None = None
+    """Difference from the teacher; while it is imitated."""
+
+
+class RadianceTrainer:
+    """Trains a field step by step: `begin`, `render`, `losses`; the caller's optimizer does the rest."""
+
+    def __init__(
+        self, field: RadianceField, settings: TrainingSettings, teacher: RadianceField | None = None
+    ) -> None:
+        """
+        Args:
+            field: what is trained, in place.
+            settings: what happens when.
+            teacher: a trained field of the same scene, to be imitated for the first `distill_steps`.
+
+        Raises:
+            ValueError: settings that make no sense.
+        """
+        settings.check()
+        self.field, self.settings, self.teacher = field, settings, teacher
+        self.step, self.stride = 0, FIRST_STRIDE
+        self.restricted = False
+        """Whether only what `restrict` left may hold something."""
+        self._random: dict[str, Any] | None = None
+        self._without_state = False
+
+    def restrict(self, hull: Bool[Tensor, "nx ny nz"]) -> None:
+        """Let only the voxels of a grid over the frame's box hold something, from now on."""
+        self.field.occupancy.restrict_(hull)
+        self.restricted = True
+
+    @property
+    def step_length(self) -> float:
+        """Length of a marching step near the origin, scene units."""
+        return self.field.frame.step_length(self.settings.steps_per_scene)
+
+    # -- before a step
+
+    def begin(self, step: int, optimizers: Iterable[torch.optim.Optimizer] = ()) -> bool:
+        """Split, prune and look for empty space when it is time. To be called before anything random of the step.
+
+        Args:
+            step: number of the step, from 0.
+            optimizers: they follow the rows.
+
+        Returns:
+            Whether the rows have changed.
+        """
+        self._go_on()
+        settings, field, optimizers = self.settings, self.field, list(optimizers)
+        self.step, cells = step, field.cells
+        if step in settings.split_steps:
+            field.split_(optimizers)
+        if step and step % settings.occupancy_interval == 0:
+            self.update_occupancy()
+        if settings.prune_interval and step >= settings.prune_from and step % settings.prune_interval == 0:
+            empty = field.occupancy.empty_rows() & ~field.frozen
+            if bool(empty.any()) and not bool(empty.all()):
+                field.select_((~empty).nonzero()[:, 0], optimizers)
+        return field.cells is not cells
+
+    def update_occupancy(self) -> None:
+        """Look at random voxels and mark which ones hold something."""
+        settings, step = self.settings, self.step_length
+        self.field.occupancy.update(
+            lambda points: self.field.opacity(points, step),
+            settings.occupancy_threshold,
+            settings.occupancy_points,
+            self.field.frozen,
+            only_seen=self.restricted or self.step >= settings.unseen_from,
+        )
+
+    # -- a step
+
+    def render(
+        self,
+        origins: Float[Tensor, "rays 3"],
+        directions: Float[Tensor, "rays 3"],
+        near: Float[Tensor, " rays"] | None = None,
+        far: Float[Tensor, " rays"] | None = None,
+        appearance: Appearance | None = None,
+    ) -> TrainingView:
+        """Render rays with gradients, at jittered steps. Changes nothing.
+
+        Args:
+            origins: (N, 3) scene units.
+            directions: (N, 3) unit vectors.
+            near: (N,) first distance, None = the near plane.
+            far: (N,) last distance, None = the far plane.
+            appearance: of the rays' images, for fields that have one.
+        """
+        settings = self.settings
+        near = torch.full_like(origins[:, 0], settings.near_plane) if near is None else near
+        far = torch.full_like(origins[:, 0], settings.far_plane) if far is None else far
+        with torch.no_grad():
+            step = self.step_length * self.stride
+            samples = field_samples(self.field, origins, directions, near, far, step, jitter=True)
+        background = None
+        if settings.background_color != "random":
+            background = origins.new_tensor(BACKGROUNDS[settings.background_color])
+        if len(samples.rays) == 0:
+            return self._nothing(origins, background)
+        asked = ask(self.field, origins, directions, samples, settings.overlap)
+        colors = shade(asked, appearance)
+        seen = picture(asked, colors, settings.far_plane, background)
+        return self._with_terms(TrainingView(seen, asked, self._next_stride(samples)), colors)
+
+    def _nothing(self, origins: Tensor, background: Tensor | None) -> TrainingView:
+        """Of rays without a sample: with gradients that are 0."""
+        empty = torch.zeros_like(origins[:, :1]) + 0.0 * sum(p.sum() for p in self.field.parameters())
+        rgb = empty.expand(-1, 3)
+        rgb = rgb if background is None else rgb + background * (1.0 - empty)
+        return TrainingView(Picture(rgb, empty, empty + self.settings.far_plane), None, self.stride)
+
+    def _with_terms(self, view: TrainingView, colors: Tensor) -> TrainingView:
+        """The view with what its losses need beside the picture."""
+        settings, field, asked = self.settings, self.field, view.asked
+        assert asked is not None
+        positions, lengths = asked.positions, asked.samples.lengths
+        directions = asked.directions[asked.samples.rays]
+        view = view._replace(opacity=-torch.expm1(-asked.density * lengths))
+        if field.sizes.contraction:
+            anywhere = field.frame.from_unit(torch.rand_like(positions[: settings.seam_points]))
+            view = view._replace(haze=field.opacity(anywhere, self.step_length))
+        if self.teacher is not None and self.step < settings.distill_steps:
+            self.teacher.to(positions.device)
+            difference = imitation_loss(self.teacher, positions, directions, asked.density, colors, lengths)
+            view = view._replace(imitation=difference)
+        if settings.seam_loss_mult > 0.0:
+            step = self.step_length * view.stride
+            view = view._replace(seam=border_disagreement(field, positions, directions, step, settings.seam_points))
+        return view
+
+    def _next_stride(self, samples: Samples) -> float:
+        """Longer steps while too much space is occupied, so that a training step costs the same throughout."""
+        part = len(samples.rays) / self.settings.samples_per_batch
+        return min(LONGEST_STRIDE, max(1.0, self.stride * (0.8 + 0.2 * part)))
+
+    def compare(
+        self, view: TrainingView, image: Float[Tensor, "rays channels"]
+    ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]]:
+        """Rendered and true colours on the same background, which is drawn anew if it is random.
+
+        Args:
+            view: of `render`.
+            image: (N, 3) true colours in [0, 1], or (N, 4) with straight alpha.
+        """
+        rgb, color = view.picture.rgb, self.settings.background_color
+        if color != "random":
+            return rgb, image_on(image, rgb.new_tensor(BACKGROUNDS[color]))
+        background = torch.rand_like(rgb)
+        return rgb + background * (1.0 - view.picture.accumulation), image_on(image, background)
+
+    def losses(self, view: TrainingView, image: Float[Tensor, "rays channels"]) -> dict[str, Float[Tensor, ""]]:
+        """What the step's optimizers make small, by name; the step counts as learned from.
+
+        Args:
+            view: of `render`.
+            image: (N, 3) true colours in [0, 1], or (N, 4) with straight alpha.
+
+        Returns:
+            rgb_loss, the mean squared error of colour; seam_loss; harmonics_loss; in unbounded scenes opacity_loss. While a teacher is
+            imitated imitation_loss alone.
+        """
+        self._learned(view)
+        if view.imitation is not None:
+            return {"imitation_loss": view.imitation}
+        rgb, truth = self.compare(view, image)
+        losses = {"rgb_loss": (rgb - truth).square().mean()}
+        if self.settings.harmonics_loss_mult and view.asked is not None and not self.field.sizes.color_width:
+            losses["harmonics_loss"] = self.settings.harmonics_loss_mult * view_dependence(view.asked.features)
+        if view.seam is not None:
+            losses["seam_loss"] = self.settings.seam_loss_mult * view.seam
+        if view.haze is not None and view.opacity is not None:
+            losses["opacity_loss"] = self.settings.opacity_loss_mult * (view.opacity.mean() + view.haze.mean())
+        return losses
+
+    def _learned(self, view: TrainingView) -> None:
+        """Remember what a step has seen, and how long the next one's marching steps are."""
+        self.stride = view.stride
+        if view.asked is not None:
+            unit = self.field.frame.to_unit(view.asked.positions)
+            self.field.occupancy.mark_seen(unit, self.field.rows_of_unit(unit))
+
+    # -- state
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on, beside the field's and the optimizers' own state: plain numbers
+        and tensors. Taken between two steps."""
+        grid, device = self.field.occupancy, self.field.cells.device
+        return {
+            "stride": self.stride,
+            "thickness": grid.thickness.clone(),
+            "seen": grid.seen.clone(),
+            "random": random_state(device),
+        }
+
+    def load_state(self, state: dict[str, Any] | None, expected: bool = True) -> None:
+        """Go on from a state; the field has its rows already. Global random states follow when the next step begins.
+
+        Args:
+            state: of `state`; None: there is none, what was seen and the stride are estimated.
+            expected: whether it is worth a warning that there is none.
+
+        Raises:
+            ValueError: of another table.
+        """
+        self.stride, self._random, self._without_state = FIRST_STRIDE, None, state is None and expected
+        if state is None:
+            return
+        grid = self.field.occupancy
+        for name in ("thickness", "seen"):
+            if state[name].shape != getattr(grid, name).shape:
+                got, want = tuple(state[name].shape), tuple(getattr(grid, name).shape)
+                raise ValueError(f"the training state's {name} has shape {got}, the field's rows need {want}")
+            getattr(grid, name).copy_(state[name])
+        self.stride, self._random = float(state["stride"]), state["random"]
+
+    def _go_on(self) -> None:
+        """What a loaded state asks for when the first step after it begins."""
+        if self._random is not None:
+            restore_random_state(self._random)
+        if self._without_state:
+            warnings.warn(
+                "the checkpoint has no training state (it is of an earlier version): training goes on with estimates "
+                "of what was seen and other random numbers",
+                stacklevel=3,
+            )
+        self._random, self._without_state = None, False
+
+
+def selected_state(state: dict[str, Any], rows: Tensor) -> dict[str, Any]:
+    """The training state of a crop that keeps these (n,) rows."""
+    return state | {name: state[name][rows].clone() for name in ("thickness", "seen")}
