@@ -17,10 +17,10 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from lg_field.errors import UserError
-from lg_field.nerfstudio.masks import CaptureDataset, MaskMode, cut_out_object, read_alphas, read_mask
+from lg_field.nerfstudio.masks import CaptureDataset, MaskMode, mask_meaning, read_alphas
 from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
-from lg_field.nerfstudio.placing import move, views_of
-from lg_field.radiance.placement import Placement, place
+from lg_field.nerfstudio.placing import find_place, move
+from lg_field.radiance.placement import Placement
 
 
 @dataclass
@@ -31,7 +31,6 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
     """target class to instantiate"""
     pixel_sampler: PixelSamplerConfig = field(default_factory=ObjectPixelSamplerConfig)
     """Which pixels a training step looks at."""
-    radius_factor: float = 1.0
     masks: MaskMode = "auto"
     """What lies outside a mask. empty: nothing, it is alpha 0. ignore: pixels that say nothing (nerfstudio's meaning).
     auto: empty where the masks cut one object out of nearly all images."""
@@ -76,30 +75,18 @@ class LGDataManager(VanillaDataManager[InputDataset]):
 
     def create_train_dataset(self) -> InputDataset:
         """The training images, in the scene space of `align_to` if that is given, else in that of the scene's place."""
-        outputs = self.train_dataparser_outputs
+        outputs, config = self.train_dataparser_outputs, self.config
         self.placement: Placement | None = None
-        self.masks: Literal["empty", "ignore"] = "ignore"
-        if outputs.mask_filenames is not None and self.config.masks != "ignore":
-            parts = [float(read_mask(path, (96, 96)).mean()) for path in outputs.mask_filenames]
-            self.masks = "empty" if self.config.masks == "empty" or cut_out_object(parts) else "ignore"
-            CONSOLE.print(f"Outside the masks there is {'nothing' if self.masks == 'empty' else 'nothing known'}.")
-        if self.config.align_to is not None:
-            align(outputs, self.config.align_to)
-        elif self.config.place and not outputs.metadata.get("placed", False):
+        self.masks = mask_meaning(outputs.mask_filenames, config.masks)
+        if config.align_to is not None:
+            align(outputs, config.align_to)
+        elif config.place:
             masks = outputs.mask_filenames if self.masks == "empty" else None
-            self.placement = place(
-                views_of(outputs.cameras),
-                outputs.metadata.get("points3D_xyz"),
-                read_alphas(outputs.image_filenames, masks),
-            )
-            if self.placement.box is None:
-                from dataclasses import replace
-
-                f = self.config.radius_factor
-                self.placement = replace(self.placement, radius=self.placement.radius * f, near=self.placement.near / f)
+            alphas = read_alphas(outputs.image_filenames, masks)
+            self.placement = find_place(outputs, alphas, config.scene_box, config.focus, config.up)
             move(outputs, self.placement)
-            CONSOLE.print(f"The scene is {self.placement.reason}.")
-        return CaptureDataset(outputs, self.config.camera_res_scale_factor, self.masks)
+            CONSOLE.print(f"The scene: {self.placement.reason}.")
+        return CaptureDataset(outputs, config.camera_res_scale_factor, self.masks)
 
     def create_eval_dataset(self) -> InputDataset:
         """The test images, in the same space as the training images."""

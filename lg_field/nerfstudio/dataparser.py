@@ -6,7 +6,7 @@ nerfstudio imports this module while it builds its list of data parsers, so it m
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,18 @@ class AutoDataParser(DataParser):
         if isinstance(inner_config, BlenderDataParserConfig) and split == "val" and not _has_split(inner_config, "val"):
             split = "test"
         outputs = inner.get_dataparser_outputs(split=split, **kwargs)
+        if isinstance(inner_config, InstantNGPDataParserConfig) and len(outputs.image_filenames) == 1:
+            outputs.cameras = single_camera(inner_config, outputs.image_filenames[0])
         outputs.metadata["bounded"] = isinstance(inner_config, BlenderDataParserConfig)
         return outputs
+
+
+def single_camera(config: InstantNGPDataParserConfig, image: Path) -> Any:
+    """nerfstudio's camera of one image, as a list of one: its instant-ngp data parser takes the pose of a split with a
+    single image apart wrongly."""
+    everything = replace(config, train_split_fraction=1.0).setup().get_dataparser_outputs(split="train")
+    index = everything.image_filenames.index(image)
+    return everything.cameras[index : index + 1]
 
 
 def _has_split(config: BlenderDataParserConfig, split: str) -> bool:

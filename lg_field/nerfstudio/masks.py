@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
 from torch import Tensor
 
@@ -53,6 +54,24 @@ def cut_out_object(coverage: Sequence[float]) -> bool:
     """
     good = sum(OBJECT[0] <= part <= OBJECT[1] for part in coverage)
     return len(coverage) > 0 and good >= 0.9 * len(coverage)
+
+
+def mask_meaning(masks: Sequence[Path] | None, mode: MaskMode) -> Literal["empty", "ignore"]:
+    """What lies outside of a data set's masks, said in a line if there are any.
+
+    Raises:
+        UserError: no image.
+    """
+    if masks is None:
+        return "ignore"
+    parts = [float(read_mask(path, (96, 96)).mean()) for path in masks]
+    empty = mode == "empty" or (mode == "auto" and cut_out_object(parts))
+    share, other = f"{100 * sum(parts) / len(parts):.0f} %", "ignore" if empty else "empty"
+    CONSOLE.print(
+        f"The masks cover {share} of the images; outside of them {'there is nothing' if empty else 'pixels are left out'} "
+        f"(--pipeline.datamanager.masks {other}: otherwise)."
+    )
+    return "empty" if empty else "ignore"
 
 
 def read_alphas(images: Sequence[Path], masks: Sequence[Path] | None, size: int = 96) -> Tensor | None:

@@ -23,12 +23,14 @@ from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
 from lg_field.radiance.compositing import image_on, straight_alpha
 from lg_field.radiance.field import RadianceField, RadianceSizes
-from lg_field.radiance.placement import VIEWPOINTS
+from lg_field.radiance.placement import VIEWPOINTS, near_cubic
 from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.space.partition import PartitionGrid
 
+FIRST_CELLS = 64
+"""Cells at the start."""
 VIEW = "training view"
 """Key of a training step's `TrainingView` among the model's outputs."""
 
@@ -54,8 +56,8 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     implementation: Implementation = "auto"
     """What evaluates the shared part's grid: torch, tiny-cuda-nn (tcnn) where it is installed and there is a GPU, or
     auto: tcnn where it can be. The parameters are the same."""
-    counts: tuple[int, int, int] = (4, 4, 4)
-    """Cells per axis at the start."""
+    counts: tuple[int, int, int] | None = None
+    """Cells per axis at the start; None = about 64, nearly cubic."""
     space: Literal["auto", "bounded", "contracted"] = "auto"
     """Bounded: the scene box is all there is. Contracted: the grid divides contracted space. Auto: by the data."""
     render_background_color: Literal["white", "black"] = "white"
@@ -92,7 +94,8 @@ class LGModel(Model):
             contracted = not self.kwargs.get("metadata", {}).get("bounded", False)
         sizes = RadianceSizes(**vars(replace(config.sizes, contraction=contracted)))
         lower, upper = ([-2.0] * 3, [2.0] * 3) if contracted else self.scene_box.aabb.tolist()
-        table = RadianceField(PartitionGrid(config.counts, tuple(lower), tuple(upper)), sizes)
+        counts = config.counts or near_cubic([high - low for low, high in zip(lower, upper)], FIRST_CELLS)
+        table = RadianceField(PartitionGrid(counts, tuple(lower), tuple(upper)), sizes)
         table.implementation = config.implementation
         teacher = None if config.teacher is None else load_teacher(config.teacher)
         try:

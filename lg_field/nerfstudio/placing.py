@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
+from torch import Tensor
 
-from lg_field.radiance.placement import Placement, Views, far_apart
+from lg_field.radiance.placement import Placement, Views, bounds, corners, far_apart, place, stay
 
 
 def views_of(cameras: Cameras) -> Views:
@@ -18,6 +22,53 @@ def views_of(cameras: Cameras) -> Views:
     focals = torch.cat([cameras.fx, cameras.fy], dim=-1).double() / size
     centers = torch.cat([cameras.cx, cameras.cy], dim=-1).double() / size
     return Views(cameras.camera_to_worlds.double(), focals, centers)
+
+
+def find_place(
+    outputs: DataparserOutputs,
+    alphas: Float[Tensor, "views height width"] | None,
+    scene_box: Sequence[float] = (),
+    focus: Sequence[float] = (),
+    up: Sequence[float] = (),
+) -> Placement:
+    """Where the scene of training images is, in the data parser's scene space.
+
+    A data parser that knows the box (blender) keeps its space and its box.
+
+    Args:
+        outputs: of a data parser.
+        alphas: of the images, small; None = they show all there is.
+        scene_box: lower and upper corner of all there is, the data set's units; () = found.
+        focus: what the cameras look at, likewise.
+        up: the data set's upward direction, likewise.
+
+    Raises:
+        ValueError: numbers that make no sense.
+    """
+    for name, given, count in (("scene_box", scene_box, 6), ("focus", focus, 3), ("up", up, 3)):
+        if len(given) not in (0, count) or not all(map(math.isfinite, given)):
+            raise ValueError(f"--pipeline.datamanager.{name.replace('_', '-')} takes {count} numbers, got {list(given)}")
+    if scene_box and not all(low < high for low, high in zip(scene_box[:3], scene_box[3:])):
+        raise ValueError(f"--pipeline.datamanager.scene-box: lower must be below upper, got {list(scene_box)}")
+    if up and max(map(abs, up)) == 0.0:
+        raise ValueError("--pipeline.datamanager.up must not be zero")
+    transform, scale = outputs.dataparser_transform.double(), outputs.dataparser_scale
+    views, points = views_of(outputs.cameras), outputs.metadata.get("points3D_xyz")
+
+    def to_scene(numbers: Sequence[float]) -> Tensor:
+        return (torch.tensor(numbers, dtype=torch.float64).view(-1, 3) @ transform[:, :3].T + transform[:, 3]) * scale
+
+    if outputs.metadata.get("bounded") and not (scene_box or focus or up):
+        return stay(views, outputs.scene_box.aabb, alphas)
+    box = None if not scene_box else bounds(to_scene(corners(torch.tensor(scene_box).view(2, 3)).flatten().tolist()))
+    return place(
+        views,
+        None if points is None else points.double(),
+        alphas,
+        transform[:, :3] @ torch.tensor(up, dtype=torch.float64) if up else None,
+        to_scene(focus)[0] if focus else None,
+        box,
+    )
 
 
 def move(outputs: DataparserOutputs, placement: Placement) -> None:

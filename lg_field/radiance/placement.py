@@ -5,16 +5,20 @@ Cameras have OpenGL axes: x right, y up, looking along -z.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-PARALLEL = 0.03
+PARALLEL = 0.008
 """Least mean squared sine between optical axes and a direction at which the axes still say where they meet."""
 VIEWPOINTS = 32
 """Cameras that stand for all."""
+LOOK = 1.0
+"""Radius of the cube that cameras look at, in the half width of what their images show at the focus."""
 DEEP = 3.0
 """Farthest by nearest depth of sparse points up to which all that cameras see fits a box."""
 
@@ -103,10 +107,10 @@ def meeting_point(views: Views, rounds: int = 20) -> Float[Tensor, "3"] | None:
     across = torch.eye(3, dtype=axes.dtype) - axes[:, :, None] * axes[:, None]
     weights = torch.ones(len(axes), dtype=axes.dtype)
     point = origins.mean(0)
+    if float(torch.linalg.eigvalsh(across.mean(0))[0]) < PARALLEL:
+        return None
     for _ in range(rounds):
         matrix = (weights[:, None, None] * across).sum(0) / weights.sum()
-        if float(torch.linalg.eigvalsh(matrix)[0]) < PARALLEL:
-            return None
         point = torch.linalg.solve(
             matrix, (weights[:, None, None] * across @ origins[..., None]).sum(0)[:, 0] / weights.sum()
         )
@@ -143,7 +147,7 @@ def look_at(views: Views, points: Float[Tensor, "points 3"] | None = None) -> tu
     depth = ((focus - views.origins) * views.axes).sum(-1).clamp_min(1e-9)
     half = depth * (0.5 / views.focals.amin(-1))
     beside = (views.origins + depth[:, None] * views.axes - focus).abs().amax(-1)
-    return focus, float((beside + half).quantile(0.8)), how
+    return focus, LOOK * float((beside + half).quantile(0.8)), how
 
 
 def upward(views: Views, points: Float[Tensor, "points 3"] | None = None) -> Float[Tensor, "3"]:
@@ -254,6 +258,28 @@ def hull_voxels(
     return grown[0, 0] > 0
 
 
+def stay(
+    views: Views, box: Float[Tensor, "2 3"], alphas: Float[Tensor, "views height width"] | None = None
+) -> Placement:
+    """The placement that keeps the space as it is, where the box of all there is is known; only the hull is found."""
+    same = torch.eye(3, dtype=torch.float64)
+    hull = None if alphas is None else hull_voxels(views, alphas, box, same)
+    if hull is not None and not bool(hull.any()):
+        hull = None
+    return Placement(torch.zeros(3, dtype=torch.float64), 1.0, same, box.double(), 0.0, hull, "within the data set's box")
+
+
+def near_cubic(extent: Sequence[float], cells: int) -> tuple[int, ...]:
+    """Cells per axis that make about so many nearly cubic cells of a box.
+
+    Args:
+        extent: sides of the box, positive.
+        cells: wanted in all.
+    """
+    side = (math.prod(extent) / cells) ** (1 / len(extent))
+    return tuple(max(1, round(length / side)) for length in extent)
+
+
 def place(
     views: Views,
     points: Float[Tensor, "points 3"] | None = None,
@@ -282,7 +308,7 @@ def place(
     near = 0.1 * float(distance.min())
     turned, hull, why = None, None, ""
     if box is not None:
-        turned = _bounds(_corners(box) @ rotation.T)
+        turned = bounds(corners(box) @ rotation.T)
         why = "within the box as told"
     elif alphas is not None:
         reach = float(distance.max())
@@ -300,13 +326,14 @@ def place(
     return Placement(middle, radius, rotation, turned, near / radius, hull, ", ".join(v for v in (how, why) if v))
 
 
-def _corners(box: Tensor) -> Tensor:
-    """(2, 3) corners of a box -> its (8, 3) float64 corners."""
+def corners(box: Float[Tensor, "2 3"]) -> Float[Tensor, "8 3"]:
+    """All corners of a box, float64, from its lower and upper one."""
     picks = torch.cartesian_prod(*[torch.arange(2)] * 3)
     return torch.stack([box[picks[:, axis], axis] for axis in range(3)], dim=1).double()
 
 
-def _bounds(points: Tensor) -> Tensor:
+def bounds(points: Float[Tensor, "points 3"]) -> Float[Tensor, "2 3"]:
+    """The box around points."""
     return torch.stack([points.amin(0), points.amax(0)])
 
 
@@ -323,6 +350,6 @@ def _points_box(views: Views, points: Tensor, rotation: Tensor, near: float) -> 
     near = 0.5 * nearest
     if farthest > DEEP * nearest or float(views.axes.mean(0).norm()) < 0.9:
         return None, min(near, 0.5 * nearest)
-    box = _bounds(kept @ rotation.T)
+    box = bounds(kept @ rotation.T)
     margin = 0.1 * (box[1] - box[0]).amax()
     return torch.stack([box[0] - margin, box[1] + margin]), near
