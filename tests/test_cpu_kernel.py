@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from test_ops import make
 from torch import Tensor
 
-from lg_field.ops import ChainSizes, cpu, local_global_chain
-from lg_field.signals.fit import accumulate_gradients
+from lg_field.ops import ChainSizes, accumulate_gradients, local_global_chain
+from lg_field.ops.backends import choose_backend, cpu
 
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler"
@@ -151,7 +151,7 @@ def test_refuses_what_it_cannot_do_and_auto_goes_on_without() -> None:
     assert local_global_chain(x, offsets, table, shared, shape).dtype == torch.float64
     meta = [t.to("meta", torch.float32) for t in (x, table)]
     with pytest.raises(ValueError, match="on meta"):
-        cpu.fused_chain(meta[0], offsets, meta[1], shared, shape, meta[0])
+        choose_backend("cpu", shape, *meta)
     x, offsets, table, shared, _ = make(shape, [4, 3], torch.float32)
     with pytest.raises(ValueError, match="offsets must rise from 0 to the number of points, 7"):
         local_global_chain(x, torch.tensor([0, 9, 7]), table, shared, shape, backend="cpu")
@@ -198,4 +198,4 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
     both = [start("cpu", XDG_CACHE_HOME=str(tmp_path)) for _ in range(2)]
     assert [p.communicate() for p in both] == [("(5, 1)\n", "")] * 2
     (kernel,) = (tmp_path / "lg-field").iterdir()
-    assert kernel.name.startswith("cpu_chain-")
+    assert kernel.name.startswith("chain-")

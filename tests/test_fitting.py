@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.networks.budget import sizes_for_budget
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import ChainSizes, local_global_chain
+from lg_field.ops import ChainSizes, accumulate_gradients, local_global_chain
 from lg_field.signals import SignalData, read_signal
 from lg_field.signals.decode import sample_rows
-from lg_field.signals.encode import NetworkConfig, build_network, domain_grid
-from lg_field.signals.fit import Fit, FitConfig, accumulate_gradients
+from lg_field.signals.encode import build_network, domain_grid
+from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure, psnr_of_rows
+from lg_field.signals.presets import CONFIGS, read_settings
+from lg_field.signals.settings import FitConfig, NetworkConfig
 from lg_field.signals.signal import Signal
 
 
@@ -162,7 +163,7 @@ def test_presets_are_the_papers_networks() -> None:
     }
     assert expected["image-div2k-global"] == 198_915
     for path in sorted(CONFIGS.glob("*.yaml")):
-        settings_ = read_settings(path, Settings())
+        settings_ = read_settings(path)
         described = signals[path.stem.split("-")[0]]
         field = build_network(described, settings_.network)
         total = field.num_parameters()["total"]

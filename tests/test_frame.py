@@ -107,7 +107,9 @@ def test_bounds_hold_every_point_of_the_boxes_that_is_nearer_than_the_horizon(fr
     lower = torch.tensor(frame.grid.lower)
     domain = lower + places * torch.tensor(frame.grid.cell_size)
     points = uncontract(domain, HORIZON) if frame.contraction else domain
-    assert bool(bounds.isfinite().all()) and bool((bounds[0] < bounds[1]).all()) and float(bounds.abs().max()) <= HORIZON
+    assert (
+        bool(bounds.isfinite().all()) and bool((bounds[0] < bounds[1]).all()) and float(bounds.abs().max()) <= HORIZON
+    )
     slack = 1e-4 * (1.0 + points.abs())
     assert ((points >= bounds[0] - slack) & (points <= bounds[1] + slack)).all()
 

@@ -17,9 +17,10 @@ from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.incode import Harmonizer, ModulatedWeights, modulated_kinds
 from lg_field.ops import ChainSizes
 from lg_field.signals import SignalData, decode
-from lg_field.signals.encode import NetworkConfig, build_fit
-from lg_field.signals.features import cepstral_coefficients, features_of, mel_filters
-from lg_field.signals.fit import Fit, FitConfig
+from lg_field.signals.encode import build_fit
+from lg_field.signals.features import cepstral_coefficients, mel_filters
+from lg_field.signals.fit import Fit
+from lg_field.signals.settings import FitConfig, NetworkConfig
 from lg_field.signals.signal import Signal
 
 
@@ -38,7 +39,7 @@ def modulated(shape: ChainSizes, counts: tuple[int, ...], first_w0: float, unit:
 
 def restated(weights: ModulatedWeights, x: torch.Tensor, rows: torch.Tensor, first_w0: float) -> torch.Tensor:
     """Layers exp(a) sin(exp(b) w0 (W x + b0) + c) + d written out, point by point, from the unfolded weights."""
-    shape, scalars = weights.shape, weights.scalars()
+    shape, scalars = weights.sizes, weights.scalars()
 
     def layer(kind: str, w0: float, linear: torch.Tensor) -> torch.Tensor:
         a, b, c, d = scalars[kind]
@@ -172,10 +173,10 @@ def test_sounds_videos_and_volumes_have_harmonizers(kind: str):
     dtype, high = ("uint8", 255.0) if kind == "video" else ("float32", 1.0)
     low = -1.0 if kind == "audio" else 0.0
     signal = Signal(kind, shape, samples.shape[-1], dtype, (low, high), 8000.0 if kind == "audio" else 0.0)
-    features = features_of(samples, signal)
+    features = signal.traits.features(samples, signal)
     assert features.shape == ((50,) if kind == "audio" else (64,)) and bool(features.isfinite().all())
-    assert torch.equal(features, features_of(samples, signal)), "the extractor's weights are fixed"
-    other = features_of(samples.flip(0) // 2 if kind == "video" else samples.flip(0) * 0.1, signal)
+    assert torch.equal(features, signal.traits.features(samples, signal)), "the extractor's weights are fixed"
+    other = signal.traits.features(samples.flip(0) // 2 if kind == "video" else samples.flip(0) * 0.1, signal)
     assert not torch.allclose(features, other)
     config = NetworkConfig(counts=(2,) * len(shape), local_width=8, global_width=8, activation="incode")
     fit = build_fit(SignalData(samples, signal), config, FitConfig(steps=40, lr=1e-3))

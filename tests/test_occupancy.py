@@ -18,7 +18,7 @@ from lg_field.radiance.frame import HORIZON
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.sizes import RadianceSizes
-from lg_field.radiance.surface import mesh_bounds, radiance_mesh
+from lg_field.radiance.surface import radiance_mesh
 from lg_field.space.contraction import uncontract
 
 SIZES = RadianceSizes(local_width=2, global_width=2, hidden_layers=0, grid_nodes=2, grid_features=1, occupancy_voxels=4)
@@ -127,7 +127,7 @@ def test_a_contracted_slab_that_reaches_far_out_is_meshed_and_orbited():
     voxel = torch.cartesian_prod(*[torch.arange(r)] * 3)
     y = (index[:, None, 1] * r + voxel[None, :, 1] + 0.5) / r - 2.0
     field.occupied.copy_((y > -1.0) & (y < -0.5))
-    lower, upper = mesh_bounds(field)
+    lower, upper = field.occupancy.near_bounds()
     assert bool((lower < upper).all())
     torch.testing.assert_close(torch.stack([lower, upper])[:, 1], torch.tensor([-1.0, -0.5]))
     mesh = radiance_mesh(field, 12, threshold=1e-3, colors=False)
@@ -141,7 +141,7 @@ def test_what_lies_only_far_out_is_bounded_there():
     field = field_of(contraction=True, counts=(4, 1, 1))
     field.occupied.zero_()
     field.occupied[3] = True  # x in [1, 2] of contracted space: scene x from 1 to infinity
-    lower, upper = mesh_bounds(field)
+    lower, upper = field.occupancy.near_bounds()
     assert bool((lower < upper).all()) and float(lower[0]) == pytest.approx(1.0) and float(upper[0]) <= HORIZON
     field.occupied.zero_()
     assert field.occupancy.bounds().tolist() == [[0.0] * 3, [0.0] * 3]

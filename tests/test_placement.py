@@ -193,7 +193,7 @@ def test_what_is_told_is_taken():
 def test_from_the_air_all_there_is_fits_a_box_and_around_an_object_it_does_not():
     views, ground = from_above()
     found: Placement = place(views, ground)
-    assert found.box is not None and 0.0 < found.near
+    assert found.box is not None and found.near > 0.0
     inside = (_turned(found, ground) >= found.box[0]).all(-1) & (_turned(found, ground) <= found.box[1]).all(-1)
     assert float(inside.double().mean()) > 0.9
     generator = torch.Generator().manual_seed(0)

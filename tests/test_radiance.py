@@ -181,7 +181,7 @@ def test_the_state_describes_the_field():
     field = crop(make_field(appearance_features=3), Region.box((-1, -1, -1), (0.2, 0.2, 0.2)))
     state = field.state_dict()
     extra = state["_extra_state"]
-    again = RadianceField(PartitionGrid.from_dict(extra["grid"]), RadianceSizes(**extra["shape"]), state["cells"])
+    again = RadianceField(PartitionGrid.from_dict(extra["grid"]), RadianceSizes(**extra["config"]), state["cells"])
     again.load_state_dict(state)
     points = torch.rand(300, 3) * 3 - 1.5
     for a, b in zip(again(points), field(points)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def everything(trainer: RadianceTrainer, optimizer: torch.optim.Optimizer) -> di
     found = {k: v for k, v in trainer.field.state_dict().items() if torch.is_tensor(v)}
     state = trainer.state()
     found |= {"stride": torch.tensor(state["stride"]), "thickness": state["thickness"], "seen": state["seen"]}
-    found |= {"random": torch.get_rng_state(), "numpy": torch.tensor(np.random.rand()), "python": torch.tensor(random.random())}
+    found |= {"random": torch.get_rng_state(), "numpy": torch.tensor(np.random.rand())}  # the type checks use Python's
     for k, moments in enumerate(optimizer.state_dict()["state"].values()):
         found |= {f"{k} {name}": value for name, value in moments.items()}
     return found
@@ -122,7 +123,7 @@ def test_strides_are_longer_while_steps_have_too_many_samples():
         for _ in range(30):
             trainer.losses(trainer.render(RAYS[0][:32], RAYS[1][:32]), RAYS[2][:32])
             strides.append(trainer.stride)
-        assert all((b - a) * way >= 0 for a, b in zip(strides, strides[1:]))
+        assert all((b - a) * way >= 0 for a, b in pairwise(strides))
         assert strides[-1] == (LONGEST_STRIDE if way > 0 else 1.0)
 
 
@@ -221,11 +222,22 @@ def test_sizes_that_make_no_sense_are_named(option: str, value: object, match: s
 
 def test_a_checkpoint_of_another_kind_of_field_is_refused_before_anything_changes():
     grid = PartitionGrid((2, 2, 2), (-2.0,) * 3, (2.0,) * 3)
-    relu, sine = (RadianceField(grid, RadianceSizes(grid_nodes=3, activation=a, contraction=a == "sine")) for a in ("relu", "sine"))
+    relu, sine = (
+        RadianceField(grid, RadianceSizes(grid_nodes=3, activation=a, contraction=a == "sine"))
+        for a in ("relu", "sine")
+    )
     before = copy.deepcopy(sine.state_dict())
-    with pytest.raises(ValueError, match=r"activation 'relu' \(here 'sine'\), contraction False \(here True\)"):
+    with pytest.raises(
+        ValueError, match="activation is 'relu' there, 'sine' here, contraction is False there, True here"
+    ):
         sine.load_state_dict(relu.state_dict())
     assert all(torch.equal(v, before[k]) for k, v in sine.state_dict().items() if torch.is_tensor(v))
     old = relu.state_dict()
-    del old["_extra_state"]["shape"]["hash_levels"]  # from before there was a choice
+    extra = old["_extra_state"]
+    del extra["config"]["hash_levels"]  # from before there was a choice
     relu.load_state_dict(old)
+    extra["shape"] = extra.pop("config")  # as version 1 called it
+    relu.load_state_dict(old)
+    extra["shape"]["local_width"] = -4
+    with pytest.raises(ValueError, match="sizes in the checkpoint make no sense"):
+        relu.load_state_dict(old)

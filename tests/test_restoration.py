@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import lg_field
-from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.ops import local_global_chain
 from lg_field.restoration import denoising, pictures, super_resolution, tomography
 from lg_field.signals import SignalData
-from lg_field.signals.encode import NetworkConfig, build_network, modulated_weights
-from lg_field.signals.fit import FitConfig
+from lg_field.signals.encode import build_network, modulated_weights
+from lg_field.signals.presets import CONFIGS, read_settings
+from lg_field.signals.settings import FitConfig, NetworkConfig
 from lg_field.signals.signal import Signal
 
 SMALL = ("--counts", 2, 2, "--local-width", 12, "--global-width", 12)
@@ -226,7 +226,7 @@ def test_presets_have_the_published_counts():
     for name, channels in (("super-resolution", 3), ("denoising", 3), ("ct", 1)):
         signal = Signal("image", (24, 32), channels)
         for end in ("", "-incode", "-lg-siren", "-siren"):
-            config = read_settings(CONFIGS / f"{name}{end}.yaml", Settings()).network
+            config = read_settings(CONFIGS / f"{name}{end}.yaml").network
             field = build_network(signal, config)
             weights = modulated_weights(field, config, SignalData(torch.zeros(24, 32, channels), signal), 0)
             total = (weights or field).num_parameters()["total"]

@@ -138,7 +138,9 @@ def test_the_camera_of_an_extended_run_is_in_its_scene_space(run, tmp_path):
     scene = pack(load_run(tmp_path / "extended")).description
     to_world = torch.tensor(scene.scene_to_world)
     centre = (to_world @ torch.tensor(scene.camera))[:3, 3]
-    places = [np.array(f["transform_matrix"])[:3, 3] for f in json.loads((data / "transforms.json").read_text())["frames"]]
+    places = [
+        np.array(f["transform_matrix"])[:3, 3] for f in json.loads((data / "transforms.json").read_text())["frames"]
+    ]
     assert min(float(np.linalg.norm(place - centre.numpy())) for place in places) < 1e-3
 
 

@@ -14,8 +14,9 @@ from test_shapes import ball, without_cap
 
 import lg_field
 from lg_field.memory import check_memory
+from lg_field.signals.settings import ShapeConfig
 from lg_field.signals.shapes.mesh_file import read_mesh
-from lg_field.signals.shapes.occupancy import ShapeConfig, read_shape
+from lg_field.signals.shapes.occupancy import read_shape
 
 
 @pytest.fixture(scope="module")

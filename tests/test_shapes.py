@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lg_field
-from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.files import FieldFile, FileError, crop_file
 from lg_field.signals import decode, read_signal
-from lg_field.signals.encode import NetworkConfig, build_network, domain_grid
+from lg_field.signals.encode import build_network, domain_grid
+from lg_field.signals.presets import CONFIGS, read_settings
+from lg_field.signals.settings import NetworkConfig, ShapeConfig
 from lg_field.signals.shapes.mesh_file import read_mesh
-from lg_field.signals.shapes.occupancy import OccupancyData, ShapeConfig, from_array, shape_cells
+from lg_field.signals.shapes.occupancy import OccupancyData, from_array, shape_cells
 from lg_field.signals.shapes.sampling import BAND, ShapeSampler
 from lg_field.signals.shapes.voxelize import voxelize
 from lg_field.signals.shapes.voxels import BitGrid, bits_at
@@ -146,7 +147,7 @@ def test_cells_are_sorted_by_what_they_hold(shape: tuple[int, int, int], margin:
 
 def test_lucys_parameters_are_the_papers():
     """179 occupied cells of 512: 179,716 local and 19,458 shared parameters (paper, 3D shapes)."""
-    preset = read_settings(CONFIGS / "shape.yaml", Settings())
+    preset = read_settings(CONFIGS / "shape.yaml")
     size, chosen = 64, np.random.default_rng(0).permutation(512)[:179]
     array = np.zeros((size,) * 3, dtype=bool)
     for cell in chosen:

@@ -15,9 +15,9 @@ from commands import BIN, lg, lg_process, picture, tone
 from PIL import Image
 
 import lg_field
-from lg_field.cli.presets import CONFIGS
+from lg_field.quality import psnr
 from lg_field.signals import decode, read_signal
-from lg_field.signals.metrics import psnr
+from lg_field.signals.presets import CONFIGS
 
 SMALL = ("--parameters", 6000, "--steps", 120)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import tyro
 
 from lg_field.errors import entry_point
@@ -12,43 +10,39 @@ from lg_field.errors import entry_point
 def main() -> None:
     """Entry point of `lg-field`."""
     with entry_point("lg-field"):
-        arguments = sys.argv[1:]
         tyro.extras.subcommand_cli_from_dict(
-            commands(arguments),  # type: ignore[arg-type]
+            commands(),  # type: ignore[arg-type]
             prog="lg-field",
             description="Local-Global neural fields that can be cropped.",
             config=(tyro.conf.OmitArgPrefixes,),
         )
 
 
-def commands(arguments: list[str]) -> dict[str, object]:
-    """The subcommands. The arguments are looked through for presets and kinds of files, which set the defaults."""
+def commands() -> dict[str, object]:
+    """The subcommands."""
     from lg_field.cli.decode import decode
-    from lg_field.cli.edit import crop, extend_command, merge, prune
-    from lg_field.cli.encode import encode_command
+    from lg_field.cli.edit import crop, extend, merge, prune
+    from lg_field.cli.encode import encode
     from lg_field.cli.info import info, validate
     from lg_field.cli.mesh import mesh
-    from lg_field.cli.presets import settings_from_arguments
-    from lg_field.cli.restore import denoise_command, reconstruct_ct_command, super_resolve_command
-    from lg_field.cli.restoring import RestoreOptions
+    from lg_field.cli.restore import denoise, reconstruct_ct, super_resolve
     from lg_field.cli.scene import pack, render
     from lg_field.cli.view import view
 
-    settings = settings_from_arguments(arguments)
     return {
-        "encode": encode_command(settings),
+        "encode": encode,
         "decode": decode,
         "info": info,
         "validate": validate,
         "crop": crop,
-        "extend": extend_command(settings.fit),
+        "extend": extend,
         "prune": prune,
         "merge": merge,
         "pack": pack,
         "render": render,
         "mesh": mesh,
-        "super-resolve": super_resolve_command(RestoreOptions(settings)),
-        "denoise": denoise_command(RestoreOptions(settings)),
-        "reconstruct-ct": reconstruct_ct_command(RestoreOptions(settings)),
+        "super-resolve": super_resolve,
+        "denoise": denoise,
+        "reconstruct-ct": reconstruct_ct,
         "view": view,
     }

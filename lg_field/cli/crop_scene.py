@@ -33,7 +33,7 @@ def crop_scene(
         load_config: config.yml of the run.
         output: folder of the new run; every ns-* command works on its config.yml.
         region: what to keep, in nerfstudio's scene space; several shapes are joined.
-        world: the region is in the data set's own units.
+        world: the region is given in the data set's own units (world), not in scene units.
         dry_run: only say what would be kept.
         keep_optimizer: keep the optimizer state of the kept rows, to go on training.
         overwrite: replace an existing output folder.

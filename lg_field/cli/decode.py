@@ -71,42 +71,14 @@ def write_decoded(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[int, ...]:
     """Decode into a file, as its suffix says; returns the decoded shape."""
-    import numpy as np
-    import torch
-
     from lg_field.files import atomic_write
-    from lg_field.signals import data as names
-    from lg_field.signals.decode import decode, decoded_shape, sample_window, signal_of
+    from lg_field.signals.decode import decode, decoded_signal, signal_of
+    from lg_field.signals.writing import check_output, write_samples
 
-    signal, suffix = signal_of(field), output.suffix.lower()
-    suits = {"image": names.IMAGES, "audio": names.SOUNDS, "video": names.VIDEOS}.get(signal.kind, ())
-    if suffix not in (*suits, ".npy"):
-        raise ValueError(f"{output}: write a decoded {signal.kind} to {' '.join((*suits, '.npy'))}")
-    window = sample_window(signal, box)
-    shape = decoded_shape(window, scale)
-    if signal.kind == "video":
-        shape = (window[0][1] - window[0][0], *shape[1:])
+    signal = signal_of(field)
+    check_output(signal.traits, output)
+    decoded = decoded_signal(signal, scale, box)
     slabs = decode(field, scale, box, progress)
     with atomic_write(output, overwrite) as temporary:
-        if suffix == ".npy":
-            first = next(slabs)
-            kind = np.dtype(signal.dtype)
-            file = np.lib.format.open_memmap(temporary, "w+", kind, (*shape, signal.channels))
-            at = 0
-            for slab in (first, *slabs):
-                file[at : at + len(slab)] = slab.numpy().astype(kind)
-                at += len(slab)
-            file.flush()
-        elif signal.kind == "image":
-            from lg_field.signals.kinds.image import to_pixels, write_image
-
-            write_image(to_pixels(torch.cat(list(slabs)), signal), temporary)
-        elif signal.kind == "audio":
-            from lg_field.signals.kinds.audio import write_audio
-
-            write_audio(slabs, temporary, signal, round(signal.rate * scale))
-        else:
-            from lg_field.signals.kinds.video import write_video
-
-            write_video(slabs, temporary, signal.rate)
-    return shape
+        write_samples(slabs, temporary, decoded)
+    return decoded.shape

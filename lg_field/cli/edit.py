@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,15 +11,14 @@ from rich.console import Console
 
 from lg_field.cli.fitting import FitFlags, check_flags, run_fit
 from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, print_sizes, progress_bar
-from lg_field.signals.fit import FitConfig
+from lg_field.signals.settings import FitConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lg_field.files import FieldFile
     from lg_field.networks import LocalGlobalNetwork
-    from lg_field.signals import SignalData
-    from lg_field.signals.shapes.occupancy import OccupancyData
+    from lg_field.signals.data import Samples
     from lg_field.space.regions import Region
 
 OptionalOutput = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
@@ -113,77 +111,69 @@ def finer_share(field: Any, rows: Tensor, region: Region) -> float | None:
     return float(region.touches(boxes).float().mean())
 
 
-def extend_command(fit: FitConfig) -> Callable[..., None]:
-    """`lg-field extend` with these settings of training as defaults."""
+def extend(
+    input: Address,
+    target: Annotated[Path, tyro.conf.arg(name="with")],
+    output: Output,
+    at: tuple[int, ...] = (),
+    fit: Annotated[FitConfig, tyro.conf.arg(name="")] = FitConfig(),  # noqa: B008
+    flags: Annotated[FitFlags, tyro.conf.arg(name="")] = FitFlags(),  # noqa: B008
+) -> None:
+    """Grow a field over a larger signal, or give a crop its removed cells back: only new rows are trained.
 
-    def extend(
-        input: Address,
-        target: Annotated[Path, tyro.conf.arg(name="with")],
-        output: Output,
-        at: tuple[int, ...] = (),
-        fit: Annotated[FitConfig, tyro.conf.arg(name="")] = fit,
-        flags: Annotated[FitFlags, tyro.conf.arg(name="")] = FitFlags(),  # noqa: B008
-    ) -> None:
-        """Grow a field over a larger signal, or give a crop its removed cells back: only new rows are trained.
+    Args:
+        input: field file of the old signal, or of a crop.
+        target: the larger signal: it holds the old one.
+        output: the file to write.
+        at: sample of the target where the old signal begins (image: x y; video: frame x y), 0 by default.
+        fit: training of the new rows; everything else stays as it is to the bit.
+        flags: device, pictures, logs, resuming.
+    """
+    import torch
 
-        Args:
-            input: field file of the old signal, or of a crop.
-            target: the larger signal: it holds the old one.
-            output: the file to write.
-            at: sample of the target where the old signal begins (image: x y; video: frame x y), 0 by default.
-            fit: training of the new rows; everything else stays as it is to the bit.
-            flags: device, pictures, logs, resuming.
-        """
-        import torch
+    from lg_field.files import load
+    from lg_field.networks import LocalGlobalNetwork
+    from lg_field.signals.encode import check_fit
+    from lg_field.signals.fit import Fit
+    from lg_field.signals.metrics import psnr_of_rows
 
-        from lg_field.files import load
-        from lg_field.networks import LocalGlobalNetwork
-        from lg_field.signals.encode import check_fit
-        from lg_field.signals.fit import Fit
-        from lg_field.signals.metrics import psnr_of_rows
-
-        check_flags(flags, output)
-        field = load(input)
-        if not isinstance(field, LocalGlobalNetwork):
-            raise ValueError(f"{input} is a scene; this extends images, sounds, videos and volumes")
-        larger, data, fresh = extended(field, target, at)
-        check_fit(data.signal, fit)
-        console = Console()
-        console.print(
-            f"{field.num_rows} old cells stay as they are; training {len(fresh)} new ones on "
-            f"{' x '.join(map(str, data.signal.shape))} samples",
-            highlight=False,
-            soft_wrap=True,
-        )
-        larger = larger.to(pick_device(flags.device))
-        run_fit(Fit(larger, data, fit, fresh), output, flags, console)
-        new = fresh.to(larger.cells.device)
-        kept = torch.isin(torch.arange(larger.num_rows, device=new.device), new, invert=True).nonzero()[:, 0]
-        console.print(
-            f"PSNR of the old cells {psnr_of_rows(larger, data, kept):.2f} dB, of the new ones "
-            f"{psnr_of_rows(larger, data, new):.2f} dB",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-    return extend
+    check_flags(flags, output)
+    field = load(input)
+    if not isinstance(field, LocalGlobalNetwork):
+        raise ValueError(f"{input} is a scene; this extends images, sounds, videos and volumes")
+    larger, data, fresh = extended(field, target, at)
+    check_fit(data.signal, fit)
+    console = Console()
+    console.print(
+        f"{field.num_rows} old cells stay as they are; training {len(fresh)} new ones on "
+        f"{' x '.join(map(str, data.signal.shape))} samples",
+        highlight=False,
+        soft_wrap=True,
+    )
+    larger = larger.to(pick_device(flags.device))
+    run_fit(Fit(larger, data, fit, fresh), output, flags, console)
+    new = fresh.to(larger.cells.device)
+    kept = torch.isin(torch.arange(larger.num_rows, device=new.device), new, invert=True).nonzero()[:, 0]
+    console.print(
+        f"PSNR of the old cells {psnr_of_rows(larger, data, kept):.2f} dB, of the new ones "
+        f"{psnr_of_rows(larger, data, new):.2f} dB",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def extended(
     field: LocalGlobalNetwork, target: Path, at: tuple[int, ...]
-) -> tuple[LocalGlobalNetwork, SignalData | OccupancyData, Tensor]:
+) -> tuple[LocalGlobalNetwork, Samples, Tensor]:
     """The field with rows for the whole of the target, the data to train them on, and which rows are new."""
     from lg_field.signals import read_signal
     from lg_field.signals.decode import signal_of
-    from lg_field.signals.extend import extend_shape, extend_to
-    from lg_field.signals.shapes.occupancy import OccupancyData, ShapeConfig
+    from lg_field.signals.settings import ShapeConfig
 
-    data = read_signal(target, ShapeConfig(max(signal_of(field).shape)))
-    if isinstance(data, OccupancyData):
-        larger, fresh = extend_shape(field, data)
-        return larger, data, fresh
-    first = (*at[:-2], at[-1], at[-2]) if data.signal.kind in ("image", "video") and len(at) > 1 else at
-    return extend_to(field, data, first)
+    signal = signal_of(field)
+    data = read_signal(target, ShapeConfig(max(signal.shape)))
+    first = tuple(round(v) for v in signal.traits.to_samples(signal, at)) if at else ()
+    return signal.traits.extend(field, data, first)
 
 
 def prune(input: Address, output: Output, overwrite: bool = False) -> None:

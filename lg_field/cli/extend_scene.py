@@ -41,7 +41,7 @@ def extend_scene(
         region: where to add cells, in nerfstudio's scene space; everywhere in the domain by default. New cells that
             turn out empty are dropped.
         domain: lower, then upper corner (six numbers): a bounded scene's domain grows to hold it.
-        world: region and domain are in the data set's own units.
+        world: region and domain are given in the data set's own units (world), not in scene units.
         steps: training steps.
         vis: where nerfstudio shows the training.
         dry_run: only say what would be added.

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from lg_field.signals.fit import Fit
 
 
-KIND_UNIT = {"audio": "sample", "volume": "sample", "occupancy": "voxel"}
-"""What a sample is called; pixel in others."""
-
-
 @dataclass(frozen=True)
 class FitFlags:
     """Around a fit."""
@@ -105,8 +101,6 @@ def finish_step_on_interrupt(fit: Fit) -> Iterator[None]:
 
 def train(fit: Fit, console: Console, previews: Preview | None = None, log: Path | None = None) -> None:
     """Run a fit with a progress bar that shows PSNR and steps per second."""
-    from lg_field.signals.fit import step_psnr
-
     writer: Any = None
     if log is not None:
         from torch.utils.tensorboard import SummaryWriter
@@ -114,7 +108,8 @@ def train(fit: Fit, console: Console, previews: Preview | None = None, log: Path
         writer = SummaryWriter(str(log.with_name(log.stem + ".tensorboard")))
     columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}")]
     columns += [TextColumn("{task.fields[facts]}"), TimeRemainingColumn()]
-    kind, first, begin, smooth = fit.data.signal.kind, fit.step, time.perf_counter(), 0.0
+    step_psnr = fit.data.signal.traits.step_psnr
+    first, begin, smooth = fit.step, time.perf_counter(), 0.0
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=fit.config.steps, completed=fit.step, facts="")
 
@@ -122,9 +117,9 @@ def train(fit: Fit, console: Console, previews: Preview | None = None, log: Path
             nonlocal smooth
             smooth = error if step == first + 1 else smooth + 0.1 * (error - smooth)
             speed = (step - first) / max(1e-9, time.perf_counter() - begin)
-            progress.update(task, completed=step, facts=f"{step_psnr(smooth, kind):.2f} dB, {speed:.2f} steps/s")
+            progress.update(task, completed=step, facts=f"{step_psnr(smooth):.2f} dB, {speed:.2f} steps/s")
             if writer is not None:
-                writer.add_scalar("psnr", step_psnr(error, kind), step)
+                writer.add_scalar("psnr", step_psnr(error), step)
             if previews is not None:
                 previews.maybe(step)
 
@@ -147,27 +142,24 @@ class Preview:
         from lg_field.signals.decode import decode, signal_of
 
         signal = signal_of(self.fit.field)
-        if step % self.every or signal.kind not in ("image", "video"):
+        box = signal.traits.still(signal)
+        if step % self.every or box is None:
             return
         import torch
 
-        from lg_field.signals.kinds.image import to_pixels, write_image
+        from lg_field.signals.kinds.image import write_image
 
-        frame = signal.shape[0] // 2
-        box = None if signal.kind == "image" else ((frame, 0, 0), (frame + 1, *signal.shape[1:]))
         self.fit.write_back()
         samples = torch.cat(list(decode(self.fit.field, box=box)))
         with atomic_write(self.folder / f"step-{step:06d}.png", overwrite=True) as temporary:
-            write_image(to_pixels(samples, signal) if signal.kind == "image" else samples[0], temporary)
+            write_image(signal.traits.picture(samples, signal), temporary)
 
 
 def say_network(console: Console, field: LocalGlobalNetwork, fit: Fit) -> None:
     """What will be trained, in two lines."""
     signal, count, shape = fit.data.signal, fit.num_parameters(), field.sizes
     config = fit.config
-    share = config.share(signal.num_samples)
-    part = "all samples" if share >= 1 else f"{share:.2%} of the samples"
-    part = f"{config.points:,} voxels ({config.sample})" if signal.kind == "occupancy" and config.points else part
+    part = fit.data.drawn(config)
     console.print(
         f"{signal.kind} {' x '.join(map(str, signal.shape))} x {signal.channels}, cells "
         f"{' x '.join(map(str, field.grid.counts))}, local width {shape.local_width}, global width "
@@ -182,10 +174,9 @@ def surface_metrics(fit: Fit, flags: FitFlags) -> dict[str, float]:
     """How close the surface of an encoded mesh, at the resolution of its voxels, is to the source; if asked for."""
     from lg_field.meshing.mesh import EmptyMeshError
     from lg_field.meshing.metrics import compare
-    from lg_field.signals.shapes.occupancy import OccupancyData
     from lg_field.signals.surface import signal_mesh
 
-    if not flags.metrics or not isinstance(fit.data, OccupancyData) or fit.data.source is None:
+    if not flags.metrics or fit.data.source is None:
         return {}
     try:
         surface = signal_mesh(fit.field, max(fit.data.signal.shape))
@@ -213,7 +204,7 @@ def save_and_say(console: Console, fit: Fit, output: Path, flags: FitFlags) -> N
     metrics = {k: round(v, 8) for k, v in (measure(field, fit.data) | surface_metrics(fit, flags)).items()}
     field.history = history_of(fit) | metrics
     size = save(field, output, dtype=flags.dtype, overwrite=flags.overwrite or flags.resume)
-    count, unit = field.num_parameters(), KIND_UNIT.get(signal.kind, "pixel")
+    count, unit = field.num_parameters(), signal.traits.sample
     ssim = f", SSIM {metrics['ssim']:.4f}" if "ssim" in metrics else ""
     near = f", Chamfer distance {metrics['chamfer']:.2e} diagonals" if "chamfer" in metrics else ""
     iou = f"IoU {metrics['iou']:.4f}, " if "iou" in metrics else ""

@@ -54,7 +54,7 @@ def facts_of(file: FieldFile) -> dict[str, Any]:
         "cells": {
             "kept": field.num_rows,
             "of": field.grid.num_cells,
-            "full": 0 if field.full is None else len(field.full),
+            "without_row": {name: len(cells) for name, cells in field.cell_sets().items()},
             "rows": names,
         },
         "region": data["region"],
@@ -94,9 +94,9 @@ def lines_of(facts: dict[str, Any]) -> list[tuple[str, str]]:
     lower, upper = ("(" + ", ".join(f"{v:g}" for v in grid[k]) + ")" for k in ("lower", "upper"))
     lines.append(("grid", f"{' x '.join(map(str, grid['counts']))} cells from {lower} to {upper}"))
     lines.append(("kept cells", f"{cells['kept']:,} of {cells['of']:,} ({cells['kept'] / cells['of']:.1%})"))
-    if cells["full"]:
-        saved = cells["full"] * count["local"] // cells["kept"]
-        lines.append(("full cells", f"{cells['full']:,}, constant: {saved:,} parameters not needed"))
+    for name, number in cells["without_row"].items():
+        saved = number * count["local"] // cells["kept"]
+        lines.append((f"{name} cells", f"{number:,}, constant: {saved:,} parameters not needed"))
     lines.append(("shown", "whole cells" if facts["region"] is None else f"exactly {json.dumps(facts['region'])}"))
     shared = ", ".join(f"{k} {v:,}" for k, v in count.items() if k not in ("local", "shared", "total"))
     lines.append(("parameters", f"{count['total']:,}: local {count['local']:,}, shared {count['shared']:,} ({shared})"))
@@ -123,17 +123,19 @@ def cell_map(file: FieldFile) -> str:
     """Kept cells as text: rows down, columns across; a third axis is summed up (scenes: seen from above)."""
     import torch
 
+    from lg_field.signals.signal import Signal
+
     field = file.skeleton
     kept = torch.zeros(field.grid.num_cells)
     kept[field.cells] = 1.0
-    if field.full is not None:
-        kept[field.full] = 1.0
+    for cells in field.cell_sets().values():
+        kept[cells] = 1.0
     dense = kept.view(field.grid.counts)
     if dense.dim() == 1:
         dense = dense[None]
     if dense.dim() == 3:
-        first = file.data["network"] == "signal" and file.data["description"]["kind"] == "video"
-        dense = dense.mean(0) if first else dense.mean(2).T.flip(0)
+        flat = isinstance(field.description, Signal) and field.description.traits.flat
+        dense = dense.mean(0) if flat else dense.mean(2).T.flip(0)
     height, width = dense.shape
     if height > MAP_HEIGHT or width > MAP_WIDTH:
         size = (min(height, MAP_HEIGHT), min(width, MAP_WIDTH))

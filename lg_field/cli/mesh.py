@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import tyro
 from rich.console import Console
 
 from lg_field.cli.options import NO_REGION, Output, RegionFlags, pick_device, progress_bar
+from lg_field.cli.scene import part_of_file, scene_of
+from lg_field.errors import doing
 
 if TYPE_CHECKING:
     from lg_field.meshing.mesh import Mesh
@@ -46,6 +49,18 @@ class FinishFlags:
             )
 
 
+@dataclass(frozen=True)
+class ReportFlags:
+    """What is said about a mesh beside its size."""
+
+    metrics: Path | None = None
+    """Compare with this mesh file, the source: Chamfer distance, normals, F-score."""
+    report: OptionalPicture = None
+    """Also render the mesh to this PNG, beside the source if --metrics names it."""
+    up: Literal["auto", "x", "y", "z"] = "auto"
+    """Axis that points up in the report; auto is y for shapes and z for all else."""
+
+
 def mesh(
     output: Output,
     input: tyro.conf.Positional[str | None] = None,
@@ -53,13 +68,12 @@ def mesh(
     resolution: int = 256,
     threshold: float | None = None,
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
+    output_units: Literal["scene", "world"] | None = None,
     world: bool = False,
     colors: bool = True,
     exact: bool = False,
     finish: Annotated[FinishFlags, tyro.conf.arg(name="")] = FinishFlags(),
-    metrics: Path | None = None,
-    report: OptionalPicture = None,
-    up: Literal["auto", "x", "y", "z"] = "auto",
+    reports: Annotated[ReportFlags, tyro.conf.arg(name="")] = ReportFlags(),
     overwrite: bool = False,
 ) -> None:
     """Export the surface of a trained scene, an encoded shape or a volume, or of a part of it. Cuts are closed.
@@ -74,49 +88,67 @@ def mesh(
         threshold: shapes: 0 to 1, 0.5 by default; volumes: a value of theirs; scenes: density per scene unit. The
             default of volumes and scenes is found from the values (Otsu) and printed.
         region: only mesh this part; only its rows are read from a file.
-        world: scenes: write vertices in the data set's own units.
+        output_units: scenes: write vertices in nerfstudio's scene units (the default) or in the data set's own units.
+            Regions are in scene units either way.
+        world: short for --output-units world.
         colors: scenes: vertex colours.
         exact: shapes and volumes: evaluate every node, not only those near the surface; slow, and finds separate
             pieces thinner than four voxels that the fast way may miss.
         finish: what is done to the mesh before it is written.
-        metrics: compare with this mesh file, the source: Chamfer distance, normals, F-score.
-        report: also render the mesh to this PNG, beside the source if --metrics names it.
-        up: axis that points up in the report; auto is y for shapes and z for all else.
+        reports: what is said about it.
         overwrite: replace existing files.
     """
-    from lg_field.files import refuse_existing
-    from lg_field.meshing.mesh import check_suffix, write_mesh
+    from lg_field.meshing.mesh import write_mesh
     from lg_field.signals.shapes.mesh_file import read_mesh
+
+    check_outputs(output, reports.report, finish, overwrite)
+    in_world = wants_world(output_units, world)
+    source = None if reports.metrics is None else read_mesh(reports.metrics)
+    console, begin = Console(), time.perf_counter()
+    field, to_world = field_to_mesh(input, load_config, region)
+    if to_world is None and in_world is not None:
+        raise ValueError("--output-units and --world are for scenes: shapes and volumes come out in their own units")
+    matrix = to_world() if to_world is not None and in_world else None
+    field = field.to(pick_device("auto"))
+    with doing(f"meshing at resolution {resolution}"), blocks_shown(console) as show:
+        if to_world is None:
+            surface = surface_of_signal(console, field, resolution, threshold, exact, show)
+        else:
+            surface = surface_of_scene(console, field, resolution, threshold, colors, show)
+    surface = finished(console, surface, finish, 0.001 if to_world is None else 0.0)
+    surface = surface if matrix is None else surface.transformed(matrix)
+    write_mesh(surface, output, overwrite)
+    units = "" if to_world is None else "world units, " if in_world else "scene units, "
+    say_mesh(console, output, surface, units, time.perf_counter() - begin)
+    say_more(console, surface, source, reports, field)
+
+
+def check_outputs(output: Path, report: Path | None, finish: FinishFlags, overwrite: bool) -> None:
+    """Refuse what could not be written, before the work.
+
+    Raises:
+        ValueError: a suffix or numbers that make no sense.
+        FileExistsError: a file is there and overwrite is False.
+    """
+    from lg_field.files import refuse_existing
+    from lg_field.meshing.mesh import check_suffix
 
     check_suffix(output)
     finish.check()
     for path in (output, report):
         if path is not None:
             refuse_existing(path, overwrite)
-    source = None if metrics is None else read_mesh(metrics)
-    console, begin = Console(), time.perf_counter()
-    field, to_world = field_to_mesh(input, load_config, region)
-    field = field.to(pick_device("auto"))
-    with blocks_shown(console) as show:
-        if to_world is None:
-            surface = surface_of_signal(console, field, resolution, threshold, exact, show)
-        else:
-            surface = surface_of_scene(console, field, resolution, threshold, region, colors, show)
-            surface = surface.transformed(to_world) if world else surface
-    surface = finished(console, surface, finish, 0.001 if to_world is None else 0.0)
-    write_mesh(surface, output, overwrite)
-    units = "" if to_world is None else "world units, " if world else "scene units, "
-    say_mesh(console, output, surface, units, time.perf_counter() - begin)
-    if source is not None:
-        say_comparison(console, surface, source)
-    if report is not None:
-        from lg_field.meshing.mesh import Mesh
-        from lg_field.meshing.render import render_mesh
 
-        axis = "xyz".index(up) if up != "auto" else 1 if to_world is None and is_shape(field) else 2
-        beside = None if source is None else Mesh(source.vertices, source.faces)
-        render_mesh(surface, report, beside=beside, up=axis)
-        console.print(str(report), soft_wrap=True)
+
+def wants_world(output_units: Literal["scene", "world"] | None, world: bool) -> bool | None:
+    """Whether vertices are to be in world units; None where nothing was asked for.
+
+    Raises:
+        ValueError: --world with --output-units scene.
+    """
+    if world and output_units == "scene":
+        raise ValueError("--world is short for --output-units world: it does not go with --output-units scene")
+    return True if world else None if output_units is None else output_units == "world"
 
 
 @contextmanager
@@ -127,42 +159,39 @@ def blocks_shown(console: Console) -> Iterator[Progress]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def field_to_mesh(input: str | None, load_config: Path | None, region: RegionFlags) -> tuple[Any, Any]:
-    """The field of a file or a run, cut to the region, and the (4, 4) array from scene to world units; None of a
-    signal."""
-    import torch
-
-    from lg_field.files import FieldFile
+def field_to_mesh(
+    input: str | None, load_config: Path | None, region: RegionFlags
+) -> tuple[Any, Callable[[], np.ndarray] | None]:
+    """The field of a file or a run, cut to the region; and of scenes what gives the (4, 4) matrix to world units."""
+    from lg_field.signals.signal import Signal
     from lg_field.table.editing import crop
 
     if (input is None) == (load_config is None):
         raise ValueError("give either a scene, shape or volume file or --load-config config.yml")
-    if input is None:
-        from lg_field.nerfstudio.runs import load_run
+    if input is not None:
+        field = part_of_file(input, region).field
+        if isinstance(field.description, Signal):
+            return field, None
+        scene = scene_of(field, input)
+        return field, lambda: np.asarray(scene.scene_to_world, dtype=np.float64)
+    from lg_field.nerfstudio.runs import load_run
 
-        assert load_config is not None
-        run = load_run(load_config)
-        field: Any = run.field()
-        if region.given:
-            shape, cells = region.resolve(field)
-            field = crop(field, shape, cells=cells, invert=region.invert)
-        return field, run.scene_to_world().numpy()
-    from lg_field.signals.signal import Signal
-
-    with FieldFile.open(input) as file:
-        shape, cells = region.resolve(file.skeleton) if region.given else (None, None)
-        field = file.load(shape, cells, region.invert)
-        field.region = file.region if region.snap else field.region
-    if isinstance(field.description, Signal):
-        return field, None
-    from lg_field.cli.scene import scene_of
-
-    return field, torch.tensor(scene_of(field, input).scene_to_world, dtype=torch.float64).numpy()
+    assert load_config is not None
+    run = load_run(load_config)
+    whole: Any = run.field()
+    to_world = lambda: np.asarray(run.scene_to_world(), dtype=np.float64)  # noqa: E731
+    if not region.given:
+        return whole, to_world
+    shape, cells = region.resolve(whole)
+    field = crop(whole, shape, cells=cells, invert=region.invert)
+    field.region = whole.region if region.snap else field.region
+    return field, to_world
 
 
-def is_shape(field: Any) -> bool:
-    """Whether a signal's field is of a shape."""
-    return field.description.kind == "occupancy"
+def up_axis(field: Any) -> str:
+    """The axis that points up in pictures of a field: what its kind of signal says, z of scenes."""
+    traits = getattr(field.description, "traits", None)
+    return "z" if traits is None else traits.up
 
 
 def surface_of_signal(
@@ -177,23 +206,23 @@ def surface_of_signal(
 
 
 def surface_of_scene(
-    console: Console,
-    field: RadianceField,
-    resolution: int,
-    threshold: float | None,
-    region: RegionFlags,
-    colors: bool,
-    show: Progress,
+    console: Console, field: RadianceField, resolution: int, threshold: float | None, colors: bool, show: Progress
 ) -> Mesh:
-    """Marching cubes of a density, with vertex colours."""
-    import torch
-
+    """Marching cubes of a density within the field's exact region, with vertex colours."""
     from lg_field.radiance.surface import automatic_threshold, mesh_bounds, radiance_mesh
 
-    bounds = torch.tensor(region.box).view(2, 3) if region.box else mesh_bounds(field)
-    level = automatic_threshold(field, bounds) if threshold is None else threshold
+    bounds = mesh_bounds(field)
+    level = automatic_threshold(field, bounds.box) if threshold is None else threshold
     console.print(f"marching cubes at density {level:.3g}, resolution {resolution}, of {field.num_rows} kept cells")
-    return radiance_mesh(field, resolution, level, bounds, colors, progress=show)
+    if bounds.left_out:
+        low, high = ([round(v, 3) for v in corner] for corner in bounds.box.tolist())
+        console.print(
+            f"{bounds.left_out:.1%} of the occupied space lies outside {low} to {high} and is left out: --box or "
+            "--sphere mesh another part",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return radiance_mesh(field, resolution, level, bounds.box, colors, progress=show)
 
 
 def finished(console: Console, mesh: Mesh, finish: FinishFlags, default_share: float) -> Mesh:
@@ -222,6 +251,20 @@ def say_mesh(console: Console, output: Path, mesh: Mesh, units: str, seconds: fl
         highlight=False,
         soft_wrap=True,
     )
+
+
+def say_more(console: Console, surface: Mesh, source: SourceMesh | None, reports: ReportFlags, field: Any) -> None:
+    """The comparison with the mesh it was made of and the picture, if they are wanted."""
+    from lg_field.meshing.mesh import Mesh
+    from lg_field.meshing.render import render_mesh
+
+    if source is not None:
+        say_comparison(console, surface, source)
+    if reports.report is not None:
+        up = "xyz".index(up_axis(field) if reports.up == "auto" else reports.up)
+        beside = None if source is None else Mesh(source.vertices, source.faces)
+        render_mesh(surface, reports.report, beside=beside, up=up)
+        console.print(str(reports.report), soft_wrap=True)
 
 
 def say_comparison(console: Console, mesh: Mesh, source: SourceMesh) -> None:

@@ -54,27 +54,22 @@ class RegionFlags:
 
     def parts(self, signal: Signal | None) -> list[Region]:
         """The regions, in scene units or in the domain order of the signal's samples."""
-        from lg_field.space.regions import Region, Scaled
+        from lg_field.space.regions import Region
 
         def placed(region: Region) -> Region:
-            """A shape's regions are given in the mesh's units."""
-            if signal is None or not signal.origin:
-                return region
-            return Scaled(region, (signal.spacing,) * len(signal.origin), signal.origin)
+            """In the field's sample units."""
+            return region if signal is None else signal.traits.region_to_samples(signal, region)
 
         parts: list[Region] = []
         if self.box:
             low, high = halves(self.box, signal)
             parts.append(Region.box(low, high))
         if self.sphere:
-            if signal is not None and signal.kind in ("audio", "video"):
-                raise ValueError(f"a sphere of {signal.kind} mixes seconds and pixels: use --box")
             axes = len(signal.shape) if signal else 3
             if len(self.sphere) != axes + 1:
                 raise ValueError(f"--sphere needs {axes} numbers of the center and a radius, got {len(self.sphere)}")
             center = self.sphere[:-1]
-            ball = Region.sphere(center[::-1] if signal and signal.kind == "image" else center, self.sphere[-1])
-            parts.append(placed(ball))
+            parts.append(placed(Region.sphere(center, self.sphere[-1])))
         if self.obb:
             if (signal is not None and len(signal.shape) != 3) or len(self.obb) != 9:
                 raise ValueError("--obb is for scenes and shapes and needs nine numbers: center, roll pitch yaw, size")
@@ -117,13 +112,9 @@ def halves(box: tuple[float, ...], signal: Signal | None) -> tuple[tuple[float, 
     if not all(map(math.isfinite, box)):
         raise ValueError(f"--box needs finite numbers, got {box}")
     low, high = box[:axes], box[axes:]
-    if signal is not None and kind == "audio":
-        return tuple(v * signal.rate for v in low), tuple(v * signal.rate for v in high)
-    if kind == "image":
-        return low[::-1], high[::-1]
-    if kind == "video":
-        return (low[0], low[2], low[1]), (high[0], high[2], high[1])
-    return (low, high) if signal is None else (signal.from_world(low), signal.from_world(high))
+    if signal is None:
+        return low, high
+    return signal.traits.to_samples(signal, low), signal.traits.to_samples(signal, high)
 
 
 def oriented_box(center: Any, rpy: Any, size: Any) -> Region:

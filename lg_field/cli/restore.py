@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +16,6 @@ from lg_field.cli.restoring import (
     check_reference,
     reference_values,
     run_restoration,
-    same_detail,
     save_input,
     write_array,
 )
@@ -28,133 +26,124 @@ if TYPE_CHECKING:
 Options = Annotated[RestoreOptions, tyro.conf.arg(name="")]
 
 
-def super_resolve_command(defaults: RestoreOptions) -> Callable[..., None]:
-    """`lg-field super-resolve` with these defaults."""
+def super_resolve(input: Input, output: Output, scale: float = 4.0, options: Options = RestoreOptions()) -> None:
+    """Enlarge a picture: fit a network to it, and decode that at more pixels.
 
-    def super_resolve(input: Input, output: Output, scale: float = 4.0, options: Options = defaults) -> None:
-        """Enlarge a picture: fit a network to it, and decode that at more pixels.
+    Args:
+        input: the coarse picture; with --simulate the true one, which is averaged down first.
+        output: the fine picture to write.
+        scale: pixels of the result for each of the input, per axis; more than 1.
+        options: network, training, reference, simulation, field file.
+    """
+    from lg_field.restoration import pictures
+    from lg_field.restoration.super_resolution import bicubic, check_scale, downsample
+    from lg_field.restoration.tasks import same_detail
+    from lg_field.signals.decode import decoded_signal
+    from lg_field.signals.encode import build_fit
 
-        Args:
-            input: the coarse picture; with --simulate the true one, which is averaged down first.
-            output: the fine picture to write.
-            scale: pixels of the result for each of the input, per axis; more than 1.
-            options: network, training, reference, simulation, field file.
-        """
-        from lg_field.restoration import pictures
-        from lg_field.restoration.super_resolution import bicubic, check_scale, downsample
-        from lg_field.signals.decode import decoded_shape
-        from lg_field.signals.encode import build_fit
-
-        check_scale(scale)
-        check_outputs(output, options)
-        data, reference = pictures.read_picture(input), reference_values(options)
-        if options.simulate:
-            coarse, reference = downsample(pictures.values_of(data), scale)
-            data = pictures.from_values(coarse)
-        height, width = decoded_shape([(0, n) for n in data.signal.shape], scale)
-        result = replace(data.signal, shape=(height, width))
-        task = Task(result, "bicubic", lambda: bicubic(pictures.values_of(data), (height, width)), reference)
-        check_reference(task)
-        network = same_detail(options.settings.network, data.signal.shape, 504)
-        fit = build_fit(data, network, options.settings.fit, pick_device(options.flags.device))
-        save_input(options, data)
-        run_restoration(fit, task, output, options)
-
-    return super_resolve
+    check_scale(scale)
+    check_outputs(output, options)
+    settings = options.complete("super-resolve")
+    data, reference = pictures.read_picture(input), reference_values(options)
+    if options.simulate:
+        coarse, reference = downsample(pictures.values_of(data), scale)
+        data = pictures.from_values(coarse)
+    height, width = decoded_signal(data.signal, scale).shape
+    result = replace(data.signal, shape=(height, width))
+    task = Task(result, "bicubic", lambda: bicubic(pictures.values_of(data), (height, width)), reference)
+    check_reference(task)
+    network = same_detail(settings.network, data.signal.shape, 504)
+    fit = build_fit(data, network, settings.fit, pick_device(options.flags.device))
+    save_input(options, data)
+    run_restoration(fit, task, output, options)
 
 
-def denoise_command(defaults: RestoreOptions) -> Callable[..., None]:
-    """`lg-field denoise` with these defaults."""
+def denoise(
+    input: Input,
+    output: Output,
+    tau: float = 40.0,
+    readout_noise: float = 2.0,
+    options: Options = RestoreOptions(),
+) -> None:
+    """Denoise a picture: a network learns the picture before the noise; fewer --steps smooth more.
 
-    def denoise(
-        input: Input,
-        output: Output,
-        tau: float = 40.0,
-        readout_noise: float = 2.0,
-        options: Options = defaults,
-    ) -> None:
-        """Denoise a picture: a network learns the picture before the noise; fewer --steps smooth more.
+    Args:
+        input: the noisy picture, or a .npy of (height, width, channels) values around 0 to 1; with --simulate the
+            true one, to which sensor noise is added.
+        output: the clean picture to write.
+        tau: --simulate: photons that a white pixel collects.
+        readout_noise: --simulate: standard deviation of the read-out noise, in photons ("SNR" in the papers).
+        options: network, training, reference, simulation, field file.
+    """
+    import torch
 
-        Args:
-            input: the noisy picture, or a .npy of (height, width, channels) values around 0 to 1; with --simulate the
-                true one, to which sensor noise is added.
-            output: the clean picture to write.
-            tau: --simulate: photons that a white pixel collects.
-            readout_noise: --simulate: standard deviation of the read-out noise, in photons ("SNR" in the papers).
-            options: network, training, reference, simulation, field file.
-        """
-        import torch
+    from lg_field.restoration import pictures
+    from lg_field.restoration.denoising import add_sensor_noise, non_local_means
+    from lg_field.restoration.tasks import same_detail
+    from lg_field.signals.encode import build_fit
 
-        from lg_field.restoration import pictures
-        from lg_field.restoration.denoising import add_sensor_noise, non_local_means
-        from lg_field.signals.encode import build_fit
-
-        check_outputs(output, options)
-        data, reference = pictures.read_picture(input), reference_values(options)
-        if options.simulate:
-            reference = pictures.values_of(data)
-            generator = torch.Generator().manual_seed(options.settings.fit.seed)
-            data = pictures.from_values(add_sensor_noise(reference, tau, readout_noise, generator))
-        values = pictures.values_of(data)
-        task = Task(data.signal, "non-local means", lambda: non_local_means(values), reference, values)
-        check_reference(task)
-        network = same_detail(options.settings.network, data.signal.shape, 512)
-        fit = build_fit(data, network, options.settings.fit, pick_device(options.flags.device))
-        save_input(options, data)
-        run_restoration(fit, task, output, options)
-
-    return denoise
+    check_outputs(output, options)
+    settings = options.complete("denoise")
+    data, reference = pictures.read_picture(input), reference_values(options)
+    if options.simulate:
+        reference = pictures.values_of(data)
+        generator = torch.Generator().manual_seed(settings.fit.seed)
+        data = pictures.from_values(add_sensor_noise(reference, tau, readout_noise, generator))
+    values = pictures.values_of(data)
+    task = Task(data.signal, "non-local means", lambda: non_local_means(values), reference, values)
+    check_reference(task)
+    network = same_detail(settings.network, data.signal.shape, 512)
+    fit = build_fit(data, network, settings.fit, pick_device(options.flags.device))
+    save_input(options, data)
+    run_restoration(fit, task, output, options)
 
 
-def reconstruct_ct_command(defaults: RestoreOptions) -> Callable[..., None]:
-    """`lg-field reconstruct-ct` with these defaults."""
+def reconstruct_ct(
+    input: Input,
+    output: Output,
+    angles: int = 150,
+    angle_range: tuple[float, float] = (0.0, 180.0),
+    options: Options = RestoreOptions(),
+) -> None:
+    """Reconstruct a slice from its parallel-beam projections.
 
-    def reconstruct_ct(
-        input: Input,
-        output: Output,
-        angles: int = 150,
-        angle_range: tuple[float, float] = (0.0, 180.0),
-        options: Options = defaults,
-    ) -> None:
-        """Reconstruct a slice from its parallel-beam projections.
+    Args:
+        input: sinogram .npy of (angles, detectors), the transpose of scikit-image's; with --simulate a square
+            picture of the true slice, which is projected first.
+        output: the slice to write: a picture, or .npy in the sinogram's units per pixel.
+        angles: how many, evenly over the range, its end left out.
+        angle_range: first and last angle in degrees.
+        options: network, training, reference, simulation, field file.
+    """
+    from lg_field.restoration import pictures, tomography
+    from lg_field.restoration.tasks import same_detail
 
-        Args:
-            input: sinogram .npy of (angles, detectors), the transpose of scikit-image's; with --simulate a square
-                picture of the true slice, which is projected first.
-            output: the slice to write: a picture, or .npy in the sinogram's units per pixel.
-            angles: how many, evenly over the range, its end left out.
-            angle_range: first and last angle in degrees.
-            options: network, training, reference, simulation, field file.
-        """
-        from lg_field.restoration import pictures, tomography
-
-        check_outputs(output, options)
-        turns, reference = tomography.projection_angles(angles, *angle_range), reference_values(options, grey=True)
-        signal = None
-        if options.simulate:
-            reference = pictures.values_of(pictures.to_grey(pictures.read_picture(input)))
-            sinogram, signal = tomography.project(reference[..., 0], turns)
-        else:
-            sinogram = read_sinogram(input)
-        tomography.check_sinogram(sinogram, angles)
-        network = same_detail(options.settings.network, sinogram.shape[1:], 256)
-        device = pick_device(options.flags.device)
-        fit, estimate = tomography.build_fit(sinogram, turns, network, options.settings.fit, device, signal)
-        low, high = fit.data.signal.value_range
-        values = ((estimate - low) / (high - low))[..., None]
-        task = Task(fit.data.signal, "filtered back-projection", lambda: values, reference)
-        check_reference(task)
-        if options.save_input is not None:
-            write_array(sinogram, options.save_input)
-        run_restoration(fit, task, output, options)
-
-    return reconstruct_ct
+    check_outputs(output, options)
+    settings = options.complete("reconstruct-ct")
+    turns, reference = tomography.projection_angles(angles, *angle_range), reference_values(options, grey=True)
+    signal = None
+    if options.simulate:
+        reference = pictures.values_of(pictures.to_grey(pictures.read_picture(input)))
+        sinogram, signal = tomography.project(reference[..., 0], turns)
+    else:
+        sinogram = read_sinogram(input)
+    tomography.check_sinogram(sinogram, angles)
+    network = same_detail(settings.network, sinogram.shape[1:], 256)
+    device = pick_device(options.flags.device)
+    fit, estimate = tomography.build_fit(sinogram, turns, network, settings.fit, device, signal)
+    low, high = fit.data.signal.value_range
+    values = ((estimate - low) / (high - low))[..., None]
+    task = Task(fit.data.signal, "filtered back-projection", lambda: values, reference)
+    check_reference(task)
+    if options.save_input is not None:
+        write_array(sinogram, options.save_input)
+    run_restoration(fit, task, output, options)
 
 
 def read_sinogram(path: Path) -> Tensor:
     """(angles, detectors) numbers."""
-    from lg_field.signals.data import ARRAYS, read_array
+    from lg_field.signals.arrays import is_array, read_array
 
-    if path.suffix.lower() not in ARRAYS:
+    if not is_array(path):
         raise ValueError(f"{path}: a sinogram is an array, .npy or .npz; a picture of the slice needs --simulate")
     return read_array(path)

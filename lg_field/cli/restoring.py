@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from lg_field.cli.fitting import FitFlags, check_flags, history_of, run_fit
-from lg_field.cli.presets import Settings
+from lg_field.cli.presets import settings_for
+from lg_field.signals.settings import CompleteSettings, Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lg_field.signals.data import SignalData
-    from lg_field.signals.encode import NetworkConfig
     from lg_field.signals.fit import Fit
     from lg_field.signals.signal import Signal
 
@@ -47,6 +47,16 @@ class RestoreOptions:
     baseline: bool = True
     """Compare with the classical method too, where there is a reference."""
 
+    def complete(self, task: str) -> CompleteSettings:
+        """Everything that flags, preset or config, and the task's defaults say.
+
+        Args:
+            task: name of the command.
+        """
+        from lg_field.restoration.tasks import TASKS
+
+        return settings_for("image", self.settings, self.preset, self.config, TASKS[task])
+
 
 @dataclass
 class Task:
@@ -70,10 +80,11 @@ def field_path(output: Path, options: RestoreOptions) -> Path:
 def check_outputs(output: Path, options: RestoreOptions) -> None:
     """Raise before any work if an output exists or is one the picture cannot be written to, or options clash."""
     from lg_field.files import refuse_existing
-    from lg_field.signals.data import IMAGES
+    from lg_field.signals.kinds import kind_named
 
-    if output.suffix.lower() not in (*IMAGES, ".npy"):
-        raise ValueError(f"{output}: write the picture to {' '.join((*IMAGES, '.npy'))}")
+    images = (*kind_named("image").writes, ".npy")
+    if output.suffix.lower() not in images:
+        raise ValueError(f"{output}: write the picture to {' '.join(images)}")
     if options.simulate and options.reference is not None:
         raise ValueError("with --simulate the input is the reference: leave out --reference")
     if options.save_input is not None and not options.simulate:
@@ -102,14 +113,6 @@ def check_reference(task: Task) -> None:
         raise ValueError(
             f"the result will have (height, width, channels) {wanted}, the reference has {tuple(task.reference.shape)}"
         )
-
-
-def same_detail(network: NetworkConfig, shape: Sequence[int], published: int) -> NetworkConfig:
-    """The same frequencies per pixel in a picture smaller than the published one, where the domain would otherwise
-    squeeze them together: what lies between samples would be noise. --coordinate-scale wins."""
-    if network.coordinate_scale:
-        return network
-    return replace(network, coordinate_scale=min(1.0, max(shape) / published))
 
 
 def save_input(options: RestoreOptions, data: SignalData) -> None:
@@ -150,12 +153,11 @@ def run_restoration(fit: Fit, task: Task, output: Path, options: RestoreOptions)
         from lg_field.files import save
         from lg_field.restoration.pictures import compare
         from lg_field.signals.decode import decode
-        from lg_field.signals.metrics import unit_values
 
         field, again = fit.field, flags.overwrite or flags.resume
         field.description, field.history = task.result, history_of(fit)
         if task.reference is not None:
-            figures = compare(unit_values(torch.cat(list(decode(field, raw=True))), "image"), task.reference)
+            figures = compare(task.result.traits.unit_values(torch.cat(list(decode(field, raw=True)))), task.reference)
             field.history |= {name: round(value, 6) for name, value in figures.items()}
             classical = compare(task.baseline(), task.reference) if options.baseline else None
             console.print(comparison(task, figures, classical))

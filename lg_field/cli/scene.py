@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
+import mimetypes
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress
 
 from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
+from lg_field.errors import doing
+from lg_field.files import FieldFile, atomic_write, refuse_existing, save
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from lg_field.radiance.scene import Scene
     from lg_field.table.cell_table import CellTable
 
-MAX_PIXELS = 1 << 26
+OutputKind = Literal["picture", "video", "folder"]
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+VIDEOS = (".mp4", ".mkv", ".mov")
 
 
 def pack(
@@ -40,7 +44,6 @@ def pack(
         dtype: of the weights in the file.
         overwrite: replace an existing output.
     """
-    from lg_field.files import refuse_existing, save
     from lg_field.nerfstudio.runs import load_run
     from lg_field.nerfstudio.runs import pack as pack_run
 
@@ -75,7 +78,7 @@ def render(
 
     Args:
         input: scene file, or an address fsspec reads.
-        output: .png for one picture, .mp4 for a video, anything else is a folder.
+        output: .png, .jpg or .webp for one picture, .mp4, .mkv or .mov for a video, without suffix a folder of PNGs.
         orbit: cameras on a circle around the scene.
         camera: or a nerfstudio camera path (JSON); its size is taken unless it has none.
         region: load and show only this part.
@@ -87,28 +90,20 @@ def render(
         device: auto, cpu, cuda, ...
         overwrite: replace existing files.
     """
-    from lg_field.files import FieldFile, refuse_existing
-
-    if (orbit > 0) == (camera is not None):
-        raise ValueError("give either --orbit COUNT or --camera PATH.json")
-    if not 0 < width * height <= MAX_PIXELS:
-        raise ValueError(f"--width and --height must make a picture of 1 to {MAX_PIXELS:,} pixels")
+    kind = kind_of_output(output, transparent)
+    check_numbers(orbit, camera, width, height, elevation, fps)
     refuse_existing(output, overwrite)
     console, begin = Console(), time.perf_counter()
-    with FieldFile.open(input) as file:
-        shape, cells = region.resolve(file.skeleton) if region.given else (None, None)
-        field: Any = file.load(shape, cells, region.invert)
-        field.region = file.region if region.snap else field.region
-        read = file.reader.bytes_read
+    path = None if camera is None else read_path(camera, width, height)
+    check_count(output, kind, orbit if path is None else len(path))
+    field, _, read = part_of_file(input, region)
     scene = scene_of(field, input)
     field = field.to(pick_device(device))
-    cameras = list(cameras_of(field, scene, orbit, camera, width, height, elevation))
-    if output.suffix.lower() == ".png" and len(cameras) != 1:
-        raise ValueError(f"{output} is one picture, {len(cameras)} were asked for: give a folder or .mp4")
-    with progress_bar(console) as progress:
+    cameras = orbit_of(field, scene, orbit, width, height, elevation) if path is None else path
+    with doing(f"rendering {output}"), progress_bar(console) as progress:
         task = progress.add_task("rendering", total=len(cameras))
         pictures = (rendered(field, scene, c, transparent, progress, task) for c in cameras)
-        write_pictures(pictures, output, transparent, fps, overwrite)
+        write_pictures(pictures, output, kind, fps, overwrite)
     seconds = time.perf_counter() - begin
     console.print(
         f"{output}: {len(cameras)} pictures of {cameras[0].width} x {cameras[0].height}, {read:,} bytes read, "
@@ -116,6 +111,60 @@ def render(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def kind_of_output(output: Path, transparent: bool) -> OutputKind:
+    """What a path asks for: one picture, a video, or a folder of PNGs.
+
+    Raises:
+        ValueError: another kind of file, or one that cannot hold alpha.
+    """
+    suffix = output.suffix.lower()
+    kind: OutputKind = "picture" if suffix in PICTURES else "video" if suffix in VIDEOS else "folder"
+    if kind == "folder" and (suffix[1:].isalpha() or mimetypes.guess_type(output.name)[0] is not None):
+        raise ValueError(
+            f"{output}: cannot write {suffix}; {', '.join(PICTURES)} hold one picture, {', '.join(VIDEOS)} a video, "
+            "a name without suffix is a folder of PNGs"
+        )
+    if transparent and suffix in (*VIDEOS, ".jpg", ".jpeg"):
+        raise ValueError(f"{suffix} has no alpha: leave out --transparent, or write .png, .webp or a folder")
+    return kind
+
+
+def check_numbers(orbit: int, camera: Path | None, width: int, height: int, elevation: float | None, fps: int) -> None:
+    """Raise ValueError for cameras and sizes that make no sense, before any work."""
+    from lg_field.radiance.camera_path import check_size
+
+    if orbit < 0 or (orbit > 0) == (camera is not None):
+        raise ValueError("give either --orbit COUNT or --camera PATH.json")
+    check_size(width, height)
+    if fps < 1 or not math.isfinite(elevation or 0.0):
+        raise ValueError(f"--fps must be at least 1 and --elevation finite, got {fps} and {elevation}")
+
+
+def check_count(output: Path, kind: OutputKind, count: int) -> None:
+    """Raise ValueError for several pictures in the file of one."""
+    if kind == "picture" and count != 1:
+        raise ValueError(f"{output} is one picture, {count} were asked for: give a folder or .mp4")
+
+
+class Part(NamedTuple):
+    """What was read of a file."""
+
+    field: Any
+    precision: str
+    """Of the weights in the file, a torch dtype's name."""
+    bytes_read: int
+
+
+def part_of_file(input: str, region: RegionFlags) -> Part:
+    """The field of a file, or only the part that the region names: just its rows are read, and its mask is exact
+    unless whole cells are wanted."""
+    with FieldFile.open(input) as file:
+        shape, cells = region.resolve(file.skeleton) if region.given else (None, None)
+        field = file.load(shape, cells, region.invert)
+        field.region = file.region if region.snap else field.region
+        return Part(field, file.precision, file.reader.bytes_read)
 
 
 def scene_of(field: CellTable, name: str) -> Scene:
@@ -131,60 +180,33 @@ def scene_of(field: CellTable, name: str) -> Scene:
     return field.description
 
 
-def cameras_of(
-    field: RadianceField, scene: Scene, count: int, path: Path | None, width: int, height: int, elevation: float | None
-) -> Iterator[Camera]:
-    """The cameras asked for."""
+def read_path(path: Path, width: int, height: int) -> list[Camera]:
+    """The cameras of a camera path."""
+    from lg_field.radiance.camera_path import read_camera_path
+
+    return read_camera_path(path, width, height)
+
+
+def orbit_of(
+    field: RadianceField, scene: Scene, count: int, width: int, height: int, elevation: float | None
+) -> list[Camera]:
+    """Cameras on a circle."""
     from lg_field.radiance.render import orbit
 
-    if path is not None:
-        yield from read_camera_path(path, width, height)
-    else:
-        yield from orbit(field, scene, count, width, height, elevation)
+    return list(orbit(field, scene, count, width, height, elevation))
 
 
-def read_camera_path(path: Path, width: int, height: int) -> Iterator[Camera]:
-    """Cameras of a nerfstudio camera path: `camera_path` with `camera_to_world` (16 numbers) and vertical `fov`.
-
-    Raises:
-        ValueError: not a camera path, or one of another kind than perspective.
-    """
-    import torch
-
-    from lg_field.radiance.render import Camera
-
-    try:
-        data = json.loads(path.read_text())
-        if data.get("camera_type", "perspective") != "perspective":
-            raise ValueError(f"camera_type is {data['camera_type']!r}, only perspective is rendered")
-        width, height = int(data.get("render_width", width)), int(data.get("render_height", height))
-        cameras = []
-        for frame in data["camera_path"]:
-            matrix = torch.tensor(frame["camera_to_world"], dtype=torch.float64).view(4, 4)
-            focal = 0.5 / math.tan(math.radians(float(frame["fov"])) / 2)
-            cameras.append(Camera(matrix, focal, width, height))
-        if not cameras or not 0 < width * height <= MAX_PIXELS:
-            raise ValueError("it has no camera, or an impossible size")
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ZeroDivisionError) as error:
-        raise ValueError(f"{path} is not a nerfstudio camera path: {str(error).splitlines()[0]}") from error
-    yield from cameras
-
-
-def write_pictures(pictures: Iterator[Tensor], output: Path, transparent: bool, fps: int, overwrite: bool) -> None:
-    """Write (height, width, 3 or 4) uint8 pictures to a .png, a .mp4 or a folder of PNGs."""
-    from lg_field.files import atomic_write
+def write_pictures(pictures: Iterator[Tensor], output: Path, kind: OutputKind, fps: int, overwrite: bool) -> None:
+    """Write (height, width, 3 or 4) uint8 pictures to one file or to a folder of PNGs."""
     from lg_field.signals.kinds.image import write_image
     from lg_field.signals.kinds.video import write_video
 
-    suffix = output.suffix.lower()
-    if suffix == ".mp4":
-        if transparent:
-            raise ValueError("videos have no alpha: leave out --transparent")
+    if kind == "video":
         with atomic_write(output, overwrite) as temporary:
             write_video((picture[None] for picture in pictures), temporary, float(fps))
         return
     for number, picture in enumerate(pictures):
-        with atomic_write(output if suffix == ".png" else output / f"{number:05d}.png", overwrite) as temporary:
+        with atomic_write(output if kind == "picture" else output / f"{number:05d}.png", overwrite) as temporary:
             write_image(picture, temporary)
 
 

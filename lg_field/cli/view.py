@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from lg_field.cli.options import NO_REGION, Address, RegionFlags, pick_device
+from lg_field.cli.scene import part_of_file
 
 
 def view(
@@ -28,16 +29,11 @@ def view(
 
     import torch
 
-    from lg_field.files import FieldFile
     from lg_field.space.regions import Region
     from lg_field.viewer.view import open_view
 
-    with FieldFile.open(input) as file:
-        shape, cells = region.resolve(file.skeleton) if region.given else (None, None)
-        loaded = file.load(shape, cells, region.invert)
-        loaded.region = file.region if region.snap else loaded.region
-        precision = getattr(torch, file.precision)
-    field: Any = loaded.to(pick_device(device))
+    part = part_of_file(input, region)
+    field, precision = part.field.to(pick_device(device)), getattr(torch, part.precision)
 
     def box(numbers: tuple[float, ...]) -> Region:
         shape, _ = replace(NO_REGION, box=numbers).resolve(field)

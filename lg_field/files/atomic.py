@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,28 +15,52 @@ def atomic_write(path: str | os.PathLike[str], overwrite: bool = False) -> Itera
     """Yield a temporary path beside `path`; on success it becomes `path`, on failure nothing is left.
 
     Args:
-        path: the file to write. Missing parent folders are made.
+        path: the file to write. Missing parent folders are made. Of a symbolic link, what it points to is written.
         overwrite: replace an existing file; without it an existing file is an error.
 
     Raises:
         FileExistsError: `path` exists and `overwrite` is False.
+        OSError: `path` is a folder, a device or another thing that is no file.
     """
-    target = Path(path)
+    target = _file_to_write(Path(path))
     refuse_existing(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
-    prefix = f"{_leftover_prefix(target)}{os.getpid()}."
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _new_file(target)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _file_to_write(path: Path) -> Path:
+    """Where links lead.
+
+    Raises:
+        OSError: to something that is there and is no file.
+    """
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise OSError(f"{path} is a link that leads to itself")
+    if target.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the path of a file")
+    if target.exists() and not target.is_file():
+        raise OSError(f"{path} is a device, not a file; give the path of a file")
+    return target
+
+
+def _new_file(target: Path) -> Path:
+    """An empty file beside `target`, with the permissions that any new file gets: the system applies the umask."""
+    while True:
+        name = f"{_leftover_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}{''.join(target.suffixes)}"
+        try:
+            os.close(os.open(target.parent / name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+        except FileExistsError:
+            continue
+        return target.parent / name
 
 
 def remove_leftovers(target: Path) -> None:
@@ -69,9 +93,3 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raise FileExistsError, with the cure, if `path` exists and may not be replaced."""
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; give another path or --overwrite")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

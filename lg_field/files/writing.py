@@ -11,18 +11,14 @@ import torch
 from torch import Tensor
 
 from lg_field.files.atomic import atomic_write
+from lg_field.files.bits import pack_bits
 from lg_field.files.container import FileError, tensor_bytes, write_container
-from lg_field.files.field_file import (
-    KEY,
-    FieldFile,
-    describe,
-    describe_as,
-    load,
-    pack_bits,
-)
+from lg_field.files.field_file import FieldFile, load
+from lg_field.files.schema import KEY, check_tensors, header_of
 from lg_field.space.regions import Region
 from lg_field.table.cell_table import CellTable
-from lg_field.table.editing import full_to_keep, merge, rows_to_keep
+from lg_field.table.checkpoint import check_cell_sets
+from lg_field.table.editing import cell_sets_to_keep, merge, rows_to_keep
 
 Precision = Literal["float32", "float16", "bfloat16"]
 Bytes = Iterable[bytes | bytearray | memoryview]
@@ -44,14 +40,20 @@ def save(
 
     Raises:
         FileExistsError: the file exists and overwrite is False.
-        ValueError: a weight is not finite, or does not fit the precision.
+        ValueError: what `load` would refuse (a configuration, a region or a description that does not fit, a weight
+            that is not finite), or a weight that does not fit the precision. Nothing is written then.
     """
+    header, text = header_of(field)
     tensors = {k: v.detach() for k, v in field.state_dict().items() if torch.is_tensor(v)}
     stored = {name: _to_store(name, value, dtype) for name, value in tensors.items()}
     shapes = {name: (value.dtype, tuple(value.shape)) for name, value in stored.items()}
+    skeleton = header.field(field.cells.cpu(), "meta")
+    skeleton.set_cell_sets(field.cell_sets())
+    check_cell_sets(field.cell_sets(), field.cells, field.grid)
+    check_tensors(skeleton, shapes)
     with atomic_write(path, overwrite) as temporary, open(temporary, "wb") as file:
         data: dict[str, Bytes] = {name: _once(value) for name, value in stored.items()}
-        write_container(file, shapes, {KEY: describe(field)}, data)
+        write_container(file, shapes, {KEY: text}, data)
     return Path(path).stat().st_size
 
 
@@ -60,7 +62,7 @@ def crop_file(
     target: str | os.PathLike[str],
     region: Region | None = None,
     *,
-    cells: Sequence[int] | None = None,
+    cells: Sequence[int] | Tensor | None = None,
     invert: bool = False,
     snap: bool = False,
     dtype: Precision | None = None,
@@ -85,16 +87,16 @@ def crop_file(
     """
     with FieldFile.open(source) as file, atomic_write(target, overwrite) as temporary:
         rows, kept_region = rows_to_keep(file.skeleton, region, cells, invert)
-        full, skeleton = full_to_keep(file.skeleton, region, cells, invert), file.skeleton
+        sets, skeleton = cell_sets_to_keep(file.skeleton, region, cells, invert), file.skeleton
         skeleton.region = skeleton.region if snap else kept_region
-        text = describe_as(file.data["network"], skeleton)
+        _, text = header_of(skeleton)
         shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
         data: dict[str, Bytes] = {}
         for name in file.saved():
             entry = file.reader.entries[name]
-            if name == "full":
-                if full is not None:
-                    shapes[name], data[name] = (full.dtype, tuple(full.shape)), _once(full)
+            if name in skeleton.cell_set_names:
+                if name in sets:
+                    shapes[name], data[name] = (sets[name].dtype, tuple(sets[name].shape)), _once(sets[name])
                 continue
             is_row = name in skeleton.row_names
             kept = rows if is_row else torch.arange(entry.shape[0] if entry.shape else 1)

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from lg_field.files import atomic_write
+from lg_field.meshing.cut import edges_of, placed_on_cuts
 from lg_field.meshing.narrow_band import STRIDE, NarrowBand
 
 SUFFIXES = (".ply", ".obj", ".glb", ".stl")
@@ -26,20 +28,20 @@ class EmptyMeshError(ValueError):
 class Mesh:
     """A triangle mesh."""
 
-    vertices: np.ndarray
+    vertices: Float[np.ndarray, "v 3"]
     """(V, 3) float64."""
-    faces: np.ndarray
+    faces: Int[np.ndarray, "f 3"]
     """(F, 3) int64, counter-clockwise seen from outside."""
-    colors: np.ndarray | None = None
+    colors: UInt8[np.ndarray, "v 3"] | None = None
     """(V, 3) uint8, or None."""
 
-    def transformed(self, matrix: np.ndarray) -> Mesh:
+    def transformed(self, matrix: Float[np.ndarray, "4 4"]) -> Mesh:
         """The mesh moved by an affine (4, 4) matrix; a mirroring one turns the faces round."""
         vertices = self.vertices @ matrix[:3, :3].T + matrix[:3, 3]
         faces = self.faces[:, ::-1].copy() if np.linalg.det(matrix[:3, :3]) < 0 else self.faces
         return replace(self, vertices=vertices, faces=faces)
 
-    def normals(self) -> np.ndarray:
+    def normals(self) -> Float[np.ndarray, "v 3"]:
         """(V, 3) unit normals, outward, averaged over the faces by area."""
         a, b, c = (self.vertices[self.faces[:, k]] for k in range(3))
         per_face = np.cross(b - a, c - a)
@@ -65,7 +67,8 @@ def marching_cubes(
 ) -> Mesh:
     """The surface where `values` crosses `threshold`, larger values inside.
 
-    Nodes outside the box, in inactive blocks only, or not in the mask count as 0, so the surface is closed.
+    Nodes outside the box, in inactive blocks only, or not in the mask count as 0, so the surface is closed; where they
+    cut off a solid part, the surface lies on the border of the box or the mask itself (`cut`).
 
     Args:
         values: (n, 3) float32 points -> (n,) values, at least 0 (densities, occupancies).
@@ -105,6 +108,9 @@ def marching_cubes(
     if not any(len(faces) for _, faces in parts):
         raise EmptyMeshError(f"no surface: threshold {threshold:g}, but values go from {seen[0]:.4g} to {seen[1]:.4g}")
     grid_vertices, faces = _weld(parts)
+    grid_vertices = placed_on_cuts(
+        grid_vertices, lambda at: evaluator.kept(at)[0], lambda at: evaluator.at(at) >= threshold
+    )
     return Mesh(lattice.lower + grid_vertices * lattice.step, faces)
 
 
@@ -133,7 +139,7 @@ class _Lattice:
         """(3,) blocks per axis, the layer of empty voxels not counted."""
         return -(-self.voxels // self.block)
 
-    def box(self, index: tuple[int, ...]) -> np.ndarray:
+    def box(self, index: np.ndarray) -> np.ndarray:
         """(2, 3) corners of a block."""
         first = np.asarray(index) * self.block
         last = np.minimum(first + self.block, self.voxels)
@@ -168,29 +174,36 @@ class _Evaluator:
 
     @torch.no_grad()
     def at(self, coordinates: np.ndarray) -> np.ndarray:
-        """(n, 3) integer nodes -> (n,) float32; 0 where no alive block touches the node, or the mask says no."""
-        out = torch.zeros(len(coordinates))
-        owned = np.flatnonzero(self._owned(coordinates))
-        points = torch.from_numpy((self.lattice.lower + coordinates[owned] * self.lattice.step).astype(np.float32))
-        rows = torch.from_numpy(owned)
+        """(n, 3) nodes, or places between them -> (n,) float32; 0 where they are not `kept`."""
+        out = np.zeros(len(coordinates), dtype=np.float32)
+        kept, points = self.kept(coordinates)
+        found = [self.values(part).float() for part in points.split(self.max_points)]
+        out[kept] = torch.cat(found).numpy()
+        if not np.isfinite(out).all():
+            raise ValueError("values must be finite, got NaN or infinity")
+        return out
+
+    @torch.no_grad()
+    def kept(self, coordinates: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """(n, 3) nodes, or places between them -> (n,) bool: in or on an alive block of the lattice, and in the mask;
+        and the (m, 3) float32 points of those."""
+        kept = self._owned(coordinates)
+        points = torch.from_numpy((self.lattice.lower + coordinates[kept] * self.lattice.step).astype(np.float32))
         if self.mask is not None:
             inside = self.mask(points)
-            rows, points = rows[inside], points[inside]
-        for part, where in zip(points.split(self.max_points), rows.split(self.max_points)):
-            out[where] = self.values(part).float()
-        if not bool(out.isfinite().all()):
-            raise ValueError("values must be finite, got NaN or infinity")
-        return out.numpy()
+            points, kept[kept] = points[inside], inside.numpy()
+        return kept, points
 
     def _owned(self, coordinates: np.ndarray) -> np.ndarray:
-        """(n,) bool: the node lies in the lattice and in or on an alive block."""
+        """(n,) bool: the place is in the lattice and in or on an alive block."""
         lattice = self.lattice
         inside = ((coordinates >= 0) & (coordinates <= lattice.voxels)).all(1)
         if self.all_alive:
             return inside
-        after = np.clip(coordinates, 0, lattice.voxels) // lattice.block + 1
+        within = np.clip(coordinates, 0, lattice.voxels)
+        after = np.floor(within).astype(np.int64) // lattice.block + 1
+        before = (np.ceil(within).astype(np.int64) - 1) // lattice.block + 1
         owned = np.zeros(len(coordinates), dtype=bool)
-        before = (np.clip(coordinates, 0, lattice.voxels) - 1) // lattice.block + 1
         for pick in np.ndindex(2, 2, 2):
             owned |= self.alive[tuple((before if p else after)[:, axis] for axis, p in enumerate(pick))]
         return owned & inside
@@ -220,17 +233,13 @@ def _weld(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.nd
 
 
 def _edge_keys(vertices: np.ndarray) -> np.ndarray:
-    """(V,) int64: number of the lattice edge each vertex lies on; of two coordinates at least are whole."""
-    fraction = np.abs(vertices - np.round(vertices))
-    axis = fraction.argmax(1)
-    rows = np.arange(len(vertices))
-    base = np.round(vertices)
-    base[rows, axis] = np.floor(vertices[rows, axis])
-    base = base.astype(np.int64) + 2
+    """(V,) int64: number of the lattice edge each vertex lies on."""
+    base, axis = edges_of(vertices)
+    base = base + 2
     return ((base[:, 0] * (1 << 20) + base[:, 1]) * (1 << 20) + base[:, 2]) * 3 + axis
 
 
-def touching(boxes: Tensor, others: Tensor) -> Tensor:
+def touching(boxes: Float[Tensor, "b 2 3"], others: Float[Tensor, "n 2 3"]) -> Bool[Tensor, " b"]:
     """(B, 2, 3) and (n, 2, 3) boxes -> (B,) bool: True where the box touches one of the others."""
     hit = [
         ((others[None, :, 0] <= part[:, None, 1]) & (others[None, :, 1] >= part[:, None, 0])).all(-1).any(1)

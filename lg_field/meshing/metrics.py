@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from lg_field.meshing.mesh import Mesh
 
@@ -14,7 +15,9 @@ CLOSE = 0.002
 """F-score: distance, in diagonals, below which a point counts as found."""
 
 
-def compare(mesh: Mesh, vertices: np.ndarray, faces: np.ndarray, points: int = POINTS) -> dict[str, float]:
+def compare(
+    mesh: Mesh, vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], points: int = POINTS
+) -> dict[str, float]:
     """Compare a mesh with the one it should be, by points drawn evenly from each surface and their nearest place on
     the other.
 
@@ -47,8 +50,12 @@ def compare(mesh: Mesh, vertices: np.ndarray, faces: np.ndarray, points: int = P
 
 
 def nearest(
-    vertices: np.ndarray, faces: np.ndarray, other_vertices: np.ndarray, other_faces: np.ndarray, points: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Int[np.ndarray, "f 3"],
+    other_vertices: Float[np.ndarray, "w 3"],
+    other_faces: Int[np.ndarray, "g 3"],
+    points: int,
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, "n 3"]]:
     """Points drawn from a surface: (n,) distance to another surface, (n,) |cosine| of the normals, (n, 3) places."""
     try:
         import open3d as o3d
@@ -64,7 +71,9 @@ def nearest(
     return distance, np.abs((beside * normals).sum(1)), places
 
 
-def sample_surface(vertices: np.ndarray, faces: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
+def sample_surface(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], points: int
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     """(points, 3) places drawn evenly by area, always the same ones, and (points, 3) unit normals there."""
     random = np.random.default_rng(0)
     a, b, c = (vertices[faces[:, k]] for k in range(3))
@@ -75,7 +84,7 @@ def sample_surface(vertices: np.ndarray, faces: np.ndarray, points: int) -> tupl
     return places, face_normals(vertices, faces[pick])
 
 
-def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def face_normals(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> Float[np.ndarray, "f 3"]:
     """(F, 3) unit normals; faces without area have none (0)."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     normal = np.cross(b - a, c - a)

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from lg_field.meshing.mesh import Mesh
 
 
-def otsu(values: np.ndarray, bins: int = 256) -> float:
+def otsu(values: Shaped[np.ndarray, "*n"], bins: int = 256) -> float:
     """The value that best parts a set in two: the variance between the parts is largest (Otsu, 1979).
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,15 +14,17 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.nn import Parameter
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lg_field.errors import UserError
 from lg_field.files import load
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
+from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
 from lg_field.radiance.compositing import image_on, straight_alpha
+from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.placement import VIEWPOINTS, near_cubic
 from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
@@ -31,6 +34,8 @@ from lg_field.space.partition import PartitionGrid
 
 FIRST_CELLS = 64
 """Cells at the start."""
+LOOKS = (500, 1000, 2000, 4000, 8000)
+"""Steps after which a failed run is said to have failed, beside the last."""
 VIEW = "training view"
 """Key of a training step's `TrainingView` among the model's outputs."""
 
@@ -82,6 +87,8 @@ class LGModel(Model):
     """Distance at which rays start: the near plane, or farther where there is nothing before."""
     viewpoints: Tensor
     """(VIEWPOINTS, 3) places of training cameras that are far apart."""
+    last_batch: Tensor | None = None
+    """Of the last training step: mean squared error, mean accumulation and mean alpha of its pixels."""
     extras: Callable[[Asked, Picture], dict[str, Tensor]] | None = None
     """What an open viewer shows beside the usual outputs, of rendered rays."""
 
@@ -138,7 +145,25 @@ class LGModel(Model):
             if optimizers:
                 optimizers.parameters = self.get_param_groups()
 
-        return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], begin, update_every_num_iters=1)]
+        def look(step: int) -> None:
+            if step + 1 in LOOKS:
+                self._look(step)
+
+        where = TrainingCallbackLocation
+        return [
+            TrainingCallback([where.BEFORE_TRAIN_ITERATION], begin, update_every_num_iters=1),
+            TrainingCallback([where.AFTER_TRAIN_ITERATION], look, update_every_num_iters=1),
+            TrainingCallback([where.AFTER_TRAIN], self._look),
+        ]
+
+    def _look(self, step: int) -> None:
+        """Say so if the run has failed."""
+        if self.last_batch is not None:
+            mse, opacity, wanted = self.last_batch.tolist()
+            psnr = -10.0 * math.log10(max(mse, 1e-10))
+            line = collapse(step + 1, psnr, self.table.num_rows, self.table.grid.num_cells, opacity, wanted)
+            if line is not None:
+                CONSOLE.print(f"[yellow]{line}[/yellow]")
 
     # -- rendering
 
@@ -184,9 +209,8 @@ class LGModel(Model):
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """PSNR of the batch and the size of the table."""
         rgb, image = self._against(outputs, batch)
-        mse = (rgb - image).square().mean()
         return {
-            "psnr": -10.0 * torch.log10(mse.detach().clamp_min(1e-10)),
+            "psnr": torch.tensor(psnr(mean_squared_error(rgb.detach(), image))),
             "kept_cells": torch.tensor(float(self.table.num_rows)),
         }
 
@@ -211,16 +235,13 @@ class LGModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR and SSIM (LPIPS on request) of a rendered image, and pictures: truth beside render, accumulation."""
+        """PSNR, SSIM where it is large enough for its window (LPIPS on request) of a rendered image, and pictures: truth beside render, accumulation."""
         rgb, image = self._against(outputs, batch)
-        pred, true = (x.moveaxis(-1, 0)[None] for x in (rgb, image))
-        mse = (pred - true).square().mean().clamp_min(1e-10)
-        metrics = {
-            "psnr": float(-10.0 * torch.log10(mse)),
-            "ssim": float(structural_similarity_index_measure(pred, true, data_range=1.0)),  # type: ignore[arg-type]
-        }
+        metrics = {"psnr": psnr(mean_squared_error(rgb, image))}
+        if min(rgb.shape[:2]) >= SSIM_WINDOW:
+            metrics["ssim"] = ssim(rgb, image)
         if self.config.compute_lpips:
-            metrics["lpips"] = lpips(pred, true)
+            metrics["lpips"] = lpips(*(x.moveaxis(-1, 0)[None] for x in (rgb, image)))
         images = {"img": torch.cat([image, rgb], dim=1), "accumulation": outputs["accumulation"].expand(-1, -1, 3)}
         return metrics, images
 

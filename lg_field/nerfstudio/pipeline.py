@@ -30,4 +30,7 @@ class LGPipeline(VanillaPipeline):
         """nerfstudio's, then the panel follows the rows that the model has changed."""
         callbacks = super().get_training_callbacks(attributes)
         where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [*callbacks, TrainingCallback(where, lambda step: self.viewer_control.follow(), update_every_num_iters=1)]
+        return [
+            *callbacks,
+            TrainingCallback(where, lambda step: self.viewer_control.follow(), update_every_num_iters=1),
+        ]

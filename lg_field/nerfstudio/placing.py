@@ -47,7 +47,9 @@ def find_place(
     """
     for name, given, count in (("scene_box", scene_box, 6), ("focus", focus, 3), ("up", up, 3)):
         if len(given) not in (0, count) or not all(map(math.isfinite, given)):
-            raise ValueError(f"--pipeline.datamanager.{name.replace('_', '-')} takes {count} numbers, got {list(given)}")
+            raise ValueError(
+                f"--pipeline.datamanager.{name.replace('_', '-')} takes {count} numbers, got {list(given)}"
+            )
     if scene_box and not all(low < high for low, high in zip(scene_box[:3], scene_box[3:])):
         raise ValueError(f"--pipeline.datamanager.scene-box: lower must be below upper, got {list(scene_box)}")
     if up and max(map(abs, up)) == 0.0:

@@ -21,7 +21,7 @@ from lg_field.files import refuse_existing
 from lg_field.nerfstudio.checkpoints import load_checkpoint as load_checkpoint
 from lg_field.nerfstudio.datamanager import align, scene_to_world
 from lg_field.nerfstudio.model import LGModelConfig
-from lg_field.radiance.field import RadianceField
+from lg_field.radiance.field import RadianceField, saved_sizes
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import selected_state
 from lg_field.space.partition import PartitionGrid
@@ -56,7 +56,7 @@ class Run:
         extra = state.get("_extra_state")
         if not isinstance(extra, dict) or "cells" not in state:
             raise ValueError(f"{self.checkpoint_path} holds no lg-field table: it is of another method or damaged")
-        field = RadianceField.from_config(PartitionGrid.from_dict(extra["grid"]), extra["shape"], state["cells"])
+        field = RadianceField(PartitionGrid.from_dict(extra["grid"]), saved_sizes(extra), state["cells"])
         field.load_state_dict(state)
         return field.eval()
 
@@ -96,6 +96,7 @@ def pack(run: Run) -> RadianceField:
         step=field.frame.step_length(model.steps_per_scene),
         camera=camera,
         focal=focal,
+        viewpoints=viewpoints(run),
     )
     field.history = {"steps": run.step + 1, "method": run.config.method_name}
     return field
@@ -112,6 +113,14 @@ def with_average_appearance(field: RadianceField, appearance: Tensor) -> Radianc
     state["color.0.weight"] = weight[:, :-count].clone()
     plain.load_state_dict(state | {"_extra_state": plain.get_extra_state()})
     return plain.eval()
+
+
+def viewpoints(run: Run) -> tuple[tuple[float, float, float], ...]:
+    """Places of training cameras, far apart, as the run's checkpoint keeps them; none in older ones."""
+    places = run.checkpoint["pipeline"].get("_model.viewpoints")
+    if places is None or not bool(places.any()):
+        return ()
+    return tuple((x, y, z) for x, y, z in dict.fromkeys(map(tuple, places.tolist())))
 
 
 def first_camera(run: Run) -> tuple[Any, float] | None:

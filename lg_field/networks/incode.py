@@ -43,7 +43,7 @@ class Harmonizer(nn.Module):
     ) -> None:
         """
         Args:
-            features: (n,) float, see `networks.features`.
+            features: (n,) float, see `signals.features`.
             hidden: widths of the hidden layers.
             sets: kinds of layers that get (a, b, c, d).
             bias: of every layer at the start; with the tiny initial weights also, about, every scalar's start.
@@ -181,7 +181,7 @@ def modulated_kinds(sizes: ChainSizes) -> tuple[str, ...]:
     Raises:
         ValueError: a network that cannot be folded.
     """
-    if sizes.activation != "sine" or sizes.residual or (sizes.merges and sizes.merge != "concat"):
+    if not sizes.act.modulated or sizes.residual or (sizes.merges and sizes.merge != "concat"):
         raise ValueError(
             f"INCODE modulates sine layers joined by the paper's merge: use --merge concat, got {sizes.merge} "
             f"and {sizes.activation}"

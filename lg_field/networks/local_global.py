@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import Backend as Backend
 from lg_field.ops import ChainSizes, local_global_chain, sort_by_row
 from lg_field.space.partition import PartitionGrid
 from lg_field.table.cell_table import CellTable
@@ -26,6 +25,9 @@ class LocalGlobalNetwork(CellTable):
 
     local: nn.Parameter
     """(P, K) rows: all weights of each cell's local sub-network."""
+    full: Tensor | None
+    """(F,) int64, sorted: cells without a row that are the constant `FULL` (shapes: wholly inside); None if there are
+    none."""
 
     def __init__(
         self,
@@ -46,12 +48,13 @@ class LocalGlobalNetwork(CellTable):
         super().__init__(grid, cells)
         if grid.dim != sizes.in_features:
             raise ValueError(f"the grid has {grid.dim} axes, the network {sizes.in_features} inputs")
-        self.sizes, self.fill = sizes, fill
+        self.sizes, self.fill = sizes, float(fill)
         self.add_rows("local", init_rows(sizes, self.num_rows, generator))
+        self.add_cell_set("full")
         self.shared = nn.ParameterDict(init_shared(sizes, generator))
 
     def config(self) -> dict[str, Any]:
-        return asdict(self.sizes) | {"fill": self.fill}
+        return asdict(self.sizes) | {"w0": float(self.sizes.w0), "fill": float(self.fill)}
 
     @classmethod
     def from_config(cls, grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> LocalGlobalNetwork:
@@ -64,7 +67,7 @@ class LocalGlobalNetwork(CellTable):
         """Values per point."""
         return self.sizes.out_features
 
-    def forward(self, points: Tensor, backend: Backend = "auto", chunk: int | None = None) -> Tensor:
+    def forward(self, points: Tensor, backend: str = "auto", chunk: int | None = None) -> Tensor:
         """Values at points.
 
         Args:

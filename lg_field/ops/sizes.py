@@ -1,4 +1,4 @@
-"""The shape of a Local-Global chain: which numbers a row holds, in which order."""
+"""The sizes of a Local-Global chain: which numbers a row holds, in which order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from jaxtyping import Float
 from torch import Tensor
+
+from lg_field.ops.activations import Activation, activation_named
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,10 @@ class ChainSizes:
     local_width: int
     global_width: int
     hidden_layers: int
-    activation: Literal["sine", "relu"] = "sine"
+    activation: str = "sine"
+    """A name of `activations.ACTIVATIONS`."""
     w0: float = 30.0
+    """Frequency of the activated layers, for activations that have one."""
     merge: Literal["concat", "add"] = "concat"
     """concat: act(W [local; global] + b), one W for all depths. add: local + act(W_l global + b_l), one per depth."""
     residual: bool = False
@@ -36,8 +41,9 @@ class ChainSizes:
     def __post_init__(self) -> None:
         if self.local_width == 0 and self.global_width == 0:
             raise ValueError("local_width and global_width are both 0: the network would be empty")
-        if self.activation not in ("sine", "relu") or self.merge not in ("concat", "add"):
-            raise ValueError(f"unknown activation {self.activation!r} or merge {self.merge!r}")
+        activation_named(self.activation)
+        if self.merge not in ("concat", "add"):
+            raise ValueError(f"unknown merge {self.merge!r}: use concat or add")
         if self.hidden_layers > 64 or not 0.0 < self.w0 < 1e6:
             raise ValueError(f"at most 64 hidden layers and a positive w0, got {self.hidden_layers} and {self.w0}")
         if min(self.in_features, self.out_features) < 1 or min(self.hidden_layers, self.local_width) < 0:
@@ -47,6 +53,16 @@ class ChainSizes:
     def depth(self) -> int:
         """Number of activated layers, hidden_layers + 1."""
         return self.hidden_layers + 1
+
+    @property
+    def act(self) -> Activation:
+        """What the activated layers apply."""
+        return activation_named(self.activation)
+
+    @property
+    def rate(self) -> float:
+        """Factor of an activated layer's linear output in its phase."""
+        return self.act.rate(self.w0)
 
     @property
     def global_in(self) -> int:
@@ -97,7 +113,7 @@ class ChainSizes:
         shared = sum(math.prod(shape) for shape in self.shared_shapes().values())
         return {"local": rows * self.row_size, "shared": shared, "total": rows * self.row_size + shared}
 
-    def views(self, table: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def views(self, table: Float[Tensor, "rows K"]) -> list[tuple[Tensor, Tensor]]:
         """(P, K) table -> per layer weight (P, fan_in, fan_out) and bias (P, 1, fan_out), as views."""
         sizes = [n for i, o in self.local_layers() for n in (i * o, o)]
         parts = table.split(sizes, dim=1) if sizes else []

@@ -88,7 +88,10 @@ def composite(
 
 
 def accumulate(
-    weights: Float[Tensor, " samples"], values: Float[Tensor, "samples channels"] | None, samples: Samples, num_rays: int
+    weights: Float[Tensor, " samples"],
+    values: Float[Tensor, "samples channels"] | None,
+    samples: Samples,
+    num_rays: int,
 ) -> Float[Tensor, "rays channels"]:
     """Sum of weighted values along each ray.
 

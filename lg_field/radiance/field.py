@@ -24,7 +24,8 @@ from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap
-from lg_field.table.cell_table import CellTable, CheckpointError
+from lg_field.table.cell_table import CellTable
+from lg_field.table.checkpoint import CheckpointError
 
 
 def _voxel_rows(name: str) -> Any:
@@ -100,7 +101,6 @@ class RadianceField(CellTable):
         self.add_rows("frozen", torch.zeros(rows, dtype=torch.bool), trainable=False, saved=False)
         self.occupancy = OccupancyGrid(self._frame, self.cells, sizes.occupancy_voxels)
         self._row_names += OccupancyGrid.ROWS
-        self._non_persistent_buffers_set.update(("thickness", "seen"))
         self.shared = nn.ParameterDict(init_shared(self.chain))
         self.hash_grid = sizes.hash_grid()
         self.hash_table = None if self.hash_grid is None else nn.Parameter(self.hash_grid.init_table())
@@ -291,28 +291,13 @@ class RadianceField(CellTable):
     # -- state
 
     def get_extra_state(self) -> dict[str, Any]:
-        state = super().get_extra_state() | {"shape": asdict(self.sizes)}
+        state = super().get_extra_state()
         return state | {"frozen": self.cells[self.frozen].tolist()} if self.extending else state
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
         frozen = torch.tensor(state.get("frozen", []), dtype=torch.int64, device=self.cells.device)
         self.freeze_(torch.isin(self.cells, frozen))
-
-    def _check_sizes(self, state: Any) -> None:
-        """Raise CheckpointError if a saved state is of a field with other sizes than this one."""
-        if not isinstance(state, dict) or "shape" not in state:
-            return  # the table says what is missing
-        try:
-            saved = RadianceSizes.from_dict(state["shape"])
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"the sizes in the checkpoint make no sense: {error}") from error
-        ours, theirs = asdict(self.sizes), asdict(saved)
-        other = [f"{name} {theirs[name]!r} (here {ours[name]!r})" for name in ours if ours[name] != theirs[name]]
-        if other:
-            raise CheckpointError(
-                f"the checkpoint is of a field with {', '.join(other)}: load it with the config.yml of its own run"
-            )
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         """The voxels are rows of the table, and saved under a row's name."""
@@ -329,8 +314,10 @@ class RadianceField(CellTable):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        """Inverse of `_save_to_state_dict`. Raises CheckpointError, before anything is changed, for other sizes."""
-        self._check_sizes(state_dict.get(prefix + "_extra_state"))
+        """Inverse of `_save_to_state_dict`; sizes that an older checkpoint lacks mean what they meant."""
+        state = state_dict.get(prefix + "_extra_state")
+        if isinstance(state, dict):
+            state_dict[prefix + "_extra_state"] = state | {"config": asdict(saved_sizes(state))}
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
@@ -339,3 +326,15 @@ class RadianceField(CellTable):
             self.occupancy.restore_(state_dict[name])
         if name in unexpected_keys:
             unexpected_keys.remove(name)
+
+
+def saved_sizes(state: dict[str, Any]) -> RadianceSizes:
+    """The sizes of a field, from the extra state in its checkpoint.
+
+    Raises:
+        CheckpointError: there are none, or they make no sense.
+    """
+    try:
+        return RadianceSizes.from_dict(state["config"] if "config" in state else state["shape"])  # version 1: shape
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the sizes in the checkpoint make no sense: {error}") from error

@@ -63,7 +63,7 @@ class Views:
 class Placement:
     """Where a scene is, in the units it was measured in."""
 
-    focus: Float[Tensor, "3"]
+    focus: Float[Tensor, 3]
     """float64: what the cameras look at."""
     radius: float
     """Half the side of the cube about the focus that they look at, positive."""
@@ -97,7 +97,7 @@ def far_apart(points: Float[Tensor, "points 3"], count: int = VIEWPOINTS) -> Flo
     return points[chosen + [0] * (count - len(chosen))]
 
 
-def meeting_point(views: Views, rounds: int = 20) -> Float[Tensor, "3"] | None:
+def meeting_point(views: Views, rounds: int = 20) -> Float[Tensor, 3] | None:
     """The point nearest to all optical axes, by least sum of distances (iteratively reweighted least squares).
 
     Returns:
@@ -150,7 +150,7 @@ def look_at(views: Views, points: Float[Tensor, "points 3"] | None = None) -> tu
     return focus, LOOK * float((beside + half).quantile(0.8)), how
 
 
-def upward(views: Views, points: Float[Tensor, "points 3"] | None = None) -> Float[Tensor, "3"]:
+def upward(views: Views, points: Float[Tensor, "points 3"] | None = None) -> Float[Tensor, 3]:
     """The world's upward direction, by the cameras: the mean of their own; against the view of cameras that all look
     the same way while their pictures are turned differently or show a flat ground (as from the air)."""
     ups, axes = views.poses[:, :, 1].mean(0), views.axes.mean(0)
@@ -162,7 +162,7 @@ def upward(views: Views, points: Float[Tensor, "points 3"] | None = None) -> Flo
     return up / up.norm().clamp_min(1e-9) if float(up.norm()) > 1e-6 else torch.tensor([0.0, 0.0, 1.0]).double()
 
 
-def turn(up: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
+def turn(up: Float[Tensor, 3]) -> Float[Tensor, "3 3"]:
     """The float64 rotation by the least angle that takes a unit direction to (0, 0, 1)."""
     up = up.double()
     axis = torch.linalg.cross(up, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
@@ -266,7 +266,9 @@ def stay(
     hull = None if alphas is None else hull_voxels(views, alphas, box, same)
     if hull is not None and not bool(hull.any()):
         hull = None
-    return Placement(torch.zeros(3, dtype=torch.float64), 1.0, same, box.double(), 0.0, hull, "within the data set's box")
+    return Placement(
+        torch.zeros(3, dtype=torch.float64), 1.0, same, box.double(), 0.0, hull, "within the data set's box"
+    )
 
 
 def near_cubic(extent: Sequence[float], cells: int) -> tuple[int, ...]:
@@ -284,8 +286,8 @@ def place(
     views: Views,
     points: Float[Tensor, "points 3"] | None = None,
     alphas: Float[Tensor, "views height width"] | None = None,
-    up: Float[Tensor, "3"] | None = None,
-    focus: Float[Tensor, "3"] | None = None,
+    up: Float[Tensor, 3] | None = None,
+    focus: Float[Tensor, 3] | None = None,
     box: Float[Tensor, "2 3"] | None = None,
 ) -> Placement:
     """Find where a scene is.

@@ -112,13 +112,13 @@ def shade(asked: Asked, appearance: Appearance | None = None) -> Float[Tensor, "
 
 
 def picture(
-    asked: Asked, colors: Float[Tensor, "samples 3"], far: float, background: Float[Tensor, "*#rays 3"] | None
+    asked: Asked, colors: Float[Tensor, "samples channels"], far: float, background: Float[Tensor, "*#rays 3"] | None
 ) -> Picture:
     """Composite samples.
 
     Args:
         asked: rays with their samples.
-        colors: (M, 3) of the samples.
+        colors: (M, 3) of the samples; (M, 0) where only accumulation and depth are wanted.
         far: depth of rays that hit nothing.
         background: (3,) or (N, 3) behind everything; None: nothing, `rgb` is weighted by the accumulation.
     """

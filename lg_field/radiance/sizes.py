@@ -126,7 +126,9 @@ class RadianceSizes:
     def _check_choices(self) -> None:
         for name, choices in (("network", get_args(Network)), ("merge", ("concat", "add"))):
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, got {getattr(self, name)!r}"
+                )
         for name in ("global_reads_grid", "contraction"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lg_field.meshing.mesh import Mesh, color_vertices, marching_cubes, touching
+from lg_field.meshing.bounds import common, hull, region_bounds
+from lg_field.meshing.mesh import EmptyMeshError, Mesh, color_vertices, marching_cubes, touching
 from lg_field.meshing.tools import otsu
 from lg_field.radiance.field import RadianceField
+
+REACHES = (1.0, 20.0, math.inf)
+"""Half sides of the cubes within which unbounded scenes are meshed: the uncontracted one, one that holds a
+neighbourhood, everything."""
+VOXELS = 1 << 20
+"""Voxels looked at at a time."""
 
 
 def default_threshold(field: RadianceField) -> float:
@@ -37,7 +45,8 @@ def automatic_threshold(field: RadianceField, bounds: Float[Tensor, "2 3"], node
     length = 0.01 * math.dist(field.grid.lower, field.grid.upper)
     steps = (torch.arange(nodes) + 0.5) / nodes
     unit = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).view(-1, 3)
-    points = (bounds[0].cpu() + unit * (bounds[1] - bounds[0]).cpu()).to(field.cells.device)
+    low, high = bounds.float().cpu()
+    points = (low + unit * (high - low)).to(field.cells.device)
     points = points[field.is_occupied(points)]
     parts = [1.0 - torch.exp(-field.density(part) * length) for part in points.split(2**18)]
     try:
@@ -47,9 +56,70 @@ def automatic_threshold(field: RadianceField, bounds: Float[Tensor, "2 3"], node
     return -math.log1p(-opacity) / length if 0.0 < opacity < 1.0 else default_threshold(field)
 
 
-def mesh_bounds(field: RadianceField) -> Float[Tensor, "2 3"]:
-    """Box to mesh by default, scene units: `OccupancyGrid.near_bounds`."""
-    return field.occupancy.near_bounds().cpu()
+class MeshBounds(NamedTuple):
+    """Which part of a scene is meshed where nothing else is asked for."""
+
+    box: Tensor
+    """(2, 3) float64 scene-space corners."""
+    left_out: float
+    """Share of the occupied voxels of the kept region that lie outside."""
+
+
+def mesh_bounds(field: RadianceField) -> MeshBounds:
+    """The box around all occupied voxels that the field's exact region touches, at most as large as that region.
+
+    Unbounded scenes reach too far to be meshed whole. Where their region has no end, the smallest cube of `REACHES`
+    that holds something bounds the box, too.
+
+    Raises:
+        EmptyMeshError: no voxel is occupied there.
+    """
+    limits = region_bounds(field.region)
+    open_ended = field.sizes.contraction and not bool(limits.isfinite().all())
+    found = [_Content(reach) for reach in (REACHES if open_ended else (math.inf,))]
+    for boxes in occupied_boxes(field):
+        if field.region is not None:
+            boxes = boxes[field.region.touches(boxes)]
+        for content in found:
+            content.add(boxes)
+    content = next((c for c in found if c.voxels), None)
+    if content is None or content.box is None:
+        raise EmptyMeshError("the scene holds nothing there: no voxel is occupied")
+    box = common(content.box, limits)
+    if not bool((box[0] < box[1]).all()):
+        raise EmptyMeshError("the scene holds nothing there: no occupied voxel lies in the region")
+    return MeshBounds(box, 1.0 - content.voxels / found[-1].voxels)
+
+
+class _Content:
+    """Occupied voxels within a cube around the origin."""
+
+    def __init__(self, reach: float) -> None:
+        self.cube = torch.tensor([[-reach] * 3, [reach] * 3], dtype=torch.float64)
+        self.voxels = 0
+        self.box: Tensor | None = None
+
+    def add(self, boxes: Tensor) -> None:
+        """Count (n, 2, 3) voxels, and grow the box around what the cube has of them."""
+        inner = common(boxes, self.cube)
+        inner = inner[(inner[:, 1] - inner[:, 0] > 1e-6).all(1)]  # more than rounding
+        if len(inner):
+            self.voxels += len(inner)
+            self.box = hull(inner if self.box is None else torch.cat([inner, self.box[None]]))
+
+
+def occupied_boxes(field: RadianceField) -> Iterator[Tensor]:
+    """The occupied voxels of kept cells as (n, 2, 3) float64 scene-space boxes, some at a time. Voxels of contracted
+    space are curved: these are boxes around them."""
+    r, grid = field.sizes.occupancy_voxels, field.grid
+    size = torch.tensor(grid.cell_size, dtype=torch.float64) / r
+    for rows in torch.arange(field.num_rows).split(max(1, VOXELS // r**3)):
+        row, voxel = field.occupied[rows.to(field.occupied.device)].cpu().nonzero().unbind(1)
+        inner = torch.stack([voxel // (r * r), voxel // r % r, voxel % r], dim=-1)
+        place = grid.unravel(field.cells.cpu()[rows][row]) * r + inner
+        lower = torch.tensor(grid.lower, dtype=torch.float64) + place * size
+        boxes = torch.stack([lower, lower + size], dim=1)
+        yield boxes if field.unwarp_boxes is None else field.unwarp_boxes(boxes)
 
 
 def radiance_mesh(
@@ -64,11 +134,12 @@ def radiance_mesh(
     """Mesh the surface of a density.
 
     Args:
-        field: trained field; what a crop removed is empty, so the cut is closed.
+        field: trained field; what a crop removed, be it cells or the outside of its exact region, is empty, so the
+            cut is closed.
         resolution: voxels along the longest side of `bounds`.
         threshold: density of the surface, per scene unit; None = `default_threshold`.
         bounds: (2, 3) scene-space box; None = `mesh_bounds`.
-        colors: ask the field for vertex colours, seen from outside.
+        colors: ask the field for vertex colours: `surface_colors`.
         block: voxels per block and axis; bounds memory.
         progress: called with blocks done and blocks in all.
 
@@ -79,14 +150,15 @@ def radiance_mesh(
         EmptyMeshError: no density reaches the threshold.
     """
     device = field.cells.device
-    lower, upper = mesh_bounds(field) if bounds is None else bounds
+    lower, upper = mesh_bounds(field).box if bounds is None else bounds
 
     def active(boxes: Tensor) -> Tensor:
         return blocks_with_rows(field, boxes)
 
+    places = getattr(field.description, "viewpoints", ())
+
     def seen(points: Tensor, directions: Tensor) -> Tensor:
-        features = field(points.to(device))[1]
-        return field.rgb(features, directions.to(device)).cpu()
+        return surface_colors(field, points.to(device), directions.to(device), points.new_tensor(places)).cpu()
 
     mesh = marching_cubes(
         lambda points: field.density(points.to(device)).cpu(),
@@ -102,7 +174,36 @@ def radiance_mesh(
     return color_vertices(mesh, seen) if colors else mesh
 
 
-def blocks_with_rows(field: RadianceField, boxes: Float[Tensor, "boxes 2 3"]) -> Bool[Tensor, " boxes"]:
+def surface_colors(
+    field: RadianceField,
+    points: Float[Tensor, "points 3"],
+    inward: Float[Tensor, "points 3"],
+    viewpoints: Float[Tensor, "places axes"],
+) -> Float[Tensor, "points 3"]:
+    """Colours of surface points: the mean over the viewpoints in front of the surface, over all where none is.
+
+    What no camera saw is not known: colours straight from above may be of a direction that none looked along.
+
+    Args:
+        field: trained field.
+        points: scene units.
+        inward: unit directions from straight above the surface.
+        viewpoints: (n, 3) places of cameras; none: seen from straight above.
+    """
+    features = field(points)[1]
+    if not viewpoints.numel():
+        return field.rgb(features, inward)
+    total, count = torch.zeros_like(points), torch.zeros_like(points[:, :1])
+    everywhere = torch.zeros_like(points)
+    for place in viewpoints.to(points):
+        directions = torch.nn.functional.normalize(points - place, dim=-1)
+        color = field.rgb(features, directions)
+        front = ((directions * inward).sum(-1, keepdim=True) > 0.2).to(color)
+        total, count, everywhere = total + front * color, count + front, everywhere + color
+    return torch.where(count > 0, total / count.clamp_min(1.0), everywhere / len(viewpoints))
+
+
+def blocks_with_rows(field: RadianceField, boxes: Float[Tensor, "b 2 3"]) -> Bool[Tensor, " b"]:
     """(B, 2, 3) scene-space boxes -> (B,) bool: False where the box touches no kept cell."""
     kept = field.grid.boxes(field.cells.cpu())
     if field.unwarp_boxes is not None:

@@ -89,11 +89,21 @@ class TrainingSettings:
         for name in ("steps_per_scene", "samples_per_batch", "occupancy_points", "occupancy_interval"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("overlap", "prune_interval", "opacity_loss_mult", "distill_steps", "seam_loss_mult", "seam_points", "harmonics_loss_mult"):
+        for name in (
+            "overlap",
+            "prune_interval",
+            "opacity_loss_mult",
+            "distill_steps",
+            "seam_loss_mult",
+            "seam_points",
+            "harmonics_loss_mult",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0.0 < self.near_plane < self.far_plane:
-            raise ValueError(f"near_plane must be positive and below far_plane, got {self.near_plane}, {self.far_plane}")
+            raise ValueError(
+                f"near_plane must be positive and below far_plane, got {self.near_plane}, {self.far_plane}"
+            )
         if self.background_color not in ("random", *BACKGROUNDS):
             raise ValueError(f"background_color must be random, white or black, got {self.background_color!r}")
 
@@ -120,9 +130,7 @@ class TrainingView(NamedTuple):
 class RadianceTrainer:
     """Trains a field step by step: `begin`, `render`, `losses`; the caller's optimizer does the rest."""
 
-    def __init__(
-        self, field: RadianceField, settings: TrainingSettings, teacher: RadianceField | None = None
-    ) -> None:
+    def __init__(self, field: RadianceField, settings: TrainingSettings, teacher: RadianceField | None = None) -> None:
         """
         Args:
             field: what is trained, in place.

@@ -7,9 +7,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lg_field.signals.data import ARRAYS, SignalData, read_array, read_signal
-from lg_field.signals.metrics import SSIM_WINDOW, psnr, ssim
+from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
+from lg_field.signals.arrays import is_array, read_array
+from lg_field.signals.data import SignalData
+from lg_field.signals.reading import read_signal
 from lg_field.signals.signal import Signal
+
+PICTURE = "image"
+"""The kind of signal that pictures are."""
 
 
 def read_picture(path: Path) -> SignalData:
@@ -21,9 +26,9 @@ def read_picture(path: Path) -> SignalData:
         FileNotFoundError: no such file.
         ValueError: another kind of file, a broken one, or one with NaN or infinite values.
     """
-    if path.suffix.lower() not in ARRAYS:
+    if not is_array(path):
         data = read_signal(path)
-        if not isinstance(data, SignalData) or data.signal.kind != "image":
+        if not isinstance(data, SignalData) or len(data.signal.shape) != 2:
             raise ValueError(f"{path} is of kind {data.signal.kind}, a picture is needed")
         return data
     if not path.is_file():
@@ -38,7 +43,7 @@ def read_picture(path: Path) -> SignalData:
 def from_values(values: Tensor) -> SignalData:
     """(height, width, channels) values, 0 = black and 1 = white, as an image of 8 bits (unrounded)."""
     height, width, channels = values.shape
-    return SignalData(values.float() * 255.0, Signal("image", (height, width), channels))
+    return SignalData(values.float() * 255.0, Signal(PICTURE, (height, width), channels))
 
 
 def values_of(data: SignalData) -> Tensor:
@@ -68,5 +73,5 @@ def compare(picture: Tensor, reference: Tensor) -> dict[str, float]:
             f"the result has (height, width, channels) {tuple(picture.shape)}, the reference {tuple(reference.shape)}"
         )
     a, b = picture.clamp(0.0, 1.0), reference.clamp(0.0, 1.0)
-    result = {"psnr": psnr(float((a - b).double().square().mean()))}
+    result = {"psnr": psnr(mean_squared_error(a, b))}
     return result | ({"ssim": ssim(a, b)} if min(a.shape[:2]) >= SSIM_WINDOW else {})

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lg_field.ops import local_global_chain, sort_by_row
+from lg_field.ops import accumulate_gradients, local_global_chain, sort_by_row
 from lg_field.signals import encode
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
-from lg_field.signals.encode import NetworkConfig
-from lg_field.signals.fit import CHUNK, Fit, FitConfig, accumulate_gradients
+from lg_field.signals.fit import Fit
+from lg_field.signals.settings import FitConfig, NetworkConfig
 from lg_field.signals.signal import Signal
 
 ANGLES_AT_ONCE = 16
@@ -198,19 +198,15 @@ class TomographyFit(Fit):
         loss = (self.radon(picture) - self.wanted).square().mean()
         (slope,) = torch.autograd.grad(loss, picture)
         target = values - 0.5 * values.numel() * slope.reshape(-1, 1)[self.order]
-        accumulate_gradients(x, offsets, target, table, shared, self.field.sizes, self._chunk)
+        accumulate_gradients(x, offsets, target, table, shared, self.field.sizes, self.chunk)
         return float(loss.detach()) / len(picture) ** 2
-
-    @property
-    def _chunk(self) -> int:
-        return CHUNK.get(self.device.type, 1 << 16)
 
     @torch.no_grad()
     def _values(self, x: Tensor, offsets: Tensor, table: Tensor, shared: Mapping[str, Tensor]) -> Tensor:
         """(n, 1) network values at points sorted by row, a chunk at a time."""
         out, edges = [], offsets.tolist()
         for row, (first, last) in enumerate(itertools.pairwise(edges)):
-            for part in x[first:last].split(self._chunk):
+            for part in x[first:last].split(self.chunk):
                 ends = torch.tensor([0, len(part)], device=x.device)
                 out.append(local_global_chain(part, ends, table[row : row + 1], shared, self.field.sizes))
         return torch.cat(out)

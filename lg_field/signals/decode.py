@@ -44,9 +44,24 @@ def sample_window(signal: Signal, box: tuple[Sequence[float], Sequence[float]] |
     return window
 
 
-def decoded_shape(window: Sequence[tuple[int, int]], scale: float) -> tuple[int, ...]:
-    """Samples per axis that `decode` gives for a window."""
-    return tuple(max(1, round((last - first) * scale)) for first, last in window)
+def decoded_shape(signal: Signal, window: Sequence[tuple[int, int]], scale: float) -> tuple[int, ...]:
+    """Samples per axis that `decode` gives for a window: the scale times as many, but for frozen axes."""
+    return tuple(
+        last - first if name in signal.traits.frozen else max(1, round((last - first) * scale))
+        for name, (first, last) in zip(signal.traits.axes, window)
+    )
+
+
+def decoded_signal(
+    signal: Signal, scale: float = 1.0, box: tuple[Sequence[float], Sequence[float]] | None = None
+) -> Signal:
+    """What `decode` with these arguments gives: its shape, rate and place in the world.
+
+    Raises:
+        ValueError: the box holds no sample.
+    """
+    window = sample_window(signal, box)
+    return signal.resampled(window, decoded_shape(signal, window, scale))
 
 
 @torch.no_grad()
@@ -75,8 +90,7 @@ def decode(
     window = sample_window(signal, box)
     device = field.cells.device
     axes = []
-    for axis, (first, last) in enumerate(window):
-        count = last - first if signal.kind == "video" and axis == 0 else decoded_shape(window, scale)[axis]
+    for axis, ((first, last), count) in enumerate(zip(window, decoded_shape(signal, window, scale))):
         steps = first + (torch.arange(count, dtype=torch.float64) + 0.5) * (last - first) / count - 0.5
         axes.append(signal.coordinates(field.grid, axis, steps).to(device))
     line = math.prod(len(a) for a in axes[1:])
@@ -96,12 +110,9 @@ def decode(
 def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | None = None) -> Tensor:
     """(last - first, ...) int64: row of each sample on these lines of the first axis, -1 where none."""
     grid, cell = field.grid, torch.zeros((), dtype=torch.int64)
-    for axis, n in enumerate(signal.shape):
-        samples = torch.arange(first, n if last is None else last) if axis == 0 else torch.arange(n)
-        x = signal.coordinates(grid, axis, samples)
-        points = torch.tensor(grid.lower, dtype=x.dtype).repeat(len(x), 1)
-        points[:, axis] = x
-        cell = cell[..., None] * grid.counts[axis] + grid.index(points)[:, axis]
+    for axis, count in enumerate(grid.counts):
+        index = signal.cell_index(grid, axis, first, last) if axis == 0 else signal.cell_index(grid, axis)
+        cell = cell[..., None] * count + index
     return field.row_of_cell().cpu()[cell]
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from jaxtyping import Float32
 from torch import Tensor, nn
 
-from lg_field.signals.signal import Signal
+from lg_field.signals.settings import Weights
 
-Weights = Literal["random", "pretrained"]
 MAX_VOLUME = 64**3
 """Samples of a volume or video that are looked at; larger ones are averaged down first."""
 SEED = 0
@@ -27,35 +27,48 @@ WINDOW, HOP, MELS = 400, 160, 50
 
 
 @torch.no_grad()
-def features_of(samples: Tensor, signal: Signal, weights: Weights = "random") -> Tensor:
-    """The features of a signal.
-
-    Args:
-        samples: (*shape, channels) in the signal's units.
-        signal: what the samples are.
-        weights: of the extractor; "pretrained" ones must lie in torch's cache.
-
-    Returns:
-        (n,) float32.
+def picture_features(
+    values: Float32[Tensor, "height width channels"], weights: Weights = "random"
+) -> Float32[Tensor, " features"]:
+    """The (64,) features of a picture of network values in [-1, 1].
 
     Raises:
         ValueError: no pretrained weights on this machine.
         ImportError: torchvision is missing.
     """
-    values = signal.normalize(samples)
-    if signal.kind == "audio":
-        return cepstral_coefficients(values.mean(-1), signal.rate).mean(-1)
-    planes = three_channels(values * 0.5 + 0.5).movedim(-1, 0)[None]
-    if signal.kind == "image":
-        return extractor("resnet34", 5, weights)(planes).mean((0, 2, 3))
-    if math.prod(signal.shape) > MAX_VOLUME:
-        shrink = (MAX_VOLUME / math.prod(signal.shape)) ** (1 / 3)
-        depth, height, width = (max(1, round(n * shrink)) for n in signal.shape)
+    return extractor("resnet34", 5, weights)(_planes(values)).mean((0, 2, 3))
+
+
+@torch.no_grad()
+def volume_features(
+    values: Float32[Tensor, "depth height width channels"], weights: Weights = "random"
+) -> Float32[Tensor, " features"]:
+    """The (64,) features of a volume or of frames, network values in [-1, 1]; large ones are averaged down first.
+
+    Raises:
+        ValueError: no pretrained weights on this machine.
+        ImportError: torchvision is missing.
+    """
+    planes, shape = _planes(values), values.shape[:3]
+    if math.prod(shape) > MAX_VOLUME:
+        shrink = (MAX_VOLUME / math.prod(shape)) ** (1 / 3)
+        depth, height, width = (max(1, round(n * shrink)) for n in shape)
         planes = nn.functional.adaptive_avg_pool3d(planes, (depth, height, width))
     return extractor("r3d_18", 2, weights)(planes).mean((0, 2, 3, 4))
 
 
-def three_channels(values: Tensor) -> Tensor:
+@torch.no_grad()
+def sound_features(values: Float32[Tensor, "samples channels"], rate: float) -> Float32[Tensor, " features"]:
+    """The (MELS,) features of a sound of network values, `rate` samples a second."""
+    return cepstral_coefficients(values.mean(-1), rate).mean(-1)
+
+
+def _planes(values: Tensor) -> Tensor:
+    """(..., channels) network values -> (1, 3, ...) in [0, 1]."""
+    return three_channels(values * 0.5 + 0.5).movedim(-1, 0)[None]
+
+
+def three_channels(values: Float32[Tensor, "*shape channels"]) -> Float32[Tensor, "*shape 3"]:
     """(..., channels) -> (..., 3): grey is repeated, alpha and further channels are left out."""
     return values[..., :3] if values.shape[-1] >= 3 else values[..., :1].expand(*values.shape[:-1], 3)
 
@@ -86,7 +99,7 @@ def extractor(name: Literal["resnet34", "r3d_18"], children: int, weights: Weigh
     return nn.Sequential(*list(network.children())[:children]).train(weights == "random")
 
 
-def cepstral_coefficients(sound: Tensor, rate: float) -> Tensor:
+def cepstral_coefficients(sound: Float32[Tensor, " n"], rate: float) -> Float32[Tensor, "mels frames"]:
     """(n,) sound -> (MELS, frames) mel-frequency cepstral coefficients, orthonormal, of decibels."""
     sound = nn.functional.pad(sound, (0, max(0, WINDOW - len(sound))))
     window = torch.hann_window(WINDOW)
@@ -99,7 +112,7 @@ def cepstral_coefficients(sound: Tensor, rate: float) -> Tensor:
     return transform @ decibels
 
 
-def mel_filters(rate: float) -> Tensor:
+def mel_filters(rate: float) -> Float32[Tensor, "mels bins"]:
     """(MELS, WINDOW // 2 + 1) triangles, evenly spaced in mel from 0 to half the rate (HTK's formula)."""
     top = 2595.0 * math.log10(1.0 + 0.5 * rate / 700.0)
     corners = 700.0 * (10.0 ** (torch.linspace(0.0, top, MELS + 2) / 2595.0) - 1.0)

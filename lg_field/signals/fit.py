@@ -5,62 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from lg_field.files import atomic_write
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.incode import ModulatedWeights
-from lg_field.ops import Backend, ChainSizes, cpu, local_global_chain, sort_by_row
-from lg_field.signals.data import SignalData
-from lg_field.signals.decode import sample_rows
-from lg_field.signals.metrics import psnr
-from lg_field.signals.shapes.occupancy import OccupancyData
-from lg_field.signals.shapes.sampling import Sampling, ShapeSampler
+from lg_field.ops import accumulate_gradients
+from lg_field.signals.batches import Draw
+from lg_field.signals.data import Samples
+from lg_field.signals.settings import FitConfig, NetworkConfig, resolve_fit, resolve_network
+from lg_field.signals.state import check_same, fingerprint, read_state, write_state
 
 CHUNK = {"cpu": 1 << 13, "cuda": 1 << 18}
 """Points at a time: on a CPU the activations stay in cache, on a GPU they fit its memory."""
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How to fit."""
-
-    steps: int = 1000
-    """Optimizer steps."""
-    lr: float = 5e-4
-    """Adam's learning rate at the start."""
-    lr_factor: float = 1.0
-    """The rate falls exponentially to this part of itself at the last step."""
-    global_lr_scale: float = 1.0
-    """The global sub-network learns at this times the rate."""
-    sample_fraction: float = 1.0
-    """Part of the samples drawn each step; 1 = all of them."""
-    points: int = 0
-    """Samples drawn each step, of signals with fewer all; 0 = by sample_fraction."""
-    sample: Sampling = "mixed"
-    """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half."""
-    overlap: int = 0
-    """Samples beyond a cell's borders that it trains on too (paper: overlaps)."""
-    seed: int = 0
-    """For the initial weights and the samples drawn."""
-
-    def share(self, num_samples: int) -> float:
-        """Part of a signal's samples that a step draws."""
-        return min(1.0, self.points / num_samples) if self.points else self.sample_fraction
-
-    def check(self) -> None:
-        """Raise ValueError for settings that make no sense."""
-        if self.steps < 1 or not min(self.lr, self.lr_factor, self.global_lr_scale) > 0:
-            raise ValueError(f"steps, lr, lr_factor and global_lr_scale must be positive, got {self}")
-        if not 0.0 < self.sample_fraction <= 1.0:
-            raise ValueError(f"sample_fraction must be in (0, 1], got {self.sample_fraction}")
-        if self.overlap < 0 or self.points < 0:
-            raise ValueError(f"overlap and points must not be negative, got {self.overlap} and {self.points}")
 
 
 class Fit:
@@ -69,25 +31,33 @@ class Fit:
     def __init__(
         self,
         field: LocalGlobalNetwork,
-        data: SignalData | OccupancyData,
+        data: Samples,
         config: FitConfig,
-        rows: Tensor | None = None,
+        rows: Int64[Tensor, " rows"] | None = None,
         modulation: ModulatedWeights | None = None,
+        network: NetworkConfig | None = None,
     ) -> None:
         """
         Args:
             field: trained in place; it says the device.
             data: the signal.
-            config: settings.
+            config: settings; what they do not say is the kind's default.
             rows: train only these rows, everything else stays as it is to the bit (extension); None = all.
             modulation: train these weights instead of the field's own; `write_back` folds them into the field.
+            network: what the field and its modulation were made with, if known: a saved state must agree with it.
+
+        Raises:
+            ValueError: settings that make no sense, or no sample in the cells to train.
         """
-        config.check()
-        self.field, self.data, self.config = field, data, config
+        traits = data.signal.traits
+        self.config = resolve_fit(traits, config)
+        self.config.check()
+        self.network = None if network is None else resolve_network(traits, network)
+        self.field, self.data = field, data
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.device = field.cells.device
         self.rows = None if rows is None else rows.to(self.device)
-        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.generator = torch.Generator(self.device).manual_seed(self.config.seed)
         shared = dict(field.shared)
         self.table = field.local if rows is None else field.local.detach()[self.rows].requires_grad_()
         self.shared = shared if rows is None else {k: v.detach() for k, v in shared.items()}
@@ -98,7 +68,7 @@ class Fit:
             self.weights = dict(modulation.trainable())
         self.optimizer = self._adam()
         self.cells = field.cells if rows is None else field.cells[self.rows]
-        self.batch = self._batches()
+        self.batch: Draw = data.batches(field.grid, self.cells, self.config, self.generator)
         self.write_back()
 
     def _adam(self) -> torch.optim.Adam:
@@ -121,6 +91,9 @@ class Fit:
         Args:
             on_step: called after each step with its number (from 1) and the mean squared error before it, in
                 network values (range 2).
+
+        Raises:
+            ValueError: training diverged.
         """
         config = self.config
         while self.step < config.steps and not self.stopping:
@@ -138,11 +111,15 @@ class Fit:
                 on_step(self.step, error)
         self.write_back()
 
-    def gradients(self, table: Tensor, shared: Mapping[str, Tensor]) -> float:
+    def gradients(self, table: Float[Tensor, "rows K"], shared: Mapping[str, Tensor]) -> float:
         """Add the gradients of one step's loss to these weights; returns the mean squared error."""
-        chunk = CHUNK.get(self.device.type, 1 << 16)
         x, offsets, target = self.batch()
-        return accumulate_gradients(x, offsets, target, table, shared, self.field.sizes, chunk)
+        return accumulate_gradients(x, offsets, target, table, shared, self.field.sizes, self.chunk)
+
+    @property
+    def chunk(self) -> int:
+        """Points at a time."""
+        return CHUNK.get(self.device.type, 1 << 16)
 
     def _through_the_fold(self) -> float:
         """`gradients` on the folded weights, carried on to the modulated ones and their harmonizer."""
@@ -166,157 +143,66 @@ class Fit:
             with torch.no_grad():
                 self.field.local[self.rows] = self.table.detach()
 
-    # -- batches
-
-    def _batches(self) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-        data, config = self.data, self.config
-        if isinstance(data, SignalData):
-            share = config.share(data.signal.num_samples)
-            return self._windows(data, share) if share < 1.0 or config.overlap else self._everything(data)
-        points = config.points or max(1, round(config.sample_fraction * data.signal.num_samples))
-        grid, cells = self.field.grid, self.cells
-        return ShapeSampler(data, grid, cells, points, config.sample, config.overlap, self.generator).draw
-
-    def _everything(self, data: SignalData) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-        """All samples of the kept cells, sorted once."""
-        signal, grid = data.signal, self.field.grid
-        axes = [signal.coordinates(grid, k, torch.arange(n)) for k, n in enumerate(signal.shape)]
-        rows = sample_rows(self.field, signal).flatten()
-        if self.rows is not None:
-            lookup = torch.full((self.field.num_rows + 1,), -1)  # the last: samples of no row, which index it by -1
-            lookup[self.rows.cpu()] = torch.arange(len(self.rows))
-            rows = lookup[rows]
-        kept = (rows >= 0).nonzero()[:, 0]
-        if len(kept) == 0:
-            raise ValueError("none of the signal's samples lies in the cells to train")
-        by_row = sort_by_row(rows[kept], len(self.cells))
-        order = kept[by_row.order]
-        x = torch.stack([axis[i] for axis, i in zip(axes, torch.unravel_index(order, signal.shape))], dim=-1)
-        target = signal.normalize(data.flat()[order])
-        batch = (x.to(self.device), by_row.offsets.to(self.device), target.to(self.device))
-        return lambda: batch
-
-    def _windows(self, data: SignalData, share: float) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
-        """Draws equally many samples from every cell's window, or takes all of them each step: the cell grown by the
-        overlap, shifted inward at the signal's edge so that all windows have one size."""
-        signal, grid, cells = data.signal, self.field.grid, len(self.cells)
-        starts, sizes = [], []
-        index = grid.unravel(self.cells)
-        for k, n in enumerate(signal.shape):
-            edges = (torch.arange(grid.counts[k] + 1, device=self.device) * n) // grid.counts[k]
-            size = min(n, int(edges.diff().max()) + 2 * self.config.overlap)
-            first = (edges[:-1] - self.config.overlap).clamp(0, n - size)
-            starts.append(first[index[:, k], None])
-            sizes.append(size)
-        values = data.samples.to(self.device)
-
-        def samples(shifts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-            """At these positions in the windows, per axis (cells or 1, count)."""
-            positions = [(start + shift).flatten() for start, shift in zip(starts, shifts)]
-            x = torch.stack([signal.coordinates(grid, k, p) for k, p in enumerate(positions)], dim=-1)
-            offsets = torch.arange(cells + 1, device=self.device) * shifts[0].shape[1]
-            return x, offsets, signal.normalize(values[tuple(positions)])
-
-        def draw() -> tuple[Tensor, Tensor, Tensor]:
-            drawn = (torch.randint(n, (cells, count), generator=self.generator, device=self.device) for n in sizes)
-            return samples(list(drawn))
-
-        if share == 1.0:
-            inside = torch.arange(math.prod(sizes), device=self.device)
-            batch = samples([shift[None] for shift in torch.unravel_index(inside, sizes)])
-            return lambda: batch
-        count = max(1, round(share * signal.num_samples / grid.num_cells))
-        return draw
-
     # -- resume
 
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides to which weights a fit trains, by name, as plain data."""
+        config, field = asdict(self.config), self.field
+        if self.config.lr_factor == 1.0:
+            del config["steps"]  # a longer run begins with the same steps
+        facts = {
+            "fit": type(self).__name__,
+            "signal": self.data.signal.to_dict(),
+            "samples": self.data.checksum(),
+            "sizes": field.config(),
+            "grid": field.grid.to_dict(),
+            "cells": fingerprint(self.cells),
+            "device": self.device.type,
+            "modulation": None if self.modulation is None else self._modulation(self.modulation),
+        }
+        if self.rows is not None:  # what stays as it is decides how the rest trains
+            old = torch.ones(field.num_rows, dtype=torch.bool, device=self.device)
+            old[self.rows] = False
+            facts["old cells"] = [fingerprint(t) for t in (field.local[old], *self.shared.values())]
+        return config | (asdict(self.network) if self.network is not None else {}) | facts
+
+    @staticmethod
+    def _modulation(modulation: ModulatedWeights) -> dict[str, Any]:
+        """What decides how modulated weights train, but for the weights."""
+        harmonizer = modulation.harmonizer
+        facts = {"first_rate": modulation.first_rate, "unit_values": modulation.unit_values, "features": 0, "mlp": ""}
+        if harmonizer is not None:
+            facts |= {"features": fingerprint(harmonizer.features), "mlp": str(harmonizer.mlp)}
+        return facts
+
     def save_state(self, path: Path) -> None:
-        """Write everything an exact continuation needs."""
+        """Write everything that an exact continuation needs."""
         state = {
-            "config": asdict(self.config),
-            "describes": identity(self.field, self.data),
+            "settings": self.settings(),
             "step": self.step,
             "seconds": self.seconds,
             "weights": {k: v.detach() for k, v in self.weights.items()},
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
         }
-        with atomic_write(path, overwrite=True) as temporary:
-            torch.save(state, temporary)
+        write_state(path, state)
 
     def load_state(self, path: Path) -> None:
         """Go on from `save_state`.
 
         Raises:
-            ValueError: the state is of another signal, network or setting.
+            FileNotFoundError: no such file.
+            ValueError: no saved state, or one of another signal, network or setting.
         """
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception as error:
-            raise ValueError(f"{path} cannot be resumed from: {str(error).splitlines()[0][:100]}") from error
-        theirs = {k: v for k, v in state["config"].items() if k != "steps" or self.config.lr_factor != 1.0}
-        ours = {k: v for k, v in asdict(self.config).items() if k in theirs}
-        if theirs != ours or state["describes"] != identity(self.field, self.data):
-            raise ValueError(
-                f"{path} is of another signal or other settings; give the same ones, or leave out --resume"
-            )
+        state = read_state(path, self.device)
+        check_same(path, state["settings"], self.settings())
+        weights = state["weights"]
+        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in self.weights.items()}:
+            raise ValueError(f"{path} cannot be resumed from: its weights do not fit its settings")
         with torch.no_grad():
-            for name, value in state["weights"].items():
+            for name, value in weights.items():
                 self.weights[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]
-
-
-def accumulate_gradients(
-    x: Tensor,
-    offsets: Tensor,
-    target: Tensor,
-    table: Tensor,
-    shared: Mapping[str, Tensor],
-    shape: ChainSizes,
-    chunk: int,
-    backend: Backend = "auto",
-) -> float:
-    """Add the gradients of the mean squared error, chunk by chunk: activations of one chunk only, computed once.
-
-    Args:
-        x: (n, d) points sorted by row.
-        offsets: (P + 1,) first point of each row.
-        target: (n, out) values.
-        table: (P, K) rows.
-        shared: the shared part.
-        shape: wiring.
-        chunk: points at a time; the fused CPU kernel has its own, smaller tiles.
-        backend: see `local_global_chain`.
-
-    Returns:
-        The mean squared error.
-    """
-    if backend == "cpu" or (backend == "auto" and cpu.why_not(x, target, table, *shared.values()) is None):
-        return cpu.fused_step(x, offsets, target, table, shared, shape)
-    total, bounds, first = torch.zeros((), device=x.device), offsets.cpu(), 0
-    while first < len(x):
-        last = min(first + chunk, len(x))
-        border = int(bounds[torch.searchsorted(bounds, last, right=True) - 1])
-        last = border if border > first else last  # whole rows, where one is not longer than a chunk
-        low = int(torch.searchsorted(bounds, first, right=True)) - 1
-        high = int(torch.searchsorted(bounds, last))
-        part = offsets[low : high + 1].clamp(first, last) - first
-        out = local_global_chain(x[first:last], part, table[low:high], shared, shape, backend=backend)
-        loss = (out - target[first:last]).square().sum() / target.numel()
-        loss.backward()
-        total += loss.detach()
-        first = last
-    return float(total)
-
-
-def identity(field: LocalGlobalNetwork, data: SignalData | OccupancyData) -> dict[str, Any]:
-    """What must agree for a state to fit."""
-    description: dict[str, Any] = data.signal.to_dict() | field.config() | field.grid.to_dict()
-    return description | {"rows": field.num_rows, "sum": data.checksum()}
-
-
-def step_psnr(error: float, kind: str) -> float:
-    """PSNR of a step's mean squared error in network values (not clipped, so a little below the final figure)."""
-    return psnr(error if kind == "audio" else error / 4.0)
+        self.write_back()

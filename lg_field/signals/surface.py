@@ -7,32 +7,63 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from lg_field.memory import check_memory
 from lg_field.meshing.mesh import Mesh, marching_cubes, touching
 from lg_field.meshing.tools import otsu
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.signals.decode import decode, signal_of
+from lg_field.signals.decode import signal_of
 from lg_field.signals.signal import Signal
 from lg_field.space.regions import Box
 
 CHUNK = 1 << 14
+LOOKED_AT = 64**3
+"""Values that a threshold is found from, about."""
+EDGE = 1e-3
+"""A default threshold stays this part of the range of values away from its ends."""
 
 
 def default_threshold(field: LocalGlobalNetwork) -> float:
-    """In sample values: half full for shapes, Otsu's between dark and bright for volumes.
+    """In sample values: half full for shapes; for volumes Otsu's between dark and bright of the samples that are kept,
+    or the middle of the range where these are all alike.
 
     Raises:
         ValueError: neither a shape nor a volume.
     """
     signal = signal_of(field)
-    if signal.kind not in ("occupancy", "volume"):
-        raise ValueError(f"an encoded {signal.kind} has no surface; mesh takes shapes, volumes and scenes")
-    if signal.kind == "occupancy":
-        return 0.5
-    scale = min(1.0, 64.0 / max(signal.shape))
-    return otsu(torch.cat(list(decode(field, scale))).numpy())
+    kind = signal.traits
+    if not kind.surface:
+        raise ValueError(f"an encoded {kind.name} has no surface; mesh takes shapes, volumes and scenes")
+    if kind.threshold is not None:
+        return kind.threshold
+    values = kept_values(field)
+    low, high = signal.value_range
+    level = otsu(values.numpy()) if len(values) and values.min() < values.max() else 0.5 * (low + high)
+    return min(max(level, low + EDGE * (high - low)), high - EDGE * (high - low))
+
+
+@torch.no_grad()
+def kept_values(field: LocalGlobalNetwork) -> Float32[Tensor, " n"]:
+    """Values of the samples that a field keeps, in the signal's units: of at most about `LOOKED_AT` of them, evenly
+    spread over the box around what is kept."""
+    signal, bounds = signal_of(field), kept_bounds(field)
+    low, high = np.floor(bounds[0] + 1e-6), np.ceil(bounds[1] - 1e-6)
+    step = max(1.0, (float((high - low).prod()) / LOOKED_AT) ** (1 / 3))
+    axes = []
+    for axis, (first, last) in enumerate(zip(low.tolist(), high.tolist())):
+        at = torch.arange(first + 0.5 * (step - 1.0), last, step, dtype=torch.float64)
+        axes.append(signal.coordinates(field.grid, axis, at if len(at) else torch.tensor([first]).double()))
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).view(-1, 3).to(field.cells.device)
+    kept = field.locate_rows(points) >= 0
+    if field.region is not None:
+        kept &= field.region.contains(points)
+    if not bool(kept.any()):
+        return torch.zeros(0)
+    values = field(points[kept], chunk=CHUNK)[:, 0].cpu()
+    low_value, high_value = signal.value_range
+    return (values + 1.0) * (0.5 * (high_value - low_value)) + low_value
 
 
 def signal_mesh(
@@ -105,7 +136,7 @@ def kept_bounds(field: LocalGlobalNetwork) -> np.ndarray:
     return torch.stack([low, high]).numpy()
 
 
-def kept_boxes(field: LocalGlobalNetwork) -> Tensor:
+def kept_boxes(field: LocalGlobalNetwork) -> Float64[Tensor, "n 2 3"]:
     """(n, 2, 3) float64 boxes of the kept and the full cells, in samples."""
     cells = field.cells if field.full is None else torch.cat([field.cells, field.full])
     return _to_samples(field.grid.boxes(cells.cpu()), signal_of(field), field.grid)

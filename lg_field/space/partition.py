@@ -13,6 +13,9 @@ from torch import Tensor
 
 from lg_field.space.ownership import index_of_places, index_of_points, index_of_samples, sample_edges
 
+MAX_CELLS = 1 << 24
+"""A grid of more cells is not extended to, written or read."""
+
 
 @dataclass(frozen=True)
 class PartitionGrid:

@@ -1,26 +1,30 @@
 """The one idea: a field is a table with one row per kept cell, plus a small shared part.
 
 `CellTable` is the base of every field. It knows which of its tensors are rows, finds the row of a point, and selects
-rows: the whole of cropping and pruning. Subclasses add the shared part and say what the rows mean.
+rows: the whole of cropping and pruning. Subclasses add the shared part and say what the rows mean. Cells without a row
+are empty, unless a subclass keeps a named set of cells that are something else (`add_cell_set`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap, Region, region_from_dict
+from lg_field.table.checkpoint import CheckpointError as CheckpointError
+from lg_field.table.checkpoint import check_cells, check_state
 from lg_field.table.description import Description
+from lg_field.table.optimizer_state import RowTransform, replace_parameter
 
 NOTHING_KEPT = "nothing would be kept: no cell of the field is in what you asked for"
 
 Table = TypeVar("Table", bound="CellTable")
-RowTransform = Callable[[Tensor], Tensor]
 
 
 class CellTable(nn.Module):
@@ -28,9 +32,6 @@ class CellTable(nn.Module):
 
     cells: Tensor
     """(P,) int64, sorted and unique: the kept cells' numbers."""
-    full: Tensor | None
-    """(F,) int64, sorted and unique, none of them in `cells`: cells without a row that are a constant, full (shapes:
-    wholly inside). None if there are none."""
 
     def __init__(self, grid: PartitionGrid, cells: Tensor | None = None) -> None:
         """
@@ -41,19 +42,19 @@ class CellTable(nn.Module):
         super().__init__()
         self.grid = grid
         self.region: Region | None = None
-        """The exact region kept by crops, None if uncropped: a mask on queries (design law 4)."""
+        """The exact region kept by crops, None if uncropped: a mask on queries."""
         self.description: Description | None = None
         """What the field is of; saved in its file."""
         self.history: dict[str, Any] = {}
         """Plain facts about the training (steps, seconds, PSNR); saved in its file."""
         self._row_names: list[str] = ["cells"]
+        self._cell_sets: list[str] = []
         kept = torch.arange(grid.num_cells) if cells is None else cells.clone()
         check_cells(kept, grid)
         self.register_buffer("cells", kept)
-        self.register_buffer("full", None)
         self._row_of_cell: Tensor | None = None
 
-    def add_rows(self, name: str, rows: Tensor, trainable: bool = True, saved: bool = True) -> None:
+    def add_rows(self, name: str, rows: Shaped[Tensor, "rows ..."], trainable: bool = True, saved: bool = True) -> None:
         """Register `rows` (P, ...) as a table tensor called `name`: it is cropped, pruned and loaded by rows.
 
         Args:
@@ -69,6 +70,38 @@ class CellTable(nn.Module):
         else:
             self.register_buffer(name, rows, persistent=saved)
         self._row_names.append(name)
+
+    def add_cell_set(self, name: str) -> None:
+        """Register a named set of cells without a row, as an attribute `name`: (n,) int64, sorted and unique, None if
+        there are none. What it means is the subclass's affair; edits and files take it along."""
+        self.register_buffer(name, None)
+        self._cell_sets.append(name)
+
+    @property
+    def cell_set_names(self) -> tuple[str, ...]:
+        """Names of the sets of cells without a row that this kind of field may have."""
+        return tuple(self._cell_sets)
+
+    def cell_sets(self) -> dict[str, Tensor]:
+        """The sets of cells without a row that are not empty: name -> (n,) int64, sorted."""
+        sets = {name: getattr(self, name) for name in self._cell_sets}
+        return {name: cells for name, cells in sets.items() if cells is not None}
+
+    def set_cell_sets(self, sets: Mapping[str, Tensor]) -> None:
+        """Replace all sets of cells without a row.
+
+        Args:
+            sets: name -> (n,) sorted cell numbers; sets left out are empty.
+
+        Raises:
+            ValueError: a name that this kind of field does not have.
+        """
+        unknown = sets.keys() - set(self._cell_sets)
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no set of cells called {', '.join(sorted(unknown))}")
+        for name in self._cell_sets:
+            cells = sets.get(name)
+            setattr(self, name, cells.to(self.cells.device) if cells is not None and len(cells) else None)
 
     @property
     def row_names(self) -> tuple[str, ...]:
@@ -116,7 +149,7 @@ class CellTable(nn.Module):
         """From boxes of the grid's domain to the space of regions and queries; None when they are the same."""
         return None
 
-    def row_of_cell(self) -> Tensor:
+    def row_of_cell(self) -> Int64[Tensor, " grid_cells"]:
         """(num_cells,) int64: row of each cell, -1 where the cell has none."""
         cached = self._row_of_cell
         if cached is None or cached.device != self.cells.device:
@@ -125,12 +158,12 @@ class CellTable(nn.Module):
             self._row_of_cell = cached
         return cached
 
-    def locate_rows(self, domain_points: Tensor) -> Tensor:
+    def locate_rows(self, domain_points: Float[Tensor, "*batch d"]) -> Int64[Tensor, "*batch"]:
         """(..., d) points of the domain -> (...) int64 row, -1 where no row owns the point."""
         cell = self.grid.locate(domain_points)
         return torch.where(cell >= 0, self.row_of_cell()[cell.clamp_min(0)], -1)
 
-    def rows_touching(self, region: Region) -> Tensor:
+    def rows_touching(self, region: Region) -> Int64[Tensor, " rows"]:
         """Sorted (n,) row numbers whose cells the region touches."""
         touched = region.touched(self.grid, self.unwarp_boxes).to(self.cells.device)
         return torch.isin(self.cells, touched).nonzero()[:, 0]
@@ -151,6 +184,7 @@ class CellTable(nn.Module):
                 also applied to optimizer state of the same shape (Adam's moments), so it must be linear.
             optimizers: whose parameters and state are to follow.
         """
+        optimizers = tuple(optimizers)
         with torch.no_grad():
             for name, transform in transforms.items():
                 old = getattr(self, name)
@@ -160,10 +194,10 @@ class CellTable(nn.Module):
                 new = nn.Parameter(transform(old.detach()), old.requires_grad)
                 setattr(self, name, new)
                 for optimizer in optimizers:
-                    _replace_parameter(optimizer, old, new, transform)
+                    replace_parameter(optimizer, old, new, transform)
         self._changed_rows()
 
-    def select_(self, rows: Tensor, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:
+    def select_(self, rows: Int64[Tensor, " kept"], optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:
         """Keep only these rows, in place; optimizers and their state follow.
 
         Args:
@@ -179,7 +213,7 @@ class CellTable(nn.Module):
             {name: lambda old: old[rows.to(old.device)].clone() for name in self.row_names}, optimizers
         )
 
-    def selected(self: Table, rows: Tensor) -> Table:
+    def selected(self: Table, rows: Int64[Tensor, " kept"]) -> Table:
         """A new field with only these rows (copies; self is untouched and its other rows are not copied)."""
         if len(rows) == 0:
             raise ValueError(NOTHING_KEPT)
@@ -195,84 +229,27 @@ class CellTable(nn.Module):
     # -- state
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Geometry, as plain data, kept in the state dict so that a checkpoint describes itself."""
-        return {"grid": self.grid.to_dict(), "region": None if self.region is None else self.region.to_dict()}
+        """Geometry and sizes, as plain data, kept in the state dict so that a checkpoint describes itself."""
+        region = None if self.region is None else self.region.to_dict()
+        return {"grid": self.grid.to_dict(), "region": region, "config": self.config()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Inverse of `get_extra_state`."""
+        """Take over the geometry of `get_extra_state`; the sizes are the field's own already."""
         self.grid = PartitionGrid.from_dict(state["grid"])
         self.region = None if state.get("region") is None else region_from_dict(state["region"])
         self._changed_rows()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Take whatever rows the checkpoint holds: tables are resized to it, everything is checked first.
+        """Take whatever rows the checkpoint holds: everything is checked first, then tables are resized to it.
 
         nerfstudio retries a failed load without `strict`, which would leave missing rows random; so errors here are
         `CheckpointError`, which it does not catch.
         """
         if any(key.startswith(prefix) for key in state_dict):
-            self._resize_to(state_dict, prefix)
+            state = {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
+            check_state(self, state)
+            self.set_cell_sets({name: state[name].clone() for name in self._cell_sets if name in state})
+            for name in self._row_names:
+                old = getattr(self, name)  # stays the same object: optimizers may hold it already
+                old.data = old.new_zeros(len(state["cells"]), *old.shape[1:])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    def _resize_to(self, state_dict: dict[str, Any], prefix: str) -> None:
-        saved = [n for n in self._row_names if n not in self._non_persistent_buffers_set]
-        missing = [n for n in (*saved, "_extra_state") if prefix + n not in state_dict]
-        if missing:
-            raise CheckpointError(
-                f"the checkpoint lacks {', '.join(missing)} of the field: truncated or not lg-field's"
-            )
-        cells = state_dict[prefix + "cells"]
-        grid = PartitionGrid.from_dict(state_dict[prefix + "_extra_state"]["grid"])
-        check_cells(cells, grid)
-        self.full = state_dict.get(prefix + "full")
-        if self.full is not None:
-            check_full(self.full, cells, grid)
-            self.full = self.full.clone()
-        for name in saved:
-            new, old = state_dict[prefix + name], getattr(self, name)
-            if len(new) != len(cells) or new.shape[1:] != old.shape[1:]:
-                want = (len(cells), *old.shape[1:])
-                raise CheckpointError(
-                    f"{name} in the checkpoint has shape {tuple(new.shape)}, the {len(cells)} kept cells and the "
-                    f"configuration need {want}: rows are missing or the run's config.yml is another run's"
-                )
-        for key, value in state_dict.items():
-            if key.startswith(prefix) and torch.is_tensor(value) and not torch.isfinite(value).all():
-                raise CheckpointError(f"{key[len(prefix) :]} in the checkpoint holds NaN or infinite values")
-        for name in self._row_names:
-            old = getattr(self, name)
-            old.data = old.new_zeros(len(cells), *old.shape[1:])  # the same object: optimizers may hold it already
-
-
-class CheckpointError(ValueError):
-    """A checkpoint does not fit the field it is loaded into, or is damaged."""
-
-
-def check_cells(cells: Tensor, grid: PartitionGrid) -> None:
-    """Raise ValueError unless `cells` is a non-empty sorted list of distinct cells of `grid`."""
-    if cells.dim() != 1 or cells.dtype != torch.int64 or len(cells) == 0:
-        raise CheckpointError(f"cells must be (P,) int64 with P >= 1, got {cells.dtype} {tuple(cells.shape)}")
-    if int(cells[0]) < 0 or int(cells[-1]) >= grid.num_cells or not bool((cells[1:] > cells[:-1]).all()):
-        raise CheckpointError(f"cells must be sorted, distinct and in 0..{grid.num_cells - 1}")
-
-
-def check_full(full: Tensor, cells: Tensor, grid: PartitionGrid) -> None:
-    """Raise ValueError unless `full` is a non-empty sorted list of distinct cells of `grid` that have no row."""
-    try:
-        check_cells(full, grid)
-    except CheckpointError as error:
-        raise CheckpointError(f"full {error}") from error
-    if bool(torch.isin(full, cells).any()):
-        raise CheckpointError("full cells must have no row")
-
-
-def _replace_parameter(
-    optimizer: torch.optim.Optimizer, old: nn.Parameter, new: nn.Parameter, transform: RowTransform
-) -> None:
-    """Let an optimizer go on with `new` where it had `old`."""
-    for group in optimizer.param_groups:
-        group["params"] = [new if p is old else p for p in group["params"]]
-    state = optimizer.state.pop(old, None)
-    if state is not None:
-        moved = {k: transform(v) if torch.is_tensor(v) and v.shape == old.shape else v for k, v in state.items()}
-        optimizer.state[new] = moved

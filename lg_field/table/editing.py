@@ -9,9 +9,10 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from lg_field.space.partition import PartitionGrid
+from lg_field.space.partition import MAX_CELLS, PartitionGrid
 from lg_field.space.regions import Region
 from lg_field.table.cell_table import NOTHING_KEPT, CellTable, Table
 
@@ -23,7 +24,7 @@ def crop(
     cells: Sequence[int] | Tensor | None = None,
     invert: bool = False,
 ) -> Table:
-    """Keep one part of a field: a new, smaller field whose kept rows are bit-identical (design, editing laws 1-4).
+    """Keep one part of a field: a new, smaller field whose kept rows are bit-identical.
 
     Args:
         field: the source; untouched.
@@ -36,17 +37,19 @@ def crop(
         A field of the same type.
 
     Raises:
-        ValueError: neither or both of region and cells, unknown cells, or nothing would be kept.
+        ValueError: neither or both of region and cells, a region of another dimension, unknown cells, or nothing would
+            be kept.
     """
     rows, new_region = rows_to_keep(field, region, cells, invert)
     result = field.selected(rows)
-    result.region, result.full = new_region, full_to_keep(field, region, cells, invert)
+    result.region = new_region
+    result.set_cell_sets(cell_sets_to_keep(field, region, cells, invert))
     return result
 
 
 def rows_to_keep(
     field: CellTable, region: Region | None, cells: Sequence[int] | Tensor | None, invert: bool = False
-) -> tuple[Tensor, Region | None]:
+) -> tuple[Int64[Tensor, " rows"], Region | None]:
     """What `crop` keeps: sorted (n,) row numbers, and the exact region to mask queries with."""
     if (region is None) == (cells is None):
         raise ValueError("give either a region or cells to keep")
@@ -56,34 +59,51 @@ def rows_to_keep(
         if len(rows) == 0:
             raise ValueError(NOTHING_KEPT)
         return rows, region if field.region is None else field.region & region
-    wanted = torch.as_tensor(cells, dtype=torch.int64, device=field.cells.device)
-    unknown = wanted[(wanted < 0) | (wanted >= field.grid.num_cells)]
-    if len(unknown):
-        raise ValueError(f"no cell {unknown.tolist()}: the grid {field.grid.counts} has 0..{field.grid.num_cells - 1}")
-    kept = torch.isin(field.cells, wanted)
+    kept = torch.isin(field.cells, cell_numbers(cells, field.grid).to(field.cells.device))
     rows = (~kept if invert else kept).nonzero()[:, 0]
     if len(rows) == 0:
         raise ValueError(NOTHING_KEPT)
     return rows, field.region
 
 
-def full_to_keep(
+def cell_sets_to_keep(
     field: CellTable, region: Region | None, cells: Sequence[int] | Tensor | None, invert: bool = False
-) -> Tensor | None:
-    """The full cells that `crop` keeps: sorted (n,) cell numbers, None if there are none."""
-    if field.full is None:
-        return None
+) -> dict[str, Tensor]:
+    """What `crop` keeps of each set of cells without a row: name -> sorted (n,) cells; empty ones are left out."""
+    sets = field.cell_sets()
+    if not sets:
+        return {}
     if region is not None:
-        kept = torch.isin(field.full, (~region if invert else region).touched(field.grid).to(field.full.device))
+        wanted, invert = (~region if invert else region).touched(field.grid, field.unwarp_boxes), False
     else:
-        kept = torch.isin(field.full, torch.as_tensor(cells, device=field.full.device)) != invert
-    return field.full[kept] if bool(kept.any()) else None
+        wanted = cell_numbers(cells, field.grid)
+    kept = {name: old[torch.isin(old, wanted.to(old.device)) != invert] for name, old in sets.items()}
+    return {name: left for name, left in kept.items() if len(left)}
+
+
+def cell_numbers(cells: Sequence[int] | Tensor | None, grid: PartitionGrid) -> Int64[Tensor, " n"]:
+    """Cells as someone gives them, on the device where they are.
+
+    Raises:
+        ValueError: not a list of whole numbers, or not cells of the grid.
+    """
+    try:
+        given = torch.as_tensor(cells if isinstance(cells, Tensor) else list(cells or ()))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"cells must be a list of whole numbers, got {str(cells)[:60]}") from error
+    if given.dim() != 1 or (len(given) and (given.is_floating_point() or given.dtype == torch.bool)):
+        raise ValueError(f"cells must be a list of whole numbers, got {given.dtype} {tuple(given.shape)}")
+    given = given.to(torch.int64)
+    unknown = given[(given < 0) | (given >= grid.num_cells)]
+    if len(unknown):
+        raise ValueError(f"no cell {unknown.tolist()[:10]}: the grid {grid.counts} has 0..{grid.num_cells - 1}")
+    return given
 
 
 def extend(field: Table, lower: Sequence[float], upper: Sequence[float]) -> Table:
     """Grow the domain by whole cells: old rows keep their values and their place, new cells get fresh rows.
 
-    Train the result with only its new rows (`new_rows`) to leave every old value as it is (design, editing law 5).
+    Train the result with only its new rows (`new_rows`) to leave every old value as it is.
 
     Args:
         field: the source; untouched.
@@ -98,9 +118,28 @@ def extend(field: Table, lower: Sequence[float], upper: Sequence[float]) -> Tabl
         ValueError: the new domain does not hold the old one, or the field is an unbounded scene, which reaches
             everywhere already (`regrow` adds cells within it).
     """
-    grid = field.grid
+    larger, before = _extended(field.grid, lower, upper)
+    index = larger.unravel(torch.arange(larger.num_cells))
+    first, last = torch.tensor(before), torch.tensor(before) + torch.tensor(field.grid.counts)
+    fresh = (~((index >= first) & (index < last)).all(1)).nonzero()[:, 0]
+
+    def moved(cells: Tensor) -> Tensor:
+        return larger.ravel(field.grid.unravel(cells.cpu()) + first)
+
+    result = with_rows(field, larger, moved(field.cells), fresh)
+    result.set_cell_sets({name: moved(cells) for name, cells in field.cell_sets().items()})
+    return result
+
+
+def _extended(
+    grid: PartitionGrid, lower: Sequence[float], upper: Sequence[float]
+) -> tuple[PartitionGrid, tuple[int, ...]]:
+    """The smallest grid of the same cells that reaches `lower` and `upper`, and how many cells it has before the first
+    one per axis."""
     if len(lower) != grid.dim or len(upper) != grid.dim:
         raise ValueError(f"the domain has {grid.dim} axes, got corners with {len(lower)} and {len(upper)}")
+    if not all(map(math.isfinite, (*lower, *upper))):
+        raise ValueError(f"the new domain needs finite corners, got {tuple(lower)} and {tuple(upper)}")
     before, after = [], []
     for low, up, old_low, old_up, size in zip(lower, upper, grid.lower, grid.upper, grid.cell_size):
         if low > old_low + 1e-6 * size or up < old_up - 1e-6 * size:
@@ -108,39 +147,40 @@ def extend(field: Table, lower: Sequence[float], upper: Sequence[float]) -> Tabl
         before.append(max(0, math.ceil((old_low - low) / size - 1e-6)))
         after.append(max(0, math.ceil((up - old_up) / size - 1e-6)))
     counts = tuple(c + b + a for c, b, a in zip(grid.counts, before, after))
+    if math.prod(counts) > MAX_CELLS:
+        raise ValueError(f"the new domain would have {math.prod(counts):,} cells; a field has at most {MAX_CELLS:,}")
     larger = PartitionGrid(
         counts,
         tuple(low - b * size for low, b, size in zip(grid.lower, before, grid.cell_size)),
         tuple(up + a * size for up, a, size in zip(grid.upper, after, grid.cell_size)),
     )
-    index = larger.unravel(torch.arange(larger.num_cells))
-    first, last = torch.tensor(before), torch.tensor(before) + torch.tensor(grid.counts)
-    fresh = (~((index >= first) & (index < last)).all(1)).nonzero()[:, 0]
-    moved = larger.ravel(grid.unravel(field.cells.cpu()) + first)
-    result = with_rows(field, larger, moved, fresh)
-    if field.full is not None:
-        result.full = larger.ravel(grid.unravel(field.full) + first.to(field.full.device))
-    return result
+    return larger, tuple(before)
 
 
 def regrow(field: Table, cells: Sequence[int] | Tensor) -> Table:
     """Give rows back to cells that have none, on the same grid: fresh ones, to be trained.
 
     Raises:
-        ValueError: a cell has a row already.
+        ValueError: not cells of the grid, or a cell has a row already.
     """
-    fresh = torch.as_tensor(cells, dtype=torch.int64).unique()
+    fresh = cell_numbers(cells, field.grid).cpu().unique()
     taken = fresh[torch.isin(fresh, field.cells.cpu())]
     if len(taken):
         raise ValueError(f"cells {taken.tolist()[:10]} have a row already")
-    return with_rows(field, field.grid, field.cells.cpu(), fresh)
+    result = with_rows(field, field.grid, field.cells.cpu(), fresh)
+    result.set_cell_sets({name: old[~torch.isin(old, fresh.to(old.device))] for name, old in field.cell_sets().items()})
+    return result
 
 
-def with_rows(field: Table, grid: PartitionGrid, cells: Tensor, fresh: Tensor) -> Table:
-    """A copy of `field` on another grid, its rows moved to `cells`, with fresh rows for the cells `fresh`."""
+def with_rows(
+    field: Table, grid: PartitionGrid, cells: Int64[Tensor, " old_rows"], fresh: Int64[Tensor, " fresh"]
+) -> Table:
+    """A copy of `field` on another grid, its rows moved to `cells`, with fresh rows for the cells `fresh`; its sets of
+    cells without a row are empty."""
     every, order = torch.cat([cells, fresh]).sort()
     initial = type(field).from_config(grid, field.config_on(grid), every).to(field.cells.device)
-    state = {k: v.clone() if torch.is_tensor(v) else v for k, v in field.state_dict().items() if k != "full"}
+    sets = field.cell_sets()
+    state = {k: v.clone() if torch.is_tensor(v) else v for k, v in field.state_dict().items() if k not in sets}
     old = (order < len(cells)).to(field.cells.device)
     for name in field.row_names:
         if name in state:
@@ -149,9 +189,6 @@ def with_rows(field: Table, grid: PartitionGrid, cells: Tensor, fresh: Tensor) -
             state[name] = every.to(rows.device) if name == "cells" else rows
     initial.region, initial.description, initial.history = field.region, field.description, dict(field.history)
     initial.load_state_dict(state | {"_extra_state": initial.get_extra_state()})
-    if field.full is not None and grid == field.grid:
-        rest = field.full[~torch.isin(field.full, every.to(field.full.device))]
-        initial.full = rest.clone() if len(rest) else None
     return initial
 
 
@@ -168,12 +205,15 @@ def merge(first: Table, second: Table) -> Table:
         raise ValueError("one crop shows an exact region, the other whole cells: crop both with --snap, or neither")
     ours, theirs = first.state_dict(), second.state_dict()
     rows = [name for name in first.row_names if name in ours]
+    sets = (first.cell_sets(), second.cell_sets())
     for name, value in ours.items():
-        if torch.is_tensor(value) and name not in (*rows, "full") and not torch.equal(value, theirs[name]):
+        is_shared = torch.is_tensor(value) and name not in rows and name not in first.cell_set_names
+        if is_shared and not torch.equal(value, theirs[name]):
             raise ValueError(f"{apart}: {name} of the shared part differs")
-    for one, other in ((first, second), (second, first)):
-        if one.full is not None and bool(torch.isin(one.full, other.cells).any()):
-            raise ValueError(f"{apart}: a cell that is full in one has a row in the other")
+    for one, other in zip(sets, (second, first)):
+        for name, cells in one.items():
+            if bool(torch.isin(cells, other.cells).any()):
+                raise ValueError(f"{apart}: a cell that is {name} in one has a row in the other")
     common, new = torch.isin(first.cells, second.cells), ~torch.isin(second.cells, first.cells)
     for name in rows:
         if not torch.equal(ours[name][common], theirs[name][~new]):
@@ -183,21 +223,28 @@ def merge(first: Table, second: Table) -> Table:
     with torch.no_grad():
         for name in rows:
             getattr(result, name)[at] = theirs[name][new]
-    full = [field.full for field in (first, second) if field.full is not None]
-    result.full = torch.cat(full).unique() if full else None
+    result.set_cell_sets(
+        {
+            n: torch.cat([s[n] for s in sets if n in s]).unique()
+            for n in first.cell_set_names
+            if any(n in s for s in sets)
+        }
+    )
     if first.region is not None and second.region is not None:
         result.region = first.region | second.region
     return result
 
 
-def prune(field: Table, empty: Tensor) -> Table:
-    """Drop the rows of cells that are empty everywhere (design, editing law 6).
+def prune(field: Table, empty: Bool[Tensor, " rows"]) -> Table:
+    """Drop the rows of cells that are empty everywhere.
 
     Args:
         field: the source; untouched.
-        empty: (P,) bool, one per row.
+        empty: (P,) bool, one per row, on any device.
 
     Raises:
-        ValueError: every row is empty.
+        ValueError: not one boolean per row, or every row is empty.
     """
+    if empty.shape != (field.num_rows,) or empty.dtype != torch.bool:
+        raise ValueError(f"empty must be ({field.num_rows},) bool, one per row, got {empty.dtype} {tuple(empty.shape)}")
     return field.selected((~empty).nonzero()[:, 0])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Int64, UInt8, UInt32
 from torch import Tensor
 
 from lg_field.space.partition import PartitionGrid
@@ -21,8 +22,12 @@ RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 144, 141), (93, 200, 99), (253
 
 
 def wireframe(
-    grid: PartitionGrid, cells: Tensor, values: Tensor, to_space: ToSpace, segments: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    grid: PartitionGrid,
+    cells: Int64[Tensor, " n"],
+    values: Float[Tensor, " n"],
+    to_space: ToSpace,
+    segments: int = 1,
+) -> tuple[Float32[np.ndarray, "v 3"], UInt32[np.ndarray, "m 2"], UInt8[np.ndarray, "v 3"]]:
     """Edges of cells, each once, however many cells share it.
 
     Args:
@@ -35,22 +40,15 @@ def wireframe(
     Returns:
         (v, 3) float32 points, (m, 2) uint32 lines between them, (v, 3) uint8 colours.
     """
-    index, nodes = grid.unravel(cells.cpu()), torch.tensor(grid.counts) + 1
-    starts, axes = [], []
-    for axis in range(grid.dim):
-        for corner in itertools.product((0, 1), repeat=grid.dim - 1):
-            step = list(corner)
-            step.insert(axis, 0)
-            starts.append(index + torch.tensor(step))
-            axes.append(torch.full((len(index),), axis))
-    start, axis_of = torch.cat(starts), torch.cat(axes)
+    start, axis_of, per_cell = _edges(grid, cells.cpu())
+    nodes = torch.tensor(grid.counts) + 1
     key = axis_of
     for k in range(grid.dim):
         key = key * nodes[k] + start[:, k]
     unique, inverse = key.unique(return_inverse=True)
     first = torch.empty_like(unique).scatter_(0, inverse, torch.arange(len(key)))
     highest = torch.zeros(len(unique), dtype=torch.float64)
-    every = values.double().cpu().repeat(len(starts))
+    every = values.double().cpu().repeat(per_cell)
     highest.scatter_reduce_(0, inverse, every, "amax", include_self=False)
     start, axis_of = start[first].double(), axis_of[first]
     t = torch.linspace(0, 1, segments + 1, dtype=torch.float64)
@@ -63,7 +61,22 @@ def wireframe(
     return space.float().numpy(), lines.numpy().astype(np.uint32), colors
 
 
-def outside(grid: PartitionGrid, cells: Tensor, to_space: ToSpace, segments: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def _edges(grid: PartitionGrid, cells: Tensor) -> tuple[Tensor, Tensor, int]:
+    """All edges of (n,) cells, edges of the same kind of all cells together: (e, d) first node, (e,) axis, e / n."""
+    index = grid.unravel(cells)
+    starts, axes = [], []
+    for axis in range(grid.dim):
+        for corner in itertools.product((0, 1), repeat=grid.dim - 1):
+            step = list(corner)
+            step.insert(axis, 0)
+            starts.append(index + torch.tensor(step))
+            axes.append(torch.full((len(index),), axis))
+    return torch.cat(starts), torch.cat(axes), len(starts)
+
+
+def outside(
+    grid: PartitionGrid, cells: Int64[Tensor, " n"], to_space: ToSpace, segments: int = 1
+) -> tuple[Float32[np.ndarray, "v 3"], UInt32[np.ndarray, "f 3"]]:
     """The faces of a set of cells that no two of them share (2D: the cells themselves).
 
     Args:
@@ -107,7 +120,7 @@ def _domain(grid: PartitionGrid, lattice: Tensor) -> Tensor:
     return lower + lattice * torch.tensor(grid.cell_size, dtype=torch.float64)
 
 
-def ramp(values: np.ndarray) -> np.ndarray:
+def ramp(values: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
     """(n,) in [0, 1] -> (n, 3) uint8 colours."""
     at = np.clip(values, 0.0, 1.0) * (len(RAMP) - 1)
     low = np.minimum(at.astype(int), len(RAMP) - 2)
@@ -115,7 +128,9 @@ def ramp(values: np.ndarray) -> np.ndarray:
     return np.round(RAMP[low] * (1 - part) + RAMP[low + 1] * part).astype(np.uint8)
 
 
-def line_glb(points: np.ndarray, lines: np.ndarray, colors: np.ndarray) -> bytes:
+def line_glb(
+    points: Float32[np.ndarray, "v 3"], lines: UInt32[np.ndarray, "m 2"], colors: UInt8[np.ndarray, "v 3"]
+) -> bytes:
     """A binary glTF of lines with a colour per point: one object, however many lines.
 
     Args:

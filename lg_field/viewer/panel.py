@@ -100,7 +100,7 @@ class Panel:
         """Run an action on the selection and show what comes of it.
 
         Args:
-            action: may raise ValueError, whose text is shown.
+            action: what it raises is shown, a ValueError in its own words.
             crops: it changes what is kept, so it may be refused.
         """
         with self.reported(), self.subject.lock:
@@ -145,11 +145,10 @@ class Panel:
 
     def picked(self, event: Any) -> None:
         """A click on the page."""
-        scale = self.subject.scale
-        origin = torch.tensor(event.ray_origin, dtype=torch.float64) / scale
-        direction = torch.tensor(event.ray_direction, dtype=torch.float64)
 
         def toggle() -> None:
+            origin = torch.tensor(event.ray_origin, dtype=torch.float64) / self.subject.scale
+            direction = torch.tensor(event.ray_direction, dtype=torch.float64)
             cell = self.subject.pick(origin, direction / direction.norm())
             if cell is None:
                 raise ValueError("nothing is there: no cell was picked")
@@ -159,9 +158,13 @@ class Panel:
 
     def framed(self, event: Any) -> None:
         """A rectangle drawn on the page."""
-        low, high = event.screen_pos
-        pose = pose_of(event.client.camera, self.subject.scale)
-        self.edit(lambda: self.subject.selection.select(self.subject.within(pose, low, high), add=True))
+
+        def select() -> None:
+            low, high = event.screen_pos
+            pose = pose_of(event.client.camera, self.subject.scale)
+            self.subject.selection.select(self.subject.within(pose, low, high), add=True)
+
+        self.edit(select)
 
     # -- files
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from lg_field.files.field_file import stored_dtype, stored_shape
+from lg_field.files.bits import stored_dtype, stored_shape
 from lg_field.space.regions import Region
 from lg_field.table.cell_table import NOTHING_KEPT, CellTable
-from lg_field.table.editing import full_to_keep
+from lg_field.table.editing import cell_sets_to_keep
 
 NOTHING_SELECTED = "nothing is selected: pick cells first"
 
@@ -19,14 +20,19 @@ NOTHING_SELECTED = "nothing is selected: pick cells first"
 class State:
     """One step of an edit."""
 
-    kept: Tensor
+    kept: Bool[Tensor, " rows"]
     """(P,) bool: rows of the source that are still there."""
-    selected: Tensor
+    selected: Bool[Tensor, " rows"]
     """(P,) bool: and are selected."""
     region: Region | None
     """The exact region shown, None for whole cells."""
-    full: Tensor | None = None
-    """(F,) int64: cells without a row that are full, and still there."""
+    sets: dict[str, Tensor]
+    """The field's sets of cells without a row that are still there (see `CellTable.cell_sets`)."""
+
+    @property
+    def without_rows(self) -> int:
+        """How many cells that hold something without a row are still there."""
+        return 0 if self.full is None else len(self.full)
 
 
 class Selection:
@@ -42,7 +48,7 @@ class Selection:
         """
         self.field = field
         everything = torch.ones(field.num_rows, dtype=torch.bool)
-        self._steps = [State(everything, ~everything, field.region, field.full)]
+        self._steps = [State(everything, ~everything, field.region, field.cell_sets())]
         self._at = 0
 
     # -- what there is
@@ -53,41 +59,44 @@ class Selection:
         return self._steps[self._at]
 
     @property
-    def kept(self) -> Tensor:
+    def kept(self) -> Bool[Tensor, " rows"]:
         """(P,) bool over the source's rows."""
         return self.state.kept
 
     @property
-    def selected(self) -> Tensor:
+    def selected(self) -> Bool[Tensor, " rows"]:
         """(P,) bool over the source's rows, within `kept`."""
         return self.state.selected
 
     @property
-    def cells(self) -> Tensor:
+    def cells(self) -> Int64[Tensor, " n"]:
         """(n,) int64 kept cells, on the CPU."""
         return self.field.cells.cpu()[self.kept]
 
     @property
-    def selected_cells(self) -> Tensor:
+    def selected_cells(self) -> Int64[Tensor, " n"]:
         """(n,) int64 selected cells, on the CPU."""
         return self.field.cells.cpu()[self.selected]
 
     @property
     def cropped(self) -> bool:
-        """Whether something of the source is gone."""
-        return not bool(self.kept.all()) or self.state.region is not self.field.region
+        """Whether something of the source is gone: rows, cells without a row, or part of the exact region."""
+        start = self._steps[0]
+        fewer = self.state.without_rows < start.without_rows
+        return not bool(self.kept.all()) or self.state.region is not start.region or fewer
 
     def current(self) -> CellTable:
         """The field with the kept rows only: bit-identical rows, the source untouched."""
         if not self.cropped:
             return self.field
         result = self.field.selected(self.kept.nonzero()[:, 0])
-        result.region, result.full = self.state.region, self.state.full
+        result.region = self.state.region
+        result.set_cell_sets(self.state.sets)
         return result.eval()
 
     # -- selecting
 
-    def select(self, cells: Tensor, add: bool = False) -> None:
+    def select(self, cells: Int64[Tensor, " n"], add: bool = False) -> None:
         """Select these (n,) cells; those without a kept row are left out.
 
         Args:
@@ -136,14 +145,14 @@ class Selection:
     # -- cropping
 
     def keep(self) -> None:
-        """Crop to the selection; full cells have no row to select, so they go.
+        """Crop to the selection; cells without a row cannot be selected, so they go.
 
         Raises:
             ValueError: nothing is selected.
         """
         if not bool(self.selected.any()):
             raise ValueError(NOTHING_SELECTED)
-        self._step(self.selected, self.state.region, None)
+        self._step(self.selected, self.state.region, {})
 
     def remove(self) -> None:
         """Drop the selection.
@@ -153,7 +162,7 @@ class Selection:
         """
         if not bool(self.selected.any()):
             raise ValueError(NOTHING_SELECTED)
-        self._step(self.kept & ~self.selected, self.state.region, self.state.full)
+        self._step(self.kept & ~self.selected, self.state.region, self.state.sets)
 
     def keep_region(self, region: Region) -> None:
         """Crop to a region exactly, as `editing.crop` does: its cells are kept, queries are masked.
@@ -163,17 +172,16 @@ class Selection:
         """
         rows = torch.zeros_like(self.kept)
         rows[self.field.rows_touching(region).cpu()] = True
-        before, full = self.state.region, full_to_keep(self.field, region, None)
-        if full is not None and self.state.full is not None:
-            full = full[torch.isin(full, self.state.full)]
-        full = None if full is None or self.state.full is None or len(full) == 0 else full
-        self._step(rows & self.kept, region if before is None else before & region, full)
+        before, there = self.state.region, self.state.sets
+        kept = cell_sets_to_keep(self.field, region, None)
+        kept = {name: cells[torch.isin(cells, there[name])] for name, cells in kept.items() if name in there}
+        self._step(rows & self.kept, region if before is None else before & region, kept)
 
-    def _step(self, kept: Tensor, region: Region | None, full: Tensor | None) -> None:
+    def _step(self, kept: Tensor, region: Region | None, sets: dict[str, Tensor]) -> None:
         if not bool(kept.any()):
             raise ValueError(NOTHING_KEPT)
         del self._steps[self._at + 1 :]
-        self._steps.append(State(kept.clone(), torch.zeros_like(kept), region, full))
+        self._steps.append(State(kept.clone(), torch.zeros_like(kept), region, sets))
         self._at += 1
 
     def undo(self) -> bool:
@@ -223,7 +231,7 @@ def size_of(field: CellTable, rows: int, shared: bool, precision: torch.dtype = 
     return Size(rows, parameters, of_rows // field.num_rows * rows + (of_shared if shared else 0))
 
 
-def bounds_of(field: CellTable, cells: Tensor) -> Tensor:
+def bounds_of(field: CellTable, cells: Int64[Tensor, " n"]) -> Float64[Tensor, "2 d"]:
     """(2, d) float64 box around (n,) cells, in the space regions are given in.
 
     Raises:

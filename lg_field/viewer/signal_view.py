@@ -38,12 +38,12 @@ class SignalView:
         self.subject = subject
         self.server = open_server(port, subject.path.name)
         self.server.scene.set_up_direction("+y" if subject.flat else "+z")
-        gui, kind = self.server.gui, subject.signal.kind
+        gui = self.server.gui
         with gui.add_folder("View"):
-            if kind == "video":
-                frame = gui.add_slider("Frame", 0, max(1, subject.signal.shape[0] - 1), 1, 0)
+            if subject.frames:
+                frame = gui.add_slider("Frame", 0, max(1, subject.frames - 1), 1, 0)
                 frame.on_update(lambda _: self.show_frame(int(frame.value)))
-            self.player = gui.add_markdown("") if kind == "audio" else None
+            self.player = gui.add_markdown("") if subject.signal.traits.playable else None
             self.status = gui.add_markdown("")
         self._wanted = threading.Event()
         self.panel = Panel(self.server, subject)
@@ -67,7 +67,7 @@ class SignalView:
     def show_frame(self, frame: int) -> None:
         """Show another frame of a video."""
         with self.subject.lock:
-            self.subject.frame = min(frame, self.subject.signal.shape[0] - 1)
+            self.subject.frame = min(frame, self.subject.frames - 1)
             self.panel.refresh()
         self._wanted.set()
 
@@ -89,7 +89,7 @@ class SignalView:
         scene, subject = self.server.scene, self.subject
         if subject.flat:
             largest = (COARSE, SHARP)[step]
-            image = subject.wave(largest) if subject.signal.kind == "audio" else subject.picture(largest)
+            image = subject.wave(largest) if subject.wavy else subject.picture(largest)
             scene.add_image(SIGNAL, image, *subject.size, format="png", wxyz=FACING)
             return f"{image.shape[1]} x {image.shape[0]} pixels"
         try:

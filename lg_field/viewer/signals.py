@@ -50,24 +50,34 @@ class SignalSubject(Subject):
     @property
     def flat(self) -> bool:
         """Whether it lies in a plane."""
-        return self.signal.kind in ("image", "audio", "video")
+        return self.signal.traits.flat
+
+    @property
+    def wavy(self) -> bool:
+        """Whether it is drawn as a wave: it has one axis."""
+        return self.flat and len(self.signal.shape) == 1
+
+    @property
+    def frames(self) -> int:
+        """Pictures of which one is on show; 0 where there is no choice."""
+        return self.signal.shape[0] if self.flat and len(self.signal.shape) == 3 else 0
 
     @property
     def size(self) -> tuple[float, ...]:
         """Extent in the space drawn: x, y and for volumes z."""
-        if self.signal.kind == "audio":
+        if self.wavy:
             return 1.0, WAVE_HEIGHT
         shape = self.signal.shape[::-1][:2] if self.flat else self.signal.shape
         return tuple(n / max(shape) for n in shape)
 
     def drawn(self, rows: Tensor) -> Drawn:
         grid, cells, at = super().drawn(rows)
-        if self.signal.kind == "audio":
+        if self.wavy:
             return Drawn(PartitionGrid((1, *grid.counts), (0.0, *grid.lower), (1.0, *grid.upper)), cells, at)
-        if self.signal.kind == "video":
+        if self.frames:
             plane = PartitionGrid(grid.counts[1:], grid.lower[1:], grid.upper[1:])
             index = grid.unravel(cells)
-            here = index[:, 0] == self.frame * grid.counts[0] // self.signal.shape[0]
+            here = index[:, 0] == int(self.signal.cell_index(grid, 0, self.frame, self.frame + 1))
             return Drawn(plane, plane.ravel(index[here][:, 1:]), at[here])
         return Drawn(grid, cells, at)
 
@@ -85,11 +95,11 @@ class SignalSubject(Subject):
         """(n, 3) points drawn -> (n, d) points of the field's domain; of the frame on show."""
         grid, size = self.selection.field.grid, torch.tensor(self.size, dtype=space.dtype)
         unit = space[:, : len(size)] / size * (1.0 if not self.flat else torch.tensor([1.0, -1.0])) + 0.5
-        if self.signal.kind == "audio":
+        if self.wavy:
             unit = torch.where(((unit[:, 1] >= 0) & (unit[:, 1] <= 1))[:, None], unit[:, :1], torch.nan)
         elif self.flat:
             unit = unit.flip(1)
-        if self.signal.kind == "video":
+        if self.frames:
             time = torch.full_like(unit[:, :1], (self.frame + 0.5) / self.signal.shape[0])
             unit = torch.cat([time, unit], dim=1)
         lower, upper = (torch.tensor(v, dtype=space.dtype) for v in (grid.lower, grid.upper))
@@ -120,11 +130,8 @@ class SignalSubject(Subject):
         lower, upper = (torch.tensor(v, dtype=torch.float64) for v in (grid.lower, grid.upper))
         box = (bounds_of(self.selection.field, cells) - lower) / (upper - lower)
         box = box * torch.tensor(signal.shape, dtype=torch.float64)
-        if signal.kind == "audio":
-            return [("seconds", box / signal.rate)]
-        if signal.kind == "image":
-            return [("pixels (x, y)", box.flip(1))]
-        return [("frame, x, y", box[:, [0, 2, 1]])] if signal.kind == "video" else [("voxels", box)]
+        corners = [signal.traits.from_samples(signal, corner) for corner in box.tolist()]
+        return [(signal.traits.units, torch.tensor(corners, dtype=torch.float64))]
 
     def box_text(self) -> str:
         box = self.extent(self.selection.cells)[0][1]
@@ -136,7 +143,7 @@ class SignalSubject(Subject):
         """(h, w, 3) uint8 of an image or the frame on show, at most so large on its longer side."""
         shape = self.signal.shape[-2:]
         box = None
-        if self.signal.kind == "video":
+        if self.frames:
             box = ((float(self.frame), 0.0, 0.0), (self.frame + 1.0, *map(float, shape)))
         slabs = decode(self.shown, min(1.0, largest / max(shape)), box, raw=True)
         values = torch.cat(list(slabs)).float().reshape(-1, *self._decoded(largest), self.signal.channels)[0]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lg_field.files import atomic_write, refuse_existing, save
-from lg_field.meshing.mesh import Mesh, write_mesh
+from lg_field.meshing.mesh import EmptyMeshError, Mesh, write_mesh
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.surface import mesh_bounds, radiance_mesh
@@ -153,8 +153,8 @@ class Subject:
             rows[field.rows_touching(state.region).cpu()] = True
             if torch.equal(rows, state.kept):
                 return state.region.to_dict()
-        full = [] if state.full is None else state.full.tolist()
-        return cells_to_dict(field.grid, sorted(self.selection.cells.tolist() + full))
+        others = [cell for cells in state.sets.values() for cell in cells.tolist()]
+        return cells_to_dict(field.grid, sorted(self.selection.cells.tolist() + others))
 
     def free_path(self, suffix: str) -> Path:
         """A name beside the source that is not taken."""
@@ -252,7 +252,10 @@ class SceneSubject(Subject):
         return [("scene units", box), ("world units", torch.stack([corners.amin(0), corners.amax(0)]))]
 
     def box_text(self) -> str:
-        lower, upper = mesh_bounds(self.shown).tolist()
+        try:
+            lower, upper = mesh_bounds(self.shown).box.tolist()
+        except EmptyMeshError:  # no voxel is occupied
+            lower, upper = bounds_of(self.shown, self.shown.cells).clamp(-HORIZON, HORIZON).tolist()
         return " ".join(f"{v:.3g}" for v in (*lower, *upper))
 
     def mesh(self, resolution: int, progress: Callable[[int, int], None] | None = None) -> Mesh:

@@ -13,7 +13,7 @@ import torch
 from lg_field.radiance.render import orbit
 from lg_field.radiance.scene import Scene
 from lg_field.signals.signal import Signal
-from lg_field.viewer.page import open_server
+from lg_field.viewer.page import keeps_going, open_server
 from lg_field.viewer.panel import Panel
 from lg_field.viewer.progressive import Renderer, Shown
 from lg_field.viewer.signal_view import SignalView
@@ -76,6 +76,16 @@ class SceneView:
 
     def connected(self, client: Any) -> None:
         """A browser has come: put its camera where the scene is seen, and start to render for it."""
+        with keeps_going(self.say):
+            self.look(client)
+        renderer = Renderer(client, self.subject, self.choices, self.finished)
+        self.renderers[client.client_id] = renderer
+        client.camera.on_update(lambda _: renderer.request())
+        renderer.start()
+        renderer.request()
+
+    def look(self, client: Any) -> None:
+        """Put a browser's camera where the scene is seen."""
         scene, scale = self.subject.scene, self.subject.scale
         camera = next(orbit(self.subject.shown, scene, 1, 640, 480))
         lower, upper = self.subject.shown.occupancy.bounds().double().cpu().clamp(-1e3, 1e3)
@@ -86,11 +96,10 @@ class SceneView:
             client.camera.position = (eye * scale).numpy()
             client.camera.look_at = ((eye + forward * max(distance, 1e-3)) * scale).numpy()
             client.camera.fov = 2 * math.atan(0.5 / scene.focal)
-        renderer = Renderer(client, self.subject, self.choices, self.finished)
-        self.renderers[client.client_id] = renderer
-        client.camera.on_update(lambda _: renderer.request())
-        renderer.start()
-        renderer.request()
+
+    def say(self, text: str) -> None:
+        """Show a line below the choices, markdown."""
+        self.status.content = text
 
     def disconnected(self, client: Any) -> None:
         """A browser has gone."""

@@ -27,8 +27,8 @@ import tyro
 from torch import Tensor
 
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import ChainSizes, local_global_chain
-from lg_field.signals.fit import CHUNK, accumulate_gradients
+from lg_field.ops import ChainSizes, accumulate_gradients, local_global_chain
+from lg_field.signals.fit import CHUNK
 
 RAYS = ChainSizes(19, 16, 16, 64, 1, "relu", residual=True, global_in_features=39)
 CASES = {

@@ -28,14 +28,14 @@ import tyro
 from torch import Tensor
 
 from lg_field.cli.fitting import finish_step_on_interrupt
-from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.files import atomic_write
 from lg_field.restoration import denoising, pictures, super_resolution, tomography
 from lg_field.signals.decode import decode
 from lg_field.signals.encode import build_fit
 from lg_field.signals.fit import Fit
 from lg_field.signals.kinds.image import to_pixels, write_image
-from lg_field.signals.metrics import unit_values
+from lg_field.signals.presets import read_preset
+from lg_field.signals.settings import CompleteSettings, resolve
 from lg_field.signals.signal import Signal
 
 PUBLISHED = {
@@ -91,7 +91,7 @@ class Problem:
     """What the field decodes to."""
     classical: tuple[str, Tensor]
     """Name and values of the classical method."""
-    fit: Callable[[Settings], Fit]
+    fit: Callable[[CompleteSettings], Fit]
     """A fit with a preset's settings."""
     measured: Tensor | None = None
 
@@ -127,7 +127,7 @@ def ct_problem(values: Tensor, args: Args) -> Problem:
     sinogram, signal = tomography.project(truth, angles)
     classical = ("filtered back-projection", tomography.filtered_back_projection(sinogram, angles)[..., None])
 
-    def fit(settings: Settings) -> Fit:
+    def fit(settings: CompleteSettings) -> Fit:
         return tomography.build_fit(sinogram, angles, settings.network, settings.fit, args.device, signal)[0]
 
     return Problem(truth[..., None], signal, classical, fit)
@@ -135,7 +135,7 @@ def ct_problem(values: Tensor, args: Args) -> Problem:
 
 def run(args: Args, name: str, problem: Problem) -> dict[str, Any] | None:
     """Train one preset and write its picture; its figures and curve, None if it was interrupted."""
-    settings = read_settings(CONFIGS / f"{name}.yaml", Settings())
+    settings = resolve(problem.result.traits, read_preset(name))
     steps = settings.fit.steps // 10 if args.quick else settings.fit.steps
     fit = problem.fit(replace(settings, fit=replace(settings.fit, seed=args.seed, steps=steps)))
     last, begin = min(args.stop or steps, steps), report.now()
@@ -145,7 +145,7 @@ def run(args: Args, name: str, problem: Problem) -> dict[str, Any] | None:
     def picture() -> Tensor:
         fit.write_back()
         fit.field.description = problem.result
-        return unit_values(torch.cat(list(decode(fit.field, raw=True))), "image")
+        return problem.result.traits.unit_values(torch.cat(list(decode(fit.field, raw=True))))
 
     def on_step(step: int, error: float) -> None:
         nonlocal looking

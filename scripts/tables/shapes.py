@@ -22,14 +22,15 @@ import report
 import torch
 import tyro
 
-from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.files import save
 from lg_field.meshing.metrics import compare, nearest
 from lg_field.networks import LocalGlobalNetwork
-from lg_field.signals.encode import FIT_DEFAULTS, build_network, domain_grid
-from lg_field.signals.fit import Fit, FitConfig
+from lg_field.signals.encode import build_network, domain_grid
+from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure
-from lg_field.signals.shapes.occupancy import OccupancyData, ShapeConfig, read_shape, shape_cells
+from lg_field.signals.presets import read_preset
+from lg_field.signals.settings import CompleteFit, CompleteShape, FitConfig, ShapeConfig, resolve, resolve_fit
+from lg_field.signals.shapes.occupancy import OccupancyData, read_shape, shape_cells
 from lg_field.signals.surface import signal_mesh
 
 
@@ -65,16 +66,16 @@ class Args:
     """Folder for results."""
 
 
-def schedule(args: Args, preset: FitConfig) -> FitConfig:
+def schedule(args: Args, preset: CompleteFit) -> CompleteFit:
     """How to train."""
-    fit = preset if args.paper else FitConfig(**FIT_DEFAULTS["occupancy"] | {"steps": args.steps})
+    fit = preset if args.paper else resolve_fit("occupancy", FitConfig(steps=args.steps))
     return replace(fit, points=args.points or fit.points, lr=args.lr or fit.lr, seed=args.seed)
 
 
 def run(args: Args, preset: str, data: OccupancyData, name: str) -> dict[str, Any]:
     """Train one network on one shape."""
-    settings = read_settings(CONFIGS / f"{preset}.yaml", Settings())
-    cells = shape_cells(data, domain_grid(data.signal, settings.network), ShapeConfig().margin)
+    settings = resolve("occupancy", read_preset(preset))
+    cells = shape_cells(data, domain_grid(data.signal, settings.network), CompleteShape().margin)
     field = build_network(data.signal, settings.network, args.seed, cells).to(args.device)
     fit = Fit(field, data, schedule(args, settings.fit))
     looks = {max(1, round(args.steps * (k + 1) / args.looks)) for k in range(args.looks)}

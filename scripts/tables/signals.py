@@ -29,11 +29,12 @@ import torch
 import tyro
 
 from lg_field.cli.fitting import finish_step_on_interrupt
-from lg_field.cli.presets import CONFIGS, Settings, read_settings
 from lg_field.signals import SignalData, read_signal
 from lg_field.signals.encode import build_network
-from lg_field.signals.fit import Fit, step_psnr
+from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure
+from lg_field.signals.presets import read_preset
+from lg_field.signals.settings import resolve
 
 PRESETS = {
     "images": [
@@ -79,13 +80,14 @@ class Args:
 
 def smaller(data: SignalData) -> SignalData:
     """The part of a signal that --quick trains on."""
-    samples, kind = data.samples, data.signal.kind
-    if kind == "audio":
+    samples = data.samples
+    axes = len(data.signal.shape)
+    if axes == 1:
         samples = samples[: len(samples) // 4]
-    elif kind == "image":
+    elif axes == 2:
         top, left = ((n - 256) // 2 for n in samples.shape[:2])
         samples = samples[top : top + 256, left : left + 256].contiguous()
-    elif kind == "video":
+    else:
         samples = samples[:32, :128, :128].contiguous()
     shape = tuple(samples.shape[:-1])
     return SignalData(samples, replace(data.signal, shape=shape))
@@ -95,7 +97,7 @@ def run(args: Args, name: str, path: Path, seed: int) -> dict[str, Any] | None:
     """Train one preset on one signal; None if it was interrupted."""
     data = read_signal(path)
     data = smaller(data) if args.quick else data
-    settings = read_settings(CONFIGS / f"{name}.yaml", Settings())
+    settings = resolve(data.signal.traits, read_preset(name))
     fit = replace(settings.fit, seed=seed, steps=args.steps or settings.fit.steps)
     field = build_network(data.signal, settings.network, seed).to(args.device)
     training = Fit(field, data, fit)
@@ -103,7 +105,7 @@ def run(args: Args, name: str, path: Path, seed: int) -> dict[str, Any] | None:
     begin = report.now()
 
     def on_step(step: int, error: float) -> None:
-        curve.append((step, round(report.now() - begin, 3), round(step_psnr(error, data.signal.kind), 3)))
+        curve.append((step, round(report.now() - begin, 3), round(data.signal.traits.step_psnr(error), 3)))
         if step % max(1, fit.steps // 10) == 0:
             print(f"  {name} {path.stem} {step} of {fit.steps}: {curve[-1][2]} dB, {curve[-1][1]} s", flush=True)
 

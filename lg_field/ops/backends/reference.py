@@ -7,13 +7,37 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from lg_field.ops.backends.base import Backend
 from lg_field.ops.sizes import ChainSizes
+
+
+class Reference(Backend):
+    """Any type and device, twice differentiable, slow; ignores chunk."""
+
+    name = "reference"
+
+    def why_not(self, sizes: ChainSizes, *tensors: Tensor) -> str | None:
+        """Always None."""
+        return None
+
+    def chain(
+        self,
+        x: Tensor,
+        offsets: Tensor,
+        table: Tensor,
+        shared: Mapping[str, Tensor],
+        sizes: ChainSizes,
+        global_x: Tensor,
+        chunk: int | None = None,
+    ) -> Tensor:
+        """`reference_chain`."""
+        return reference_chain(x, offsets, table, shared, sizes, global_x)
 
 
 def reference_chain(
     x: Tensor, offsets: Tensor, table: Tensor, shared: Mapping[str, Tensor], sizes: ChainSizes, global_x: Tensor
 ) -> Tensor:
-    """`local_global_chain` with per-point weights and no tricks; any dtype, twice differentiable, slow.
+    """`local_global_chain` with per-point weights and no tricks.
 
     l_k = act(m_{k-1} W_k[row] + b_k[row]),  g_k = act(g_{k-1} V_k + c_k),  m_k = merge(l_k, g_k),
     output = m_last W_out[row] + b_out[row] (+ g_last V_out + c_out if residual).
@@ -41,5 +65,5 @@ def reference_chain(
 
 
 def activate(x: Tensor, sizes: ChainSizes) -> Tensor:
-    """sin(w0 x) (paper, eq. 1) or relu."""
-    return torch.sin(sizes.w0 * x) if sizes.activation == "sine" else torch.relu(x)
+    """f(s x), see `ops.activations`."""
+    return sizes.act.function(sizes.rate * x)

@@ -2,14 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
+from lg_field.quality import psnr
 from lg_field.signals.data import SignalData
+from lg_field.signals.features import sound_features
+from lg_field.signals.kinds.base import Kind
+from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
+
+
+class Audio(Kind):
+    """A sound, of any number of channels. Users give seconds."""
+
+    name = "audio"
+    axes = ("time",)
+    units = "seconds"
+    round = False
+    reads = (".wav", ".flac", ".ogg")
+    writes = reads
+    fill = 0.0  # silence
+    reach = 100.0  # paper, audio
+    fit = {"lr": 1e-4}
+    unit_values_in_incode = False
+    flat = True
+    playable = True
+
+    def counts(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """32 cells (paper, audio), of very short sounds one a sample."""
+        return (min(32, shape[0]),)
+
+    def read(self, path: Path, options: ShapeConfig) -> SignalData:
+        return read_audio(path)
+
+    def write(self, slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
+        write_audio(slabs, path, signal)
+
+    def to_samples(self, signal: Signal, point: Sequence[float]) -> tuple[float, ...]:
+        self.check_axes(point)
+        return (point[0] * signal.rate,)
+
+    def from_samples(self, signal: Signal, point: Sequence[float]) -> tuple[float, ...]:
+        self.check_axes(point)
+        return (point[0] / signal.rate,)
+
+    def unit_values(self, values: Float[Tensor, "*values"]) -> Float[Tensor, "*values"]:
+        """Amplitudes, as they are."""
+        return values
+
+    def step_psnr(self, error: float) -> float:
+        return psnr(error)
+
+    def features(
+        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+    ) -> Float32[Tensor, " features"]:
+        return sound_features(signal.normalize(samples), signal.rate)
 
 
 def read_audio(path: Path) -> SignalData:
@@ -38,12 +90,12 @@ def read_audio(path: Path) -> SignalData:
     return SignalData(samples, Signal("audio", (len(samples),), samples.shape[1], dtype, (-peak, peak), float(rate)))
 
 
-def write_audio(slabs: Iterable[Tensor], path: Path, signal: Signal, rate: int) -> None:
-    """Write (n, channels) slabs one after the other."""
+def write_audio(slabs: Iterable[Shaped[Tensor, "n channels"]], path: Path, signal: Signal) -> None:
+    """Write (n, channels) slabs one after the other, at the signal's rate rounded to whole Hz."""
     import soundfile
 
     subtype = "PCM_16" if signal.dtype == "int16" else "PCM_24" if path.suffix.lower() == ".flac" else "FLOAT"
     subtype = "VORBIS" if path.suffix.lower() == ".ogg" else subtype
-    with soundfile.SoundFile(path, "w", rate, signal.channels, subtype) as file:
+    with soundfile.SoundFile(path, "w", max(1, round(signal.rate)), signal.channels, subtype) as file:
         for slab in slabs:
             file.write(slab.numpy())

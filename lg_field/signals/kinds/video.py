@@ -8,10 +8,66 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Shaped, UInt8
 from torch import Tensor
 
+from lg_field.quality import SSIM_WINDOW, ssim
 from lg_field.signals.data import SignalData
+from lg_field.signals.features import volume_features
+from lg_field.signals.kinds.base import Bounds, Figures, Kind
+from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
+
+
+class Video(Kind):
+    """Frames of 8-bit RGB. Users give the number of a frame, then x and y."""
+
+    name = "video"
+    axes = ("time", "y", "x")
+    order = (0, 2, 1)
+    units = "frame, x, y"
+    round = False
+    frozen = ("time",)
+    sample = "pixel"
+    reads = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+    writes = reads
+    cell_size = (60, 64, 64)
+    fit = {"lr": 1e-4, "steps": 5000, "sample_fraction": 0.002, "overlap": 2}
+    flat = True
+
+    def read(self, path: Path, options: ShapeConfig) -> SignalData:
+        return read_video(path)
+
+    def write(self, slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
+        write_video(slabs, path, signal.rate)
+
+    def features(
+        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+    ) -> Float32[Tensor, " features"]:
+        return volume_features(signal.normalize(samples), weights)
+
+    def figures(self, signal: Signal) -> Figures:
+        return FrameSimilarity() if min(signal.shape[1:]) >= SSIM_WINDOW else Figures()
+
+    def still(self, signal: Signal) -> Bounds | None:
+        frame = float(signal.shape[0] // 2)
+        return (frame, 0.0, 0.0), (frame + 1.0, float(signal.shape[1]), float(signal.shape[2]))
+
+    def picture(self, samples: Shaped[Tensor, ...], signal: Signal) -> Shaped[Tensor, "height width channels"]:
+        return samples[0]
+
+
+class FrameSimilarity(Figures):
+    """Mean SSIM of the frames."""
+
+    def __init__(self) -> None:
+        self.frames: list[float] = []
+
+    def add(self, decoded: Float[Tensor, ...], true: Float[Tensor, ...]) -> None:
+        self.frames += [ssim(a, b) for a, b in zip(decoded, true)]
+
+    def result(self) -> dict[str, float]:
+        return {"ssim": sum(self.frames) / len(self.frames)}
 
 
 def read_video(path: Path) -> SignalData:
@@ -38,7 +94,7 @@ def read_video(path: Path) -> SignalData:
     return SignalData(samples, Signal("video", shape, 3, "uint8", (0.0, 255.0), rate))
 
 
-def write_video(slabs: Iterable[Tensor], path: Path, rate: float) -> None:
+def write_video(slabs: Iterable[UInt8[Tensor, "n height width 3"]], path: Path, rate: float) -> None:
     """Write (n, height, width, 3) uint8 slabs as H.264 of high quality (crf 12)."""
     import av
 

@@ -8,34 +8,29 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from lg_field.memory import check_memory
-from lg_field.signals.data import SignalData
+from lg_field.signals.batches import Draw
+from lg_field.signals.data import NeededCells, Samples, SignalData
+from lg_field.signals.settings import CompleteFit, ShapeConfig, resolve_shape
 from lg_field.signals.shapes.mesh_file import SourceMesh, read_mesh
+from lg_field.signals.shapes.sampling import ShapeSampler
 from lg_field.signals.shapes.voxelize import voxelize
 from lg_field.signals.shapes.voxels import BitGrid
 from lg_field.signals.signal import Signal
+from lg_field.signals.state import fingerprint
 from lg_field.space.partition import PartitionGrid
 
+NOTHING_SAID = ShapeConfig()
 MARGIN = 2
 """Empty voxels around a mesh."""
 MAX_RESOLUTION = 1 << 13
 
 
-@dataclass(frozen=True)
-class ShapeConfig:
-    """How a mesh becomes voxels."""
-
-    resolution: int = 256
-    """Meshes: voxels along the longest side."""
-    margin: int = 1
-    """A cell gets a row if this many voxels around it hold surface: so no surface lies on the border of a cell
-    without one."""
-
-
 @dataclass
-class OccupancyData:
+class OccupancyData(Samples):
     """The occupancy of a shape, one bit a voxel."""
 
     signal: Signal
@@ -45,11 +40,11 @@ class OccupancyData:
     warnings: tuple[str, ...] = ()
     """What was assumed."""
 
-    def slab(self, first: int, last: int) -> Tensor:
+    def slab(self, first: int, last: int) -> Bool[Tensor, "nx ny nz 1"]:
         """(last - first, ny, nz, 1) bool."""
         return torch.from_numpy(self.voxels.slab(first, last))[..., None]
 
-    def coarse(self, limit: int) -> SignalData:
+    def overview(self, limit: int) -> SignalData:
         """The shape as a volume of at most about `limit` samples: the share of each block of voxels that is inside."""
         step = math.ceil((self.signal.num_samples / limit) ** (1 / 3))
         parts = []
@@ -60,18 +55,54 @@ class OccupancyData:
         nx, ny, nz, _ = values.shape
         return SignalData(values, Signal("volume", (nx, ny, nz), 1, "float32", (0.0, 1.0)))
 
-    def checksum(self) -> float:
-        """A number that differs for most other shapes."""
-        return float(self.voxels.bits.sum(dtype=np.float64))
+    def checksum(self) -> int:
+        """CRC-32 of the voxels."""
+        return fingerprint(torch.from_numpy(self.voxels.bits))
+
+    def drawn(self, config: CompleteFit) -> str:
+        """How many voxels, and which."""
+        return f"{self.points(config):,} voxels ({config.sample})"
+
+    def points(self, config: CompleteFit) -> int:
+        """Voxels that a step draws, about."""
+        return config.points or max(1, round(config.sample_fraction * self.signal.num_samples))
+
+    def needed_cells(self, grid: PartitionGrid, margin: int) -> NeededCells | None:
+        """Cells with surface need a row, those that are inside throughout are full, the rest is empty."""
+        return shape_cells(self, grid, margin)
+
+    def batches(
+        self, grid: PartitionGrid, cells: Int64[Tensor, " cells"], config: CompleteFit, generator: torch.Generator
+    ) -> Draw:
+        """Voxels drawn by a `ShapeSampler`."""
+        return ShapeSampler(
+            self.signal, self.voxels, grid, cells, self.points(config), config.sample, config.overlap, generator
+        ).draw
+
+    def notes(self, cells: NeededCells | None) -> list[str]:
+        """What became of the mesh, and which cells get a row."""
+        lines, inside, total = [f"warning: {w}" for w in self.warnings], self.voxels.count(), self.signal.num_samples
+        source = ""
+        if self.source is not None:
+            state = "watertight" if self.source.closed and not self.warnings else "not watertight"
+            source = f"{len(self.source.vertices):,} vertices, {len(self.source.faces):,} faces, {state}; "
+        lines.append(f"{source}{inside:,} of {total:,} voxels inside ({inside / total:.1%})")
+        if cells is not None:
+            lines.append(
+                f"{cells.occupied} cells hold a part of it: {len(cells.rows)} cells get a row, {len(cells.full)} are "
+                "full and stored as a constant"
+            )
+        return lines
 
 
-def read_shape(path: Path, config: ShapeConfig = ShapeConfig()) -> OccupancyData:
+def read_shape(path: Path, said: ShapeConfig = NOTHING_SAID) -> OccupancyData:
     """Voxelise a mesh file. The longest side gets `resolution` voxels, cubes all, two of them empty at either end.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a usable mesh (see `read_mesh`), nothing inside it, or voxels that memory does not hold.
     """
+    config = resolve_shape(said)
     if not 2 * MARGIN < config.resolution <= MAX_RESOLUTION:
         raise ValueError(f"--resolution must be in {2 * MARGIN + 1}..{MAX_RESOLUTION}, got {config.resolution}")
     mesh = read_mesh(path)
@@ -122,36 +153,8 @@ def from_array(array: np.ndarray, name: str) -> OccupancyData:
     return OccupancyData(signal, BitGrid.from_array(array))
 
 
-# -- which cells need a row
-
-
-@dataclass(frozen=True)
-class ShapeCells:
-    """The cells of a partition by what they hold."""
-
-    rows: Tensor
-    """(P,) sorted cells that the surface passes through or comes near: these need a network."""
-    full: Tensor
-    """(F,) sorted cells that are inside throughout: these are a constant."""
-    occupied: int
-    """Cells with a voxel of the shape in them (what the paper counts)."""
-
-
-def shape_cells(data: OccupancyData, grid: PartitionGrid, margin: int) -> ShapeCells:
+def shape_cells(data: OccupancyData, grid: PartitionGrid, margin: int) -> NeededCells:
     """Sort the cells of a partition into those with surface, full ones and (the rest) empty ones."""
-    edges = [voxel_edges(data.signal, grid, axis) for axis in range(3)]
+    edges = [data.signal.cell_edges(grid, axis).numpy() for axis in range(3)]
     own, some, every = (torch.from_numpy(s.reshape(-1)) for s in data.voxels.cell_states(edges, margin))
-    return ShapeCells((some & ~every).nonzero()[:, 0], every.nonzero()[:, 0], int(own.sum()))
-
-
-def voxel_edges(signal: Signal, grid: PartitionGrid, axis: int) -> np.ndarray:
-    """(cells + 1,) first voxel of each cell on an axis, then the number of voxels."""
-    return np.searchsorted(cell_of_voxel(signal, grid, axis).numpy(), np.arange(grid.counts[axis] + 1))
-
-
-def cell_of_voxel(signal: Signal, grid: PartitionGrid, axis: int) -> Tensor:
-    """(n,) int64: index on this axis of the cell that holds the middle of each voxel."""
-    x = signal.coordinates(grid, axis, torch.arange(signal.shape[axis]))
-    points = torch.tensor(grid.lower, dtype=x.dtype).repeat(len(x), 1)
-    points[:, axis] = x
-    return grid.index(points)[:, axis]
+    return NeededCells((some & ~every).nonzero()[:, 0], every.nonzero()[:, 0], int(own.sum()))

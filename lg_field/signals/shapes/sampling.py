@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from lg_field.ops import sort_by_row
-from lg_field.signals.shapes.occupancy import OccupancyData, cell_of_voxel, voxel_edges
-from lg_field.signals.shapes.voxels import bits_at
+from lg_field.signals.batches import Batch, Windows
+from lg_field.signals.settings import Sampling
+from lg_field.signals.shapes.voxels import BitGrid, bits_at
+from lg_field.signals.signal import Signal
 from lg_field.space.partition import PartitionGrid
 
 BAND = 1
 """Voxels from the surface, per axis, within which `surface` samples are drawn."""
-Sampling = Literal["uniform", "surface", "mixed"]
 
 
 class ShapeSampler:
@@ -22,9 +22,10 @@ class ShapeSampler:
 
     def __init__(
         self,
-        data: OccupancyData,
+        signal: Signal,
+        voxels: BitGrid,
         grid: PartitionGrid,
-        cells: Tensor,
+        cells: Int64[Tensor, " cells"],
         points: int,
         sampling: Sampling,
         overlap: int,
@@ -32,7 +33,8 @@ class ShapeSampler:
     ) -> None:
         """
         Args:
-            data: the shape.
+            signal: what the voxels are.
+            voxels: the shape.
             grid: its partition.
             cells: (P,) cells to train.
             points: in a batch, about.
@@ -44,27 +46,27 @@ class ShapeSampler:
         Raises:
             ValueError: no surface in the cells, though surface samples are wanted.
         """
-        self.signal, self.grid, self.overlap, self.generator = data.signal, grid, overlap, generator
-        self.shape, self.device = data.signal.shape, generator.device
-        self.bits = torch.from_numpy(data.voxels.bits).to(self.device)
+        self.signal, self.grid, self.overlap, self.generator = signal, grid, overlap, generator
+        self.shape, self.device = signal.shape, generator.device
+        self.bits = torch.from_numpy(voxels.bits).to(self.device)
         self.num_rows = len(cells)
         self.row_of_cell = torch.full((grid.num_cells,), -1, device=self.device)
         self.row_of_cell[cells] = torch.arange(len(cells), device=self.device)
-        self.cell_index = [cell_of_voxel(data.signal, grid, axis).to(self.device) for axis in range(3)]
+        self.cell_index = [signal.cell_index(grid, axis).to(self.device) for axis in range(3)]
         near = {"uniform": 0, "surface": points, "mixed": points // 2}[sampling]
         self.near, self.per_cell = near, max(1, (points - near) // len(cells)) if near < points else 0
-        self.windows = [self._windows(cells, axis) for axis in range(3)]
+        self.windows = [Windows.of(signal, grid, cells, overlap, axis) for axis in range(3)]
         if near:
-            surface = data.voxels.surface().to(self.device)
+            surface = voxels.surface().to(self.device)
             self.surface = surface[self.rows(torch.unravel_index(surface, self.shape)) >= 0]
             if len(self.surface) == 0:
                 raise ValueError("no surface lies in the cells to train")
 
-    def rows(self, voxel: tuple[Tensor, ...]) -> Tensor:
+    def rows(self, voxel: tuple[Tensor, ...]) -> Int64[Tensor, " n"]:
         """(n,) voxel numbers per axis -> (n,) row of the cell of each, -1 where it has none."""
         return self.row_of_cell[self.grid.ravel(torch.stack([i[v] for i, v in zip(self.cell_index, voxel)], dim=-1))]
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self) -> Batch:
         """A batch: (n, 3) points sorted by row, (P + 1,) offsets, (n, 1) network values, -1 empty and 1 full."""
         parts = [self._everywhere()] if self.per_cell else []
         parts += [self._near_surface()] if self.near else []
@@ -72,14 +74,11 @@ class ShapeSampler:
         by_row = sort_by_row(torch.cat([rows for _, rows in parts]), self.num_rows)
         voxel = [by_row.sort(axis) for axis in voxel]
         x = torch.stack([self.signal.coordinates(self.grid, k, v) for k, v in enumerate(voxel)], dim=-1)
-        return x, by_row.offsets, self.signal.normalize(bits_at(self.bits, *voxel))[:, None]
+        return Batch(x, by_row.offsets, self.signal.normalize(bits_at(self.bits, *voxel))[:, None])
 
     def _everywhere(self) -> tuple[list[Tensor], Tensor]:
         """Equally many voxels of every cell's window, and their rows."""
-        voxel = []
-        for first, size in self.windows:
-            step = torch.randint(size, (len(first), self.per_cell), generator=self.generator, device=self.device)
-            voxel.append((first[:, None] + step).flatten())
+        voxel = [window.draw(self.per_cell, self.generator).flatten() for window in self.windows]
         return voxel, torch.arange(self.num_rows, device=self.device).repeat_interleave(self.per_cell)
 
     def _near_surface(self) -> tuple[list[Tensor], Tensor]:
@@ -97,11 +96,3 @@ class ShapeSampler:
             (v + torch.randint(-most, most + 1, v.shape, generator=self.generator, device=self.device)).clamp(0, n - 1)
             for v, n in zip(voxel, self.shape)
         ]
-
-    def _windows(self, cells: Tensor, axis: int) -> tuple[Tensor, int]:
-        """(P,) first voxel of every cell grown by the overlap, shifted inward at the edge so that all have one size."""
-        n = self.shape[axis]
-        edges = torch.from_numpy(voxel_edges(self.signal, self.grid, axis))
-        size = min(n, int(edges.diff().max()) + 2 * self.overlap)
-        first = (edges[:-1] - self.overlap).clamp(0, n - size).to(self.device)
-        return first[self.grid.unravel(cells)[:, axis]], size

@@ -35,7 +35,7 @@
 #include <utility>
 #include <vector>
 
-#include "cpu_products.h"
+#include "products.h"
 
 namespace {
 
@@ -116,14 +116,19 @@ struct Layer {
 
 }  // namespace
 
-// What to do. Pointers to tensors that are not wanted are null. Mirrored in cpu.py.
+// The activations this kernel knows: `Activation.kernel_code` of activations.py.
+enum Activation : int32_t { RELU = 0, SINE = 1 };
+
+// What to do. Pointers to tensors that are not wanted are null. Mirrored in kernel.py, which compares ABI and size:
+// whoever changes a member's name, place, type or meaning counts ABI up, here and there.
+constexpr int32_t ABI = 2;
 struct Task {
     int64_t points, rows;
-    int32_t in, global_in, out, local_width, global_width, depth, sine, concat, head, threads;
+    int32_t in, global_in, out, local_width, global_width, depth, activation, concat, head, threads;
     float w0, loss_scale;
     const float *x, *global_x, *table;  // (points, in), (points, global_in), (rows, K)
     const int64_t* offsets;             // (rows + 1)
-    const float* const* shared;         // as in ChainShape.shared_shapes
+    const float* const* shared;         // as in ChainSizes.shared_shapes
     float* y;                           // result (points, out)
     const float *dy, *target;           // backward from a gradient, or from loss_scale * sum (y - target)^2
     float *dx, *dglobal_x;              // overwritten
@@ -137,7 +142,7 @@ namespace {
 // The shared layers in the order of `Task.shared`: global_0..., merge (or merge_0...), head.
 std::vector<Layer> shared_layers(const Task& task, bool learns, Arena& arena) {
     int h = task.local_width, g = task.global_width;
-    float w0 = task.sine ? task.w0 : 0.0f;
+    float w0 = task.activation == SINE ? task.w0 : 0.0f;
     std::vector<Layer> layers;
     for (int k = 0; g && k < task.depth; ++k) layers.emplace_back(k ? g : task.global_in, g, w0, learns, arena);
     if (h && g && task.concat) layers.emplace_back(h + g, h, w0, learns, arena);
@@ -153,8 +158,8 @@ class Worker {
         : task_(task), h_(task.local_width), g_(task.global_width), learns_(task.dy || task.target), shared_(shared) {
         for (int k = 0; h_ && k <= task.depth; ++k) {
             bool last = k == task.depth;
-            local_.emplace_back(k ? h_ : task.in, last ? task.out : h_, task.sine && !last ? task.w0 : 0.0f, learns_,
-                                arena_);
+            local_.emplace_back(k ? h_ : task.in, last ? task.out : h_, task.activation == SINE && !last ? task.w0 : 0.0f,
+                                learns_, arena_);
         }
         for (const Layer& layer : local_) row_size_ += size_t(layer.in + 1) * layer.out;
         for (size_t i = 0; task.dshared && i < shared_.size(); ++i)
@@ -272,7 +277,7 @@ class Worker {
             for (int v = 0; v < vecs; ++v) {
                 int at = f * TILE + v * LANES;
                 Vec value = load(x + at), derivative;
-                if (task_.sine) {
+                if (task_.activation == SINE) {
                     sine_cosine(value, value, derivative);
                 } else {
                     IntVec positive = ~(value <= 0.0f);  // NaN stays NaN
@@ -376,8 +381,12 @@ void run(Task& task) {
 
 }  // namespace
 
-// 0, or 1 if memory ran out.
+extern "C" int32_t lg_field_abi() { return ABI; }
+extern "C" int64_t lg_field_task_size() { return sizeof(Task); }
+
+// 0; 1 if memory ran out; 2 for an activation it does not know.
 extern "C" int lg_field_chain(Task* task) {
+    if (task->activation != RELU && task->activation != SINE) return 2;
     try {
         run(*task);
         return 0;

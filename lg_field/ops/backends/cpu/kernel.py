@@ -1,8 +1,10 @@
-"""The Local-Global chain by the fused CPU kernel, cpu_chain.cpp, whose head says how it works."""
+"""The Local-Global chain by the fused CPU kernel, chain.cpp, whose head says how it works."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,21 +13,28 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lg_field.ops.backends.build import library
+from lg_field.ops.backends.base import Backend
+from lg_field.ops.backends.cpu.build import library
 from lg_field.ops.sizes import ChainSizes
+
+logger = logging.getLogger(__name__)
 
 SWITCH = "LG_FIELD_CPU_KERNEL"
 """Environment variable; 0 = do without the kernel."""
+ABI = 2
+"""`ABI` of chain.cpp."""
+MERGES = {"concat": 1, "add": 0}
+"""Merge -> `Task.concat`."""
 
 
 class Task(ctypes.Structure):
-    """`Task` of cpu_chain.cpp."""
+    """`Task` of chain.cpp."""
 
     _fields_ = [
         *[(name, ctypes.c_int64) for name in ("points", "rows")],
         *[(name, ctypes.c_int32) for name in ("in_features", "global_in", "out_features")],
         *[(name, ctypes.c_int32) for name in ("local_width", "global_width", "depth")],
-        *[(name, ctypes.c_int32) for name in ("sine", "concat", "head", "threads")],
+        *[(name, ctypes.c_int32) for name in ("activation", "concat", "head", "threads")],
         *[(name, ctypes.c_float) for name in ("w0", "loss_scale")],
         *[(name, ctypes.c_void_p) for name in ("x", "global_x", "table", "offsets", "shared")],
         *[(name, ctypes.c_void_p) for name in ("y", "dy", "target", "dx", "dglobal_x", "dtable", "dshared")],
@@ -33,15 +42,83 @@ class Task(ctypes.Structure):
     ]
 
 
-def why_not(*tensors: Tensor) -> str | None:
-    """Why the kernel cannot work on these values, parameters and gradients; None if it can. Builds it if need be."""
+class FusedCpu(Backend):
+    """float32 on the CPU, once differentiable; ignores chunk: its tiles are smaller."""
+
+    name = "cpu"
+
+    def why_not(self, sizes: ChainSizes, *tensors: Tensor) -> str | None:
+        """Why the kernel cannot do this; None if it can. Builds it if need be."""
+        return why_not(sizes, *tensors)
+
+    def chain(
+        self,
+        x: Tensor,
+        offsets: Tensor,
+        table: Tensor,
+        shared: Mapping[str, Tensor],
+        sizes: ChainSizes,
+        global_x: Tensor,
+        chunk: int | None = None,
+    ) -> Tensor:
+        """`fused_chain`."""
+        return fused_chain(x, offsets, table, shared, sizes, global_x)
+
+    def step(
+        self,
+        x: Tensor,
+        offsets: Tensor,
+        target: Tensor,
+        table: Tensor,
+        shared: Mapping[str, Tensor],
+        sizes: ChainSizes,
+        chunk: int,
+    ) -> float:
+        """`fused_step`."""
+        return fused_step(x, offsets, target, table, shared, sizes)
+
+
+def why_not(sizes: ChainSizes, *tensors: Tensor) -> str | None:
+    """Why the kernel cannot compute this chain of these values, parameters and gradients; None if it can."""
+    if sizes.act.kernel_code is None:
+        return f"it does not know the activation {sizes.activation!r}"
+    if sizes.merge not in MERGES:
+        return f"it does not know the merge {sizes.merge!r}"
     for t in tensors:
         if t.device.type != "cpu" or t.dtype != torch.float32:
             return f"it takes float32 tensors on the CPU, got {str(t.dtype).removeprefix('torch.')} on {t.device.type}"
     if os.environ.get(SWITCH) == "0":
         return f"the environment variable {SWITCH} is 0"
-    built = library()
+    built = kernel()
     return built if isinstance(built, str) else None
+
+
+@functools.cache
+def kernel() -> ctypes.CDLL | str:
+    """The kernel, built if need be; or one line that says why there is none that this module can call."""
+    built = library()
+    if isinstance(built, str):
+        return built
+    reason = mismatch(built)
+    if reason is None:
+        return built
+    logger.warning("lg_field is slower than it could be, it does without its CPU kernel: %s", reason)
+    return reason
+
+
+def mismatch(built: Any) -> str | None:
+    """Why a library's idea of `Task` is not this module's, in one line; None if they agree."""
+    try:
+        built.lg_field_task_size.restype = ctypes.c_int64
+        theirs = int(built.lg_field_abi()), int(built.lg_field_task_size())
+    except AttributeError:
+        return "the built kernel does not say how it is called (no lg_field_abi)"
+    ours = ABI, ctypes.sizeof(Task)
+    if theirs == ours:
+        return None
+    return (
+        f"chain.cpp has version {theirs[0]} of Task with {theirs[1]} bytes, kernel.py version {ours[0]} with {ours[1]}"
+    )
 
 
 def fused_chain(
@@ -50,10 +127,10 @@ def fused_chain(
     """`local_global_chain` by the kernel. Backward computes each tile once more; once differentiable.
 
     Raises:
-        ValueError: the kernel cannot do this, see `why_not`; offsets or shared do not fit.
+        ValueError: offsets or shared do not fit.
     """
     values = [shared[name] for name in sizes.shared_shapes()]
-    _check(offsets, len(x), values, sizes, x, global_x, table)
+    _check(offsets, len(x), values, sizes)
     result: Tensor = _FusedChain.apply(x, global_x, offsets, table, sizes, *values)
     return result
 
@@ -75,10 +152,10 @@ def fused_step(
         The mean squared error.
 
     Raises:
-        ValueError: the kernel cannot do this, see `why_not`; offsets or shared do not fit.
+        ValueError: offsets or shared do not fit.
     """
     values = [shared[name] for name in sizes.shared_shapes()]
-    _check(offsets, len(x), values, sizes, x, target, table)
+    _check(offsets, len(x), values, sizes)
     wanted = {p: torch.zeros(p.shape) for p in (table, *values) if p.requires_grad}
     others = {"target": target, "dtable": wanted.get(table)}
     dshared = [wanted.get(value) for value in values]
@@ -113,10 +190,7 @@ class _FusedChain(torch.autograd.Function):
         return dx, dglobal_x, None, dtable, None, *dshared
 
 
-def _check(offsets: Tensor, points: int, shared: Sequence[Tensor], sizes: ChainSizes, *others: Tensor) -> None:
-    reason = why_not(*others, *shared)
-    if reason is not None:
-        raise ValueError(f'local_global_chain: backend "cpu" cannot run: {reason} (or take backend "auto")')
+def _check(offsets: Tensor, points: int, shared: Sequence[Tensor], sizes: ChainSizes) -> None:
     for (name, size), tensor in zip(sizes.shared_shapes().items(), shared):
         if tensor.shape != size:
             raise ValueError(f"{name} must be {size}, got {tuple(tensor.shape)}")
@@ -151,8 +225,8 @@ def _run(
         local_width=sizes.local_width,
         global_width=sizes.global_width,
         depth=sizes.depth,
-        sine=sizes.activation == "sine",
-        concat=sizes.merge == "concat",
+        activation=sizes.act.kernel_code,
+        concat=MERGES[sizes.merge],
         head=sizes.shared_head,
         threads=torch.get_num_threads(),
         w0=sizes.w0,
@@ -161,9 +235,11 @@ def _run(
         dshared=ctypes.addressof(grads) if any(d is not None for d in dshared) else None,
         **{name: t.data_ptr() for name, t in kept.items()},
     )
-    kernel = library()
-    assert isinstance(kernel, ctypes.CDLL)
-    if kernel.lg_field_chain(ctypes.byref(task)):
+    built = kernel()
+    assert isinstance(built, ctypes.CDLL)
+    failed = built.lg_field_chain(ctypes.byref(task))
+    assert failed != 2, f"activation code {task.activation} is not in chain.cpp"
+    if failed:
         raise MemoryError("the fused chain found no memory for its tiles")
     return float(task.loss)
 

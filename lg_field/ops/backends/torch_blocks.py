@@ -1,9 +1,9 @@
-"""The fast torch path of the Local-Global chain (measurements: shared/reference/performance.md).
+"""The fast torch path of the Local-Global chain, on any device.
 
 - Points of a row are cut into blocks of `BLOCK`, so that a ragged batch is one `bmm` over blocks with gathered
   weights; a uniform batch needs no blocks at all.
 - The merge is split, [l; g] W = l W_l + g W_g: no concatenation, and the global part runs on the unpadded points.
-- w0 is folded into the weights.
+- The activation's rate (w0) is folded into the weights.
 - Rows go through in chunks whose activations stay in cache; with gradients each chunk is recomputed in backward, so
   that activation memory does not grow with the batch.
 """
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lg_field.ops.backends.base import Backend
 from lg_field.ops.sizes import ChainSizes
 
 BLOCK = 32
@@ -31,6 +32,29 @@ class Blocks(NamedTuple):
     slots: Tensor
     """(M,) slot, in 0..B * block - 1, of each point."""
     block: int
+
+
+class TorchBlocks(Backend):
+    """Any type and device; every activation and merge there is."""
+
+    name = "torch"
+
+    def why_not(self, sizes: ChainSizes, *tensors: Tensor) -> str | None:
+        """Always None."""
+        return None
+
+    def chain(
+        self,
+        x: Tensor,
+        offsets: Tensor,
+        table: Tensor,
+        shared: Mapping[str, Tensor],
+        sizes: ChainSizes,
+        global_x: Tensor,
+        chunk: int | None = None,
+    ) -> Tensor:
+        """`block_chain`."""
+        return block_chain(x, offsets, table, shared, sizes, global_x, chunk)
 
 
 def block_chain(
@@ -63,7 +87,7 @@ def block_chain(
 def _chain(
     x: Tensor, offsets: Tensor, table: Tensor, shared: Mapping[str, Tensor], sizes: ChainSizes, global_x: Tensor
 ) -> Tensor:
-    scale = sizes.w0 if sizes.activation == "sine" else 1.0
+    scale = sizes.rate
     globals_ = _global_features(global_x, shared, sizes, scale)
     out = globals_[-1] @ shared["head_weight"] + shared["head_bias"] if sizes.shared_head else None
     if sizes.local_width:
@@ -77,10 +101,10 @@ def _chain(
 
 def _global_features(x: Tensor, shared: Mapping[str, Tensor], sizes: ChainSizes, scale: float) -> list[Tensor]:
     """Activated global features of each layer, (M, g) each."""
-    features = []
+    features, act = [], sizes.act.function
     for k in range(sizes.depth if sizes.global_width else 0):
         weight, bias = shared[f"global_weight_{k}"], shared[f"global_bias_{k}"]
-        x = _act(torch.addmm(bias * scale, x, weight * scale), sizes)
+        x = act(torch.addmm(bias * scale, x, weight * scale))
         features.append(x)
     return features
 
@@ -95,7 +119,7 @@ def _merge_inputs(
         weight = shared["merge_weight"][sizes.local_width :] * scale
         return [torch.addmm(shared["merge_bias"] * scale, g, weight) for g in features]
     return [
-        _act(torch.addmm(shared[f"merge_bias_{k}"] * scale, g, shared[f"merge_weight_{k}"] * scale), sizes)
+        sizes.act.function(torch.addmm(shared[f"merge_bias_{k}"] * scale, g, shared[f"merge_weight_{k}"] * scale))
         for k, g in enumerate(features)
     ]
 
@@ -110,7 +134,7 @@ def _local_part(
     sizes: ChainSizes,
 ) -> Tensor:
     """Local layers and merges on (B, block, .) tensors; returns (M, out)."""
-    scale = sizes.w0 if sizes.activation == "sine" else 1.0
+    scale, act = sizes.rate, sizes.act.function
     if blocks is not None:
         table = table.index_select(0, blocks.rows)
     layers = sizes.views(table)
@@ -123,17 +147,13 @@ def _local_part(
     m = spread(x)
     for k in range(sizes.depth):
         weight, bias = layers[k]
-        m = _act(torch.baddbmm(bias * scale, m, weight * scale), sizes)
+        m = act(torch.baddbmm(bias * scale, m, weight * scale))
         if sizes.merges and sizes.merge == "concat":
-            m = _act(m @ (shared["merge_weight"][:width] * scale) + added[k], sizes)
+            m = act(m @ (shared["merge_weight"][:width] * scale) + added[k])
         elif sizes.merges:
             m = m + added[k]
     out = torch.baddbmm(layers[-1][1], m, layers[-1][0]).flatten(0, 1)
     return out if blocks is None else out.index_select(0, blocks.slots)
-
-
-def _act(x: Tensor, sizes: ChainSizes) -> Tensor:
-    return torch.sin(x) if sizes.activation == "sine" else torch.relu(x)
 
 
 def _uniform_count(offsets: Tensor, total: int) -> int:

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-SOURCE, HEADER = (Path(__file__).with_name(name) for name in ("cpu_chain.cpp", "cpu_products.h"))
+SOURCE, HEADER = (Path(__file__).with_name(name) for name in ("chain.cpp", "products.h"))
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-strict-aliasing", "-shared", "-fPIC", "-pthread"]
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def library() -> ctypes.CDLL | str:
     if compiler is None:
         return "there is no C++ compiler: install g++ or clang, or name one in CXX"
     try:
-        path = cache_folder() / f"cpu_chain-{_key(compiler)}.so"
+        path = cache_folder() / f"chain-{_key(compiler)}.so"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             _compile(compiler, path)

@@ -1,0 +1,50 @@
+"""Defaults of the restoration tasks: the published settings, with cells that follow the picture's size, and an overlap
+where it shows. A preset takes their place as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lg_field.signals.settings import FitConfig, NetworkConfig, Settings
+
+SUPER_RESOLUTION = Settings(
+    # INCODE's usual start (0.312) makes noise of small pictures; the overlap keeps lines off the borders of cells,
+    # where the picture is read between its samples.
+    NetworkConfig(activation="incode", cell_size=(64, 64), parameters=0, global_share=0.12, harmonizer_bias=0.0005),
+    FitConfig(steps=2001, lr=9e-4, lr_factor=0.1, global_lr_scale=1 / 1.8, points=65_536, overlap=2),
+)
+DENOISING = Settings(
+    NetworkConfig(
+        activation="incode",
+        cell_size=(144, 128),
+        global_share=0.18,
+        first_w0=10.0,
+        harmonizer=(32, 16, 12),
+        harmonizer_bias=0.0005,
+        harmonizer_norm=True,
+    ),
+    FitConfig(steps=401, lr=1.5e-4, lr_factor=0.1),
+)
+TOMOGRAPHY = Settings(
+    NetworkConfig(activation="incode", counts=(1, 2), local_width=230, global_width=300, hidden_layers=1),
+    FitConfig(steps=2001, lr=2e-4, lr_factor=0.4),
+)
+PUBLISHED_SIDE = {"super-resolve": 504, "denoise": 512, "reconstruct-ct": 256}
+"""Longer side in pixels of the pictures that the settings were published for."""
+TASKS = {"super-resolve": SUPER_RESOLUTION, "denoise": DENOISING, "reconstruct-ct": TOMOGRAPHY}
+"""Name of the command -> its defaults."""
+
+
+def same_detail(network: NetworkConfig, shape: Sequence[int], published: int) -> NetworkConfig:
+    """The same frequencies per pixel in a picture smaller than the published one, where the domain would otherwise
+    squeeze them together: what lies between samples would be noise. A coordinate scale that is said wins.
+
+    Args:
+        network: settings.
+        shape: pixels per axis.
+        published: pixels of the longer side that the frequencies were chosen for.
+    """
+    if network.coordinate_scale:
+        return network
+    return replace(network, coordinate_scale=min(1.0, max(shape) / published))

@@ -1,0 +1,245 @@
+"""What one can say about encoding a signal, and how what is not said is filled in.
+
+`FitConfig`, `NetworkConfig` and `ShapeConfig` hold what was said: None is "not said". `resolve` fills the rest from a
+preset or a task, the kind of signal, and the general defaults, which the `Complete...` classes state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from lg_field.networks.budget import Network
+from lg_field.signals.registry import kind_named
+
+if TYPE_CHECKING:
+    from lg_field.signals.kinds.base import Kind
+
+Sampling = Literal["uniform", "surface", "mixed"]
+Weights = Literal["random", "pretrained"]
+INSTEAD: dict[str, tuple[str, ...]] = {
+    "counts": ("cell_size",),
+    "cell_size": ("counts",),
+    "parameters": ("local_width", "global_width"),
+    "sample_fraction": ("points",),
+}
+"""Entries that, said, make what less specific settings say of others void."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to fit."""
+
+    steps: int | None = None
+    """Optimizer steps. Default: 1000; video 5000, volume 2000, shape 1500."""
+    lr: float | None = None
+    """Adam's learning rate at the start. Default: image 5e-4; sound, video, volume 1e-4; shape 1.5e-3."""
+    lr_factor: float | None = None
+    """The rate falls exponentially to this part of itself at the last step. Default: 1; shape 0.03."""
+    global_lr_scale: float | None = None
+    """The global sub-network learns at this times the rate. Default: 1."""
+    sample_fraction: float | None = None
+    """Part of the samples drawn each step; 1 = all of them. Default: 1; video 0.002, volume 0.02."""
+    points: int | None = None
+    """Samples drawn each step, of signals with fewer all; 0 = by sample_fraction. Default: 0; shape 50,000."""
+    sample: Sampling | None = None
+    """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half (mixed, the default)."""
+    overlap: int | None = None
+    """Samples beyond a cell's borders that it trains on too (paper: overlaps). Default: 0; video 2, volume, shape 1."""
+    seed: int | None = None
+    """For the initial weights and the samples drawn. Default: 0."""
+
+
+@dataclass(frozen=True)
+class CompleteFit(FitConfig):
+    """A `FitConfig` that says everything; the general defaults."""
+
+    steps: int = 1000
+    lr: float = 5e-4
+    lr_factor: float = 1.0
+    global_lr_scale: float = 1.0
+    sample_fraction: float = 1.0
+    points: int = 0
+    sample: Sampling = "mixed"
+    overlap: int = 0
+    seed: int = 0
+
+    def share(self, num_samples: int) -> float:
+        """Part of a signal's samples that a step draws, in (0, 1]."""
+        return min(1.0, self.points / num_samples) if self.points else self.sample_fraction
+
+    def check(self) -> None:
+        """Raise ValueError for settings that make no sense."""
+        if self.steps < 1 or not min(self.lr, self.lr_factor, self.global_lr_scale) > 0:
+            raise ValueError(f"steps, lr, lr_factor and global_lr_scale must be positive, got {self}")
+        if not 0.0 < self.sample_fraction <= 1.0:
+            raise ValueError(f"sample_fraction must be in (0, 1], got {self.sample_fraction}")
+        if self.overlap < 0 or self.points < 0:
+            raise ValueError(f"overlap and points must not be negative, got {self.overlap} and {self.points}")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network."""
+
+    network: Network | None = None
+    """local-global (the default), or a baseline: SIREN-per-Partition or one SIREN."""
+    counts: tuple[int, ...] | None = None
+    """Cells per axis (image: y x; video: time y x). Default: from --cell-size."""
+    cell_size: tuple[int, ...] | None = None
+    """Samples per cell and axis, about. Default: 32 x 32 pixels, 32 cells of a sound, 60 x 64 x 64 of a video,
+    32 x 32 x 32 of a volume, 8 x 8 x 8 cells of a shape."""
+    parameters: int | None = None
+    """Budget that the widths are chosen for; 0 = 200,000, of signals below 40,000 samples 5 for each. Default:
+    200,000."""
+    global_share: float | None = None
+    """Part of the budget for the global sub-network and the merge. Default: 0.1."""
+    local_width: int | None = None
+    """h: neurons of a cell's layers; 0 = from the budget, the default."""
+    global_width: int | None = None
+    """g: neurons of the global layers; 0 = from the budget, the default."""
+    hidden_layers: int | None = None
+    """Hidden layers after the first. Default: 3."""
+    merge: Literal["concat", "add"] | None = None
+    """Merge operator. Default: concat."""
+    w0: float | None = None
+    """Frequency of the sine layers. Default: 30."""
+    first_w0: float | None = None
+    """Of the first layer (next to cells' networks the global one keeps w0); 0 = w0, the default. For noisy input: 5 to
+    20."""
+    activation: str | None = None
+    """sine (the default), another of `ops.activations`, or incode: sine layers whose amplitude, frequency, phase and
+    offset are predicted from the input (INCODE)."""
+    harmonizer: tuple[int, ...] | None = None
+    """Hidden widths of the network that predicts them. Default: 64 32."""
+    harmonizer_bias: float | None = None
+    """Where the predicted numbers start. Default: image 0.312, others 0.0005."""
+    harmonizer_norm: bool | None = None
+    """LayerNorm in the harmonizer (the published denoising has it). Default: no."""
+    harmonizer_weights: Weights | None = None
+    """Of its frozen feature extractor: random (the default), or pretrained ones, which must be in torch's cache:
+    nothing is downloaded."""
+    coordinate_scale: float | None = None
+    """The domain is [-this, this] on every axis; 0 = 1, and 100 for sound (paper), the default."""
+
+
+@dataclass(frozen=True)
+class CompleteNetwork(NetworkConfig):
+    """A `NetworkConfig` that says everything; the general defaults."""
+
+    network: Network = "local-global"
+    counts: tuple[int, ...] = ()
+    cell_size: tuple[int, ...] = ()
+    parameters: int = 200_000
+    global_share: float = 0.1
+    local_width: int = 0
+    global_width: int = 0
+    hidden_layers: int = 3
+    merge: Literal["concat", "add"] = "concat"
+    w0: float = 30.0
+    first_w0: float = 0.0
+    activation: str = "sine"
+    harmonizer: tuple[int, ...] = (64, 32)
+    harmonizer_bias: float = 0.312
+    harmonizer_norm: bool = False
+    harmonizer_weights: Weights = "random"
+    coordinate_scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class ShapeConfig:
+    """How a mesh becomes voxels."""
+
+    resolution: int | None = None
+    """Meshes: voxels along the longest side. Default: 256."""
+    margin: int | None = None
+    """Meshes: a cell gets a row if this many voxels around it hold surface: so no surface lies on the border of a cell
+    without one. Default: 1."""
+
+
+@dataclass(frozen=True)
+class CompleteShape(ShapeConfig):
+    """A `ShapeConfig` that says everything; the general defaults."""
+
+    resolution: int = 256
+    margin: int = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what `lg-field encode` makes of a file; a preset is a YAML file of these entries."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Which network."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    """How to train it."""
+    shape: ShapeConfig = field(default_factory=ShapeConfig)
+    """Meshes: which voxels."""
+
+
+@dataclass(frozen=True)
+class CompleteSettings(Settings):
+    """`Settings` that say everything."""
+
+    network: CompleteNetwork = field(default_factory=CompleteNetwork)
+    fit: CompleteFit = field(default_factory=CompleteFit)
+    shape: CompleteShape = field(default_factory=CompleteShape)
+
+
+def resolve(kind: Kind | str, *said: Settings) -> CompleteSettings:
+    """Fill in what was not said.
+
+    Args:
+        kind: of signal.
+        said: settings, the ones that win first: of a command line, then of its preset or task.
+
+    Returns:
+        For every entry what the first of `said` says that says something, else the kind's default, else the general
+        one. An entry of `INSTEAD` voids what later settings say of those that it replaces.
+    """
+    return CompleteSettings(
+        resolve_network(kind, *(s.network for s in said)),
+        resolve_fit(kind, *(s.fit for s in said)),
+        resolve_shape(*(s.shape for s in said)),
+    )
+
+
+def resolve_fit(kind: Kind | str, *said: FitConfig) -> CompleteFit:
+    """`resolve` of the part about training."""
+    if said and isinstance(said[0], CompleteFit):
+        return said[0]
+    return _filled(CompleteFit(), said, _kind(kind).fit)
+
+
+def resolve_network(kind: Kind | str, *said: NetworkConfig) -> CompleteNetwork:
+    """`resolve` of the part about the network."""
+    if said and isinstance(said[0], CompleteNetwork):
+        return said[0]
+    return _filled(CompleteNetwork(), said, _kind(kind).network)
+
+
+def resolve_shape(*said: ShapeConfig) -> CompleteShape:
+    """`resolve` of the part about voxels."""
+    if said and isinstance(said[0], CompleteShape):
+        return said[0]
+    return _filled(CompleteShape(), said, {})
+
+
+Complete = TypeVar("Complete", CompleteFit, CompleteNetwork, CompleteShape)
+
+
+def _filled(general: Complete, said: Sequence[Any], last: Mapping[str, Any]) -> Complete:
+    """The general defaults with what was said, first to last, in their place."""
+    names = [f.name for f in fields(general)]
+    values: dict[str, Any] = {}
+    void: set[str] = set()
+    for layer in (*({n: getattr(s, n) for n in names} for s in said), last):
+        given = {name: value for name, value in layer.items() if value is not None}
+        values = {n: v for n, v in given.items() if n not in void} | values
+        void |= {name for entry in given for name in INSTEAD.get(entry, ())}
+    return type(general)(**values)
+
+
+def _kind(kind: Kind | str) -> Kind:
+    return kind_named(kind) if isinstance(kind, str) else kind
