@@ -10,18 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lg_field.radiance.placement import (
-    Placement,
-    Views,
-    hull_box,
-    hull_voxels,
-    look_at,
-    meeting_point,
-    place,
-    turn,
-    upward,
-    visual_hull,
-)
+from lg_field.radiance.hull import hull_box, hull_voxels, visual_hull
+from lg_field.radiance.placement import Placement, look_at, meeting_point, near_cubic, place, stay, turn, upward
+from lg_field.radiance.views import VIEWPOINTS, Views, corners, far_apart
 
 
 def looking(origins: Tensor, target: Tensor, up: Tensor | None = None) -> Tensor:
@@ -199,6 +190,31 @@ def test_from_the_air_all_there_is_fits_a_box_and_around_an_object_it_does_not()
     generator = torch.Generator().manual_seed(0)
     far = torch.nn.functional.normalize(torch.randn(2000, 3, generator=generator), dim=-1).double() * 20
     assert place(ring(), far).box is None
+
+
+def test_known_boxes_stay():
+    views, box = ring(12), torch.tensor([[-1.5] * 3, [1.5] * 3])
+    found = stay(views, box, ball(views, torch.zeros(3).double(), 0.4, size=48))
+    assert torch.equal(found.matrix(), torch.eye(4).double()) and torch.equal(found.box, box.double())
+    assert found.hull is not None and bool(found.hull[32, 32, 32]) and not bool(found.hull[0, 0, 0])
+    assert stay(views, box, torch.zeros(12, 8, 8)).hull is None, "alphas that leave nothing say nothing"
+
+
+@given(st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3), st.integers(8, 512))
+def test_cells_are_nearly_cubic(extent: list[float], cells: int):
+    counts = near_cubic(extent, cells)
+    side = (math.prod(extent) / cells) ** (1 / 3)
+    assert all(n == 1 or 0.66 * side < length / n < 1.51 * side for n, length in zip(counts, extent))
+
+
+def test_few_viewpoints_stand_for_all():
+    points = torch.rand(200, 3, generator=torch.Generator().manual_seed(0))
+    chosen = far_apart(points)
+    assert chosen.shape == (VIEWPOINTS, 3)
+    assert float(torch.cdist(points, chosen).amin(1).max()) < 0.5, "none is far from all of them"
+    few = far_apart(points[:3])
+    assert sorted(set(map(tuple, few.tolist()))) == sorted(map(tuple, points[:3].tolist()))
+    assert len(corners(torch.tensor([[0.0] * 3, [1.0] * 3])).unique(dim=0)) == 8
 
 
 def _homogeneous(point: Tensor) -> Tensor:

@@ -66,10 +66,10 @@ def mask_meaning(masks: Sequence[Path] | None, mode: MaskMode) -> Literal["empty
         return "ignore"
     parts = [float(read_mask(path, (96, 96)).mean()) for path in masks]
     empty = mode == "empty" or (mode == "auto" and cut_out_object(parts))
-    share, other = f"{100 * sum(parts) / len(parts):.0f} %", "ignore" if empty else "empty"
+    share, outside = 100 * sum(parts) / len(parts), "there is nothing" if empty else "pixels are left out"
     CONSOLE.print(
-        f"The masks cover {share} of the images; outside of them {'there is nothing' if empty else 'pixels are left out'} "
-        f"(--pipeline.datamanager.masks {other}: otherwise)."
+        f"The masks cover {share:.0f} % of the images; outside of them {outside} "
+        f"(--pipeline.datamanager.masks {'ignore' if empty else 'empty'}: otherwise)."
     )
     return "empty" if empty else "ignore"
 

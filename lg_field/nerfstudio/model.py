@@ -26,10 +26,11 @@ from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
 from lg_field.radiance.compositing import image_on, straight_alpha
 from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.field import RadianceField, RadianceSizes
-from lg_field.radiance.placement import VIEWPOINTS, near_cubic
+from lg_field.radiance.placement import near_cubic
 from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
+from lg_field.radiance.views import VIEWPOINTS
 from lg_field.space.partition import PartitionGrid
 
 FIRST_CELLS = 64

@@ -13,7 +13,8 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
-from lg_field.radiance.placement import Placement, Views, bounds, corners, far_apart, place, stay
+from lg_field.radiance.placement import Placement, place, stay
+from lg_field.radiance.views import Views, bounds, corners, far_apart
 
 
 def views_of(cameras: Cameras) -> Views:
@@ -74,7 +75,7 @@ def find_place(
 
 
 def move(outputs: DataparserOutputs, placement: Placement) -> None:
-    """Move what a data parser found, in place, to the space of a placement; the way to the data set's units stays known.
+    """Move what a data parser found, in place, to a placement's space; the way to the data set's units stays known.
 
     Sets the scene box, and `bounded`, `near`, `hull` and `viewpoints` in the metadata.
     """

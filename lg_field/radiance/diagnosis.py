@@ -24,9 +24,9 @@ def collapse(step: int, psnr: float, rows: int, cells: int, opacity: float, want
     """
     if rows <= max(1, FEW * cells) and psnr < 2 * POOR and opacity < 0.5 * wanted:
         return (
-            f"step {step}: {rows} of {cells} cells are left and hold nearly nothing (PSNR {psnr:.1f} dB): the scene's box "
-            "may miss the object, or the learning rate may be too large for it. Look at the cameras and the box that was "
-            "printed; --pipeline.datamanager.scene-box gives another one, --optimizers.fields.optimizer.lr 1e-3 is slower"
+            f"step {step}: {rows} of {cells} cells are left and hold nearly nothing (PSNR {psnr:.1f} dB): the scene's "
+            "box may miss the object (--pipeline.datamanager.scene-box), or the learning rate may be too large "
+            "(--optimizers.fields.optimizer.lr 1e-3)"
         )
     if psnr >= POOR:
         return None

@@ -1,7 +1,4 @@
-"""Where a scene is: what cameras look at, how large that is, what is up, and the box that cut-out images leave.
-
-Cameras have OpenGL axes: x right, y up, looking along -z.
-"""
+"""Where a scene is: what cameras look at, how large that is, what is up, and the box that cut-out images leave."""
 
 from __future__ import annotations
 
@@ -13,50 +10,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lg_field.radiance.hull import hull_box, hull_voxels
+from lg_field.radiance.views import Views, bounds, corners
+
 PARALLEL = 0.008
 """Least mean squared sine between optical axes and a direction at which the axes still say where they meet."""
-VIEWPOINTS = 32
-"""Cameras that stand for all."""
 LOOK = 1.0
 """Radius of the cube that cameras look at, in the half width of what their images show at the focus."""
 DEEP = 3.0
 """Farthest by nearest depth of sparse points up to which all that cameras see fits a box."""
-
-
-@dataclass(frozen=True)
-class Views:
-    """Pinhole cameras, distortion left out."""
-
-    poses: Float[Tensor, "views 3 4"]
-    """float64, camera to world."""
-    focals: Float[Tensor, "views 2"]
-    """Focal lengths (x, y) in image widths and heights."""
-    centers: Float[Tensor, "views 2"]
-    """Principal points (x, y), from the left upper corner, in image widths and heights."""
-
-    @property
-    def origins(self) -> Float[Tensor, "views 3"]:
-        """Camera centres."""
-        return self.poses[:, :, 3]
-
-    @property
-    def axes(self) -> Float[Tensor, "views 3"]:
-        """Unit optical axes."""
-        return -self.poses[:, :, 2] / self.poses[:, :, 2].norm(dim=-1, keepdim=True)
-
-    def project(self, points: Float[Tensor, "points 3"]) -> tuple[Tensor, Tensor]:
-        """Where points are seen.
-
-        Returns:
-            (views, points, 2) place in image widths and heights, in [0, 1] inside the image, and (views, points) depth
-            along the optical axis, in world units; places behind a camera mean nothing.
-        """
-        away = points[None].to(self.poses) - self.origins[:, None]
-        right, up, back = (torch.einsum("vpk,vk->vp", away, self.poses[:, :, axis]) for axis in range(3))
-        depth = -back
-        safe = torch.where(depth > 1e-9, depth, torch.full_like(depth, 1e-9))
-        flat = torch.stack([right / safe, -up / safe], dim=-1)
-        return self.centers[:, None] + flat * self.focals[:, None], depth
 
 
 @dataclass(frozen=True)
@@ -84,17 +46,6 @@ class Placement:
         matrix[:3, :3] = self.rotation / self.radius
         matrix[:3, 3] = -(self.rotation @ self.focus) / self.radius
         return matrix
-
-
-def far_apart(points: Float[Tensor, "points 3"], count: int = VIEWPOINTS) -> Float[Tensor, "count 3"]:
-    """So many of some points, each as far from those before as can be; the first again and again where there are no
-    more."""
-    chosen = [0]
-    away = (points - points[0]).norm(dim=-1)
-    for _ in range(min(count, len(points)) - 1):
-        chosen.append(int(away.argmax()))
-        away = torch.minimum(away, (points - points[chosen[-1]]).norm(dim=-1))
-    return points[chosen + [0] * (count - len(chosen))]
 
 
 def meeting_point(views: Views, rounds: int = 20) -> Float[Tensor, 3] | None:
@@ -180,84 +131,6 @@ def _middle(points: Tensor) -> Tensor:
     return points[((points >= lower) & (points <= upper)).all(-1)]
 
 
-def visual_hull(
-    views: Views, alphas: Float[Tensor, "views height width"], points: Float[Tensor, "points 3"], misses: float = 0.1
-) -> Bool[Tensor, " points"]:
-    """Which points may belong to what is cut out: inside the alpha of nearly all images that show them.
-
-    Args:
-        views: the cameras.
-        alphas: in [0, 1], of each view.
-        points: world points.
-        misses: part of those images that may say otherwise (poses, distortion and masks are never exact).
-
-    Returns:
-        False also where less than a third of the images, or only one, shows the point.
-    """
-    shown = torch.zeros(len(points), dtype=torch.float64)
-    inside = torch.zeros(len(points), dtype=torch.float64)
-    solid = torch.nn.functional.max_pool2d(alphas[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0.25
-    height, width = alphas.shape[1:]
-    for k in range(len(alphas)):
-        view = Views(views.poses[k : k + 1], views.focals[k : k + 1], views.centers[k : k + 1])
-        places, depth = (v[0] for v in view.project(points))
-        seen = (depth > 0) & ((places >= 0) & (places < 1)).all(-1)
-        column = (places[:, 0] * width).long().clamp(0, width - 1)
-        row = (places[:, 1] * height).long().clamp(0, height - 1)
-        shown += seen
-        inside += seen & solid[k, row, column]
-    return (shown >= max(2.0, len(alphas) / 3)) & (inside >= (1.0 - misses) * shown)
-
-
-def hull_box(
-    views: Views,
-    alphas: Float[Tensor, "views height width"],
-    start: Float[Tensor, "2 3"],
-    rotation: Float[Tensor, "3 3"],
-    nodes: int = 48,
-    rounds: int = 3,
-) -> Float[Tensor, "2 3"] | None:
-    """The box around what is cut out, found by carving a coarse grid again and again.
-
-    Args:
-        views: the cameras.
-        alphas: in [0, 1], of each view.
-        start: lower and upper corner of where to look, in turned axes, world units.
-        rotation: world to turned axes.
-        nodes: voxels per axis.
-        rounds: carvings, each within the box of the one before.
-
-    Returns:
-        float64 corners in turned axes with a margin of a voxel and a half; None where nothing is inside all images.
-    """
-    box = start.double()
-    for _ in range(rounds):
-        steps = (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes
-        unit = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).view(-1, 3)
-        points = box[0] + unit * (box[1] - box[0])
-        hull = visual_hull(views, alphas, points @ rotation)
-        if not bool(hull.any()):
-            return None
-        margin = 1.5 * (box[1] - box[0]) / nodes
-        box = torch.stack([points[hull].amin(0) - margin, points[hull].amax(0) + margin])
-    return box
-
-
-def hull_voxels(
-    views: Views,
-    alphas: Float[Tensor, "views height width"],
-    box: Float[Tensor, "2 3"],
-    rotation: Float[Tensor, "3 3"],
-    nodes: int = 64,
-) -> Bool[Tensor, "n n n"]:
-    """The visual hull on a grid over a box in turned axes, grown by a voxel in all directions."""
-    steps = (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes
-    unit = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).view(-1, 3)
-    hull = visual_hull(views, alphas, (box[0] + unit * (box[1] - box[0])) @ rotation)
-    grown = torch.nn.functional.max_pool3d(hull.view(1, 1, nodes, nodes, nodes).float(), 3, stride=1, padding=1)
-    return grown[0, 0] > 0
-
-
 def stay(
     views: Views, box: Float[Tensor, "2 3"], alphas: Float[Tensor, "views height width"] | None = None
 ) -> Placement:
@@ -326,17 +199,6 @@ def place(
         radius = float(extent.amax()) / 2
         turned = (turned - turned.mean(0)) / radius
     return Placement(middle, radius, rotation, turned, near / radius, hull, ", ".join(v for v in (how, why) if v))
-
-
-def corners(box: Float[Tensor, "2 3"]) -> Float[Tensor, "8 3"]:
-    """All corners of a box, float64, from its lower and upper one."""
-    picks = torch.cartesian_prod(*[torch.arange(2)] * 3)
-    return torch.stack([box[picks[:, axis], axis] for axis in range(3)], dim=1).double()
-
-
-def bounds(points: Float[Tensor, "points 3"]) -> Float[Tensor, "2 3"]:
-    """The box around points."""
-    return torch.stack([points.amin(0), points.amax(0)])
 
 
 def _points_box(views: Views, points: Tensor, rotation: Tensor, near: float) -> tuple[Tensor | None, float]:

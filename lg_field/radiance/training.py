@@ -283,8 +283,8 @@ class RadianceTrainer:
             image: (N, 3) true colours in [0, 1], or (N, 4) with straight alpha.
 
         Returns:
-            rgb_loss, the mean squared error of colour; seam_loss; harmonics_loss; in unbounded scenes opacity_loss. While a teacher is
-            imitated imitation_loss alone.
+            rgb_loss, the mean squared error of colour; seam_loss; harmonics_loss; in unbounded scenes opacity_loss.
+            While a teacher is imitated imitation_loss alone.
         """
         self._learned(view)
         if view.imitation is not None:
