@@ -103,11 +103,17 @@ def read_transforms(path: Path) -> dict[str, Any]:
         meta = json.loads(path.read_text())
         frames = meta["frames"]
         files = [path.parent / frame["file_path"] for frame in frames]
+        masked = sum("mask_path" in frame for frame in frames)
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a transforms file: {type(error).__name__} {error}") from error
     missing = [f for f in files if not f.exists() and not f.with_name(f.name + ".png").exists()]
     if not files or len(missing) == len(files):
         raise UserError(f"{path} lists {len(files)} images and none of them exists (e.g. {files[:1]})")
+    if masked not in (0, len(frames)):
+        raise UserError(
+            f"{path}: {len(frames) - masked} of {len(frames)} images have no mask: give each a mask_path (a white image "
+            "where nothing is masked), or none"
+        )
     if missing:
         CONSOLE.print(
             f"[yellow]{path}: {len(missing)} of {len(files)} listed images are missing and left out "
