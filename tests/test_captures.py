@@ -19,7 +19,7 @@ from test_placement import ball, looking, ring
 
 from lg_field.errors import UserError
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig, scene_to_world
-from lg_field.nerfstudio.dataparser import AutoDataParserConfig
+from lg_field.nerfstudio.dataparser import AutoDataParserConfig, colmap_masks
 from lg_field.nerfstudio.masks import cut_out_object, read_alphas, read_mask
 from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig, near_object
 from lg_field.nerfstudio.placing import views_of
@@ -116,6 +116,15 @@ def test_a_set_of_masks_that_is_not_whole_is_refused(tmp_path: Path):
     (folder / "transforms.json").write_text(json.dumps(meta))
     with pytest.raises(UserError, match="1 of 24 .* no mask"):
         AutoDataParserConfig(data=folder).setup().get_dataparser_outputs("train")
+
+
+def test_masks_beside_colmaps_images_are_found(tmp_path: Path):
+    folder = capture(tmp_path, count=4, masks="grey")
+    assert colmap_masks(folder) == Path("masks")
+    (folder / "masks" / "002.png").unlink()
+    with pytest.raises(UserError, match=r"1 of 4 images have no mask"):
+        colmap_masks(folder)
+    assert colmap_masks(capture(tmp_path / "none", count=1)) is None
 
 
 def test_alphas_that_are_all_full_are_none(tmp_path: Path):

@@ -187,6 +187,8 @@ def test_from_the_air_all_there_is_fits_a_box_and_around_an_object_it_does_not()
     assert found.box is not None and found.near > 0.0
     inside = (_turned(found, ground) >= found.box[0]).all(-1) & (_turned(found, ground) <= found.box[1]).all(-1)
     assert float(inside.double().mean()) > 0.9
+    edges = _turned(found, views.at_corners(5.0))[:, :2]
+    assert bool((edges >= found.box[0, :2]).all() and (edges <= found.box[1, :2]).all()), "all that images show"
     generator = torch.Generator().manual_seed(0)
     far = torch.nn.functional.normalize(torch.randn(2000, 3, generator=generator), dim=-1).double() * 20
     assert place(ring(), far).box is None

@@ -86,11 +86,34 @@ def recognise(data: Path) -> DataParserConfig:
     for sparse in ("colmap/sparse/0", "sparse/0", "sparse"):
         if (folder / sparse / "cameras.bin").exists() or (folder / sparse / "cameras.txt").exists():
             downscale = None if (folder / "images_2").exists() else 1
-            return ColmapDataParserConfig(data=data, colmap_path=Path(sparse), downscale_factor=downscale)
+            masks = colmap_masks(folder) if downscale == 1 else None
+            return ColmapDataParserConfig(
+                data=data, colmap_path=Path(sparse), downscale_factor=downscale, masks_path=masks
+            )
     raise UserError(
         f"{data} holds no scene: expected transforms_train.json (blender), transforms.json (instant-ngp or "
         "nerfstudio) or colmap/sparse/0; or name the data parser, e.g. `ns-train lg-field --data DIR scannet-data`"
     )
+
+
+def colmap_masks(folder: Path) -> Path | None:
+    """The folder of masks of COLMAP data, relative to the scene's: `masks/NAME.png` for each `images/NAME.*`; None
+    without it.
+
+    Raises:
+        UserError: masks of a part of the images.
+    """
+    images = [path for path in (folder / "images").rglob("*") if path.is_file()]
+    if not (folder / "masks").is_dir() or not images:
+        return None
+    wanted = [(folder / "masks" / path.relative_to(folder / "images")).with_suffix(".png") for path in images]
+    missing = [path for path in wanted if not path.exists()]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(images)} images have no mask, e.g. {missing[0]}: give each one (a white image where "
+            f"nothing is masked), or rename {folder / 'masks'}"
+        )
+    return Path("masks")
 
 
 def read_transforms(path: Path) -> dict[str, Any]:

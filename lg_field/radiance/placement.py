@@ -202,8 +202,8 @@ def place(
 
 
 def _points_box(views: Views, points: Tensor, rotation: Tensor, near: float) -> tuple[Tensor | None, float]:
-    """Box around sparse points in turned axes where all are about as far from the cameras (as from the air), else None;
-    and a near distance that leaves them all visible."""
+    """Box in turned axes around what images show where all sparse points are about as far from the cameras (as from the
+    air), else None; and a near distance that leaves them all visible."""
     kept = _middle(points.double())
     kept = kept[:: max(1, len(kept) // 2000)]
     places, depth = views.project(kept)
@@ -214,6 +214,10 @@ def _points_box(views: Views, points: Tensor, rotation: Tensor, near: float) -> 
     near = 0.5 * nearest
     if farthest > DEEP * nearest or float(views.axes.mean(0).norm()) < 0.9:
         return None, min(near, 0.5 * nearest)
-    box = bounds(kept @ rotation.T)
-    margin = 0.1 * (box[1] - box[0]).amax()
-    return torch.stack([box[0] - margin, box[1] + margin]), near
+    ranges = bounds(kept @ rotation.T)
+    margin = 0.1 * (ranges[1] - ranges[0]).amax()
+    shown = [views.at_corners(depth) for depth in (nearest, farthest)]
+    box = bounds(torch.cat([*shown, kept]) @ rotation.T)
+    along = int((rotation @ views.axes.mean(0)).abs().argmax())
+    box[:, along] = torch.stack([ranges[0, along] - margin, ranges[1, along] + margin])
+    return box, near

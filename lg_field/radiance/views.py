@@ -52,6 +52,14 @@ class Views:
         flat = torch.stack([right / safe, -up / safe], dim=-1)
         return self.centers[:, None] + flat * self.focals[:, None], depth
 
+    def at_corners(self, depth: float) -> Float[Tensor, "corners 3"]:
+        """World points that the four corners of each image show at a depth along the optical axis."""
+        places = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 2)
+        flat = (places - self.centers[:, None]) / self.focals[:, None] * depth
+        local = torch.stack([flat[..., 0], -flat[..., 1], torch.full_like(flat[..., 0], -depth)], dim=-1)
+        away = torch.einsum("vij,vcj->vci", self.poses[:, :, :3], local)
+        return (self.origins[:, None] + away).flatten(0, 1)
+
 
 def far_apart(points: Float[Tensor, "points 3"], count: int = VIEWPOINTS) -> Float[Tensor, "count 3"]:
     """So many of some points, each as far from those before as can be; the first again and again where there are no
