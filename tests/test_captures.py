@@ -214,6 +214,16 @@ def test_told_boxes_are_in_the_data_sets_units(tmp_path: Path):
     assert torch.equal(kept.cameras.camera_to_worlds, parsed.cameras.camera_to_worlds)
 
 
+def test_runs_from_before_keep_the_data_parsers_space():
+    state = {
+        k: v for k, v in vars(LGDataManagerConfig()).items() if k not in ("place", "masks", "up", "focus", "scene_box")
+    }
+    older = LGDataManagerConfig.__new__(LGDataManagerConfig)
+    older.__setstate__(state)
+    assert (older.place, older.masks, older.up) == (False, "ignore", ())
+    assert LGDataManagerConfig().place and LGDataManagerConfig().masks == "auto"
+
+
 def test_a_single_test_image_has_its_pose(tmp_path: Path):
     """nerfstudio's instant-ngp data parser loses the pose of a split with one image (10 to 19 images)."""
     data = manager(capture(tmp_path, count=12, aabb_scale=4))

@@ -46,6 +46,10 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
     """dataparser_transforms.json of another run: cameras go to that run's scene space (`extend-scene`). Both data
     sets must have the same world coordinates."""
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """From a config.yml: a run from before places were found has the data parser's scene space."""
+        self.__dict__.update({"place": False, "masks": "ignore"} | state)
+
 
 class LGDataManager(VanillaDataManager[InputDataset]):
     """Checks folder, images and poses, and tells the model whether the scene is bounded."""
@@ -66,16 +70,15 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         if isinstance(config.dataparser, BlenderDataParserConfig):
             config.dataparser.alpha_color = None  # the model blends: a random background needs the images' alpha
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
-        check_dataset(self.train_dataset)
         if len(self.eval_dataset):
             check_dataset(self.eval_dataset)
-        # Blender scenes are made of one object in the scene box with nothing around it.
-        bounded = isinstance(self.dataparser_config, BlenderDataParserConfig)
-        self.train_dataset.metadata.setdefault("bounded", bounded)
 
     def create_train_dataset(self) -> InputDataset:
         """The training images, in the scene space of `align_to` if that is given, else in that of the scene's place."""
         outputs, config = self.train_dataparser_outputs, self.config
+        check_dataset(InputDataset(outputs))
+        # Blender scenes are made of one object in the scene box with nothing around it.
+        outputs.metadata.setdefault("bounded", isinstance(self.dataparser_config, BlenderDataParserConfig))
         self.placement: Placement | None = None
         self.masks = mask_meaning(outputs.mask_filenames, config.masks)
         if config.align_to is not None:

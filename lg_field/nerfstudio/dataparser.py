@@ -110,8 +110,8 @@ def colmap_masks(folder: Path) -> Path | None:
     missing = [path for path in wanted if not path.exists()]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(images)} images have no mask, e.g. {missing[0]}: give each one (a white image where "
-            f"nothing is masked), or rename {folder / 'masks'}"
+            f"{len(missing)} of {len(images)} images have no mask, e.g. {missing[0]}: give each one (a white "
+            f"image where nothing is masked), or rename {folder / 'masks'}"
         )
     return Path("masks")
 
@@ -134,8 +134,8 @@ def read_transforms(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} lists {len(files)} images and none of them exists (e.g. {files[:1]})")
     if masked not in (0, len(frames)):
         raise UserError(
-            f"{path}: {len(frames) - masked} of {len(frames)} images have no mask: give each a mask_path (a white image "
-            "where nothing is masked), or none"
+            f"{path}: {len(frames) - masked} of {len(frames)} images have no mask: give each a mask_path (a white "
+            "image where nothing is masked), or none"
         )
     if missing:
         CONSOLE.print(

@@ -164,8 +164,6 @@ def weigh(args: Args, trainer: Any, path: Path) -> dict[str, Any]:
 
 def train_one(args: Args, capture: str, method: str) -> dict[str, Any]:
     """Train a method on a capture and score it; its row of the table. Pictures are kept for the comparison."""
-    import torch
-
     config = make_config(args, capture, method)
     trainer, row = radiance.train(config, 1e9 if args.steps else args.minutes)
     scores, true, rendered = score(args, trainer.pipeline)
@@ -174,7 +172,6 @@ def train_one(args: Args, capture: str, method: str) -> dict[str, Any]:
     strip(rendered[:4], output / f"{method}.png")
     row = {"capture": folder(capture).name, "method": method} | row | scores
     row |= weigh(args, trainer, output / f"{method}.safetensors")
-    torch.save(rendered, output / f"{method}.pt")
     return row
 
 
