@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from PIL import Image
 from small_model import bundle, make_model
+from small_scene import small_scene
 from test_placement import ball, looking, ring
 
+from lg_field import load, save
 from lg_field.errors import UserError
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig, scene_to_world
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig, colmap_masks
@@ -25,6 +28,8 @@ from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig, near_object
 from lg_field.nerfstudio.placing import views_of
 from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.encodings import SH_FEATURES, spherical_harmonics, view_dependence
+from lg_field.radiance.scene import Scene
+from lg_field.radiance.surface import surface_colors
 from lg_field.radiance.views import VIEWPOINTS
 
 SIZE = 48
@@ -276,6 +281,39 @@ def test_only_what_depends_on_the_direction_is_penalised(seed: int):
     assert torch.equal(seen, flipped)
     features[3, 5] = 1.0
     assert float(view_dependence(features)) > 0.0
+
+
+def test_surfaces_have_the_colours_that_cameras_saw():
+    field = small_scene()
+    points = field.grid.boxes(field.cells).mean(1).float()[:5]
+    inward = torch.tensor([[-1.0, 0.0, 0.0]]).expand(5, 3)  # all surfaces look along +x
+    features = field(points)[1]
+
+    def seen_from(place: list[float]) -> torch.Tensor:
+        return field.rgb(features, torch.nn.functional.normalize(points - torch.tensor(place), dim=-1))
+
+    front, aside, behind = [9.0, 1.0, 0.0], [9.0, -3.0, 2.0], [-9.0, 0.0, 0.0]
+    with torch.no_grad():
+        none = surface_colors(field, points, inward, torch.zeros(0, 3))
+        assert torch.equal(none, field.rgb(features, inward)), "without cameras: from straight above"
+        assert torch.allclose(surface_colors(field, points, inward, torch.tensor([front, behind])), seen_from(front))
+        both = surface_colors(field, points, inward, torch.tensor([front, aside, behind]))
+        assert torch.allclose(both, (seen_from(front) + seen_from(aside)) / 2, atol=1e-6)
+        unseen = surface_colors(field, points, inward, torch.tensor([behind]))
+        assert torch.allclose(unseen, seen_from(behind), atol=1e-6)
+
+
+def test_a_scene_keeps_its_viewpoints_and_older_ones_have_none(tmp_path: Path):
+    field = small_scene()
+    assert (
+        "viewpoints" not in field.description.to_dict()
+        and Scene.from_dict(field.description.to_dict()).viewpoints == ()
+    )
+    field.description = replace(field.description, viewpoints=((1.0, 2.0, 3.0), (4.0, 5.0, 6.0)))
+    save(field, tmp_path / "scene.safetensors")
+    assert load(tmp_path / "scene.safetensors").description == field.description
+    with pytest.raises(ValueError, match="finite"):
+        replace(field.description, viewpoints=((math.nan, 0.0, 0.0),))
 
 
 def test_runs_that_show_nothing_say_why():
