@@ -119,7 +119,7 @@ def test_a_set_of_masks_that_is_not_whole_is_refused(tmp_path: Path):
     meta = json.loads((folder / "transforms.json").read_text())
     del meta["frames"][3]["mask_path"]
     (folder / "transforms.json").write_text(json.dumps(meta))
-    with pytest.raises(UserError, match="1 of 24 .* no mask"):
+    with pytest.raises(UserError, match=r"1 of 24 .* no mask"):
         AutoDataParserConfig(data=folder).setup().get_dataparser_outputs("train")
 
 
@@ -212,7 +212,7 @@ def test_told_boxes_are_in_the_data_sets_units(tmp_path: Path):
     up = manager(tmp_path, up=(1.0, 0.0, 0.0)).train_dataparser_outputs.dataparser_transform[:, :3]
     assert torch.allclose(up[:, 0], torch.tensor([0.0, 0.0, 1.0]), atol=1e-5)
     for wrong in ({"focus": (1.0, 2.0)}, {"scene_box": (0.0,) * 6}, {"up": (0.0,) * 3}, {"focus": (math.nan,) * 3}):
-        with pytest.raises(ValueError, match="--pipeline.datamanager."):
+        with pytest.raises(ValueError, match=r"--pipeline\.datamanager\."):
             manager(tmp_path, **wrong)
     kept = manager(tmp_path, place=False).train_dataparser_outputs
     parsed = AutoDataParserConfig(data=tmp_path).setup().get_dataparser_outputs("train")
