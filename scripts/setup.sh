@@ -55,9 +55,9 @@ install_packages() {
     say "missing: $missing (Debian's names). Please install them; going on without."
 }
 
-# What .venv should hold: a hash of the two files that say so. Fails where there is no working .venv.
+# What .venv should hold: a hash of the files that say so. Fails where there is no working .venv.
 fingerprint() {
-    .venv/bin/python - pyproject.toml scripts/constraints.txt 2>/dev/null <<'END'
+    .venv/bin/python - pyproject.toml setup.py scripts/constraints.txt 2>/dev/null <<'END'
 import hashlib, sys
 print(hashlib.sha256(b"".join(open(name, "rb").read() for name in sys.argv[1:])).hexdigest())
 END

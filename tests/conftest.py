@@ -1,11 +1,13 @@
-"""Settings of all tests: shapes and types of lg_field's functions are checked, hypothesis has no clock, two threads."""
+"""Settings of all tests: shapes and types of lg_field's functions are checked, hypothesis has no clock, few threads."""
 
 import os
+import sys
 
 import hypothesis
 import torch
 from jaxtyping import install_import_hook
 
+assert "lg_field" not in sys.modules, "something imported lg_field before its types could be checked"
 install_import_hook("lg_field", "typecheck.checked")
 
 hypothesis.settings.register_profile("lg-field", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))

@@ -1,345 +1,425 @@
-"""Laws of captures' data: masks as alpha, pixels on the object, the space that cameras are moved to, runs that fail."""
+"""Captures are read as their files mean them, or refused in one line; whatever is guessed or left out is said."""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import replace
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from PIL import Image
-from small_model import bundle, make_model
-from small_scene import small_scene
-from test_placement import ball, looking, ring
 
-from lg_field import load, save
-from lg_field.errors import UserError
-from lg_field.nerfstudio.datamanager import LGDataManagerConfig, scene_to_world
-from lg_field.nerfstudio.dataparser import AutoDataParserConfig, colmap_masks
-from lg_field.nerfstudio.masks import cut_out_object, read_alphas, read_mask
-from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig, near_object
-from lg_field.nerfstudio.placing import views_of
-from lg_field.radiance.diagnosis import collapse
-from lg_field.radiance.encodings import SH_FEATURES, spherical_harmonics, view_dependence
-from lg_field.radiance.scene import Scene
-from lg_field.radiance.surface import surface_colors
-from lg_field.radiance.views import VIEWPOINTS
+from lg_field.captures import CaptureError, Lens, Photo, read_capture
+from lg_field.captures.capture import check_pose
+from lg_field.captures.colmap import MODELS, lens_of, pose_of
+from lg_field.captures.photo_file import header, read_mask, read_photo
+from lg_field.captures.splits import by_fraction, by_interval, by_lists, never_empty
 
-SIZE = 48
+WIDTH, HEIGHT = 24, 16
+LENS: dict[str, Any] = {"fl_x": 20.0, "fl_y": 21.0, "cx": 12.0, "cy": 8.0, "w": WIDTH, "h": HEIGHT}
 
 
-def capture(folder: Path, count: int = 24, masks: str = "none", scale: float = 1.0, **meta: Any) -> Path:
-    """A red ball of radius 0.4 at (3, 2, 1) times `scale`, cut out (`masks` "alpha"), with masks, or with neither."""
-    target = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64)
-    views = ring(count, target=(3.0, 2.0, 1.0), distance=3.0)
-    alphas = ball(views, target, 0.4, SIZE)
+def pose(k: int) -> np.ndarray:
+    """A camera on a circle, looking at its middle."""
+    angle = k * 0.5
+    back = np.array([np.cos(angle), np.sin(angle), 0.3])
+    back /= np.linalg.norm(back)
+    right = np.cross([0.0, 0.0, 1.0], back)
+    right /= np.linalg.norm(right)
+    matrix = np.eye(4)
+    matrix[:3] = np.stack([right, np.cross(back, right), back, 3 * back], axis=1)
+    return matrix
+
+
+def pixels(k: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([x * 9, y * 13, np.full_like(x, 20 * k)], -1).astype(np.uint8)
+
+
+def frames(count: int, ending: str = ".png") -> list[dict[str, Any]]:
+    return [{"file_path": f"images/{k}{ending}", "transform_matrix": pose(k).tolist()} for k in range(count)]
+
+
+def transforms(folder: Path, count: int = 12, images: bool = True, ending: str = ".png", **meta: Any) -> Path:
+    """A scene folder with a transforms.json."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    frames = []
-    for k, alpha in enumerate(alphas):
-        inside = (alpha * 255).byte().numpy()
-        picture = np.where(inside[..., None] > 0, np.uint8([200, 40, 30]), np.uint8([20, 90 + k, 140]))
-        layers = np.dstack([picture, inside]) if masks == "alpha" else picture
-        Image.fromarray(layers).save(folder / "images" / f"{k:03}.png")
-        pose = torch.eye(4, dtype=torch.float64)
-        pose[:3] = views.poses[k]
-        pose[:3, 3] *= scale
-        frame = {"file_path": f"images/{k:03}.png", "transform_matrix": pose.tolist()}
-        if masks in ("grey", "rgb", "large"):
-            (folder / "masks").mkdir(exist_ok=True)
-            mask = Image.fromarray(inside)
-            mask = mask.resize((2 * SIZE, 2 * SIZE), Image.Resampling.NEAREST) if masks == "large" else mask
-            (mask.convert("RGB") if masks == "rgb" else mask).save(folder / "masks" / f"{k:03}.png")
-            frame["mask_path"] = f"masks/{k:03}.png"
-        frames.append(frame)
-    inner = {"fl_x": float(SIZE), "fl_y": float(SIZE), "cx": SIZE / 2, "cy": SIZE / 2, "w": SIZE, "h": SIZE}
-    data = inner | {"camera_model": "OPENCV", "frames": frames} | meta
-    (folder / "transforms.json").write_text(json.dumps(data))
+    for k in range(count if images else 0):
+        Image.fromarray(pixels(k)).save(folder / f"images/{k}{ending}")
+    data = {**LENS, "frames": frames(count, ending)} | meta
+    (folder / "transforms.json").write_text(json.dumps({k: v for k, v in data.items() if v is not None}))
     return folder
 
 
-def manager(data: Path, **options: Any) -> Any:
-    config = LGDataManagerConfig(data=data, dataparser=AutoDataParserConfig(data=data), **options)
-    config.train_num_rays_per_batch = config.eval_num_rays_per_batch = 64
-    return config.setup(device="cpu", test_mode="val")
+def test_a_plain_capture_is_read_whole(tmp_path):
+    capture = read_capture(transforms(tmp_path))
+    assert (capture.format, len(capture.photos), capture.alpha, capture.notes) == ("nerfstudio", 12, False, ())
+    assert len(capture.part("train")) == 11 and len(capture.part("test")) == 1
+    for k in range(12):
+        photo = next(p for p in capture.photos if p.image.stem == str(k))
+        assert np.array_equal(photo.pose, pose(k)) and np.array_equal(read_photo(photo, False), pixels(k))
+        assert photo.lens == Lens(WIDTH, HEIGHT, 20.0, 21.0, 12.0, 8.0)
+    named = read_capture(tmp_path / "transforms.json")
+    assert [p.image for p in named.photos] == [p.image for p in capture.photos]
 
 
-def focus_in_scene(outputs: DataparserOutputs, scale: float = 1.0) -> torch.Tensor:
-    """Where the ball's middle, known in the data set's units, lies in scene space."""
-    to_world = scene_to_world(outputs.dataparser_transform, outputs.dataparser_scale)
-    middle = torch.tensor([3.0 * scale, 2.0 * scale, 1.0 * scale, 1.0], dtype=torch.float64)
-    return (torch.linalg.inv(to_world) @ middle)[:3]
+MODES = {
+    "1": lambda rgb: rgb.convert("1"),
+    "L": lambda rgb: rgb.convert("L"),
+    "P": lambda rgb: rgb.quantize(64),
+    "LA": lambda rgb: rgb.convert("LA"),
+    "RGBA": lambda rgb: rgb.convert("RGBA"),
+    "I;16": lambda rgb: Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257),
+}
 
 
-# -- masks
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_of_picture_has_the_values_it_shows(tmp_path, mode):
+    shown = MODES[mode](Image.fromarray(pixels(3)))
+    shown.save(tmp_path / "a.png")
+    grey = "I" in mode
+    wanted = np.asarray(Image.fromarray(pixels(3)).convert("L").convert("RGB") if grey else shown.convert("RGB"))
+    photo = Photo(tmp_path / "a.png", np.eye(4), Lens(WIDTH, HEIGHT, 20, 20, 12, 8))
+    found = read_photo(photo, alpha=True)
+    assert found.shape == (HEIGHT, WIDTH, 4) and found.dtype == np.uint8
+    assert np.abs(found[..., :3].astype(int) - wanted).max() <= 0
+    assert header(tmp_path / "a.png").alpha == (mode in ("LA", "RGBA"))
 
 
-@pytest.mark.parametrize("kind", ["grey", "rgb", "large"])
-def test_a_mask_is_the_alpha_of_a_cut_out_image(tmp_path: Path, kind: str):
-    masked, cut = manager(capture(tmp_path / "m", masks=kind)), manager(capture(tmp_path / "a", masks="alpha"))
-    for k in (0, 7):
-        ours, theirs = masked.train_dataset[k], cut.train_dataset[k]
-        assert "mask" not in ours and ours["image"].shape == (SIZE, SIZE, 4)
-        assert float((ours["image"][..., 3] - theirs["image"][..., 3]).abs().mean()) < (
-            0.01 if kind == "large" else 1e-6
-        )
-    assert masked.train_dataset.metadata["bounded"] and cut.train_dataset.metadata["bounded"]
-    assert torch.allclose(masked.train_dataset.scene_box.aabb, cut.train_dataset.scene_box.aabb, atol=0.1)
+def test_cmyk_and_a_transparent_colour(tmp_path):
+    Image.fromarray(pixels(1)).convert("CMYK").save(tmp_path / "a.jpg", quality=100)
+    photo = Photo(tmp_path / "a.jpg", np.eye(4), Lens(WIDTH, HEIGHT, 20, 20, 12, 8))
+    assert np.abs(read_photo(photo, False).astype(int) - pixels(1)).mean() < 12
+    Image.fromarray(pixels(0)).save(tmp_path / "b.png", transparency=(0, 0, 0))
+    found = read_photo(Photo(tmp_path / "b.png", np.eye(4), photo.lens), True)
+    assert found[0, 0, 3] == 0 and found[..., 3].sum() == 255 * (WIDTH * HEIGHT - 1)
 
 
-def test_ignored_masks_stay_masks_of_the_images_size(tmp_path: Path):
-    plain = manager(capture(tmp_path, masks="large"), masks="ignore")
-    data = plain.train_dataset[0]
-    assert data["image"].shape[-1] == 3 and data["mask"].shape == (SIZE, SIZE, 1) and data["mask"].dtype == torch.bool
-    assert not plain.train_dataset.metadata["bounded"]
-    _, batch = plain.next_train(0)
-    assert len(batch["image"]) == 64 and bool((batch["image"][:, 0] > 0.5).all()), "only pixels inside of them"
+def test_pictures_with_and_without_alpha_go_together(tmp_path):
+    transforms(tmp_path)
+    Image.fromarray(np.dstack([pixels(4), np.full((HEIGHT, WIDTH), 9, np.uint8)])).save(tmp_path / "images/4.png")
+    capture = read_capture(tmp_path)
+    assert capture.alpha
+    shapes = {read_photo(p, capture.alpha).shape for p in capture.photos}
+    assert shapes == {(HEIGHT, WIDTH, 4)}
+    alphas = sorted(int(read_photo(p, True)[..., 3].min()) for p in capture.photos)
+    assert alphas == [9] + [255] * 11
 
 
-def test_masks_mean_empty_only_where_they_cut_an_object_out(tmp_path: Path):
-    assert cut_out_object([0.1] * 9 + [0.0]) and not cut_out_object([0.1] * 8 + [0.0] * 2)
-    assert not cut_out_object([0.95] * 10), "that leaves out passers-by"
-    assert not cut_out_object([])
-    black = Image.fromarray(np.zeros((8, 8), np.uint8))
-    black.save(tmp_path / "black.png")
-    assert float(read_mask(tmp_path / "black.png", (5, 7)).max()) == 0.0
-    (tmp_path / "no.png").write_text("no image")
-    with pytest.raises(UserError, match="mask"):
-        read_mask(tmp_path / "no.png", (5, 7))
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_stand_as_their_cameras_say(tmp_path, orientation):
+    """Whatever the stored way, a photo whose camera has the upright size comes upright; else as stored."""
+    upright = Image.fromarray(pixels(2))
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # PIL's transpositions that undo an orientation
+    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(back[orientation]))
+    exif = Image.Exif()
+    exif[274] = orientation
+    (tmp_path / "images").mkdir()
+    for k in range(3):
+        stored.save(tmp_path / f"images/{k}.png", exif=exif)
+    for lens in (LENS, LENS | {"w": stored.width, "h": stored.height, "cx": 5.0}):
+        (tmp_path / "transforms.json").write_text(json.dumps({**lens, "frames": frames(3)}))
+        capture = read_capture(tmp_path)
+        found = read_photo(capture.photos[0], False)
+        if (lens["w"], lens["h"]) == (WIDTH, HEIGHT):
+            assert np.array_equal(found, pixels(2))
+            assert any("turned upright" in note for note in capture.notes) == (orientation != 1)
+        else:
+            assert np.array_equal(found, np.asarray(stored))
 
 
-def test_a_set_of_masks_that_is_not_whole_is_refused(tmp_path: Path):
-    folder = capture(tmp_path, masks="grey", aabb_scale=4)
-    meta = json.loads((folder / "transforms.json").read_text())
-    del meta["frames"][3]["mask_path"]
-    (folder / "transforms.json").write_text(json.dumps(meta))
-    with pytest.raises(UserError, match=r"1 of 24 .* no mask"):
-        AutoDataParserConfig(data=folder).setup().get_dataparser_outputs("train")
+@given(factor=st.sampled_from([0.5, 2.0, 3.0]))
+def test_intrinsics_follow_the_size_of_the_images(tmp_path_factory, factor):
+    folder = transforms(tmp_path_factory.mktemp("sizes"), 3, images=False)
+    for k in range(3):
+        image = Image.fromarray(pixels(k)).resize((int(WIDTH * factor), int(HEIGHT * factor)))
+        image.save(folder / f"images/{k}.png")
+    capture = read_capture(folder)
+    lens = capture.photos[0].lens
+    assert (lens.fx, lens.fy, lens.cx, lens.cy) == (20 * factor, 21 * factor, 12 * factor, 8 * factor)
+    assert any("intrinsics are scaled" in note for note in capture.notes)
 
 
-def test_masks_beside_colmaps_images_are_found(tmp_path: Path):
-    folder = capture(tmp_path, count=4, masks="grey")
-    assert colmap_masks(folder) == Path("masks")
-    (folder / "masks" / "002.png").unlink()
-    with pytest.raises(UserError, match=r"1 of 4 images have no mask"):
-        colmap_masks(folder)
-    assert colmap_masks(capture(tmp_path / "none", count=1)) is None
+def test_another_shape_is_refused(tmp_path):
+    transforms(tmp_path, 3)
+    Image.fromarray(pixels(0, 24, 24)).save(tmp_path / "images/1.png")
+    with pytest.raises(CaptureError, match=r"1\.png has 24 x 24 pixels, its camera is for 24 x 16"):
+        read_capture(tmp_path)
 
 
-def test_alphas_that_are_all_full_are_none(tmp_path: Path):
-    folder = capture(tmp_path, count=3)
-    files = sorted((folder / "images").iterdir())
-    assert read_alphas(files, None) is None
-    for file in files:
-        Image.open(file).convert("RGBA").save(file)
-    assert read_alphas(files, None) is None, "nothing is empty in them"
-
-
-# -- pixels
-
-
-def test_most_pixels_are_on_or_close_to_the_object():
-    images = torch.zeros(3, 40, 60, 4)
-    images[1, 10:14, 20:24, 3] = 1.0
-    near = near_object(images, reach=0.05)
-    index = torch.stack([near // 2400, near % 2400 // 60, near % 60], dim=-1)
-    assert bool((index[:, 0] == 1).all()) and len(near) == 10 * 10
-    batch = {"image": images, "image_idx": torch.arange(3)}
-    sampler = ObjectPixelSamplerConfig(object_share=0.75).setup(num_rays_per_batch=400)
-    sampled = sampler.sample(batch)["indices"]
-    close = (
-        (sampled[:, 0] == 1)
-        & (sampled[:, 1] >= 7)
-        & (sampled[:, 1] < 17)
-        & (sampled[:, 2] >= 17)
-        & (sampled[:, 2] < 27)
-    )
-    assert 300 <= int(close.sum()) < 330
-    opaque = {"image": images[..., :3], "image_idx": torch.arange(3)}
-    assert len(sampler.sample(opaque)["indices"][:, 0].unique()) == 3, "images without alpha: anywhere"
-    empty = {"image": torch.zeros(3, 4, 4, 4), "image_idx": torch.arange(3)}
-    assert len(sampler.sample(empty)["indices"]) == 400
-
-
-# -- placing
-
-
-def test_instant_ngps_box_does_not_matter(tmp_path: Path):
-    """Whatever aabb_scale says and in whatever units, the object fills a bounded box about the origin."""
-    found = []
-    for name, aabb, scale in (("a", 1, 1.0), ("b", 16, 5.0)):
-        data = manager(capture(tmp_path / name, masks="alpha", scale=scale, aabb_scale=aabb))
-        outputs = data.train_dataparser_outputs
-        assert data.train_dataset.metadata["bounded"] and data.train_dataset.metadata["hull"] is not None
-        middle = focus_in_scene(outputs, scale)
-        assert float(middle.norm()) < 0.1
-        found.append(data.train_dataset.scene_box.aabb)
-        assert float(found[-1].abs().max()) == pytest.approx(1.0, abs=1e-5)
-    assert torch.allclose(*found, atol=0.05)
-
-
-def test_photos_are_moved_with_their_way_back(tmp_path: Path):
-    data = manager(capture(tmp_path))
-    outputs = data.train_dataparser_outputs
-    assert not data.train_dataset.metadata["bounded"]
-    assert float(focus_in_scene(outputs).norm()) < 1e-3, "what they look at is the origin"
-    to_world = scene_to_world(outputs.dataparser_transform, outputs.dataparser_scale)
-    frames = {f["file_path"]: f for f in json.loads((tmp_path / "transforms.json").read_text())["frames"]}
-    for split in (data.train_dataset, data.eval_dataset):
-        for file, pose in zip(split.image_filenames, split.cameras.camera_to_worlds.double()):
-            world = torch.tensor(frames[f"images/{file.name}"]["transform_matrix"], dtype=torch.float64)
-            assert torch.allclose((to_world[:3, :3] @ pose[:, 3]) + to_world[:3, 3], world[:3, 3], atol=1e-4)
-            turned = torch.nn.functional.normalize(to_world[:3, :3] @ pose[:, :3], dim=0)
-            assert torch.allclose(turned, world[:3, :3], atol=1e-4)
-    assert data.train_dataset.metadata["viewpoints"].shape == (VIEWPOINTS, 3)
+def test_missing_images_and_masks_are_counted(tmp_path):
+    transforms(tmp_path)
+    (tmp_path / "images/3.png").unlink()
+    capture = read_capture(tmp_path)
     assert (
-        0.0
-        < data.train_dataset.metadata["near"]
-        < float(data.train_dataset.cameras.camera_to_worlds[..., 3].norm(dim=-1).min())
+        len(capture.photos) == 11 and "1 of 12 images are missing and left out (e.g. images/3.png)" in capture.notes[0]
     )
+    for k in range(12):
+        (tmp_path / f"images/{k}.png").unlink(missing_ok=True)
+    with pytest.raises(CaptureError, match="lists 12 images and none of them exists"):
+        read_capture(tmp_path)
 
 
-def test_told_boxes_are_in_the_data_sets_units(tmp_path: Path):
-    data = manager(capture(tmp_path), scene_box=(2.0, 1.0, 0.0, 4.0, 3.0, 2.0))
-    assert data.train_dataset.metadata["bounded"]
-    assert float(focus_in_scene(data.train_dataparser_outputs).norm()) < 1e-4
-    up = manager(tmp_path, up=(1.0, 0.0, 0.0)).train_dataparser_outputs.dataparser_transform[:, :3]
-    assert torch.allclose(up[:, 0], torch.tensor([0.0, 0.0, 1.0]), atol=1e-5)
-    for wrong in ({"focus": (1.0, 2.0)}, {"scene_box": (0.0,) * 6}, {"up": (0.0,) * 3}, {"focus": (math.nan,) * 3}):
-        with pytest.raises(ValueError, match=r"--pipeline\.datamanager\."):
-            manager(tmp_path, **wrong)
-    kept = manager(tmp_path, place=False).train_dataparser_outputs
-    parsed = AutoDataParserConfig(data=tmp_path).setup().get_dataparser_outputs("train")
-    assert torch.equal(kept.cameras.camera_to_worlds, parsed.cameras.camera_to_worlds)
+@given(
+    turn=st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: sum(v * v for v in q) > 0.1),
+    shift=st.lists(st.floats(-9, 9), min_size=3, max_size=3),
+)
+def test_rigid_poses_pass_unchanged_and_others_are_named(turn, shift):
+    matrix = pose_of(turn, shift)
+    assert np.allclose(check_pose(matrix, "x"), matrix, atol=1e-12)
+    assert np.allclose(check_pose(matrix[:3], "x"), matrix, atol=1e-12)
+    for broken, word in (
+        (matrix.T, "last row"),
+        (matrix @ np.diag([1, 1, -1, 1.0]), "mirrors"),
+        (matrix @ np.diag([1, 2, 1, 1.0]), "right angles"),
+        (matrix * np.nan, "finite"),
+        (matrix[:2], "4 x 4"),
+    ):
+        if word != "last row" or np.abs(shift).max() > 1e-3:
+            with pytest.raises(CaptureError, match=word):
+                check_pose(broken, "x")
 
 
-def test_runs_from_before_keep_the_data_parsers_space():
-    state = {
-        k: v for k, v in vars(LGDataManagerConfig()).items() if k not in ("place", "masks", "up", "focus", "scene_box")
-    }
-    older = LGDataManagerConfig.__new__(LGDataManagerConfig)
-    older.__setstate__(state)
-    assert (older.place, older.masks, older.up) == (False, "ignore", ())
-    assert LGDataManagerConfig().place and LGDataManagerConfig().masks == "auto"
+def test_poses_far_from_the_origin_keep_their_digits(tmp_path):
+    transforms(tmp_path)
+    data = json.loads((tmp_path / "transforms.json").read_text())
+    for frame in data["frames"]:
+        for axis, offset in enumerate((500_000.0, 5_400_000.0, 100.0)):
+            frame["transform_matrix"][axis][3] += offset
+    (tmp_path / "transforms.json").write_text(json.dumps(data))
+    photos = read_capture(tmp_path).photos
+    for photo in photos:
+        k = int(photo.image.stem)
+        assert np.allclose(photo.pose[:3, 3] - (5e5, 5.4e6, 100), pose(k)[:3, 3], atol=1e-8)
 
 
-def test_a_single_test_image_has_its_pose(tmp_path: Path):
-    """nerfstudio's instant-ngp data parser loses the pose of a split with one image (10 to 19 images)."""
-    data = manager(capture(tmp_path, count=12, aabb_scale=4))
-    assert data.eval_dataset.cameras.camera_to_worlds.shape == (1, 3, 4)
-    bundle_, batch = data.next_eval(0)
-    assert len(bundle_) == len(batch["image"]) == 64
-    assert float(data.eval_dataset.cameras.camera_to_worlds[0, :, :3].det()) == pytest.approx(1.0, abs=1e-4)
-    axis = views_of(data.eval_dataset.cameras).axes[0]
-    to_middle = -data.eval_dataset.cameras.camera_to_worlds[0, :, 3].double()
-    assert float(axis @ to_middle / to_middle.norm()) > 0.999, "it looks at the origin, as all do"
+def test_one_point_of_view_is_refused_and_one_photo_is_not(tmp_path):
+    transforms(tmp_path, 4)
+    data = json.loads((tmp_path / "transforms.json").read_text())
+    one = data | {"frames": data["frames"][:1]}
+    for frame in data["frames"]:
+        frame["transform_matrix"] = pose(1).tolist()
+    (tmp_path / "transforms.json").write_text(json.dumps(data))
+    with pytest.raises(CaptureError, match="all 4 cameras stand at"):
+        read_capture(tmp_path)
+    (tmp_path / "transforms.json").write_text(json.dumps(one))
+    capture = read_capture(tmp_path)
+    assert capture.splits["train"] == capture.splits["test"] == (0,) and "used for both" in capture.notes[-1]
 
 
-# -- what training makes of it
+def test_per_frame_intrinsics_win_and_angles_stand_in(tmp_path):
+    transforms(tmp_path, 3, fl_x=None, fl_y=None, camera_angle_x=1.0, aabb_scale=4)
+    data = json.loads((tmp_path / "transforms.json").read_text())
+    data["frames"][1] |= {"fl_x": 33.0, "cx": 11.0}
+    (tmp_path / "transforms.json").write_text(json.dumps(data))
+    capture = read_capture(tmp_path)
+    assert capture.format == "instant-ngp"
+    by_angle = 0.5 * WIDTH / np.tan(0.5)
+    assert [p.lens.fx for p in capture.photos] == pytest.approx([by_angle, 33.0, by_angle])
+    assert capture.photos[1].lens.cx == 11.0 and capture.photos[0].lens.cx == 12.0
+    transforms(tmp_path, 3, fl_x=None, fl_y=None)
+    with pytest.raises(CaptureError, match="no focal length"):
+        read_capture(tmp_path)
 
 
-def test_a_restricted_field_holds_nothing_outside_of_the_hull():
-    model = make_model(harmonics_loss_mult=0.1, occupancy_interval=1, unseen_from=10**9)
-    hull = torch.zeros(8, 8, 8, dtype=torch.bool)
-    hull[:4, 2:6] = True
-    model.trainer.restrict(hull)
-    grid = model.table.occupancy
-    everywhere = torch.rand(4000, 3, generator=torch.Generator().manual_seed(1)) * 3 - 1.5
-    index = ((everywhere + 1.5) / 3 * 8).long()
-    allowed = hull[tuple(index.unbind(-1))]
-    assert torch.equal(grid.is_occupied(everywhere), allowed)
-    model.train()
-    for step in range(1, 3):
-        model.trainer.begin(step)
-        losses = model.get_loss_dict(outputs := model(bundle()), {"image": torch.rand(32, 4)})
-        assert (
-            outputs["rgb"].requires_grad and float(losses["harmonics_loss"]) >= 0.0
-            if "harmonics_loss" in losses
-            else True
-        )
-    model.trainer.begin(3)
-    assert not bool((model.table.occupancy.is_occupied(everywhere) & ~allowed).any())
-    model.table.split_([])
-    assert not bool((model.table.occupancy.is_occupied(everywhere) & ~allowed).any()), "nor do finer cells"
+@given(scale=st.floats(1e-3, 3.0), offset=st.lists(st.floats(-1, 2), min_size=3, max_size=3), side=st.integers(1, 64))
+def test_the_cube_of_instant_ngp(tmp_path_factory, scale, offset, side):
+    """A point p of the file lies in the cube if scale p + offset is within side / 2 of its middle, 0.5."""
+    folder = transforms(tmp_path_factory.mktemp("cube"), 2, aabb_scale=side, scale=scale, offset=offset)
+    cube = read_capture(folder).cube
+    assert cube is not None and cube.sides == side
+    for corner in (-0.5, 0.5):
+        point = cube.middle + corner * side / cube.scale
+        assert np.allclose(point * scale + offset, 0.5 + corner * side, atol=1e-6 * side)
 
 
-@given(st.integers(0, 2**31))
-def test_only_what_depends_on_the_direction_is_penalised(seed: int):
-    generator = torch.Generator().manual_seed(seed)
-    features = torch.zeros(20, 3 * SH_FEATURES)
-    features[:, ::SH_FEATURES] = torch.randn(20, 3, generator=generator)
-    assert float(view_dependence(features)) == 0.0
-    directions = torch.nn.functional.normalize(torch.randn(20, 3, generator=generator), dim=-1)
-    seen = torch.einsum("mcs,ms->mc", features.unflatten(1, (3, SH_FEATURES)), spherical_harmonics(directions))
-    flipped = torch.einsum("mcs,ms->mc", features.unflatten(1, (3, SH_FEATURES)), spherical_harmonics(-directions))
-    assert torch.equal(seen, flipped)
-    features[3, 5] = 1.0
-    assert float(view_dependence(features)) > 0.0
+def test_world_units_are_those_before_the_applied_transform(tmp_path):
+    applied = np.array([[0, 2.0, 0, 1], [0, 0, 2.0, -3], [2.0, 0, 0, 4], [0, 0, 0, 1]])
+    applied[:3, :3] /= 2
+    capture = read_capture(transforms(tmp_path, 3, applied_transform=applied[:3].tolist(), applied_scale=0.4))
+    original = np.array([1.0, 2.0, 3.0, 1.0])
+    saved = np.diag([0.4, 0.4, 0.4, 1.0]) @ applied @ original
+    assert np.allclose(capture.to_world @ saved, original)
 
 
-def test_surfaces_have_the_colours_that_cameras_saw():
-    field = small_scene()
-    points = field.grid.boxes(field.cells).mean(1).float()[:5]
-    inward = torch.tensor([[-1.0, 0.0, 0.0]]).expand(5, 3)  # all surfaces look along +x
-    features = field(points)[1]
-
-    def seen_from(place: list[float]) -> torch.Tensor:
-        return field.rgb(features, torch.nn.functional.normalize(points - torch.tensor(place), dim=-1))
-
-    front, aside, behind = [9.0, 1.0, 0.0], [9.0, -3.0, 2.0], [-9.0, 0.0, 0.0]
-    with torch.no_grad():
-        none = surface_colors(field, points, inward, torch.zeros(0, 3))
-        assert torch.equal(none, field.rgb(features, inward)), "without cameras: from straight above"
-        assert torch.allclose(surface_colors(field, points, inward, torch.tensor([front, behind])), seen_from(front))
-        both = surface_colors(field, points, inward, torch.tensor([front, aside, behind]))
-        assert torch.allclose(both, (seen_from(front) + seen_from(aside)) / 2, atol=1e-6)
-        unseen = surface_colors(field, points, inward, torch.tensor([behind]))
-        assert torch.allclose(unseen, seen_from(behind), atol=1e-6)
+def blender(folder: Path, splits: dict[str, int], ending: str = ".png", written: str = "") -> Path:
+    for split, count in splits.items():
+        (folder / split).mkdir(parents=True)
+        found = []
+        for k in range(count):
+            Image.fromarray(pixels(k)).save(folder / split / f"r_{k}{ending}")
+            found.append({"file_path": f"./{split}/r_{k}{written}", "transform_matrix": pose(k).tolist()})
+        meta = {"camera_angle_x": 0.7, "frames": found}
+        (folder / f"transforms_{split}.json").write_text(json.dumps(meta))
+    return folder
 
 
-def test_a_scene_keeps_its_viewpoints_and_older_ones_have_none(tmp_path: Path):
-    field = small_scene()
-    assert (
-        "viewpoints" not in field.description.to_dict()
-        and Scene.from_dict(field.description.to_dict()).viewpoints == ()
-    )
-    field.description = replace(field.description, viewpoints=((1.0, 2.0, 3.0), (4.0, 5.0, 6.0)))
-    save(field, tmp_path / "scene.safetensors")
-    assert load(tmp_path / "scene.safetensors").description == field.description
-    with pytest.raises(ValueError, match="finite"):
-        replace(field.description, viewpoints=((math.nan, 0.0, 0.0),))
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+@pytest.mark.parametrize("named", [True, False])
+def test_blender_files_with_and_without_endings(tmp_path, ending, named):
+    capture = read_capture(blender(tmp_path, {"train": 3, "test": 2}, ending, ending if named else ""))
+    assert capture.format == "blender" and len(capture.part("train")) == 3 and len(capture.part("test")) == 2
+    assert capture.part("val") == capture.part("test")
+    assert capture.photos[0].lens.fx == pytest.approx(0.5 * WIDTH / np.tan(0.35))
 
 
-def test_runs_that_show_nothing_say_why():
-    fine = collapse(1000, psnr=24.0, rows=200, cells=512, opacity=0.5, wanted=0.5)
-    assert fine is None
-    white = collapse(1000, psnr=13.3, rows=1, cells=512, opacity=0.0, wanted=0.1)
-    assert white is not None and "1 of 512" in white and "--pipeline.datamanager.scene-box" in white
-    fog = collapse(1000, psnr=9.0, rows=500, cells=512, opacity=1.0, wanted=0.3)
-    assert fog is not None and "fog" in fog
-    wrong = collapse(1000, psnr=12.0, rows=500, cells=512, opacity=1.0, wanted=1.0)
-    assert wrong is not None and "poses" in wrong
-    tidy = collapse(1000, psnr=33.0, rows=1, cells=512, opacity=0.1, wanted=0.1)
-    assert tidy is None, "one cell is enough for a small thing"
-    assert all("\n" not in line for line in (white, fog, wrong))
+def test_blender_without_test_photos_holds_some_out(tmp_path):
+    capture = read_capture(blender(tmp_path, {"train": 16}))
+    assert len(capture.part("train")) == 14 and len(capture.part("test")) == 2
+    assert not set(capture.splits["train"]) & set(capture.splits["test"]) and "every 8th" in capture.notes[0]
 
 
-def test_a_failed_run_prints_a_line(capsys):
-    model = make_model()
-    model.train()
-    model.get_metrics_dict(model(bundle()), {"image": torch.cat([torch.rand(32, 3), torch.ones(32, 1)], dim=1)})
-    model.last_batch = torch.tensor([0.2, 0.0, 0.9])
-    model._look(499)
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "step 500" in printed and "7.0 dB" in printed
+@given(count=st.integers(1, 200))
+def test_splits_part_the_photos(count):
+    for splits in (by_fraction(count), by_interval(count)):
+        assert sorted((*splits["train"], *splits["test"])) == list(range(count))
+        whole, notes = never_empty(splits)
+        assert whole["train"] and whole["test"] and bool(notes) == (not (splits["train"] and splits["test"]))
 
 
-def test_cameras_of_tests_look_where_they_should():
-    poses = looking(torch.tensor([[2.0, 0.0, 0.0]]).double(), torch.zeros(3).double())
-    assert torch.allclose(-poses[0, :, 2], torch.tensor([-1.0, 0.0, 0.0]).double())
+def test_lists_of_photos_may_be_partial():
+    names = [f"{k}.png" for k in range(6)]
+    splits, notes = by_lists(names, {"train": names[:4], "test": names[4:5]})
+    assert splits == {"train": (0, 1, 2, 3), "val": (4,), "test": (4,)} and not notes
+    splits, notes = by_lists(names, {"test": ["4.png", "no.png"]})
+    assert splits["train"] == (0, 1, 2, 3, 5) and len(notes) == 2
+
+
+@given(size=st.sampled_from([(24, 16), (12, 8), (48, 32)]), coloured=st.booleans(), scale=st.sampled_from([1.0, 0.5]))
+def test_masks_of_other_sizes_and_colours(tmp_path_factory, size, coloured, scale):
+    folder = tmp_path_factory.mktemp("masks")
+    half = np.zeros((size[1], size[0]), np.uint8)
+    half[:, size[0] // 2 :] = 255
+    Image.fromarray(np.dstack([half * 0, half, half * 0]) if coloured else half).save(folder / "m.png")
+    photo = Photo(folder / "x.png", np.eye(4), Lens(WIDTH, HEIGHT, 20, 20, 12, 8), mask=folder / "m.png")
+    width, height = int(WIDTH * scale), int(HEIGHT * scale)
+    mask = read_mask(photo, width, height)
+    assert mask.shape == (height, width) and mask.dtype == bool
+    assert not mask[:, : width // 2 - 1].any() and mask[:, width // 2 + 1 :].all()
+
+
+def colmap(folder: Path, text: bool, names: list[str], model: str = "PINHOLE", points: int = 5) -> Path:
+    """A reconstruction of photos with these names, all by one camera."""
+    values = [20.0, 21.0, 12.0, 8.0, *[0.01] * 20][: MODELS[model]]
+    sparse = folder / "sparse" / "0"
+    sparse.mkdir(parents=True)
+    flip = np.diag([1, -1, -1, 1.0])
+    quaternions = []
+    for k, name in enumerate(names):
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(k)).save(folder / "images" / name)
+        view = np.linalg.inv(pose(k) @ flip)
+        w = 0.5 * np.sqrt(max(1e-12, 1 + np.trace(view[:3, :3])))
+        skew = (view[:3, :3] - view[:3, :3].T) / (4 * w)
+        quaternions.append(((w, skew[2, 1], skew[0, 2], skew[1, 0]), view[:3, 3]))
+    if text:
+        numbers = " ".join(map(str, values))
+        (sparse / "cameras.txt").write_text(f"# cameras\n1 {model} {WIDTH} {HEIGHT} {numbers}\n")
+        lines = ["# images"]
+        for k, (q, t) in enumerate(quaternions):
+            lines += [f"{k + 1} {' '.join(map(repr, map(float, (*q, *t))))} 1 {names[k]}", "" if k % 2 else "1 2 -1"]
+        (sparse / "images.txt").write_text("\n".join(lines) + "\n")
+        (sparse / "points3D.txt").write_text("".join(f"{k} {k}.5 1 2 9 8 7 0.1 1 2\n" for k in range(points)))
+        return folder
+    data = struct.pack("<Q", 1) + struct.pack("<iiQQ", 1, list(MODELS).index(model), WIDTH, HEIGHT)
+    (sparse / "cameras.bin").write_bytes(data + struct.pack(f"<{len(values)}d", *values))
+    data = struct.pack("<Q", len(names))
+    for k, (q, t) in enumerate(quaternions):
+        data += struct.pack("<i7di", k + 1, *q, *t, 1) + names[k].encode() + b"\0" + struct.pack("<Q2dq", 1, 3, 4, -1)
+    (sparse / "images.bin").write_bytes(data)
+    data = struct.pack("<Q", points)
+    for k in range(points):
+        data += struct.pack("<Q3d3BdQii", k, k + 0.5, 1, 2, 9, 8, 7, 0.1, 1, 1, 2)
+    (sparse / "points3D.bin").write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_colmap_text_and_binary_say_the_same(tmp_path, text):
+    names = [f"a photo {k}.png" if k % 3 else f"in/side {k}.png" for k in range(9)]
+    capture = read_capture(colmap(tmp_path, text, names))
+    assert capture.format == "colmap" and [p.image.name for p in capture.photos] == [Path(n).name for n in names]
+    for k, photo in enumerate(capture.photos):
+        assert np.allclose(photo.pose, pose(k), atol=1e-9)
+        assert photo.lens == Lens(WIDTH, HEIGHT, 20.0, 21.0, 12.0, 8.0)
+    assert capture.points is not None and capture.points[:, 0].tolist() == [0.5, 1.5, 2.5, 3.5, 4.5]
+    assert capture.colors is not None and capture.colors[0].tolist() == [9, 8, 7]
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_reconstruction_without_points_is_one(tmp_path, text):
+    capture = read_capture(colmap(tmp_path, text, [f"{k}.png" for k in range(3)], points=0))
+    assert capture.points is None and "no points" in " ".join(capture.notes)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_camera_model_is_read_or_named(model):
+    values = [20.0, 21.0, 12.0, 8.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8][: MODELS[model]]
+    if model in ("FOV", "THIN_PRISM_FISHEYE"):
+        with pytest.raises(CaptureError, match=f"{model} is not read: undistort"):
+            lens_of(model, 24, 16, values, "x")
+        return
+    lens = lens_of(model, 24, 16, values, "x")
+    assert lens.fisheye == ("FISHEYE" in model) and lens.fx == 20.0
+    with pytest.raises(CaptureError, match="parameters"):
+        lens_of(model, 24, 16, values[:-1], "x")
+
+
+def test_rational_distortion_is_taken_out_when_read(tmp_path):
+    """A grid photographed through the lens: what was bent comes straight, the middle stays where it is."""
+    cv2 = pytest.importorskip("cv2")
+    k = np.array([0.3, 0.05, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0])
+    size = 129
+    straight = np.zeros((size, size, 3), np.uint8)
+    straight[:, 96] = 255
+    matrix = np.array([[60.0, 0, 64], [0, 60.0, 64], [0, 0, 1]])
+    at = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float32).reshape(-1, 1, 2)
+    source = cv2.undistortPoints(at, matrix, k, P=matrix).reshape(size, size, 2)
+    bent = cv2.remap(straight, source[..., 0], source[..., 1], cv2.INTER_LINEAR)
+    Image.fromarray(bent).save(tmp_path / "a.png")
+    lens = Lens(size, size, 60, 60, 64.5, 64.5, rational=tuple(k.tolist()))
+    found = read_photo(Photo(tmp_path / "a.png", np.eye(4), lens), False)[..., 0].astype(float)
+    bent_columns = bent[..., 0].astype(float).argmax(1)
+    columns = found[20:110].argmax(1)
+    assert np.ptp(bent_columns[20:110]) >= 2 and np.abs(columns - 96).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "spoil, word",
+    [
+        (lambda d: (d / "transforms.json").write_text("{"), "not JSON"),
+        (lambda d: (d / "transforms.json").write_text('{"frames": []}'), "list of 'frames'"),
+        (lambda d: (d / "transforms.json").write_text('{"frames": [{}]}'), "no file_path"),
+        (lambda d: (d / "images/0.png").write_bytes(b"x"), "not an image"),
+        (lambda d: transforms(d, 3, fl_x="wide"), "must be a number"),
+        (lambda d: transforms(d, 3, fl_x=-1.0), "must be positive"),
+        (lambda d: transforms(d, 3, camera_model="EQUIRECTANGULAR"), "is not read"),
+        (lambda d: (d / "transforms.json").unlink(), "3 photos but no cameras"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path, spoil, word):
+    transforms(tmp_path, 3)
+    spoil(tmp_path)
+    with pytest.raises(CaptureError, match=word) as caught:
+        read_capture(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_reconstructions_are_one_line(tmp_path):
+    colmap(tmp_path, False, ["0.png", "1.png"])
+    path = tmp_path / "sparse/0/images.bin"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(CaptureError, match="damaged"):
+        read_capture(tmp_path)
+
+
+def test_paths_of_other_machines_are_found_by_their_end(tmp_path):
+    transforms(tmp_path, 3)
+    data = json.loads((tmp_path / "transforms.json").read_text())
+    for k, frame in enumerate(data["frames"]):
+        frame["file_path"] = ["/home/someone/scene/images/0.png", "images\\1.png", "images/2"][k]
+    (tmp_path / "transforms.json").write_text(json.dumps(data))
+    assert sorted(p.image.name for p in read_capture(tmp_path).photos) == ["0.png", "1.png", "2.png"]

@@ -134,7 +134,11 @@ def test_regrown_cells_change_no_old_value_even_when_trained(kind: str) -> None:
     with torch.no_grad():
         whole.local[new] += torch.randn_like(whole.local[new])
     x = points_of(field)
-    old = crop.locate_rows(x) >= 0 if not isinstance(field, RadianceField) else crop.rows_of_unit(crop.frame.to_unit(x)) >= 0
+    old = (
+        crop.locate_rows(x) >= 0
+        if not isinstance(field, RadianceField)
+        else crop.rows_of_unit(crop.frame.to_unit(x)) >= 0
+    )
     assert 0 < old.sum() < len(old)
     assert torch.allclose(values(whole, x)[old], values(crop, x)[old], atol=1e-6)
     assert bool((values(whole, x)[~old] != nothing(field)).any())

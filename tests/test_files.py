@@ -27,9 +27,10 @@ from lg_field.networks.local_global import local_global_siren
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.scene import Scene
 from lg_field.signals.signal import Signal
+from lg_field.table.cell_table import CellTable
 
 
-def make(kind: str) -> lg_field.table.editing.CellTable:
+def make(kind: str) -> CellTable:
     torch.manual_seed(1)
     if kind == "radiance":
         field = RadianceField(

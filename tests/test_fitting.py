@@ -22,7 +22,7 @@ from lg_field.signals.encode import build_network, domain_grid
 from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure, psnr_of_rows
 from lg_field.signals.presets import CONFIGS, read_settings
-from lg_field.signals.settings import FitConfig, NetworkConfig
+from lg_field.signals.settings import CompleteFit, FitConfig, NetworkConfig, resolve
 from lg_field.signals.signal import Signal
 
 
@@ -104,7 +104,7 @@ def test_an_overlap_gives_every_cell_its_own_samples_and_those_around(overlap: i
 
 
 def test_samples_a_step_by_number_are_all_of_a_small_signal(tmp_path: Path) -> None:
-    assert FitConfig(points=50).share(200) == 0.25 and FitConfig(points=50).share(20) == 1.0
+    assert CompleteFit(points=50).share(200) == 0.25 and CompleteFit(points=50).share(20) == 1.0
     Image.fromarray(picture(48, 64)).save(tmp_path / "image.png")
     say = ("encode", "image.png", "--parameters", 4000, "--steps", 1, "--overwrite", "-o", "image")
     assert "all samples a step" in lg(*say, "--points", 9999, cwd=tmp_path)
@@ -163,8 +163,8 @@ def test_presets_are_the_papers_networks() -> None:
     }
     assert expected["image-div2k-global"] == 198_915
     for path in sorted(CONFIGS.glob("*.yaml")):
-        settings_ = read_settings(path)
         described = signals[path.stem.split("-")[0]]
+        settings_ = resolve(described.traits, read_settings(path))
         field = build_network(described, settings_.network)
         total = field.num_parameters()["total"]
         assert total == expected.get(path.stem, total)

@@ -18,10 +18,11 @@ from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.pipelines.base_pipeline import Pipeline
 from small_model import bundle, make_model
 
+from lg_field.captures import read_capture
 from lg_field.errors import UserError
 from lg_field.nerfstudio.config import lg_field, lg_field_tiny
 from lg_field.nerfstudio.datamanager import check_data_folder
-from lg_field.nerfstudio.dataparser import AutoDataParserConfig, recognise
+from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 from lg_field.nerfstudio.model import LGModel
 from lg_field.nerfstudio.runs import TABLE
 
@@ -57,7 +58,7 @@ def test_instant_ngp_data_with_missing_images_is_read(capsys):
         pytest.skip("needs ../shared/data/nerf/fox beside the checkout")
     outputs = AutoDataParserConfig(data=SHARED / "fox").setup().get_dataparser_outputs("train")
     assert len(outputs.image_filenames) == 45 and not outputs.metadata["bounded"]
-    assert "17 of 67 listed images are missing" in " ".join(capsys.readouterr().out.split())
+    assert "17 of 67 images are missing" in " ".join(capsys.readouterr().out.split())
 
 
 def transforms_scene(folder: Path, **meta) -> Path:
@@ -108,7 +109,7 @@ def test_nerfstudio_and_colmap_data_are_recognised(tmp_path):
 
 def test_bad_data_is_named(tmp_path, scene):
     with pytest.raises(UserError, match="does not exist"):
-        recognise(tmp_path / "nowhere")
+        read_capture(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no data given"):
         check_data_folder(None)
     empty = tmp_path / "empty"
@@ -117,13 +118,13 @@ def test_bad_data_is_named(tmp_path, scene):
         check_data_folder(empty)
     (empty / "notes.txt").write_text("x")
     with pytest.raises(UserError, match="holds no scene"):
-        recognise(empty)
+        read_capture(empty)
     (empty / "transforms.json").write_text('{"frames": [{"file_path": "gone.png"}]}')
     with pytest.raises(UserError, match="none of them exists"):
-        recognise(empty)
+        read_capture(empty)
     (empty / "transforms.json").write_text("{")
-    with pytest.raises(UserError, match="not a transforms file"):
-        recognise(empty)
+    with pytest.raises(UserError, match="is not JSON"):
+        read_capture(empty)
 
 
 def test_poses_that_are_not_numbers_are_named(tmp_path, scene):
@@ -134,7 +135,7 @@ def test_poses_that_are_not_numbers_are_named(tmp_path, scene):
     (broken / "transforms_train.json").write_text(json.dumps(meta))
     config = copy.deepcopy(lg_field_tiny.config.pipeline.datamanager)
     config.dataparser, config.data = AutoDataParserConfig(data=broken), broken
-    with pytest.raises(UserError, match="1 camera poses hold NaN"):
+    with pytest.raises(UserError, match="transform_matrix holds NaN"):
         config.setup(device="cpu", test_mode="test")
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lg_field.networks.initialization import init_rows, init_shared
-from lg_field.ops import ChainSizes, local_global_chain, sort_by_row
+from lg_field.ops import ChainSizes, activation_names, local_global_chain, sort_by_row
 
 
 def make(shape: ChainSizes, counts: list[int], dtype=torch.float64):
@@ -29,7 +29,7 @@ shapes = st.builds(
     local_width=st.sampled_from([0, 3, 8]),
     global_width=st.sampled_from([5, 9]),
     hidden_layers=st.integers(0, 3),
-    activation=st.sampled_from(["sine", "relu"]),
+    activation=st.sampled_from(activation_names()),
     merge=st.sampled_from(["concat", "add"]),
     residual=st.booleans(),
     global_in_features=st.sampled_from([None, 6]),
@@ -53,7 +53,7 @@ def test_fast_equals_reference_in_value_and_gradient(shape, counts, chunk):
         torch.testing.assert_close(fast, reference, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("activation", ["sine", "relu"])
+@pytest.mark.parametrize("activation", activation_names())
 @pytest.mark.parametrize("merge", ["concat", "add"])
 def test_gradcheck(activation, merge):
     shape = ChainSizes(2, 2, 3, 4, 1, activation, w0=3.0, merge=merge, residual=True)

@@ -17,8 +17,8 @@ from lg_field.ops import local_global_chain
 from lg_field.restoration import denoising, pictures, super_resolution, tomography
 from lg_field.signals import SignalData
 from lg_field.signals.encode import build_network, modulated_weights
-from lg_field.signals.presets import CONFIGS, read_settings
-from lg_field.signals.settings import FitConfig, NetworkConfig
+from lg_field.signals.presets import read_preset
+from lg_field.signals.settings import FitConfig, NetworkConfig, resolve_network
 from lg_field.signals.signal import Signal
 
 SMALL = ("--counts", 2, 2, "--local-width", 12, "--global-width", 12)
@@ -132,7 +132,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(folder: Path):
     for arguments, match in BAD:
         text = lg(*arguments, "-o", "never.png", "--steps", 1, cwd=folder, fails=True)
         assert match in text and text.count("\n") == 1, (arguments, text)
-    assert "write the picture to" in lg("denoise", "true.png", "-o", "x.wav", cwd=folder, fails=True)
+    assert "write a decoded image to" in lg("denoise", "true.png", "-o", "x.wav", cwd=folder, fails=True)
     assert "exists" in lg("denoise", "true.png", "-o", "slice.png", cwd=folder, fails=True)
     assert sorted(folder.iterdir()) == files
 
@@ -226,7 +226,7 @@ def test_presets_have_the_published_counts():
     for name, channels in (("super-resolution", 3), ("denoising", 3), ("ct", 1)):
         signal = Signal("image", (24, 32), channels)
         for end in ("", "-incode", "-lg-siren", "-siren"):
-            config = read_settings(CONFIGS / f"{name}{end}.yaml").network
+            config = resolve_network("image", read_preset(f"{name}{end}").network)
             field = build_network(signal, config)
             weights = modulated_weights(field, config, SignalData(torch.zeros(24, 32, channels), signal), 0)
             total = (weights or field).num_parameters()["total"]

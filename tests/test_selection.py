@@ -21,11 +21,12 @@ from small_scene import small_scene
 
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.ops import ChainSizes
+from lg_field.radiance.outputs import distinct_colors
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Region
 from lg_field.table.cell_table import CellTable
 from lg_field.table.editing import crop
-from lg_field.viewer.cells import distinct_colors, outside, ramp, wireframe
+from lg_field.viewer.cells import outside, ramp, wireframe
 from lg_field.viewer.page import keeps_going
 from lg_field.viewer.panel import Panel
 from lg_field.viewer.selection import Selection
@@ -308,7 +309,7 @@ def test_no_button_ever_raises_and_all_go_on(panel, monkeypatch, capsys, kind):
             named[button].press()
         assert "broken" in panel.message.content and "<b>" not in panel.message.content, button
     traced = "Traceback" in capsys.readouterr().err
-    assert traced == (kind not in (ValueError, OSError, RuntimeError, MemoryError))
+    assert traced == (not issubclass(kind, (ValueError, OSError, RuntimeError, MemoryError)))
     subject.selection.select(subject.selection.cells[:3])
     named["Keep selection"].press()
     assert subject.shown.num_rows == 3 and panel.message.content == "ready"
@@ -339,6 +340,28 @@ def test_a_drawing_thread_outlives_every_error():
     thread.start()
     thread.join()
     assert len(said) == len(ERRORS) + 2 and said[-2:] == ["drawn", "alive"]
+
+
+def test_a_renderer_outlives_a_picture_that_fails(panel):
+    from lg_field.viewer.progressive import Renderer
+
+    said, tried = [], threading.Event()
+
+    def choices() -> tuple[str, int]:
+        if len(said) == 2:
+            tried.set()
+            renderer.stop()
+        raise KeyError("no camera yet")
+
+    def say(text: str) -> None:
+        said.append(text)
+        renderer.request()
+
+    renderer = Renderer(SimpleNamespace(), panel.subject, choices, lambda shown: None, say)
+    renderer.request()
+    renderer.start()
+    renderer.join(20)
+    assert tried.is_set() and not renderer.is_alive() and all("no camera" in line for line in said)
 
 
 def test_what_ends_a_program_still_ends_it():

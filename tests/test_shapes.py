@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lg_field
-from lg_field.files import FieldFile, FileError, crop_file
+from lg_field.files import FieldFile, crop_file
 from lg_field.signals import decode, read_signal
 from lg_field.signals.encode import build_network, domain_grid
-from lg_field.signals.presets import CONFIGS, read_settings
-from lg_field.signals.settings import NetworkConfig, ShapeConfig
+from lg_field.signals.presets import read_preset
+from lg_field.signals.settings import NetworkConfig, ShapeConfig, resolve
 from lg_field.signals.shapes.mesh_file import read_mesh
 from lg_field.signals.shapes.occupancy import OccupancyData, from_array, shape_cells
 from lg_field.signals.shapes.sampling import BAND, ShapeSampler
@@ -147,7 +147,7 @@ def test_cells_are_sorted_by_what_they_hold(shape: tuple[int, int, int], margin:
 
 def test_lucys_parameters_are_the_papers():
     """179 occupied cells of 512: 179,716 local and 19,458 shared parameters (paper, 3D shapes)."""
-    preset = read_settings(CONFIGS / "shape.yaml")
+    preset = resolve("occupancy", read_preset("shape"))
     size, chosen = 64, np.random.default_rng(0).permutation(512)[:179]
     array = np.zeros((size,) * 3, dtype=bool)
     for cell in chosen:
@@ -225,17 +225,29 @@ def test_full_cells_are_full_and_follow_every_edit(tmp_path: Path):
     ],
 )
 def test_files_with_wrong_full_cells_are_refused(tmp_path: Path, change, match: str):
+    """Nor can they be written: the file here is changed by hand."""
     field, _ = solid_field()
-    field.full = change(field.full, field.cells)
     lg_field.save(field, tmp_path / "f")
+    with FieldFile.open(tmp_path / "f") as file:
+        place = file.reader.entries["full"].start
+    wrong = change(field.full, field.cells)
+    data = bytearray((tmp_path / "f").read_bytes())
+    data[place : place + 8 * len(wrong)] = wrong.numpy().tobytes()
+    (tmp_path / "f").write_bytes(bytes(data))
     with pytest.raises(FileError, match=match):
         lg_field.load(tmp_path / "f")
+    with pytest.raises(ValueError, match=match):
+        field.full = wrong
+        lg_field.save(field, tmp_path / "g")
+    assert not (tmp_path / "g").exists()
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "surface", "mixed"])
 def test_batches_hold_the_truth_near_each_rows_cell(sampling):
     field, data = solid_field()
-    sampler = ShapeSampler(data, field.grid, field.cells, 6000, sampling, 2, torch.Generator().manual_seed(0))
+    sampler = ShapeSampler(
+        data.signal, data.voxels, field.grid, field.cells, 6000, sampling, 2, torch.Generator().manual_seed(0)
+    )
     x, offsets, target = sampler.draw()
     assert len(x) == len(target) == offsets[-1] and len(offsets) == field.num_rows + 1
     assert 0.9 * 6000 < len(x) <= 6000
@@ -252,7 +264,9 @@ def test_batches_hold_the_truth_near_each_rows_cell(sampling):
     if sampling == "surface":
         radius = (voxel.double() - 17.5).norm(dim=1)
         assert ((radius - 16).abs() < 3 + BAND * 3**0.5).all()
-    again = ShapeSampler(data, field.grid, field.cells, 6000, sampling, 2, torch.Generator().manual_seed(0)).draw()
+    again = ShapeSampler(
+        data.signal, data.voxels, field.grid, field.cells, 6000, sampling, 2, torch.Generator().manual_seed(0)
+    ).draw()
     assert all(torch.equal(a, b) for a, b in zip((x, offsets, target), again))
 
 

@@ -193,15 +193,19 @@ def test_moments_follow_their_rows_whatever_holds_the_optimizers(seed: int, once
 # -- checkpoints
 
 
-DEFAULTS: dict[str, Any] = {"in_features": 2, "out_features": 1, "local_width": 4, "global_width": 4, "hidden_layers": 1}
+DEFAULTS: dict[str, Any] = {
+    "in_features": 2,
+    "out_features": 1,
+    "local_width": 4,
+    "global_width": 4,
+    "hidden_layers": 1,
+}
 
 
 def network(**changes: Any) -> LocalGlobalNetwork:
     grid = PartitionGrid((2, 2), (-1.0, -1.0), (1.0, 1.0))
     fill = changes.pop("fill", 0.0)
     return LocalGlobalNetwork(grid, ChainSizes(**{**DEFAULTS, **changes}), fill=fill)
-
-
 
 
 def snapshot(field: CellTable) -> dict[str, Any]:

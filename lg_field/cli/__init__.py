@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import tyro
-
-from lg_field.errors import entry_point
+from collections.abc import Callable
 
 
 def main() -> None:
     """Entry point of `lg-field`."""
-    with entry_point("lg-field"):
-        tyro.extras.subcommand_cli_from_dict(
-            commands(),  # type: ignore[arg-type]
-            prog="lg-field",
-            description="Local-Global neural fields that can be cropped.",
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
+    from lg_field.cli.running import run_command
+
+    run_command("lg-field", commands())
 
 
-def commands() -> dict[str, object]:
-    """The subcommands."""
+def commands() -> dict[str, Callable[..., None]]:
+    """The subcommands by name."""
     from lg_field.cli.decode import decode
-    from lg_field.cli.edit import crop, extend, merge, prune
+    from lg_field.cli.edit import crop, merge, prune
     from lg_field.cli.encode import encode
+    from lg_field.cli.extend import extend
     from lg_field.cli.info import info, validate
     from lg_field.cli.mesh import mesh
     from lg_field.cli.restore import denoise, reconstruct_ct, super_resolve

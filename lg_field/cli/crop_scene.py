@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from lg_field.cli.options import NO_REGION, RegionFlags, print_sizes
-from lg_field.errors import entry_point
+from lg_field.cli.running import run_command
 
 if TYPE_CHECKING:
     from lg_field.nerfstudio.runs import Run
@@ -106,5 +106,4 @@ def _report(console: Console, run: Run, field: RadianceField, small: RadianceFie
 
 def main() -> None:
     """Entry point of `crop-scene`."""
-    with entry_point("crop-scene"):
-        tyro.cli(crop_scene, prog="crop-scene", config=(tyro.conf.OmitArgPrefixes,))
+    run_command("crop-scene", crop_scene)

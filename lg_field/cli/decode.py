@@ -10,15 +10,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from rich.console import Console
 
-from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, halves, pick_device, progress_bar
+from lg_field.cli.console import progress_bar, say
+from lg_field.cli.options import (
+    NO_REGION,
+    Address,
+    RegionFlags,
+    check_outputs,
+    pick_device,
+    sample_corners,
+)
+from lg_field.errors import doing
+from lg_field.signals.registry import KINDS
+from lg_field.signals.writing import ARRAY
 
 if TYPE_CHECKING:
     from lg_field.networks import LocalGlobalNetwork
+    from lg_field.signals.kinds.base import Bounds
+    from lg_field.signals.signal import Signal
+
+
+WRITES = "; ".join(f"{kind.name}: {' '.join((*kind.writes, ARRAY))}" for kind in KINDS.values())
+Decoded = Annotated[Path, tyro.conf.arg(aliases=["-o"], help=f"The file to write. {WRITES}.")]
 
 
 def decode(
     input: Address,
-    output: Output,
+    output: Decoded,
     scale: float = 1.0,
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
     device: str = "auto",
@@ -28,37 +45,39 @@ def decode(
 
     Args:
         input: field file, or an address fsspec reads.
-        output: .png .jpg ..., .wav .flac .ogg, .mp4 ... or .npy (any kind).
+        output: the file to write.
         scale: samples per original sample: 2 doubles the resolution.
         region: only this part (boxes only); only its rows are read from the file.
         device: auto, cpu, cuda, ...
         overwrite: replace an existing output.
     """
-    from lg_field.files import FieldFile, refuse_existing
+    from lg_field.files import FieldFile
     from lg_field.signals.decode import signal_of
+    from lg_field.signals.writing import check_output
 
-    refuse_existing(output, overwrite)
+    check_outputs(overwrite, [output], [input])
     if region.cells or region.sphere or region.region or region.obb or region.invert:
         raise ValueError("decode takes a --box; crop the file first for other regions")
     begin = time.perf_counter()
-    with FieldFile.open(input) as file:
-        signal = signal_of(file.skeleton)  # type: ignore[arg-type]
-        box = halves(region.box, signal) if region.box else None
-        field: Any = file.load(region.resolve(file.skeleton)[0]) if box else file.load()
-        read = file.reader.bytes_read
-    field.region = file.region if box else field.region
-    field = field.to(pick_device(device))
     console = Console()
-    with progress_bar(console) as progress:
-        task = progress.add_task("decoding")
-        shape = write_decoded(
-            field, output, scale, box, overwrite, lambda done, n: progress.update(task, completed=done, total=n)
-        )
-    console.print(
-        f"{output}: {signal.kind} {' x '.join(map(str, shape))}, {output.stat().st_size:,} bytes, "
+    with doing(f"decoding {input}"):
+        with FieldFile.open(input) as file:
+            signal = signal_of(file.skeleton)  # type: ignore[arg-type]
+            check_output(signal.traits, output)
+            box = sample_corners(region.box, signal) if region.box else None
+            field: Any = file.load(region.resolve(file.skeleton)[0]) if box else file.load()
+            read = file.reader.bytes_read
+        field.region = file.header.region if box else field.region
+        field = field.to(pick_device(device))
+        with progress_bar(console) as progress:
+            task = progress.add_task("decoding")
+            decoded = write_decoded(
+                field, output, scale, box, overwrite, lambda done, n: progress.update(task, completed=done, total=n)
+            )
+    say(
+        console,
+        f"{output}: {signal.kind} {' x '.join(map(str, decoded.shape))}, {output.stat().st_size:,} bytes, "
         f"{read:,} bytes read, {time.perf_counter() - begin:.1f} s",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
@@ -66,19 +85,33 @@ def write_decoded(
     field: LocalGlobalNetwork,
     output: Path,
     scale: float,
-    box: Any,
+    box: Bounds | None,
     overwrite: bool,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[int, ...]:
-    """Decode into a file, as its suffix says; returns the decoded shape."""
+) -> Signal:
+    """Decode into a file, as its suffix says.
+
+    Args:
+        field: of a signal.
+        output: a file that signals of its kind are written to.
+        scale: samples per original sample and axis.
+        box: lower and upper corner in sample units; None = everything.
+        overwrite: replace an existing output.
+        progress: called with samples done and in all.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: another suffix, a box without samples, or a scale that is not positive.
+    """
     from lg_field.files import atomic_write
     from lg_field.signals.decode import decode, decoded_signal, signal_of
     from lg_field.signals.writing import check_output, write_samples
 
     signal = signal_of(field)
     check_output(signal.traits, output)
-    decoded = decoded_signal(signal, scale, box)
-    slabs = decode(field, scale, box, progress)
+    decoded, slabs = decoded_signal(signal, scale, box), decode(field, scale, box, progress)
     with atomic_write(output, overwrite) as temporary:
         write_samples(slabs, temporary, decoded)
-    return decoded.shape
+    return decoded

@@ -8,17 +8,23 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from lg_field.cli.fitting import FitFlags, check_flags, run_fit
-from lg_field.cli.options import Input, Output, pick_device
-from lg_field.cli.presets import settings_for
-from lg_field.signals.settings import Settings
+from lg_field.cli.console import say
+from lg_field.cli.fitting import NO_FLAGS, FitFlags, check_flags, run_fit
+from lg_field.cli.options import Output, pick_device
+from lg_field.cli.presets import NOTHING_SAID, Settings, chosen_settings
+from lg_field.cli.setting_flags import setting_flags
+from lg_field.errors import doing
+from lg_field.signals.registry import KINDS
+
+READS = "; ".join(f"{kind.name}: {' '.join(kind.reads)}" for kind in KINDS.values())
+Signals = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help=f"What to encode. {READS}.")]
 
 
 def encode(
-    input: Input,
+    input: Signals,
     output: Output,
-    settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings(),  # noqa: B008
-    flags: Annotated[FitFlags, tyro.conf.arg(name="")] = FitFlags(),  # noqa: B008
+    settings: Annotated[Settings, tyro.conf.arg(name="", constructor=setting_flags())] = NOTHING_SAID,
+    flags: Annotated[FitFlags, tyro.conf.arg(name="")] = NO_FLAGS,
     preset: str | None = None,
     config: Path | None = None,
 ) -> None:
@@ -27,25 +33,24 @@ def encode(
     Ctrl-C keeps what was learned so far, and OUTPUT.resume to go on from with --resume.
 
     Args:
-        input: .png .jpg .tif ... (8 or 16 bits), .wav .flac .ogg, .mp4 ..., .npy .npz with a volume (booleans: a
-            shape), or a mesh: .obj .ply .stl .glb .gltf .off.
+        input: what to encode.
         output: the field file to write (.safetensors).
         settings: network, training, and voxels of a mesh.
         flags: device, pictures, logs, resuming.
         preset: settings of configs/NAME.yaml; flags win over it.
         config: settings of this YAML file; flags win over it.
     """
+    from lg_field.signals import read_signal
     from lg_field.signals.encode import build_fit, domain_grid
-    from lg_field.signals.kinds import kind_of_file
+    from lg_field.signals.settings import resolve, resolve_shape
 
-    check_flags(flags, output)
-    if not input.is_file():
-        raise FileNotFoundError(f"{input} does not exist")
-    kind = kind_of_file(input)
-    chosen = settings_for(kind.name, settings, preset, config)
-    data, console = kind.read(input, chosen.shape), Console()
-    cells = data.needed_cells(domain_grid(data.signal, chosen.network), chosen.shape.margin)
-    for note in data.notes(cells):
-        console.print(note, highlight=False, soft_wrap=True)
-    fit = build_fit(data, chosen.network, chosen.fit, pick_device(flags.device), cells=cells)
-    run_fit(fit, output, flags, console)
+    check_flags(flags, output, [input, config])
+    said, console = (settings, chosen_settings(preset, config)), Console()
+    with doing(f"encoding {input}"):
+        data = read_signal(input, resolve_shape(*(layer.shape for layer in said)))
+        complete = resolve(data.signal.traits, *said)
+        cells = data.needed_cells(domain_grid(data.signal, complete.network), complete.shape.margin)
+        for note in data.notes(cells):
+            say(console, note)
+        fit = build_fit(data, complete.network, complete.fit, pick_device(flags.device), cells=cells)
+        run_fit(fit, output, flags, console)

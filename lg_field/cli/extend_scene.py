@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from lg_field.cli.options import NO_REGION, Output, RegionFlags
-from lg_field.errors import entry_point
+from lg_field.cli.running import run_command
 
 if TYPE_CHECKING:
     from nerfstudio.engine.trainer import TrainerConfig
@@ -130,5 +130,4 @@ def scene_corners(domain: tuple[float, ...], run: Run, world: bool) -> tuple[flo
 
 def main() -> None:
     """Entry point of `extend-scene`."""
-    with entry_point("extend-scene"):
-        tyro.cli(extend_scene, prog="extend-scene", config=(tyro.conf.OmitArgPrefixes,))
+    run_command("extend-scene", extend_scene)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from lg_field.cli.cell_map import cell_map, shades_for
 from lg_field.cli.options import Address
+from lg_field.cli.region_files import region_json
+from lg_field.errors import doing
 
 if TYPE_CHECKING:
     from lg_field.files import FieldFile
-
-SHADES = " ░▒▓█"
-MAP_WIDTH, MAP_HEIGHT = 64, 32
+    from lg_field.signals.signal import Signal
 
 
 def info(input: Address, as_json: Annotated[bool, tyro.conf.arg(name="json")] = False) -> None:
@@ -28,17 +29,16 @@ def info(input: Address, as_json: Annotated[bool, tyro.conf.arg(name="json")] = 
     """
     from lg_field.files import FieldFile
 
-    with FieldFile.open(input) as file:
-        facts = facts_of(file)
+    with doing(f"reading {input}"), FieldFile.open(input) as file:
         if as_json:
-            print(json.dumps(facts, indent=1))
+            print(json.dumps(facts_of(file), indent=1))
             return
         console = Console()
-        table = Table(title=input, show_header=False)
-        for name, text in lines_of(facts):
-            table.add_row(name, text)
+        table = Table(title=Text(input), show_header=False)
+        for name, text in lines_of(file):
+            table.add_row(name, Text(text))
         console.print(table, highlight=False)
-        console.print(cell_map(file), highlight=False)
+        console.print(cell_map(file.skeleton, shades_for(console)), highlight=False)
 
 
 def facts_of(file: FieldFile) -> dict[str, Any]:
@@ -75,31 +75,16 @@ def parts_of(field: Any) -> dict[str, int]:
     return parts
 
 
-def lines_of(facts: dict[str, Any]) -> list[tuple[str, str]]:
+def lines_of(file: FieldFile) -> list[tuple[str, str]]:
     """The facts as lines for people."""
-    about, count, size, cells = facts["description"] or {}, facts["parameters"], facts["bytes"], facts["cells"]
+    facts = facts_of(file)
     lines = [("network", f"{facts['network']}, {describe_config(facts['config'])}")]
-    if "kind" in about:
-        rate = f", {about['rate']:g} a second" if about["rate"] else ""
-        shape = " x ".join(map(str, about["shape"]))
-        lines.append((about["kind"], f"{shape} samples x {about['channels']} {about['dtype']}{rate}"))
-        if about.get("origin"):
-            low = about["origin"]
-            high = [o + n * about["spacing"] for o, n in zip(low, about["shape"])]
-            corners = (" ".join(f"{v:.6g}" for v in corner) for corner in (low, high))
-            lines.append(("place", f"from {' to '.join(corners)}, voxels of {about['spacing']:.6g}"))
-    elif about:
-        lines.append(("scene", f"marching step {about['step']:g}, background {tuple(about['background'])}"))
-    grid = facts["grid"]
-    lower, upper = ("(" + ", ".join(f"{v:g}" for v in grid[k]) + ")" for k in ("lower", "upper"))
-    lines.append(("grid", f"{' x '.join(map(str, grid['counts']))} cells from {lower} to {upper}"))
-    lines.append(("kept cells", f"{cells['kept']:,} of {cells['of']:,} ({cells['kept'] / cells['of']:.1%})"))
-    for name, number in cells["without_row"].items():
-        saved = number * count["local"] // cells["kept"]
-        lines.append((f"{name} cells", f"{number:,}, constant: {saved:,} parameters not needed"))
-    lines.append(("shown", "whole cells" if facts["region"] is None else f"exactly {json.dumps(facts['region'])}"))
+    lines += description_lines(file)
+    lines += grid_lines(file, facts)
+    count, size = facts["parameters"], facts["bytes"]
     shared = ", ".join(f"{k} {v:,}" for k, v in count.items() if k not in ("local", "shared", "total"))
-    lines.append(("parameters", f"{count['total']:,}: local {count['local']:,}, shared {count['shared']:,} ({shared})"))
+    shared = f" ({shared})" if shared else ""
+    lines.append(("parameters", f"{count['total']:,}: local {count['local']:,}, shared {count['shared']:,}{shared}"))
     lines.append(
         ("bytes", f"{size['total']:,}: header {size['header']:,}, shared {size['shared']:,}, rows {size['rows']:,}")
     )
@@ -107,6 +92,49 @@ def lines_of(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if facts["history"]:
         lines.append(("training", ", ".join(f"{k} {v:g}" for k, v in facts["history"].items() if _is_number(v))))
     return lines
+
+
+def description_lines(file: FieldFile) -> list[tuple[str, str]]:
+    """What the field is of; nothing if its file does not say."""
+    from lg_field.radiance.scene import Scene
+    from lg_field.signals.signal import Signal
+
+    about = file.skeleton.description
+    if isinstance(about, Signal):
+        return signal_lines(about)
+    if isinstance(about, Scene):
+        return [("scene", f"marching step {about.step:g}, background {tuple(about.background)}")]
+    return []
+
+
+def signal_lines(signal: Signal) -> list[tuple[str, str]]:
+    """Samples of a signal, and where they lie if it has a place in the world."""
+    rate = f", {signal.rate:g} a second" if signal.rate else ""
+    shape = " x ".join(map(str, signal.shape))
+    lines = [(signal.kind, f"{shape} samples x {signal.channels} {signal.dtype}{rate}")]
+    if signal.origin or signal.affine:
+        world = signal.to_world()
+        corners = [world @ world.new_tensor([*corner, 1.0]) for corner in ([0.0] * len(signal.shape), signal.shape)]
+        low, high = (" ".join(f"{v:.6g}" for v in corner[:-1].tolist()) for corner in corners)
+        steps = sorted({f"{v:.6g}" for v in world[:-1, :-1].norm(dim=0).tolist()})
+        lines.append(("place", f"from {low} to {high}, {signal.traits.sample}s of {' x '.join(steps)}"))
+    return lines
+
+
+def grid_lines(file: FieldFile, facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """The partition, which of its cells are kept, and what of them is shown."""
+    field, cells, count = file.skeleton, facts["cells"], facts["parameters"]
+    lower, upper = ("(" + ", ".join(f"{v:g}" for v in end) + ")" for end in (field.grid.lower, field.grid.upper))
+    lines = [
+        ("grid", f"{' x '.join(map(str, field.grid.counts))} cells from {lower} to {upper}"),
+        ("kept cells", f"{cells['kept']:,} of {cells['of']:,} ({cells['kept'] / cells['of']:.1%})"),
+    ]
+    for name, number in cells["without_row"].items():
+        saved = number * count["local"] // max(1, cells["kept"])
+        lines.append((f"{name} cells", f"{number:,}, constant: {saved:,} parameters not needed"))
+    if field.region is None:
+        return [*lines, ("shown", "whole cells")]
+    return [*lines, ("shown", f"exactly {region_json(field.region, field)}")]
 
 
 def _is_number(value: Any) -> bool:
@@ -119,33 +147,6 @@ def describe_config(config: dict[str, Any]) -> str:
     return ", ".join(f"{n.replace('_', ' ')} {config[n]}" for n in names if n in config)
 
 
-def cell_map(file: FieldFile) -> str:
-    """Kept cells as text: rows down, columns across; a third axis is summed up (scenes: seen from above)."""
-    import torch
-
-    from lg_field.signals.signal import Signal
-
-    field = file.skeleton
-    kept = torch.zeros(field.grid.num_cells)
-    kept[field.cells] = 1.0
-    for cells in field.cell_sets().values():
-        kept[cells] = 1.0
-    dense = kept.view(field.grid.counts)
-    if dense.dim() == 1:
-        dense = dense[None]
-    if dense.dim() == 3:
-        flat = isinstance(field.description, Signal) and field.description.traits.flat
-        dense = dense.mean(0) if flat else dense.mean(2).T.flip(0)
-    height, width = dense.shape
-    if height > MAP_HEIGHT or width > MAP_WIDTH:
-        size = (min(height, MAP_HEIGHT), min(width, MAP_WIDTH))
-        dense = torch.nn.functional.adaptive_avg_pool2d(dense[None], size)[0]
-    wide = 2 if dense.shape[1] * 2 <= MAP_WIDTH else 1
-    rows = ["".join(SHADES[math.ceil(v * 4 - 1e-6)] * wide for v in row) for row in dense.tolist()]
-    edge = "+" + "-" * (dense.shape[1] * wide) + "+"
-    return "\n".join([edge, *(f"|{row}|" for row in rows), edge])
-
-
 def validate(input: Address) -> None:
     """Check a field file through and through, weights included; the exit status is 1 if there is an error.
 
@@ -154,12 +155,13 @@ def validate(input: Address) -> None:
     """
     from lg_field.files import FieldFile
 
-    with FieldFile.open(input) as file:
+    with doing(f"checking {input}"), FieldFile.open(input) as file:
         problems = warnings_of(file)
         size = file.reader.size
     for problem in problems:
         print(f"warning: {problem}")
-    print(f"{input}: sound, {size:,} bytes read" + (f", {len(problems)} warnings" if problems else ""))
+    count = f", {len(problems)} warning{'s' * (len(problems) > 1)}" if problems else ""
+    print(f"{input}: sound, {size:,} bytes read{count}")
 
 
 def warnings_of(file: FieldFile) -> list[str]:

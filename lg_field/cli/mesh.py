@@ -106,9 +106,7 @@ def mesh(
     source = None if reports.metrics is None else read_mesh(reports.metrics)
     console, begin = Console(), time.perf_counter()
     field, to_world = field_to_mesh(input, load_config, region)
-    if to_world is None and in_world is not None:
-        raise ValueError("--output-units and --world are for scenes: shapes and volumes come out in their own units")
-    matrix = to_world() if to_world is not None and in_world else None
+    matrix = output_matrix(to_world, in_world)
     field = field.to(pick_device("auto"))
     with doing(f"meshing at resolution {resolution}"), blocks_shown(console) as show:
         if to_world is None:
@@ -149,6 +147,18 @@ def wants_world(output_units: Literal["scene", "world"] | None, world: bool) -> 
     if world and output_units == "scene":
         raise ValueError("--world is short for --output-units world: it does not go with --output-units scene")
     return True if world else None if output_units is None else output_units == "world"
+
+
+def output_matrix(to_world: Callable[[], np.ndarray] | None, in_world: bool | None) -> np.ndarray | None:
+    """The (4, 4) matrix to the units asked for; None where vertices stay as they are.
+
+    Raises:
+        ValueError: units are asked for of a signal, which has its own.
+        FileNotFoundError: a run does not say its world units.
+    """
+    if to_world is None and in_world is not None:
+        raise ValueError("--output-units and --world are for scenes: shapes and volumes come out in their own units")
+    return to_world() if to_world is not None and in_world else None
 
 
 @contextmanager

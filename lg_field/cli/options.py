@@ -1,47 +1,69 @@
-"""Options that several commands share: which region, in which units, and what a file is told to be."""
+"""Options that several commands share: which files, which region in which units, on which device."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from tyro.constructors import PrimitiveConstructorSpec
+
+from lg_field.cli.console import print_sizes as print_sizes
+from lg_field.cli.console import progress_bar as progress_bar
+from lg_field.cli.region_files import oriented_box, read_cells, read_region
+from lg_field.signals.registry import KINDS
 
 if TYPE_CHECKING:
     from lg_field.signals.signal import Signal
-    from lg_field.space.partition import PartitionGrid
     from lg_field.space.regions import Region
     from lg_field.table.cell_table import CellTable
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+OptionalOutput = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
 Input = tyro.conf.Positional[Path]
-Address = tyro.conf.Positional[str]
+Address = tyro.conf.Positional[
+    Annotated[
+        str,
+        PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="FILE",
+            instance_from_str=lambda words: os.path.expanduser(words[0]),
+            is_instance=lambda value: isinstance(value, str),
+            str_from_instance=lambda value: [value],
+        ),
+    ]
+]
 """A field file: a path, or an address fsspec reads."""
+
+UNITS = ", ".join(f"{kind.name}: {kind.units}" for kind in KINDS.values())
+"""In which units each kind of signal takes places."""
 
 
 @dataclass(frozen=True)
 class RegionFlags:
-    """What to keep. Units - image: pixels, x then y; video: frame, x, y; sound: seconds; volume: voxels; shape:
-    the mesh's own; scene: nerfstudio's scene space."""
+    """What to keep."""
 
-    box: tuple[float, ...] = ()
-    """Lower corner, then upper corner. Image: LEFT TOP RIGHT BOTTOM. Sound: START END."""
+    box: Annotated[
+        tuple[float, ...],
+        tyro.conf.arg(
+            help="Lower corner, then upper corner (image: LEFT TOP RIGHT BOTTOM; sound: START END). "
+            f"Units - scene: nerfstudio's scene space, {UNITS}."
+        ),
+    ] = ()
+    """Lower corner, then upper corner, in the units of the kind of signal; scenes: nerfstudio's scene space."""
     sphere: tuple[float, ...] = ()
     """Center, then radius."""
     obb: tuple[float, ...] = ()
     """Turned box of a scene or shape: center, rotation (roll pitch yaw, radians), size; nine numbers, as the viewer
     shows them."""
-    cells: tuple[int, ...] = ()
-    """Numbers of cells, as `lg-field info` counts them."""
+    cells: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CELLS")] = ()
+    """Numbers of cells and ranges of them, as `lg-field info` counts them: 0-7,12 40."""
     region: Path | None = None
-    """JSON of a region (as saved by crops), of cells (by the viewer), or a nerfstudio camera path with a crop box."""
+    """JSON of a region in the units of --box (as crops of scenes save it), or with "units": "domain" as `info` prints
+    it; of cells (by the viewer); or a nerfstudio camera path with a crop box."""
     invert: bool = False
     """Keep everything else."""
     snap: bool = False
@@ -52,147 +74,124 @@ class RegionFlags:
         """Whether any region was asked for."""
         return bool(self.box or self.sphere or self.obb or self.cells or self.region)
 
-    def parts(self, signal: Signal | None) -> list[Region]:
-        """The regions, in scene units or in the domain order of the signal's samples."""
-        from lg_field.space.regions import Region
-
-        def placed(region: Region) -> Region:
-            """In the field's sample units."""
-            return region if signal is None else signal.traits.region_to_samples(signal, region)
-
-        parts: list[Region] = []
-        if self.box:
-            low, high = halves(self.box, signal)
-            parts.append(Region.box(low, high))
-        if self.sphere:
-            axes = len(signal.shape) if signal else 3
-            if len(self.sphere) != axes + 1:
-                raise ValueError(f"--sphere needs {axes} numbers of the center and a radius, got {len(self.sphere)}")
-            center = self.sphere[:-1]
-            parts.append(placed(Region.sphere(center, self.sphere[-1])))
-        if self.obb:
-            if (signal is not None and len(signal.shape) != 3) or len(self.obb) != 9:
-                raise ValueError("--obb is for scenes and shapes and needs nine numbers: center, roll pitch yaw, size")
-            parts.append(placed(oriented_box(self.obb[:3], self.obb[3:6], self.obb[6:])))
-        if self.region is not None:
-            parts.append(placed(read_region(self.region)))
-        return parts
-
     def resolve(self, field: CellTable) -> tuple[Region | None, list[int] | None]:
         """For `editing.crop`: the region in the field's units, or the cells.
 
         Raises:
             ValueError: nothing given, or not fitting the field.
         """
-        from lg_field.signals.signal import Signal
+        from lg_field.cli.cells import parse_cells
 
-        signal = field.description if isinstance(field.description, Signal) else None
         listed = None if self.region is None else read_cells(self.region, field.grid)
-        parts = (self if listed is None else replace(self, region=None)).parts(signal)
-        if (self.cells or listed) and (parts or (self.cells and listed)):
+        placed = self.box or self.sphere or self.obb or (self.region is not None and listed is None)
+        if (self.cells or listed) and (placed or (self.cells and listed)):
             raise ValueError("give cells or a region, not both")
-        if self.cells or listed:
-            return None, list(self.cells or listed or ())
+        if self.cells:
+            return None, parse_cells(self.cells, field.grid)
+        if listed:
+            return None, listed
+        parts = self.parts(field)
         if not parts:
             raise ValueError("say what to keep: --box, --sphere, --obb, --cells or --region")
         region = parts[0]
         for part in parts[1:]:
             region = region | part
-        return (region if signal is None else signal.to_domain(region, field.grid)), None
+        return region, None
+
+    def parts(self, field: CellTable) -> list[Region]:
+        """The regions asked for, in the field's units."""
+        from lg_field.signals.signal import Signal
+
+        about, axes = field.description, field.grid.dim
+        signal = about if isinstance(about, Signal) else None
+        parts, exact = self.drawn(axes, signal), []
+        if self.region is not None:
+            region, in_domain = read_region(self.region)
+            (exact if in_domain else parts).append(region)
+        if signal is None:
+            return [*parts, *exact]
+        placed = [signal.traits.region_to_samples(signal, part) for part in parts]
+        return [*([signal.to_domain(joined(placed), field.grid)] if placed else []), *exact]
+
+    def drawn(self, axes: int, signal: Signal | None) -> list[Region]:
+        """The box, sphere and turned box of the flags, in their units.
+
+        Raises:
+            ValueError: another number of numbers than the axes need.
+        """
+        from lg_field.space.regions import Region
+
+        parts: list[Region] = []
+        if self.box:
+            parts.append(Region.box(*corners_of(self.box, axes, signal)))
+        if self.sphere:
+            if len(self.sphere) != axes + 1:
+                raise ValueError(f"--sphere needs {axes} numbers of the center and a radius, got {len(self.sphere)}")
+            parts.append(Region.sphere(self.sphere[:-1], self.sphere[-1]))
+        if self.obb:
+            if axes != 3 or len(self.obb) != 9:
+                raise ValueError("--obb is for scenes and shapes and needs nine numbers: center, roll pitch yaw, size")
+            parts.append(oriented_box(self.obb[:3], self.obb[3:6], self.obb[6:]))
+        return parts
 
 
 NO_REGION = RegionFlags()
 
 
-def halves(box: tuple[float, ...], signal: Signal | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Lower and upper corner of a --box, in the domain order of samples (scenes: as they are)."""
-    kind, axes = (signal.kind, len(signal.shape)) if signal else ("scene", 3)
+def joined(regions: list[Region]) -> Region:
+    """The union of regions."""
+    first, *rest = regions
+    for region in rest:
+        first = first | region
+    return first
+
+
+def corners_of(box: tuple[float, ...], axes: int, signal: Signal | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Lower and upper corner of a --box, in the units and order it is given in.
+
+    Raises:
+        ValueError: another number of numbers than the axes need, or infinite ones.
+    """
     if len(box) != 2 * axes:
-        raise ValueError(f"--box of a {kind} needs {2 * axes} numbers, got {len(box)}")
+        what = "scene" if signal is None else f"{signal.kind} ({signal.traits.units})"
+        raise ValueError(f"--box of a {what} needs {2 * axes} numbers, got {len(box)}")
     if not all(map(math.isfinite, box)):
         raise ValueError(f"--box needs finite numbers, got {box}")
-    low, high = box[:axes], box[axes:]
-    if signal is None:
-        return low, high
-    return signal.traits.to_samples(signal, low), signal.traits.to_samples(signal, high)
+    return box[:axes], box[axes:]
 
 
-def oriented_box(center: Any, rpy: Any, size: Any) -> Region:
-    """The box nerfstudio's viewer and camera paths give: rotation is roll, pitch, yaw in radians."""
-    import torch
+def sample_corners(box: tuple[float, ...], signal: Signal) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Lower and upper corner of a --box in sample units and the domain's order of axes."""
+    from lg_field.space.regions import Region
 
-    from lg_field.space.regions import OrientedBox
-
-    (cr, cp, cy), (sr, sp, sy) = ([f(float(v)) for v in rpy] for f in (math.cos, math.sin))
-    roll = torch.tensor([[1, 0, 0], [0, cr, -sr], [0, sr, cr]], dtype=torch.float64)
-    pitch = torch.tensor([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]], dtype=torch.float64)
-    yaw = torch.tensor([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]], dtype=torch.float64)
-    turn = (yaw @ pitch @ roll).tolist()
-    a, b, c = (float(v) for v in center)
-    w, d, h = (float(v) for v in size)
-    return OrientedBox((a, b, c), tuple(tuple(row) for row in turn), (w, d, h))
+    low, high = corners_of(box, len(signal.shape), signal)
+    Region.box(low, high)  # raises ValueError if they are not a lower and an upper corner
+    ends = [signal.traits.to_samples(signal, corner) for corner in (low, high)]
+    return tuple(map(min, *ends)), tuple(map(max, *ends))
 
 
-def read_json(path: Path) -> Any:
-    """The data of a JSON file.
+def check_outputs(overwrite: bool, outputs: list[Path | None], inputs: list[Path | str | None]) -> None:
+    """Raise, before any work, if a file to write may not be written.
+
+    Args:
+        overwrite: outputs that exist may be replaced; inputs may not.
+        outputs: files to write; None are left out.
+        inputs: what is read: paths or addresses; None are left out.
 
     Raises:
-        ValueError: not JSON.
+        FileExistsError: an output exists.
+        ValueError: an output is one of the inputs, or another output.
     """
-    try:
-        return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    from lg_field.files import refuse_existing
 
-
-def read_cells(path: Path, grid: PartitionGrid) -> list[int] | None:
-    """Cells from JSON (see `cell_list`), None if the file holds something else.
-
-    Raises:
-        ValueError: not JSON, or cells of another grid.
-    """
-    from lg_field.space.cell_list import cells_from_dict
-
-    data = read_json(path)
-    try:
-        return cells_from_dict(data, grid)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def read_region(path: Path) -> Region:
-    """A region from JSON: `Region.to_dict`, or the `crop` of a nerfstudio camera path.
-
-    Raises:
-        ValueError: neither.
-    """
-    from lg_field.space.regions import region_from_dict
-
-    data = read_json(path)
-    crop = data.get("crop") if isinstance(data, dict) else None
-    if isinstance(crop, dict):
-        try:
-            center, size, rpy = crop["crop_center"], crop["crop_scale"], crop.get("crop_rot", (0.0, 0.0, 0.0))
-            return oriented_box(center, rpy, size)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: the camera path's crop box is incomplete: {error}") from error
-    try:
-        return region_from_dict(data)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def print_sizes(console: Console, title: str, rows: Iterable[tuple[str, int, int]]) -> None:
-    """A table of (name, before, after) with the part kept."""
-    table = Table("", "before", "after", "kept", title=title)
-    for name, before, after in rows:
-        table.add_row(name, f"{before:,}", f"{after:,}", f"{after / max(before, 1):.1%}")
-    console.print(table)
-
-
-def progress_bar(console: Console) -> Progress:
-    """A bar that goes away when it is done; none where no one watches."""
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
+    seen: dict[Path, str] = {Path(path).resolve(): "is what is read" for path in inputs if path is not None}
+    for path in outputs:
+        if path is None:
+            continue
+        if path.resolve() in seen:
+            raise ValueError(f"{path} {seen[path.resolve()]}; give another path to write to")
+        refuse_existing(path, overwrite)
+        seen[path.resolve()] = "is to be written twice"
 
 
 def pick_device(device: str) -> str:

@@ -1,23 +1,29 @@
-"""Settings of a command line: its flags, then those of the preset, the config file or the task that it names."""
+"""What a command line says of presets and files of settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from lg_field.signals.presets import read_preset, read_settings
-from lg_field.signals.settings import CompleteSettings, Settings, resolve
+from lg_field.signals.settings import Settings
+
+NOTHING_SAID = Settings()
+"""Settings that leave everything to the defaults."""
 
 
-def settings_for(
-    kind: str, said: Settings, preset: str | None, config: Path | None, task: Settings | None = None
-) -> CompleteSettings:
-    """Everything that flags, preset or config, task and kind of signal say, in this order.
+def chosen_settings(preset: str | None, config: Path | None) -> Settings:
+    """What a preset or a file of settings says; nothing if neither is named.
+
+    Args:
+        preset: name of a preset: NAME for configs/NAME.yaml.
+        config: a YAML file.
 
     Raises:
-        ValueError: unknown preset, a file of other entries, or both a preset and a config.
-        FileNotFoundError: no such config.
+        ValueError: both, no such preset, or entries that are unknown or of another type.
+        FileNotFoundError: no such file.
     """
     if preset is not None and config is not None:
         raise ValueError("give either --preset or --config")
-    chosen = read_preset(preset) if preset is not None else read_settings(config) if config is not None else task
-    return resolve(kind, said, *(() if chosen is None else (chosen,)))
+    if config is not None:
+        return read_settings(config)
+    return NOTHING_SAID if preset is None else read_preset(preset)

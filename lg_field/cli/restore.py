@@ -2,60 +2,74 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from lg_field.cli.options import Input, Output, pick_device
+from lg_field.cli.presets import NOTHING_SAID, Settings
 from lg_field.cli.restoring import (
+    NO_OPTIONS,
     RestoreOptions,
     Task,
-    check_outputs,
+    check_paths,
     check_reference,
     reference_values,
     run_restoration,
     save_input,
+    settings_for,
     write_array,
 )
+from lg_field.cli.setting_flags import setting_flags
+from lg_field.errors import doing
+from lg_field.restoration.tasks import DENOISING, PUBLISHED_SIDE, SUPER_RESOLUTION, TOMOGRAPHY, same_detail
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Options = Annotated[RestoreOptions, tyro.conf.arg(name="")]
+SuperResolution = Annotated[Settings, tyro.conf.arg(name="", constructor=setting_flags(SUPER_RESOLUTION))]
+Denoising = Annotated[Settings, tyro.conf.arg(name="", constructor=setting_flags(DENOISING))]
+Tomography = Annotated[Settings, tyro.conf.arg(name="", constructor=setting_flags(TOMOGRAPHY))]
 
 
-def super_resolve(input: Input, output: Output, scale: float = 4.0, options: Options = RestoreOptions()) -> None:
+def super_resolve(
+    input: Input,
+    output: Output,
+    scale: float = 4.0,
+    settings: SuperResolution = NOTHING_SAID,
+    options: Options = NO_OPTIONS,
+) -> None:
     """Enlarge a picture: fit a network to it, and decode that at more pixels.
 
     Args:
         input: the coarse picture; with --simulate the true one, which is averaged down first.
         output: the fine picture to write.
         scale: pixels of the result for each of the input, per axis; more than 1.
-        options: network, training, reference, simulation, field file.
+        settings: network and training.
+        options: reference, simulation, field file.
     """
     from lg_field.restoration import pictures
     from lg_field.restoration.super_resolution import bicubic, check_scale, downsample
-    from lg_field.restoration.tasks import same_detail
     from lg_field.signals.decode import decoded_signal
     from lg_field.signals.encode import build_fit
 
     check_scale(scale)
-    check_outputs(output, options)
-    settings = options.complete("super-resolve")
-    data, reference = pictures.read_picture(input), reference_values(options)
-    if options.simulate:
-        coarse, reference = downsample(pictures.values_of(data), scale)
-        data = pictures.from_values(coarse)
-    height, width = decoded_signal(data.signal, scale).shape
-    result = replace(data.signal, shape=(height, width))
-    task = Task(result, "bicubic", lambda: bicubic(pictures.values_of(data), (height, width)), reference)
-    check_reference(task)
-    network = same_detail(settings.network, data.signal.shape, 504)
-    fit = build_fit(data, network, settings.fit, pick_device(options.flags.device))
-    save_input(options, data)
-    run_restoration(fit, task, output, options)
+    check_paths(input, output, options)
+    chosen = settings_for(SUPER_RESOLUTION, settings, options)
+    with doing(f"enlarging {input}"):
+        data, reference = pictures.read_picture(input), reference_values(options)
+        if options.simulate:
+            coarse, reference = downsample(pictures.values_of(data), scale)
+            data = pictures.from_values(coarse)
+        result = decoded_signal(data.signal, scale)
+        task = Task(result, "bicubic", lambda: bicubic(pictures.values_of(data), result.shape), reference)
+        check_reference(task)
+        network = same_detail(chosen.network, data.signal.shape, PUBLISHED_SIDE["super-resolve"])
+        fit = build_fit(data, network, chosen.fit, pick_device(options.flags.device))
+        save_input(options, data)
+        run_restoration(fit, task, output, options)
 
 
 def denoise(
@@ -63,7 +77,8 @@ def denoise(
     output: Output,
     tau: float = 40.0,
     readout_noise: float = 2.0,
-    options: Options = RestoreOptions(),
+    settings: Denoising = NOTHING_SAID,
+    options: Options = NO_OPTIONS,
 ) -> None:
     """Denoise a picture: a network learns the picture before the noise; fewer --steps smooth more.
 
@@ -73,29 +88,30 @@ def denoise(
         output: the clean picture to write.
         tau: --simulate: photons that a white pixel collects.
         readout_noise: --simulate: standard deviation of the read-out noise, in photons ("SNR" in the papers).
-        options: network, training, reference, simulation, field file.
+        settings: network and training.
+        options: reference, simulation, field file.
     """
     import torch
 
     from lg_field.restoration import pictures
     from lg_field.restoration.denoising import add_sensor_noise, non_local_means
-    from lg_field.restoration.tasks import same_detail
     from lg_field.signals.encode import build_fit
 
-    check_outputs(output, options)
-    settings = options.complete("denoise")
-    data, reference = pictures.read_picture(input), reference_values(options)
-    if options.simulate:
-        reference = pictures.values_of(data)
-        generator = torch.Generator().manual_seed(settings.fit.seed)
-        data = pictures.from_values(add_sensor_noise(reference, tau, readout_noise, generator))
-    values = pictures.values_of(data)
-    task = Task(data.signal, "non-local means", lambda: non_local_means(values), reference, values)
-    check_reference(task)
-    network = same_detail(settings.network, data.signal.shape, 512)
-    fit = build_fit(data, network, settings.fit, pick_device(options.flags.device))
-    save_input(options, data)
-    run_restoration(fit, task, output, options)
+    check_paths(input, output, options)
+    chosen = settings_for(DENOISING, settings, options)
+    with doing(f"denoising {input}"):
+        data, reference = pictures.read_picture(input), reference_values(options)
+        if options.simulate:
+            reference = pictures.values_of(data)
+            generator = torch.Generator().manual_seed(chosen.fit.seed)
+            data = pictures.from_values(add_sensor_noise(reference, tau, readout_noise, generator))
+        values = pictures.values_of(data)
+        task = Task(data.signal, "non-local means", lambda: non_local_means(values), reference, values)
+        check_reference(task)
+        network = same_detail(chosen.network, data.signal.shape, PUBLISHED_SIDE["denoise"])
+        fit = build_fit(data, network, chosen.fit, pick_device(options.flags.device))
+        save_input(options, data)
+        run_restoration(fit, task, output, options)
 
 
 def reconstruct_ct(
@@ -103,7 +119,8 @@ def reconstruct_ct(
     output: Output,
     angles: int = 150,
     angle_range: tuple[float, float] = (0.0, 180.0),
-    options: Options = RestoreOptions(),
+    settings: Tomography = NOTHING_SAID,
+    options: Options = NO_OPTIONS,
 ) -> None:
     """Reconstruct a slice from its parallel-beam projections.
 
@@ -113,37 +130,42 @@ def reconstruct_ct(
         output: the slice to write: a picture, or .npy in the sinogram's units per pixel.
         angles: how many, evenly over the range, its end left out.
         angle_range: first and last angle in degrees.
-        options: network, training, reference, simulation, field file.
+        settings: network and training.
+        options: reference, simulation, field file.
     """
     from lg_field.restoration import pictures, tomography
-    from lg_field.restoration.tasks import same_detail
 
-    check_outputs(output, options)
-    settings = options.complete("reconstruct-ct")
-    turns, reference = tomography.projection_angles(angles, *angle_range), reference_values(options, grey=True)
-    signal = None
-    if options.simulate:
-        reference = pictures.values_of(pictures.to_grey(pictures.read_picture(input)))
-        sinogram, signal = tomography.project(reference[..., 0], turns)
-    else:
-        sinogram = read_sinogram(input)
-    tomography.check_sinogram(sinogram, angles)
-    network = same_detail(settings.network, sinogram.shape[1:], 256)
-    device = pick_device(options.flags.device)
-    fit, estimate = tomography.build_fit(sinogram, turns, network, settings.fit, device, signal)
-    low, high = fit.data.signal.value_range
-    values = ((estimate - low) / (high - low))[..., None]
-    task = Task(fit.data.signal, "filtered back-projection", lambda: values, reference)
-    check_reference(task)
-    if options.save_input is not None:
-        write_array(sinogram, options.save_input)
-    run_restoration(fit, task, output, options)
+    check_paths(input, output, options)
+    chosen = settings_for(TOMOGRAPHY, settings, options)
+    with doing(f"reconstructing {input}"):
+        turns, reference = tomography.projection_angles(angles, *angle_range), reference_values(options, grey=True)
+        signal = None
+        if options.simulate:
+            reference = pictures.values_of(pictures.to_grey(pictures.read_picture(input)))
+            sinogram, signal = tomography.project(reference[..., 0], turns)
+        else:
+            sinogram = read_sinogram(input)
+        tomography.check_sinogram(sinogram, angles)
+        network = same_detail(chosen.network, sinogram.shape[1:], PUBLISHED_SIDE["reconstruct-ct"])
+        device = pick_device(options.flags.device)
+        fit, estimate = tomography.build_fit(sinogram, turns, network, chosen.fit, device, signal)
+        low, high = fit.data.signal.value_range
+        values = ((estimate - low) / (high - low))[..., None]
+        task = Task(fit.data.signal, "filtered back-projection", lambda: values, reference)
+        check_reference(task)
+        if options.save_input is not None:
+            write_array(sinogram, options.save_input)
+        run_restoration(fit, task, output, options)
 
 
 def read_sinogram(path: Path) -> Tensor:
-    """(angles, detectors) numbers."""
-    from lg_field.signals.arrays import is_array, read_array
+    """(angles, detectors) numbers.
 
-    if not is_array(path):
+    Raises:
+        ValueError: no array of numbers.
+    """
+    from lg_field.signals.arrays import ARRAYS, read_array
+
+    if path.suffix.lower() not in ARRAYS:
         raise ValueError(f"{path}: a sinogram is an array, .npy or .npz; a picture of the slice needs --simulate")
     return read_array(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,19 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lg_field.cli.fitting import FitFlags, check_flags, history_of, run_fit
-from lg_field.cli.presets import settings_for
-from lg_field.signals.settings import CompleteSettings, Settings
+from lg_field.cli.console import say
+from lg_field.cli.decode import write_decoded
+from lg_field.cli.fitting import NO_FLAGS, FitFlags, check_flags, run_fit
+from lg_field.cli.options import check_outputs
+from lg_field.cli.presets import chosen_settings
+from lg_field.cli.reports import history_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lg_field.signals.data import SignalData
     from lg_field.signals.fit import Fit
+    from lg_field.signals.settings import CompleteSettings, Settings
     from lg_field.signals.signal import Signal
 
 
@@ -28,9 +31,7 @@ if TYPE_CHECKING:
 class RestoreOptions:
     """Around a restoration."""
 
-    settings: Annotated[Settings, tyro.conf.arg(name="")] = dataclasses.field(default_factory=Settings)
-    """Network and training."""
-    flags: Annotated[FitFlags, tyro.conf.arg(name="")] = dataclasses.field(default_factory=FitFlags)
+    flags: Annotated[FitFlags, tyro.conf.arg(name="")] = NO_FLAGS
     """Device, pictures, logs, resuming."""
     preset: str | None = None
     """Settings of configs/NAME.yaml: super-resolution, denoising, ct, and each with -incode, -lg-siren or -siren."""
@@ -47,15 +48,8 @@ class RestoreOptions:
     baseline: bool = True
     """Compare with the classical method too, where there is a reference."""
 
-    def complete(self, task: str) -> CompleteSettings:
-        """Everything that flags, preset or config, and the task's defaults say.
 
-        Args:
-            task: name of the command.
-        """
-        from lg_field.restoration.tasks import TASKS
-
-        return settings_for("image", self.settings, self.preset, self.config, TASKS[task])
+NO_OPTIONS = RestoreOptions()
 
 
 @dataclass
@@ -77,23 +71,29 @@ def field_path(output: Path, options: RestoreOptions) -> Path:
     return options.field if options.field is not None else output.with_suffix(".safetensors")
 
 
-def check_outputs(output: Path, options: RestoreOptions) -> None:
-    """Raise before any work if an output exists or is one the picture cannot be written to, or options clash."""
-    from lg_field.files import refuse_existing
-    from lg_field.signals.kinds import kind_named
+def settings_for(task: Settings, said: Settings, options: RestoreOptions) -> CompleteSettings:
+    """The settings of a restoration: of the flags, else of a preset or config, else of the task, else of pictures."""
+    from lg_field.restoration.pictures import PICTURE
+    from lg_field.signals.settings import resolve
 
-    images = (*kind_named("image").writes, ".npy")
-    if output.suffix.lower() not in images:
-        raise ValueError(f"{output}: write the picture to {' '.join(images)}")
+    return resolve(PICTURE, said, chosen_settings(options.preset, options.config), task)
+
+
+def check_paths(input: Path, output: Path, options: RestoreOptions) -> None:
+    """Raise before any work if an output exists, is an input, or is one that no picture is written to, or options
+    clash."""
+    from lg_field.restoration.pictures import PICTURE
+    from lg_field.signals.registry import kind_named
+    from lg_field.signals.writing import check_output
+
+    check_output(kind_named(PICTURE), output)
     if options.simulate and options.reference is not None:
         raise ValueError("with --simulate the input is the reference: leave out --reference")
     if options.save_input is not None and not options.simulate:
         raise ValueError("--save-input is for what --simulate makes")
-    flags = options.flags
-    check_flags(flags, field_path(output, options))
-    for path in (output, options.save_input):
-        if path is not None:
-            refuse_existing(path, flags.overwrite or flags.resume)
+    field, inputs = field_path(output, options), [input, options.reference, options.config]
+    check_flags(options.flags, field, inputs)
+    check_outputs(options.flags.replaces, [output, options.save_input, field], inputs)
 
 
 def reference_values(options: RestoreOptions, grey: bool = False) -> Tensor | None:
@@ -147,33 +147,39 @@ def run_restoration(fit: Fit, task: Task, output: Path, options: RestoreOptions)
     """Train, then write picture and field, and say how good they are."""
 
     def finish(console: Console, fit: Fit, path: Path, flags: FitFlags) -> None:
-        import torch
-
-        from lg_field.cli.decode import write_decoded
         from lg_field.files import save
-        from lg_field.restoration.pictures import compare
-        from lg_field.signals.decode import decode
 
-        field, again = fit.field, flags.overwrite or flags.resume
+        field, result = fit.field, " x ".join(map(str, task.result.shape))
         field.description, field.history = task.result, history_of(fit)
         if task.reference is not None:
-            figures = compare(task.result.traits.unit_values(torch.cat(list(decode(field, raw=True)))), task.reference)
-            field.history |= {name: round(value, 6) for name, value in figures.items()}
-            classical = compare(task.baseline(), task.reference) if options.baseline else None
-            console.print(comparison(task, figures, classical))
-            if classical is not None and classical["psnr"] > figures["psnr"]:
-                ahead = classical["psnr"] - figures["psnr"]
-                console.print(f"{task.baseline_name} is {ahead:.2f} dB ahead: more --steps or --parameters may help")
-        size = save(field, path, dtype=flags.dtype, overwrite=again)
-        write_decoded(field, output, 1.0, None, again)
-        console.print(
-            f"{output}: {' x '.join(map(str, task.result.shape))} pixels, {fit.seconds:.1f} s of training\n"
+            field.history |= compared(console, fit, task, options.baseline)
+        size = save(field, path, dtype=flags.dtype, overwrite=flags.replaces)
+        write_decoded(field, output, 1.0, None, flags.replaces)
+        say(
+            console,
+            f"{output}: {result} pixels, {fit.seconds:.1f} s of training\n"
             f"{path}: {size:,} bytes, {field.num_parameters()['total']:,} parameters ({flags.dtype})",
-            highlight=False,
-            soft_wrap=True,
         )
 
     run_fit(fit, field_path(output, options), options.flags, Console(), finish)
+
+
+def compared(console: Console, fit: Fit, task: Task, baseline: bool) -> dict[str, float]:
+    """Show how close the network, and the classical method, come to the reference; the network's figures."""
+    import torch
+
+    from lg_field.restoration.pictures import compare
+    from lg_field.signals.decode import decode
+
+    assert task.reference is not None
+    values = task.result.traits.unit_values(torch.cat(list(decode(fit.field, raw=True))))
+    figures = compare(values, task.reference)
+    classical = compare(task.baseline(), task.reference) if baseline else None
+    console.print(comparison(task, figures, classical))
+    if classical is not None and classical["psnr"] > figures["psnr"]:
+        ahead = classical["psnr"] - figures["psnr"]
+        say(console, f"{task.baseline_name} is {ahead:.2f} dB ahead: more --steps or --parameters may help")
+    return {name: round(value, 6) for name, value in figures.items()}
 
 
 def comparison(task: Task, figures: dict[str, float], classical: dict[str, float] | None) -> Table:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lg_field.radiance.scene import Scene
     from lg_field.table.cell_table import CellTable
 
-OutputKind = Literal["picture", "video", "folder"]
+Holds = Literal["picture", "video", "folder"]
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 VIDEOS = (".mp4", ".mkv", ".mov")
 
@@ -90,12 +90,12 @@ def render(
         device: auto, cpu, cuda, ...
         overwrite: replace existing files.
     """
-    kind = kind_of_output(output, transparent)
+    holds = what_it_holds(output, transparent)
     check_numbers(orbit, camera, width, height, elevation, fps)
     refuse_existing(output, overwrite)
     console, begin = Console(), time.perf_counter()
     path = None if camera is None else read_path(camera, width, height)
-    check_count(output, kind, orbit if path is None else len(path))
+    check_count(output, holds, orbit if path is None else len(path))
     field, _, read = part_of_file(input, region)
     scene = scene_of(field, input)
     field = field.to(pick_device(device))
@@ -103,7 +103,7 @@ def render(
     with doing(f"rendering {output}"), progress_bar(console) as progress:
         task = progress.add_task("rendering", total=len(cameras))
         pictures = (rendered(field, scene, c, transparent, progress, task) for c in cameras)
-        write_pictures(pictures, output, kind, fps, overwrite)
+        write_pictures(pictures, output, holds, fps, overwrite)
     seconds = time.perf_counter() - begin
     console.print(
         f"{output}: {len(cameras)} pictures of {cameras[0].width} x {cameras[0].height}, {read:,} bytes read, "
@@ -113,22 +113,22 @@ def render(
     )
 
 
-def kind_of_output(output: Path, transparent: bool) -> OutputKind:
+def what_it_holds(output: Path, transparent: bool) -> Holds:
     """What a path asks for: one picture, a video, or a folder of PNGs.
 
     Raises:
         ValueError: another kind of file, or one that cannot hold alpha.
     """
     suffix = output.suffix.lower()
-    kind: OutputKind = "picture" if suffix in PICTURES else "video" if suffix in VIDEOS else "folder"
-    if kind == "folder" and (suffix[1:].isalpha() or mimetypes.guess_type(output.name)[0] is not None):
+    holds: Holds = "picture" if suffix in PICTURES else "video" if suffix in VIDEOS else "folder"
+    if holds == "folder" and (suffix[1:].isalpha() or mimetypes.guess_type(output.name)[0] is not None):
         raise ValueError(
             f"{output}: cannot write {suffix}; {', '.join(PICTURES)} hold one picture, {', '.join(VIDEOS)} a video, "
             "a name without suffix is a folder of PNGs"
         )
     if transparent and suffix in (*VIDEOS, ".jpg", ".jpeg"):
         raise ValueError(f"{suffix} has no alpha: leave out --transparent, or write .png, .webp or a folder")
-    return kind
+    return holds
 
 
 def check_numbers(orbit: int, camera: Path | None, width: int, height: int, elevation: float | None, fps: int) -> None:
@@ -142,9 +142,9 @@ def check_numbers(orbit: int, camera: Path | None, width: int, height: int, elev
         raise ValueError(f"--fps must be at least 1 and --elevation finite, got {fps} and {elevation}")
 
 
-def check_count(output: Path, kind: OutputKind, count: int) -> None:
+def check_count(output: Path, holds: Holds, count: int) -> None:
     """Raise ValueError for several pictures in the file of one."""
-    if kind == "picture" and count != 1:
+    if holds == "picture" and count != 1:
         raise ValueError(f"{output} is one picture, {count} were asked for: give a folder or .mp4")
 
 
@@ -163,7 +163,7 @@ def part_of_file(input: str, region: RegionFlags) -> Part:
     with FieldFile.open(input) as file:
         shape, cells = region.resolve(file.skeleton) if region.given else (None, None)
         field = file.load(shape, cells, region.invert)
-        field.region = file.region if region.snap else field.region
+        field.region = file.header.region if region.snap else field.region
         return Part(field, file.precision, file.reader.bytes_read)
 
 
@@ -196,17 +196,17 @@ def orbit_of(
     return list(orbit(field, scene, count, width, height, elevation))
 
 
-def write_pictures(pictures: Iterator[Tensor], output: Path, kind: OutputKind, fps: int, overwrite: bool) -> None:
+def write_pictures(pictures: Iterator[Tensor], output: Path, holds: Holds, fps: int, overwrite: bool) -> None:
     """Write (height, width, 3 or 4) uint8 pictures to one file or to a folder of PNGs."""
     from lg_field.signals.kinds.image import write_image
     from lg_field.signals.kinds.video import write_video
 
-    if kind == "video":
+    if holds == "video":
         with atomic_write(output, overwrite) as temporary:
             write_video((picture[None] for picture in pictures), temporary, float(fps))
         return
     for number, picture in enumerate(pictures):
-        with atomic_write(output if kind == "picture" else output / f"{number:05d}.png", overwrite) as temporary:
+        with atomic_write(output if holds == "picture" else output / f"{number:05d}.png", overwrite) as temporary:
             write_image(picture, temporary)
 
 

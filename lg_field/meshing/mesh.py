@@ -95,6 +95,22 @@ def marching_cubes(
         raise ValueError(f"block must be a multiple of {STRIDE} with band, got {block}")
     evaluator = _Evaluator(values, mask, lattice, max_points, active)
     near = NarrowBand(evaluator.at, lattice.voxels + 1, threshold, progress) if band else None
+    grid_vertices, faces = _weld(_block_meshes(evaluator, near, threshold, progress))
+    grid_vertices = placed_on_cuts(
+        grid_vertices, lambda at: evaluator.kept(at)[0], lambda at: evaluator.at(at) >= threshold
+    )
+    return Mesh(lattice.lower + grid_vertices * lattice.step, faces)
+
+
+def _block_meshes(
+    evaluator: _Evaluator, near: NarrowBand | None, threshold: float, progress: Callable[[int, int], None] | None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Vertices in lattice coordinates and faces of all blocks that the surface passes through.
+
+    Raises:
+        EmptyMeshError: there is none.
+    """
+    block = evaluator.lattice.block
     todo = evaluator.blocks() if near is None else near.blocks(block)
     parts, seen = [], (0.0, 0.0) if near is None else (float(near.coarse.min()), float(near.coarse.max()))
     for done, index in enumerate(todo):
@@ -107,11 +123,7 @@ def marching_cubes(
             progress(done + 1, len(todo))
     if not any(len(faces) for _, faces in parts):
         raise EmptyMeshError(f"no surface: threshold {threshold:g}, but values go from {seen[0]:.4g} to {seen[1]:.4g}")
-    grid_vertices, faces = _weld(parts)
-    grid_vertices = placed_on_cuts(
-        grid_vertices, lambda at: evaluator.kept(at)[0], lambda at: evaluator.at(at) >= threshold
-    )
-    return Mesh(lattice.lower + grid_vertices * lattice.step, faces)
+    return parts
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from lg_field.errors import UserError
-from lg_field.nerfstudio.masks import CaptureDataset, MaskMode, mask_meaning, read_alphas
+from lg_field.nerfstudio.dataset import CaptureDataset
+from lg_field.nerfstudio.masks import MaskMode, mask_meaning, small_alphas, small_masks
 from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
 from lg_field.nerfstudio.placing import find_place, move
 from lg_field.radiance.placement import Placement
@@ -80,12 +81,11 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         # Blender scenes are made of one object in the scene box with nothing around it.
         outputs.metadata.setdefault("bounded", isinstance(self.dataparser_config, BlenderDataParserConfig))
         self.placement: Placement | None = None
-        self.masks = mask_meaning(outputs.mask_filenames, config.masks)
+        self.masks = mask_meaning(small_masks(outputs), config.masks)
         if config.align_to is not None:
             align(outputs, config.align_to)
         elif config.place:
-            masks = outputs.mask_filenames if self.masks == "empty" else None
-            alphas = read_alphas(outputs.image_filenames, masks)
+            alphas = small_alphas(outputs, self.masks == "empty")
             self.placement = find_place(outputs, alphas, config.scene_box, config.focus, config.up)
             move(outputs, self.placement)
             CONSOLE.print(f"The scene: {self.placement.reason}.")

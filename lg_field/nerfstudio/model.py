@@ -1,4 +1,4 @@
-"""The nerfstudio model: an adapter between nerfstudio's rays and dictionaries and the trainer and renderer of the core."""
+"""The nerfstudio model: an adapter between nerfstudio's rays and dictionaries and the core's trainer and renderer."""
 
 from __future__ import annotations
 
@@ -236,7 +236,8 @@ class LGModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR, SSIM where it is large enough for its window (LPIPS on request) of a rendered image, and pictures: truth beside render, accumulation."""
+        """PSNR, SSIM if its window fits (LPIPS on request) of a rendered image, and pictures: truth beside render,
+        accumulation."""
         rgb, image = self._against(outputs, batch)
         metrics = {"psnr": psnr(mean_squared_error(rgb, image))}
         if min(rgb.shape[:2]) >= SSIM_WINDOW:
@@ -249,7 +250,8 @@ class LGModel(Model):
     # -- checkpoints
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The trainer's state, so that a resumed run goes on as if nothing had happened."""
+        """The trainer's state: a run resumed with the same seed, by which nerfstudio orders the images, goes on as if
+        nothing had happened."""
         return {"training": self.trainer.state()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ class DecayScheduler(Scheduler):
     config: DecaySchedulerConfig
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> lr_scheduler.LRScheduler:
+        """torch's scheduler of an optimizer, whose rate is `lr_init` at first."""
         config = self.config
 
         def rate(step: int) -> float:

@@ -16,6 +16,7 @@ import itertools
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lg_field.networks.local_global import LocalGlobalNetwork
@@ -63,7 +64,7 @@ class Harmonizer(nn.Module):
                 layers += [nn.LayerNorm(fan_out)] * norm + [nn.SiLU()]
         self.mlp = nn.Sequential(*layers)
 
-    def forward(self) -> Tensor:
+    def forward(self) -> Float[Tensor, "sets 4"]:
         """(sets, 4): a, b, c, d."""
         return self.mlp(self.features).view(-1, SCALARS)
 
@@ -103,13 +104,13 @@ class ModulatedWeights(nn.Module):
         total = sum(p.numel() for p in self.parameters())
         return {"local": self.local.numel(), "shared": total - self.local.numel(), "total": total}
 
-    def scalars(self) -> dict[str, Tensor]:
+    def scalars(self) -> dict[str, Float[Tensor, " 4"]]:
         """(4,) a, b, c, d of each of `kinds`."""
         if self.harmonizer is None:
             return {kind: self.local.new_zeros(SCALARS) for kind in self.kinds}
         return dict(zip(self.kinds, self.harmonizer()))
 
-    def penalty(self) -> Tensor:
+    def penalty(self) -> Float[Tensor, ""]:
         """The regulariser, summed over the kinds of layers; times 4, for the loss is taken of values in [-1, 1]."""
         weights = self.local.new_tensor(PENALTY)
         scalars = torch.stack(list(self.scalars().values()))
@@ -140,7 +141,7 @@ class ModulatedWeights(nn.Module):
             if k > 0:
                 weight, bias = absorb(reads, weight, bias)
             if k < self.sizes.depth:
-                weight, bias = modulate(scalars["local"], weight, bias, self._rate(k), self.sizes.w0)
+                weight, bias = modulate(scalars["local"], weight, bias, self._rate(k), self.sizes.rate)
             else:
                 weight, bias = self._output(weight, bias)
             parts += [weight.flatten(1), bias.flatten(1)]
@@ -153,7 +154,7 @@ class ModulatedWeights(nn.Module):
             if k > 0:
                 weight, bias = absorb(scalars, weight, bias)
             rate = 1.0 if self.sizes.local_width else self._rate(k)
-            weight, bias = modulate(scalars, weight, bias, rate, self.sizes.w0)
+            weight, bias = modulate(scalars, weight, bias, rate, self.sizes.rate)
             folded |= {f"global_weight_{k}": weight, f"global_bias_{k}": bias}
         if self.sizes.shared_head:
             weight, bias = self._output(*absorb(scalars, self.shared["head_weight"], self.shared["head_bias"]))
@@ -165,7 +166,7 @@ class ModulatedWeights(nn.Module):
         top, bottom = self.shared["merge_weight"].split([width, self.sizes.global_width])
         top, bias = absorb(scalars["local"], top, bias)
         bottom, bias = absorb(scalars["global"], bottom, bias)
-        weight, bias = modulate(scalars["merge"], torch.cat([top, bottom]), bias, 1.0, self.sizes.w0)
+        weight, bias = modulate(scalars["merge"], torch.cat([top, bottom]), bias, 1.0, self.sizes.rate)
         return {"merge_weight": weight, "merge_bias": bias}
 
     def _rate(self, layer: int) -> float:
@@ -191,12 +192,14 @@ def modulated_kinds(sizes: ChainSizes) -> tuple[str, ...]:
     return ("local",) if sizes.local_width else ("global",)
 
 
-def absorb(scalars: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights that read exp(a) s + d, as weights that read s; weight (..., in, out)."""
+def absorb(scalars: Float[Tensor, " 4"], weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights that read exp(a) s + d, as weights that read s; weight (..., in, out), bias any shape of as many."""
     return weight * scalars[0].exp(), bias + scalars[3] * weight.sum(-2).view_as(bias)
 
 
-def modulate(scalars: Tensor, weight: Tensor, bias: Tensor, rate: float, w0: float) -> tuple[Tensor, Tensor]:
-    """Weights of sin(exp(b) rate w0 (x W + b0) + c), as those of sin(w0 (x W' + b'))."""
-    scale = scalars[1].exp() * rate
-    return weight * scale, bias * scale + scalars[2] / w0
+def modulate(
+    scalars: Float[Tensor, " 4"], weight: Tensor, bias: Tensor, faster: float, rate: float
+) -> tuple[Tensor, Tensor]:
+    """Weights of sin(exp(b) faster rate (x W + b0) + c), as those of sin(rate (x W' + b')); shapes as in `absorb`."""
+    scale = scalars[1].exp() * faster
+    return weight * scale, bias * scale + scalars[2] / rate

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lg_field.ops import ChainSizes
 
 
-def init_rows(sizes: ChainSizes, num_rows: int, generator: torch.Generator | None = None) -> Tensor:
+def init_rows(sizes: ChainSizes, num_rows: int, generator: torch.Generator | None = None) -> Float[Tensor, "rows K"]:
     """(num_rows, K) float32 rows. With `residual` the rows' output layers are zero: they start as no correction."""
     parts = []
     layers = sizes.local_layers()
     for k, (fan_in, fan_out) in enumerate(layers):
-        weight = sizes.act.weight_bound(fan_in, k == 0, sizes.w0)
-        bias = sizes.act.bias_bound(fan_in, k == 0, sizes.w0)
+        weight = sizes.act.weight_bound(fan_in, k == 0, sizes.rate)
+        bias = sizes.act.bias_bound(fan_in, k == 0, sizes.rate)
         if sizes.residual and k == len(layers) - 1:
             weight = bias = 0.0
         parts.append(_uniform((num_rows, fan_in * fan_out), weight, generator))
@@ -28,9 +29,9 @@ def init_shared(sizes: ChainSizes, generator: torch.Generator | None = None) -> 
     for name, size in sizes.shared_shapes().items():
         if "weight" in name:
             fan_in, first = size[0], name == "global_weight_0"
-            bound = sizes.act.weight_bound(fan_in, first, sizes.w0)
+            bound = sizes.act.weight_bound(fan_in, first, sizes.rate)
         else:
-            bound = sizes.act.bias_bound(fan_in, first, sizes.w0)
+            bound = sizes.act.bias_bound(fan_in, first, sizes.rate)
         tensors[name] = _uniform(size, bound, generator)
     return tensors
 

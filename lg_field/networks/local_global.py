@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lg_field.networks.initialization import init_rows, init_shared
@@ -42,32 +46,42 @@ class LocalGlobalNetwork(CellTable):
             grid: partition of the signal's domain, d = sizes.in_features axes.
             sizes: widths and wiring.
             cells: kept cells, None = all.
-            fill: value outside the kept cells.
+            fill: value outside the kept cells, in network values.
             generator: for the initial weights.
+
+        Raises:
+            ValueError: a grid of other axes than the network's inputs, cells not its own, a fill that is not finite.
         """
         super().__init__(grid, cells)
         if grid.dim != sizes.in_features:
             raise ValueError(f"the grid has {grid.dim} axes, the network {sizes.in_features} inputs")
-        self.sizes, self.fill = sizes, float(fill)
+        self.sizes, self.fill = sizes, checked_fill(fill)
         self.add_rows("local", init_rows(sizes, self.num_rows, generator))
         self.add_cell_set("full")
         self.shared = nn.ParameterDict(init_shared(sizes, generator))
 
     def config(self) -> dict[str, Any]:
-        return asdict(self.sizes) | {"w0": float(self.sizes.w0), "fill": float(self.fill)}
+        """The entries of `ChainSizes` and `fill`, as plain data that `from_config` takes."""
+        return asdict(self.sizes) | {"fill": float(self.fill)}
 
     @classmethod
     def from_config(cls, grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> LocalGlobalNetwork:
-        sizes = dict(config)
-        fill = sizes.pop("fill")
-        return cls(grid, ChainSizes(**sizes), cells, fill)
+        """A network with fresh weights.
+
+        Raises:
+            ValueError: an entry that is missing, unknown or out of range, by name; cells that are not the grid's.
+        """
+        sizes, fill = checked_config(config)
+        return cls(grid, sizes, cells, fill)
 
     @property
     def out_features(self) -> int:
         """Values per point."""
         return self.sizes.out_features
 
-    def forward(self, points: Tensor, backend: str = "auto", chunk: int | None = None) -> Tensor:
+    def forward(
+        self, points: Float[Tensor, "*batch d"], backend: str = "auto", chunk: int | None = None
+    ) -> Float[Tensor, "*batch out"]:
         """Values at points.
 
         Args:
@@ -79,11 +93,9 @@ class LocalGlobalNetwork(CellTable):
             (..., out_features); outside the kept cells and the exact region of a crop `fill`, in full cells `FULL`.
         """
         flat = points.reshape(-1, points.shape[-1])
-        cell = self.grid.locate(flat)
-        rows = torch.where(cell >= 0, self.row_of_cell()[cell.clamp_min(0)], -1)
-        shown = cell >= 0 if self.region is None else self.region.contains(flat)
-        kept = (rows >= 0) & shown
-        index = kept.nonzero()[:, 0]
+        rows = self.locate_rows(flat)
+        shown = torch.ones_like(rows, dtype=torch.bool) if self.region is None else self.region.contains(flat)
+        index = ((rows >= 0) & shown).nonzero()[:, 0]
         by_row = sort_by_row(rows[index], self.num_rows)
         x = by_row.sort(flat[index])
         values = local_global_chain(
@@ -91,10 +103,34 @@ class LocalGlobalNetwork(CellTable):
         )
         out = values.new_full((len(flat), self.sizes.out_features), self.fill)
         if self.full is not None:
-            is_full = torch.zeros(self.grid.num_cells, dtype=torch.bool, device=out.device)
-            is_full[self.full] = True
-            out[is_full[cell.clamp_min(0)] & (cell >= 0) & shown] = FULL
+            rest = ((rows < 0) & shown).nonzero()[:, 0]
+            out[rest[torch.isin(self.grid.locate(flat[rest]), self.full)]] = FULL
         return out.index_copy(0, index[by_row.order], values).view(*points.shape[:-1], self.sizes.out_features)
+
+
+def checked_config(config: Mapping[str, Any]) -> tuple[ChainSizes, float]:
+    """The sizes and the fill that a configuration states.
+
+    Args:
+        config: what `LocalGlobalNetwork.config` gives; entries with a default may be missing.
+
+    Raises:
+        ValueError: an entry that is missing, unknown or out of range, by name.
+    """
+    known = {f.name: f.default for f in dataclasses.fields(ChainSizes)} | {"fill": dataclasses.MISSING}
+    unknown = sorted(map(str, config.keys() - known.keys()))
+    missing = sorted(name for name, default in known.items() if default is dataclasses.MISSING and name not in config)
+    if unknown or missing:
+        problem = f"unknown {', '.join(unknown)[:100]}" if unknown else f"missing {', '.join(missing)}"
+        raise ValueError(f"entries of the network's configuration: {problem}")
+    return ChainSizes(**{k: v for k, v in config.items() if k != "fill"}), checked_fill(config["fill"])
+
+
+def checked_fill(fill: Any) -> float:
+    """Raise ValueError unless `fill` is a finite number."""
+    if isinstance(fill, bool) or not isinstance(fill, (int, float)) or not math.isfinite(fill):
+        raise ValueError(f"fill must be a finite number, got {fill!r}")
+    return float(fill)
 
 
 def local_global_siren(

@@ -24,7 +24,7 @@ class Activation:
     rate: Callable[[float], float]
     """w0 -> s, the factor of a layer's linear output in its phase."""
     weight_bound: Callable[[int, bool, float], float]
-    """(fan-in, whether it reads the network's input, w0) -> initial weights are uniform in +- this."""
+    """(fan-in, whether it reads the network's input, s) -> initial weights are uniform in +- this."""
     bias_bound: Callable[[int, bool, float], float]
     """The same of initial biases."""
     modulated: bool = False
@@ -38,32 +38,42 @@ def bell(phase: Tensor) -> Tensor:
     return torch.exp(-phase.square())
 
 
-def siren_weights(fan_in: int, first: bool, w0: float) -> float:
-    """1/n in a first layer, sqrt(6/n)/w0 in later ones (SIREN's scheme; paper, appendix A)."""
-    return 1.0 / fan_in if first else math.sqrt(6.0 / fan_in) / w0
+def siren_weights(fan_in: int, first: bool, rate: float) -> float:
+    """1/n in a first layer, sqrt(6/n)/s in later ones (SIREN's scheme; paper, appendix A).
+
+    Phases then have unit variance where features have mean square 1/2: a sine's is 1/2, a bell's 1/sqrt(5).
+    """
+    return 1.0 / fan_in if first else math.sqrt(6.0 / fan_in) / rate
 
 
-def kaiming_weights(fan_in: int, first: bool, w0: float) -> float:
+def kaiming_weights(fan_in: int, first: bool, rate: float) -> float:
     """sqrt(6/n) in all layers (He et al., ICCV 2015)."""
     return math.sqrt(6.0 / fan_in)
 
 
-def usual_biases(fan_in: int, first: bool, w0: float) -> float:
+def usual_biases(fan_in: int, first: bool, rate: float) -> float:
     """1/sqrt(n) in all layers."""
     return 1.0 / math.sqrt(fan_in)
 
 
-def gauss_biases(fan_in: int, first: bool, w0: float) -> float:
+def gauss_biases(fan_in: int, first: bool, rate: float) -> float:
     """1/sqrt(n) in a first layer, whose bells lie all over the domain; 1/s in later ones: a phase far off is dead."""
-    return 1.0 / math.sqrt(fan_in) if first else 1.0 / w0
+    return 1.0 / math.sqrt(fan_in) if first else 1.0 / rate
 
 
 ACTIVATIONS: dict[str, Activation] = {
     "sine": Activation(torch.sin, lambda w0: w0, siren_weights, usual_biases, modulated=True, kernel_code=1),
     "relu": Activation(torch.relu, lambda w0: 1.0, kaiming_weights, usual_biases, kernel_code=0),
-    "gauss": Activation(bell, lambda w0: w0, siren_weights, gauss_biases),
+    "gauss": Activation(bell, lambda w0: w0 / 3.0, siren_weights, gauss_biases),
 }
-"""Name -> activation. sine: sin(w0 x) (paper, eq. 1). relu: max(x, 0). gauss: exp(-(s x)^2) with s = w0."""
+"""Name -> activation.
+
+- sine: sin(w0 x) (paper, eq. 1).
+- relu: max(x, 0).
+- gauss: exp(-(s x)^2) (Ramasinghe & Lucey, "Beyond Periodicity", ECCV 2022, with sigma = 1 / (sqrt(2) s)). s is w0 / 3,
+  so that w0 = 30, which suits sines, gives s = 10 (sigma 0.07), which suits bells: a picture of 64 x 64 is fitted best
+  with it among s = 3, 5, 10, 20 and 30, by Local-Global networks, rows alone and one global network.
+"""
 
 
 def activation_names() -> tuple[str, ...]:

@@ -11,6 +11,16 @@ from torch import Tensor
 
 from lg_field.ops.activations import Activation, activation_named
 
+LEAST = {
+    "in_features": 1,
+    "out_features": 1,
+    "local_width": 0,
+    "global_width": 0,
+    "hidden_layers": 0,
+    "global_in_features": 1,
+}
+"""Least value of each whole number of `ChainSizes`."""
+
 
 @dataclass(frozen=True)
 class ChainSizes:
@@ -19,7 +29,7 @@ class ChainSizes:
     Local: in -> h, then `hidden_layers` of h -> h, then h -> out, one set of weights per row. Global: in -> g, then
     `hidden_layers` of g -> g, shared. After every layer the merge operator mixes global features into the local ones.
     A width of 0 leaves that part out: `global_width=0` is SIREN-per-Partition, `local_width=0` is one global network
-    with an output layer of its own.
+    with an output layer of its own. ValueError names an entry that makes no sense.
     """
 
     in_features: int
@@ -39,15 +49,28 @@ class ChainSizes:
     """Inputs of the global part; None = the same inputs as the local part."""
 
     def __post_init__(self) -> None:
+        self._check_entries()
         if self.local_width == 0 and self.global_width == 0:
             raise ValueError("local_width and global_width are both 0: the network would be empty")
         activation_named(self.activation)
         if self.merge not in ("concat", "add"):
             raise ValueError(f"unknown merge {self.merge!r}: use concat or add")
-        if self.hidden_layers > 64 or not 0.0 < self.w0 < 1e6:
-            raise ValueError(f"at most 64 hidden layers and a positive w0, got {self.hidden_layers} and {self.w0}")
-        if min(self.in_features, self.out_features) < 1 or min(self.hidden_layers, self.local_width) < 0:
-            raise ValueError(f"features must be positive, widths and layers not negative: {self}")
+        object.__setattr__(self, "w0", float(self.w0))
+
+    def _check_entries(self) -> None:
+        """Raise ValueError that names the entry which is not of its kind, or out of range."""
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if name == "global_in_features" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        if self.hidden_layers > 64:
+            raise ValueError(f"hidden_layers must be at most 64, got {self.hidden_layers}")
+        if isinstance(self.w0, bool) or not isinstance(self.w0, (int, float)) or not 0.0 < self.w0 < 1e6:
+            raise ValueError(f"w0 must be a positive number below a million, got {self.w0!r}")
+        if not isinstance(self.residual, bool):
+            raise ValueError(f"residual must be true or false, got {self.residual!r}")
 
     @property
     def depth(self) -> int:

@@ -5,27 +5,28 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Int, Int64, Shaped
 from torch import Tensor
 
 
 class RowSort(NamedTuple):
     """Result of `sort_by_row`; reuse it for everything indexed by the same points."""
 
-    order: Tensor
+    order: Int64[Tensor, " points"]
     """(M,) int64: sorted[k] = points[order[k]]."""
-    offsets: Tensor
+    offsets: Int64[Tensor, " edges"]
     """(P + 1,) int64: points of row r are sorted[offsets[r]:offsets[r + 1]]."""
 
-    def sort(self, points: Tensor) -> Tensor:
+    def sort(self, points: Shaped[Tensor, points * rest]) -> Shaped[Tensor, points * rest]:
         """(M, ...) -> the same in row order."""
         return points[self.order]
 
-    def unsort(self, values: Tensor) -> Tensor:
+    def unsort(self, values: Shaped[Tensor, points * rest]) -> Shaped[Tensor, points * rest]:
         """(M, ...) in row order -> the original order."""
         return torch.empty_like(values).index_copy(0, self.order, values)
 
 
-def sort_by_row(rows: Tensor, num_rows: int) -> RowSort:
+def sort_by_row(rows: Int[Tensor, " points"], num_rows: int) -> RowSort:
     """Sort points by the row that owns them.
 
     Args:

@@ -91,7 +91,7 @@ def _direction(offset: Tensor | None, up: Tensor, elevation: float | None) -> tu
     return side / side.norm(), math.radians(min(80.0, max(-80.0, elevation)))
 
 
-def look_along(eye: Float[Tensor, "3"], forward: Float[Tensor, "3"], up: Float[Tensor, "3"]) -> Float[Tensor, "4 4"]:
+def look_along(eye: Float[Tensor, " 3"], forward: Float[Tensor, " 3"], up: Float[Tensor, " 3"]) -> Float[Tensor, "4 4"]:
     """(4, 4) camera to scene of a camera at `eye` that looks along `forward`."""
     right = torch.linalg.cross(forward, up)
     right = right / right.norm()

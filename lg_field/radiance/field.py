@@ -110,9 +110,15 @@ class RadianceField(CellTable):
         self.color = nn.Sequential(*layers)
 
     def config(self) -> dict[str, Any]:
+        """The entries of its `RadianceSizes`."""
         return asdict(self.sizes)
 
     def config_on(self, grid: PartitionGrid) -> dict[str, Any]:
+        """The same on a larger grid: positions stay relative to the domain as it is.
+
+        Raises:
+            ValueError: an unbounded scene.
+        """
         if grid == self.grid:
             return self.config()
         if self.sizes.contraction:
@@ -122,6 +128,11 @@ class RadianceField(CellTable):
 
     @classmethod
     def from_config(cls, grid: PartitionGrid, config: dict[str, Any], cells: Tensor) -> RadianceField:
+        """A field with fresh weights; entries that a configuration lacks mean what they meant before they existed.
+
+        Raises:
+            ValueError, TypeError: a configuration that makes no sense.
+        """
         return cls(grid, RadianceSizes.from_dict(config), cells)
 
     @property
@@ -133,6 +144,7 @@ class RadianceField(CellTable):
 
     @property
     def unwarp_boxes(self) -> BoxMap | None:
+        """See `Frame.unwarp_boxes`."""
         return self.frame.unwarp_boxes
 
     # -- queries
@@ -291,10 +303,12 @@ class RadianceField(CellTable):
     # -- state
 
     def get_extra_state(self) -> dict[str, Any]:
+        """The table's, and the numbers of frozen cells."""
         state = super().get_extra_state()
         return state | {"frozen": self.cells[self.frozen].tolist()} if self.extending else state
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Inverse of `get_extra_state`."""
         super().set_extra_state(state)
         frozen = torch.tensor(state.get("frozen", []), dtype=torch.int64, device=self.cells.device)
         self.freeze_(torch.isin(self.cells, frozen))

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lg_field.radiance.cameras import Camera
 from lg_field.radiance.compositing import accumulate, render_weights
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.cameras import Camera
 from lg_field.radiance.render import RAYS, ask_view
 from lg_field.radiance.scene import Scene
 

@@ -62,7 +62,7 @@ class MeshBounds(NamedTuple):
     box: Tensor
     """(2, 3) float64 scene-space corners."""
     left_out: float
-    """Share of the occupied voxels of the kept region that lie outside."""
+    """Share of the occupied voxels of the kept region that lie outside, wholly or in part."""
 
 
 def mesh_bounds(field: RadianceField) -> MeshBounds:
@@ -82,13 +82,13 @@ def mesh_bounds(field: RadianceField) -> MeshBounds:
             boxes = boxes[field.region.touches(boxes)]
         for content in found:
             content.add(boxes)
-    content = next((c for c in found if c.voxels), None)
+    content = next((c for c in found if c.box is not None), None)
     if content is None or content.box is None:
         raise EmptyMeshError("the scene holds nothing there: no voxel is occupied")
     box = common(content.box, limits)
     if not bool((box[0] < box[1]).all()):
         raise EmptyMeshError("the scene holds nothing there: no occupied voxel lies in the region")
-    return MeshBounds(box, 1.0 - content.voxels / found[-1].voxels)
+    return MeshBounds(box, 1.0 - content.whole / found[-1].whole)
 
 
 class _Content:
@@ -96,15 +96,15 @@ class _Content:
 
     def __init__(self, reach: float) -> None:
         self.cube = torch.tensor([[-reach] * 3, [reach] * 3], dtype=torch.float64)
-        self.voxels = 0
+        self.whole = 0
         self.box: Tensor | None = None
 
     def add(self, boxes: Tensor) -> None:
-        """Count (n, 2, 3) voxels, and grow the box around what the cube has of them."""
+        """Count (n, 2, 3) voxels that lie in the cube, and grow the box around all that it has of them."""
+        self.whole += int((boxes.abs() <= self.cube[1] + 1e-6).all(2).all(1).sum())
         inner = common(boxes, self.cube)
         inner = inner[(inner[:, 1] - inner[:, 0] > 1e-6).all(1)]  # more than rounding
         if len(inner):
-            self.voxels += len(inner)
             self.box = hull(inner if self.box is None else torch.cat([inner, self.box[None]]))
 
 

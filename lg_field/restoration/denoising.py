@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def add_sensor_noise(values: Tensor, tau: float, readout: float, generator: torch.Generator) -> Tensor:
+def add_sensor_noise(
+    values: Float[Tensor, "*shape"], tau: float, readout: float, generator: torch.Generator
+) -> Float[Tensor, "*shape"]:
     """Simulate a sensor: photons are counted (Poisson), and reading them out adds Gaussian noise.
 
     Args:
@@ -31,7 +34,7 @@ def add_sensor_noise(values: Tensor, tau: float, readout: float, generator: torc
     return (torch.poisson(values.clamp_min(0.0) * tau, generator=generator) + noise) / tau
 
 
-def non_local_means(values: Tensor) -> Tensor:
+def non_local_means(values: Float[Tensor, "height width channels"]) -> Float[Tensor, "height width channels"]:
     """Non-local means by scikit-image, its strength from the noise it finds: the classical baseline.
 
     Args:
@@ -46,7 +49,7 @@ def non_local_means(values: Tensor) -> Tensor:
     return torch.from_numpy(denoise_nl_means(values.numpy(), h=0.8 * sigma, sigma=sigma, fast_mode=True, **sizes))
 
 
-def noise_level(values: Tensor) -> float:
+def noise_level(values: Float[Tensor, "height width channels"]) -> float:
     """Standard deviation of the noise in (height, width, channels) values (Immerkaer, 1996): a second difference on
     both axes removes smooth pictures and keeps noise."""
     if min(values.shape[:2]) < 3:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
 from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
@@ -40,18 +41,20 @@ def read_picture(path: Path) -> SignalData:
     return from_values(values)
 
 
-def from_values(values: Tensor) -> SignalData:
+def from_values(values: Float[Tensor, "height width channels"]) -> SignalData:
     """(height, width, channels) values, 0 = black and 1 = white, as an image of 8 bits (unrounded)."""
     height, width, channels = values.shape
     return SignalData(values.float() * 255.0, Signal(PICTURE, (height, width), channels))
 
 
-def values_of(data: SignalData) -> Tensor:
+def values_of(data: SignalData) -> Float32[Tensor, "height width channels"]:
     """(height, width, channels) float32 values, 0 = lowest of the type and 1 = highest."""
     return data.signal.normalize(data.samples) * 0.5 + 0.5
 
 
-def to_samples(values: Tensor, signal: Signal) -> Tensor:
+def to_samples(
+    values: Float[Tensor, "height width channels"], signal: Signal
+) -> Shaped[Tensor, "height width channels"]:
     """Inverse of `values_of`: samples of the signal's type."""
     return signal.denormalize(values * 2.0 - 1.0)
 
@@ -62,7 +65,9 @@ def to_grey(data: SignalData) -> SignalData:
     return SignalData(colours.mean(-1, keepdim=True), replace(data.signal, channels=1))
 
 
-def compare(picture: Tensor, reference: Tensor) -> dict[str, float]:
+def compare(
+    picture: Float[Tensor, "height width channels"], reference: Float[Tensor, "true_height true_width true_channels"]
+) -> dict[str, float]:
     """PSNR and, where the picture is large enough, SSIM of (height, width, channels) values, clipped to [0, 1].
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -14,7 +15,9 @@ def check_scale(scale: float) -> None:
         raise ValueError(f"--scale must be more than 1 and at most 64, got {scale:g}")
 
 
-def downsample(values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def downsample(
+    values: Float[Tensor, "height width channels"], scale: float
+) -> tuple[Float[Tensor, "coarse_height coarse_width channels"], Float[Tensor, "cut_height cut_width channels"]]:
     """Simulate the coarse picture: each of its pixels is the mean of scale x scale fine ones.
 
     Args:
@@ -38,7 +41,9 @@ def downsample(values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return fine.reshape(height, step, width, step, -1).mean((1, 3)), fine
 
 
-def bicubic(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+def bicubic(
+    values: Float[Tensor, "height width channels"], shape: tuple[int, ...]
+) -> Float[Tensor, "fine_height fine_width channels"]:
     """(height, width, channels) -> (*shape, channels) by bicubic interpolation: the classical baseline."""
     planes = values.movedim(-1, 0)[None]
     return torch.nn.functional.interpolate(planes, shape, mode="bicubic", align_corners=False)[0].movedim(0, -1)

@@ -1,5 +1,5 @@
 """Defaults of the restoration tasks: the published settings, with cells that follow the picture's size, and an overlap
-where it shows. A preset takes their place as a whole."""
+where it shows."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor, nn
 
 from lg_field.ops import accumulate_gradients, local_global_chain, sort_by_row
@@ -21,11 +22,12 @@ from lg_field.signals.decode import sample_rows
 from lg_field.signals.fit import Fit
 from lg_field.signals.settings import FitConfig, NetworkConfig
 from lg_field.signals.signal import Signal
+from lg_field.signals.state import fingerprint
 
 ANGLES_AT_ONCE = 16
 
 
-def projection_angles(count: int, first: float = 0.0, last: float = 180.0) -> Tensor:
+def projection_angles(count: int, first: float = 0.0, last: float = 180.0) -> Float64[Tensor, " angles"]:
     """(count,) degrees, evenly from first to before last.
 
     Raises:
@@ -42,7 +44,7 @@ class Radon(nn.Module):
     grid: Tensor
     """(angles, n, n, 2) where each ray's samples lie, in `grid_sample`'s coordinates."""
 
-    def __init__(self, angles: Tensor, size: int) -> None:
+    def __init__(self, angles: Float[Tensor, " angles"], size: int) -> None:
         """
         Args:
             angles: (a,) degrees.
@@ -56,7 +58,7 @@ class Radon(nn.Module):
         grid = torch.stack([cos * x + sin * y, cos * y - sin * x], dim=-1) + middle
         self.register_buffer("grid", (grid * (2.0 / max(1, size - 1)) - 1.0).float(), persistent=False)
 
-    def forward(self, slice_: Tensor) -> Tensor:
+    def forward(self, slice_: Float[Tensor, "n n"]) -> Float[Tensor, "angles n"]:
         """(n, n) -> (angles, detectors) sums along the rays, in pixel units."""
         parts = []
         for grid in self.grid.split(ANGLES_AT_ONCE):
@@ -65,7 +67,9 @@ class Radon(nn.Module):
         return torch.cat(parts)
 
 
-def filtered_back_projection(sinogram: Tensor, angles: Tensor) -> Tensor:
+def filtered_back_projection(
+    sinogram: Float[Tensor, "angles n"], angles: Float[Tensor, " angles"]
+) -> Float32[Tensor, "n n"]:
     """The classical baseline, by scikit-image: (angles, detectors) -> (detectors, detectors)."""
     try:
         from skimage.transform import iradon
@@ -91,7 +95,9 @@ def check_sinogram(sinogram: Tensor, count: int) -> None:
         )
 
 
-def project(slice_: Tensor, angles: Tensor) -> tuple[Tensor, Signal]:
+def project(
+    slice_: Float[Tensor, "height width"], angles: Float[Tensor, " angles"]
+) -> tuple[Float32[Tensor, "angles width"], Signal]:
     """Simulate a measurement of a (n, n) slice; what lies beyond the detectors' circle is seen only in part.
 
     Returns:
@@ -107,13 +113,13 @@ def project(slice_: Tensor, angles: Tensor) -> tuple[Tensor, Signal]:
 
 
 def build_fit(
-    sinogram: Tensor,
-    angles: Tensor,
+    sinogram: Float[Tensor, "angles n"],
+    angles: Float[Tensor, " angles"],
     network: NetworkConfig,
     config: FitConfig,
     device: str = "cpu",
     signal: Signal | None = None,
-) -> tuple[TomographyFit, Tensor]:
+) -> tuple[TomographyFit, Float32[Tensor, "n n"]]:
     """A fit of a fresh network to a sinogram.
 
     Args:
@@ -146,7 +152,7 @@ def build_fit(
     return fit, estimate
 
 
-def slice_signal(sinogram: Tensor, estimate: Tensor) -> Signal:
+def slice_signal(sinogram: Float[Tensor, "angles n"], estimate: Float[Tensor, "n n"]) -> Signal:
     """The slice as a signal to be found: its size from the sinogram, its values from 0 to a first estimate's top.
 
     Raises:
@@ -182,8 +188,13 @@ class TomographyFit(Fit):
         shift = torch.full(signal.shape, 0.5 * (low + high), device=self.device)
         self.wanted = (sinogram.to(self.device) - self.radon(shift)) * (2.0 / (high - low))
         """The sinogram of the slice's network values (-1 to 1)."""
+        self.turns = angles
         by_row = sort_by_row(sample_rows(self.field, signal).flatten(), self.field.num_rows)
         self.order = by_row.order.to(self.device)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides to which weights it trains: the measurement too."""
+        return super().settings() | {"sinogram": fingerprint(self.wanted), "angles": fingerprint(self.turns)}
 
     def gradients(self, table: Tensor, shared: Mapping[str, Tensor]) -> float:
         """Gradients of the mean squared error of the projections; returns that error per pixel of a ray.

@@ -29,7 +29,7 @@ def holds_booleans(path: Path) -> bool:
         return False
 
 
-def read_array(path: Path) -> Float[Tensor, ...]:
+def read_array(path: Path) -> Float[Tensor, "*shape"]:
     """The numbers of a .npy, or of the first array of a .npz, as float32 of the array's shape.
 
     Raises:
@@ -43,7 +43,7 @@ def read_array(path: Path) -> Float[Tensor, ...]:
     return values
 
 
-def read_samples(path: Path) -> tuple[Shaped[Tensor, ...], str]:
+def read_samples(path: Path) -> tuple[Shaped[Tensor, "*shape"], str]:
     """The numbers of an array file in a tensor that holds them, and their type's name.
 
     Types without a place in `LIMITS` become float32.
@@ -54,7 +54,7 @@ def read_samples(path: Path) -> tuple[Shaped[Tensor, ...], str]:
     return as_samples(load_array(path), str(path))
 
 
-def as_samples(array: np.ndarray, name: str) -> tuple[Shaped[Tensor, ...], str]:
+def as_samples(array: np.ndarray, name: str) -> tuple[Shaped[Tensor, "*shape"], str]:
     """An array of any numbers in a tensor that holds them, and their type's name, one of `LIMITS`.
 
     Raises:

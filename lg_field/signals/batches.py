@@ -98,7 +98,7 @@ def all_samples(
 
 
 def window_samples(
-    samples: Shaped[Tensor, ...],
+    samples: Shaped[Tensor, "*shape channels"],
     signal: Signal,
     grid: PartitionGrid,
     cells: Int64[Tensor, " cells"],

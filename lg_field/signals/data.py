@@ -37,7 +37,7 @@ class Samples(ABC):
     """The mesh a shape was made of, None without one."""
 
     @abstractmethod
-    def slab(self, first: int, last: int) -> Shaped[Tensor, ...]:
+    def slab(self, first: int, last: int) -> Shaped[Tensor, "n *rest channels"]:
         """(last - first, ..., channels) samples along the first axis."""
 
     @abstractmethod
@@ -71,7 +71,7 @@ class Samples(ABC):
 class SignalData(Samples):
     """The samples of a signal, in the type they came in."""
 
-    samples: Shaped[Tensor, ...]
+    samples: Shaped[Tensor, "*shape channels"]
     """(*shape, channels); uint16 samples as int32, for torch computes little in uint16."""
     signal: Signal
     source: None = None
@@ -85,7 +85,7 @@ class SignalData(Samples):
         """(num_samples, channels) view."""
         return self.samples.view(-1, self.signal.channels)
 
-    def slab(self, first: int, last: int) -> Shaped[Tensor, ...]:
+    def slab(self, first: int, last: int) -> Shaped[Tensor, "n *rest channels"]:
         """(last - first, ..., channels) samples along the first axis."""
         return self.samples[first:last]
 
@@ -120,7 +120,7 @@ class SignalData(Samples):
         return []
 
 
-def check_finite(samples: Shaped[Tensor, ...]) -> None:
+def check_finite(samples: Shaped[Tensor, "*shape"]) -> None:
     """Raise ValueError if samples are NaN or infinite."""
     if samples.is_floating_point() and not bool(samples.isfinite().all()):
         bad = int((~samples.isfinite()).sum())

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from lg_field.networks import LocalGlobalNetwork
@@ -64,14 +65,13 @@ def decoded_signal(
     return signal.resampled(window, decoded_shape(signal, window, scale))
 
 
-@torch.no_grad()
 def decode(
     field: LocalGlobalNetwork,
     scale: float = 1.0,
     box: tuple[Sequence[float], Sequence[float]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     raw: bool = False,
-) -> Iterator[Tensor]:
+) -> Iterator[Shaped[Tensor, "_ *rest channels"]]:
     """Decode a signal in slabs along its first axis.
 
     Args:
@@ -98,8 +98,7 @@ def decode(
     for part in axes[0].split(per_slab):
         out = []
         for piece in _pieces([part, *axes[1:]]):
-            points = torch.stack(torch.meshgrid(*piece, indexing="ij"), dim=-1)
-            values = field(points, chunk=1 << 14)
+            values = _values(field, piece)
             out.append((values if raw else signal.denormalize(values)).cpu())
         yield torch.cat(out, dim=1) if len(out) > 1 else out[0]
         done += len(part) * line
@@ -107,7 +106,7 @@ def decode(
             progress(done, len(axes[0]) * line)
 
 
-def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | None = None) -> Tensor:
+def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | None = None) -> Int64[Tensor, "*samples"]:
     """(last - first, ...) int64: row of each sample on these lines of the first axis, -1 where none."""
     grid, cell = field.grid, torch.zeros((), dtype=torch.int64)
     for axis, count in enumerate(grid.counts):
@@ -117,7 +116,7 @@ def sample_rows(field: CellTable, signal: Signal, first: int = 0, last: int | No
 
 
 @torch.no_grad()
-def blank_rows(field: LocalGlobalNetwork) -> Tensor:
+def blank_rows(field: LocalGlobalNetwork) -> Bool[Tensor, " rows"]:
     """(P,) bool: cells all of whose samples decode to what a cell without a row decodes to."""
     signal = signal_of(field)
     fill = signal.denormalize(torch.full((signal.channels,), field.fill))
@@ -127,6 +126,12 @@ def blank_rows(field: LocalGlobalNetwork) -> Tensor:
         blank[rows[(slab != fill).any(-1)]] = False
         first += len(slab)
     return blank[: field.num_rows].to(field.cells.device)
+
+
+@torch.no_grad()
+def _values(field: LocalGlobalNetwork, axes: list[Tensor]) -> Tensor:
+    """(n, ..., channels) network values on the grid that these coordinates span."""
+    return field(torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1), chunk=1 << 14)
 
 
 def _pieces(axes: list[Tensor]) -> list[list[Tensor]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from lg_field.networks import LocalGlobalNetwork
@@ -16,7 +18,7 @@ from lg_field.table.editing import extend, regrow
 
 def extend_to(
     field: LocalGlobalNetwork, target: SignalData, at: Sequence[int] = ()
-) -> tuple[LocalGlobalNetwork, SignalData, Tensor]:
+) -> tuple[LocalGlobalNetwork, SignalData, Int64[Tensor, " fresh"]]:
     """A field for a larger signal, or for the whole of a signal whose field was cropped.
 
     Args:
@@ -68,5 +70,8 @@ def extend_to(
     samples = target.samples
     for axis, (lead, n) in enumerate(zip(before, shape)):
         samples = samples.index_select(axis, (torch.arange(n) - lead).clamp(0, new.shape[axis] - 1))
-    larger.description = replace(signal, shape=tuple(shape))
-    return larger, SignalData(samples, larger.description), fresh
+    placed = new.resampled([(-lead, n - lead) for lead, n in zip(before, shape)], shape)
+    place: dict[str, Any] = {"origin": placed.origin, "spacing": placed.spacing, "affine": placed.affine}
+    description = replace(signal, shape=tuple(shape), **place)
+    larger.description = description
+    return larger, SignalData(samples, description), fresh

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from lg_field.signals.settings import CompleteSettings, Settings
+from lg_field.signals.settings import Settings
 
 
 def presets_folder() -> Path:
@@ -52,33 +54,60 @@ def read_settings(path: Path) -> Settings:
         data = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
-    parts = CompleteSettings()
-    known = [f.name for f in dataclasses.fields(parts)]
+    known = [f.name for f in dataclasses.fields(Settings)]
     if not isinstance(data, dict) or not data.keys() <= set(known):
         raise ValueError(f"{path}: settings have the parts {', '.join(known)}")
     empty = Settings()
     said = {
-        name: dataclasses.replace(getattr(empty, name), **_entries(getattr(parts, name), entries or {}, path))
+        name: dataclasses.replace(getattr(empty, name), **_entries(type(getattr(empty, name)), entries or {}, path))
         for name, entries in data.items()
     }
     return dataclasses.replace(empty, **said)
 
 
-def _entries(complete: Any, entries: Any, path: Path) -> dict[str, Any]:
+@cache
+def entry_types(config: type) -> dict[str, Any]:
+    """Name -> type of each entry of a class of settings, where it is said."""
+    hints = get_type_hints(config)
+    names = [f.name for f in dataclasses.fields(config)]
+    return {name: next(t for t in get_args(hints[name]) if t is not NoneType) for name in names}
+
+
+def _entries(config: type, entries: Any, path: Path) -> dict[str, Any]:
     """What a part of a file says, each entry of the type that it has where it is said.
 
     Raises:
         ValueError: unknown entries, or of another type.
     """
-    known = [f.name for f in dataclasses.fields(complete)]
-    if not isinstance(entries, dict) or not entries.keys() <= set(known):
-        odd = sorted(set(entries) - set(known)) if isinstance(entries, dict) else entries
-        raise ValueError(f"{path}: unknown settings {odd}; known are {', '.join(known)}")
+    types = entry_types(config)
+    if not isinstance(entries, dict) or not entries.keys() <= types.keys():
+        odd = sorted(map(str, set(entries) - set(types))) if isinstance(entries, dict) else entries
+        raise ValueError(f"{path}: unknown settings {odd}; known are {', '.join(types)}")
     values = {}
     for name, value in entries.items():
-        kind = type(getattr(complete, name))
         try:
-            values[name] = tuple(int(v) for v in value) if kind is tuple else kind(value)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: {name} must be of type {kind.__name__}, got {value!r}") from error
+            values[name] = _converted(value, types[name])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{path}: {name} must be {_described(types[name])}, got {value!r}") from error
     return values
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    """A value from YAML as one of this type; raises TypeError or ValueError if it is none."""
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError
+        return value
+    if get_origin(kind) is tuple:
+        return tuple(_converted(item, int) for item in value)
+    if isinstance(value, bool) != (kind is bool) or isinstance(value, str) < (kind is str):
+        raise TypeError
+    if kind is int and int(value) != float(value):
+        raise ValueError
+    return kind(value)
+
+
+def _described(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    return "a list of whole numbers" if get_origin(kind) is tuple else f"of type {kind.__name__}"

@@ -32,23 +32,23 @@ class FitConfig:
     """How to fit."""
 
     steps: int | None = None
-    """Optimizer steps. Default: 1000; video 5000, volume 2000, shape 1500."""
+    """Optimizer steps."""
     lr: float | None = None
-    """Adam's learning rate at the start. Default: image 5e-4; sound, video, volume 1e-4; shape 1.5e-3."""
+    """Adam's learning rate at the start."""
     lr_factor: float | None = None
-    """The rate falls exponentially to this part of itself at the last step. Default: 1; shape 0.03."""
+    """The rate falls exponentially to this part of itself at the last step."""
     global_lr_scale: float | None = None
-    """The global sub-network learns at this times the rate. Default: 1."""
+    """The global sub-network learns at this times the rate."""
     sample_fraction: float | None = None
-    """Part of the samples drawn each step; 1 = all of them. Default: 1; video 0.002, volume 0.02."""
+    """Part of the samples drawn each step; 1 = all of them."""
     points: int | None = None
-    """Samples drawn each step, of signals with fewer all; 0 = by sample_fraction. Default: 0; shape 50,000."""
+    """Samples drawn each step, of signals with fewer all; 0 = by sample_fraction."""
     sample: Sampling | None = None
-    """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half (mixed, the default)."""
+    """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half (mixed)."""
     overlap: int | None = None
-    """Samples beyond a cell's borders that it trains on too (paper: overlaps). Default: 0; video 2, volume, shape 1."""
+    """Samples beyond a cell's borders that it trains on too (paper: overlaps)."""
     seed: int | None = None
-    """For the initial weights and the samples drawn. Default: 0."""
+    """For the initial weights and the samples drawn."""
 
 
 @dataclass(frozen=True)
@@ -84,44 +84,41 @@ class NetworkConfig:
     """Which network."""
 
     network: Network | None = None
-    """local-global (the default), or a baseline: SIREN-per-Partition or one SIREN."""
+    """local-global, or a baseline: SIREN-per-Partition or one SIREN."""
     counts: tuple[int, ...] | None = None
-    """Cells per axis (image: y x; video: time y x). Default: from --cell-size."""
+    """Cells per axis (image: y x; video: time y x), instead of --cell-size."""
     cell_size: tuple[int, ...] | None = None
-    """Samples per cell and axis, about. Default: 32 x 32 pixels, 32 cells of a sound, 60 x 64 x 64 of a video,
-    32 x 32 x 32 of a volume, 8 x 8 x 8 cells of a shape."""
+    """Samples per cell and axis, about, instead of --counts."""
     parameters: int | None = None
-    """Budget that the widths are chosen for; 0 = 200,000, of signals below 40,000 samples 5 for each. Default:
-    200,000."""
+    """Budget that the widths are chosen for; 0 = 200,000, of signals below 40,000 samples 5 for each."""
     global_share: float | None = None
-    """Part of the budget for the global sub-network and the merge. Default: 0.1."""
+    """Part of the budget for the global sub-network and the merge."""
     local_width: int | None = None
-    """h: neurons of a cell's layers; 0 = from the budget, the default."""
+    """h: neurons of a cell's layers; 0 = from the budget."""
     global_width: int | None = None
-    """g: neurons of the global layers; 0 = from the budget, the default."""
+    """g: neurons of the global layers; 0 = from the budget."""
     hidden_layers: int | None = None
-    """Hidden layers after the first. Default: 3."""
+    """Hidden layers after the first."""
     merge: Literal["concat", "add"] | None = None
-    """Merge operator. Default: concat."""
+    """Merge operator."""
     w0: float | None = None
-    """Frequency of the sine layers. Default: 30."""
+    """Frequency of the sine layers."""
     first_w0: float | None = None
-    """Of the first layer (next to cells' networks the global one keeps w0); 0 = w0, the default. For noisy input: 5 to
-    20."""
+    """Of the first layer (next to cells' networks the global one keeps w0); 0 = w0. For noisy input: 5 to 20."""
     activation: str | None = None
-    """sine (the default), another of `ops.activations`, or incode: sine layers whose amplitude, frequency, phase and
+    """sine, another of `ops.activations`, or incode: sine layers whose amplitude, frequency, phase and
     offset are predicted from the input (INCODE)."""
     harmonizer: tuple[int, ...] | None = None
-    """Hidden widths of the network that predicts them. Default: 64 32."""
+    """Hidden widths of the network that predicts them."""
     harmonizer_bias: float | None = None
-    """Where the predicted numbers start. Default: image 0.312, others 0.0005."""
+    """Where the predicted numbers start."""
     harmonizer_norm: bool | None = None
-    """LayerNorm in the harmonizer (the published denoising has it). Default: no."""
+    """LayerNorm in the harmonizer (the published denoising has it)."""
     harmonizer_weights: Weights | None = None
-    """Of its frozen feature extractor: random (the default), or pretrained ones, which must be in torch's cache:
+    """Of its frozen feature extractor: random, or pretrained ones, which must be in torch's cache:
     nothing is downloaded."""
     coordinate_scale: float | None = None
-    """The domain is [-this, this] on every axis; 0 = 1, and 100 for sound (paper), the default."""
+    """The domain is [-this, this] on every axis; 0 = 1, and 100 for sound (paper)."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +149,10 @@ class ShapeConfig:
     """How a mesh becomes voxels."""
 
     resolution: int | None = None
-    """Meshes: voxels along the longest side. Default: 256."""
+    """Meshes: voxels along the longest side."""
     margin: int | None = None
     """Meshes: a cell gets a row if this many voxels around it hold surface: so no surface lies on the border of a cell
-    without one. Default: 1."""
+    without one."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +228,7 @@ Complete = TypeVar("Complete", CompleteFit, CompleteNetwork, CompleteShape)
 
 def _filled(general: Complete, said: Sequence[Any], last: Mapping[str, Any]) -> Complete:
     """The general defaults with what was said, first to last, in their place."""
-    names = [f.name for f in fields(general)]
+    names: list[str] = [f.name for f in fields(general)]
     values: dict[str, Any] = {}
     void: set[str] = set()
     for layer in (*({n: getattr(s, n) for n in names} for s in said), last):

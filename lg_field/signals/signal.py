@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64, Shaped
 from torch import Tensor
 
 from lg_field.signals.registry import kind_named
@@ -174,7 +174,7 @@ class Signal(Description):
             for axis, (first, _) in enumerate(window):
                 move[axis, axis], move[axis, d] = step[axis], first + 0.5 * step[axis] - 0.5
             affine = tuple(map(tuple, (torch.tensor(self.affine, dtype=torch.float64) @ move).tolist()))
-        place = {"origin": origin, "spacing": self.spacing * step[-1], "affine": affine}
+        place: dict[str, Any] = {"origin": origin, "spacing": self.spacing * step[-1], "affine": affine}
         return replace(self, shape=tuple(shape), rate=self.rate / step[0], **(place if origin or affine else {}))
 
     def to_dict(self) -> dict[str, Any]:

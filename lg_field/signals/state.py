@@ -69,4 +69,4 @@ def _short(value: Any) -> str:
 def fingerprint(tensor: Shaped[Tensor, "*shape"]) -> int:
     """CRC-32 of a tensor's bytes: differs for tensors that differ, all but surely."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return zlib.crc32(flat.view(torch.uint8).numpy()) if flat.numel() else 0
+    return zlib.crc32(flat.view(torch.uint8).numpy().data) if flat.numel() else 0

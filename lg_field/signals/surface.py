@@ -11,12 +11,12 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from lg_field.memory import check_memory
+from lg_field.meshing.bounds import common, hull, region_bounds
 from lg_field.meshing.mesh import Mesh, marching_cubes, touching
 from lg_field.meshing.tools import otsu
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.signals.decode import signal_of
 from lg_field.signals.signal import Signal
-from lg_field.space.regions import Box
 
 CHUNK = 1 << 14
 LOOKED_AT = 64**3
@@ -126,14 +126,9 @@ def signal_mesh(
 
 
 def kept_bounds(field: LocalGlobalNetwork) -> np.ndarray:
-    """(2, 3) box around the kept and the full cells, cut to the exact region of a crop if that is a box; samples."""
-    signal, grid = signal_of(field), field.grid
-    boxes = kept_boxes(field)
-    low, high = boxes[:, 0].amin(0), boxes[:, 1].amax(0)
-    if isinstance(field.region, Box):
-        low = torch.maximum(low, _to_samples(torch.tensor(field.region.lower, dtype=low.dtype), signal, grid))
-        high = torch.minimum(high, _to_samples(torch.tensor(field.region.upper, dtype=low.dtype), signal, grid))
-    return torch.stack([low, high]).numpy()
+    """(2, 3) box around the kept and the full cells, cut to the exact region of a crop; samples."""
+    limits = _to_samples(region_bounds(field.region, field.grid.dim), signal_of(field), field.grid)
+    return common(hull(kept_boxes(field)), limits).numpy()
 
 
 def kept_boxes(field: LocalGlobalNetwork) -> Float64[Tensor, "n 2 3"]:

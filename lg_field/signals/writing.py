@@ -23,7 +23,7 @@ def check_output(kind: Kind, path: Path) -> None:
         raise ValueError(f"{path}: write a decoded {kind.name} to {' '.join(writable)}")
 
 
-def write_samples(slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
+def write_samples(slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
     """Write decoded samples, as the file's suffix says.
 
     Args:

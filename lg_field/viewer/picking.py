@@ -29,7 +29,7 @@ class Pose(NamedTuple):
 
 
 def first_cell(
-    field: RadianceField, scene: Scene, origin: Float[Tensor, "3"], direction: Float[Tensor, "3"]
+    field: RadianceField, scene: Scene, origin: Float[Tensor, " 3"], direction: Float[Tensor, " 3"]
 ) -> int | None:
     """The cell in which a ray has met half of the opacity it meets in all; None where it meets nothing.
 

@@ -15,6 +15,7 @@ from lg_field.radiance.outputs import ray_output
 from lg_field.radiance.render import Camera, ask_view
 from lg_field.radiance.seams import SOLID
 from lg_field.viewer.outputs import to_picture
+from lg_field.viewer.page import keeps_going
 from lg_field.viewer.panel import pose_of
 from lg_field.viewer.picking import Pose
 from lg_field.viewer.subject import SceneSubject
@@ -49,6 +50,7 @@ class Renderer(threading.Thread):
         subject: SceneSubject,
         choices: Callable[[], tuple[str, int]],
         finished: Callable[[Shown], None],
+        say: Callable[[str], None],
     ) -> None:
         """
         Args:
@@ -56,9 +58,11 @@ class Renderer(threading.Thread):
             subject: what is shown.
             choices: the output wanted (see `OUTPUTS`), and the height of sharp pictures.
             finished: called after each picture.
+            say: shows a line of markdown where a picture fails; the next request tries again.
         """
         super().__init__(daemon=True)
-        self.client, self.subject, self.choices, self.finished = client, subject, choices, finished
+        self.client, self.subject, self.choices = client, subject, choices
+        self.finished, self.say = finished, say
         self.alive, self.rays_per_second = True, 0.0
         self._wanted = threading.Event()
 
@@ -76,19 +80,24 @@ class Renderer(threading.Thread):
         while self.alive:
             self._wanted.wait()
             self._wanted.clear()
-            output, full = self.choices()
-            pose = pose_of(self.client.camera, self.subject.scale)
-            for number, height in enumerate(self._heights(full, pose.aspect)):
-                begin = time.perf_counter()
-                picture = self._picture(pose, height, output, interruptible=number > 0)
-                if picture is None or not self.alive:
-                    break
-                colors, depth = picture
-                sharp = height == full
-                self.client.scene.set_background_image(
-                    colors, jpeg_quality=92 if sharp else 70, depth=depth * self.subject.scale
-                )
-                self.finished(Shown(colors.shape[0], colors.shape[1], time.perf_counter() - begin, sharp))
+            with keeps_going(self.say):
+                self._series()
+
+    def _series(self) -> None:
+        """Pictures of what is looked at, coarse to sharp, until another request comes."""
+        output, full = self.choices()
+        pose = pose_of(self.client.camera, self.subject.scale)
+        for number, height in enumerate(self._heights(full, pose.aspect)):
+            begin = time.perf_counter()
+            picture = self._picture(pose, height, output, interruptible=number > 0)
+            if picture is None or not self.alive:
+                break
+            colors, depth = picture
+            sharp = height == full
+            self.client.scene.set_background_image(
+                colors, jpeg_quality=92 if sharp else 70, depth=depth * self.subject.scale
+            )
+            self.finished(Shown(colors.shape[0], colors.shape[1], time.perf_counter() - begin, sharp))
 
     def _heights(self, full: int, aspect: float) -> Iterator[int]:
         """Growing heights; the first as large as the speed measured allows."""

@@ -32,7 +32,7 @@ class State:
     @property
     def without_rows(self) -> int:
         """How many cells that hold something without a row are still there."""
-        return 0 if self.full is None else len(self.full)
+        return sum(map(len, self.sets.values()))
 
 
 class Selection:

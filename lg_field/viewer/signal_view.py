@@ -13,7 +13,7 @@ import torch
 
 from lg_field.meshing.mesh import EmptyMeshError
 from lg_field.signals.decode import decode
-from lg_field.viewer.page import open_server, plain
+from lg_field.viewer.page import keeps_going, open_server, plain
 from lg_field.viewer.panel import Panel
 from lg_field.viewer.signals import SignalSubject
 
@@ -75,15 +75,24 @@ class SignalView:
         """Decode again whenever something has changed: coarse first."""
         while self._wanted.wait():
             self._wanted.clear()
-            for step, last in ((0, False), (1, True)):
-                begin = time.perf_counter()
-                text = self._draw_once(step)
-                seconds = time.perf_counter() - begin
-                self.status.content = f"{text} in {seconds:.2f} s{'' if last else ', a sharper one follows'}"
-                if self._wanted.is_set():
-                    break
-            if self.player is not None and not self._wanted.is_set():
-                self.player.content = player(self.subject)
+            with keeps_going(self.say):
+                self._draw_all()
+
+    def _draw_all(self) -> None:
+        """Coarse, then sharp; given up as soon as something has changed."""
+        for step, last in ((0, False), (1, True)):
+            begin = time.perf_counter()
+            text = self._draw_once(step)
+            seconds = time.perf_counter() - begin
+            self.say(f"{text} in {seconds:.2f} s{'' if last else ', a sharper one follows'}")
+            if self._wanted.is_set():
+                return
+        if self.player is not None:
+            self.player.content = player(self.subject)
+
+    def say(self, text: str) -> None:
+        """Show a line of markdown under the view's controls."""
+        self.status.content = text
 
     def _draw_once(self, step: int) -> str:
         scene, subject = self.server.scene, self.subject

@@ -16,6 +16,7 @@ from lg_field.meshing.mesh import EmptyMeshError, Mesh, write_mesh
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.surface import mesh_bounds, radiance_mesh
+from lg_field.signals.signal import Signal
 from lg_field.space.cell_list import cells_to_dict
 from lg_field.space.contraction import uncontract
 from lg_field.space.partition import PartitionGrid
@@ -152,7 +153,9 @@ class Subject:
             rows = torch.zeros_like(state.kept)
             rows[field.rows_touching(state.region).cpu()] = True
             if torch.equal(rows, state.kept):
-                return state.region.to_dict()
+                # --region takes numbers in the units of the kind of signal unless it is told otherwise.
+                units = {"units": "domain"} if isinstance(field.description, Signal) else {}
+                return state.region.to_dict() | units
         others = [cell for cells in state.sets.values() for cell in cells.tolist()]
         return cells_to_dict(field.grid, sorted(self.selection.cells.tolist() + others))
 
@@ -231,9 +234,11 @@ class SceneSubject(Subject):
         return CURVED_SEGMENTS if self.shown.sizes.contraction else 1
 
     def to_space(self, points: Tensor) -> Tensor:
+        """(n, 3) points of the domain -> (n, 3) scene units, the horizon drawn at `HORIZON`."""
         return uncontract(points, HORIZON) if self.shown.sizes.contraction else points
 
     def colors(self) -> dict[str, Callable[[], Tensor]]:
+        """Cells by their weights or by how full they are."""
         return super().colors() | {"occupancy": self.occupancy}
 
     def occupancy(self) -> Tensor:
@@ -243,15 +248,18 @@ class SceneSubject(Subject):
         return field.occupied.float().mean(1).cpu()
 
     def pick(self, origin: Tensor, direction: Tensor) -> int | None:
+        """The cell in which a ray of scene units has met half of what it meets."""
         return first_cell(self.shown, self.scene, origin, direction)
 
     def extent(self, cells: Tensor) -> list[tuple[str, Tensor]]:
+        """The box around (n,) cells in scene units, and the one around that in world units."""
         box = bounds_of(self.selection.field, cells)
         matrix = torch.tensor(self.scene.scene_to_world, dtype=torch.float64)
         corners = torch.cartesian_prod(*box.T) @ matrix[:3, :3].T + matrix[:3, 3]
         return [("scene units", box), ("world units", torch.stack([corners.amin(0), corners.amax(0)]))]
 
     def box_text(self) -> str:
+        """Corners of the box that would be meshed, scene units."""
         try:
             lower, upper = mesh_bounds(self.shown).box.tolist()
         except EmptyMeshError:  # no voxel is occupied
@@ -259,4 +267,5 @@ class SceneSubject(Subject):
         return " ".join(f"{v:.3g}" for v in (*lower, *upper))
 
     def mesh(self, resolution: int, progress: Callable[[int, int], None] | None = None) -> Mesh:
+        """The surface of the density shown, in scene units."""
         return radiance_mesh(self.shown, resolution, progress=progress)

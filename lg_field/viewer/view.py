@@ -78,7 +78,7 @@ class SceneView:
         """A browser has come: put its camera where the scene is seen, and start to render for it."""
         with keeps_going(self.say):
             self.look(client)
-        renderer = Renderer(client, self.subject, self.choices, self.finished)
+        renderer = Renderer(client, self.subject, self.choices, self.finished, self.say)
         self.renderers[client.client_id] = renderer
         client.camera.on_update(lambda _: renderer.request())
         renderer.start()

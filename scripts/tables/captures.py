@@ -102,24 +102,16 @@ def make_config(args: Args, capture: str, method: str) -> Any:
     return config
 
 
-def truth(dataset: Any, index: int) -> tuple[Any, Any]:
-    """(H, W, 3) picture of a data set on white and (H, W) how far each pixel is inside its alpha or mask, 1 without."""
-    import numpy as np
+def truth(outputs: Any, scale: float, index: int) -> tuple[Any, Any]:
+    """(H, W, 3) picture of a data parser's outputs on white and (H, W) how far each pixel is inside its alpha or mask, 1
+    without; whatever the method makes of them."""
     import torch
-    from PIL import Image
 
-    from lg_field.nerfstudio.masks import read_mask
+    from lg_field.nerfstudio.dataset import CaptureDataset
 
-    size = (int(dataset.cameras.width[index]), int(dataset.cameras.height[index]))
-    picture = Image.open(dataset.image_filenames[index])
-    if picture.size != size:
-        picture = picture.resize(size, Image.Resampling.BILINEAR)
-    rgba = torch.from_numpy(np.array(picture.convert("RGBA"), dtype=np.float32) / 255)
-    alpha = rgba[..., 3]
-    masks = dataset._dataparser_outputs.mask_filenames
-    if masks is not None:
-        alpha = alpha * read_mask(masks[index], size)
-    return rgba[..., :3] * alpha[..., None] + 1 - alpha[..., None], alpha
+    image = CaptureDataset(outputs, scale, "empty")[index]["image"]
+    alpha = image[..., 3] if image.shape[-1] == 4 else torch.ones_like(image[..., 0])
+    return image[..., :3] * alpha[..., None] + 1 - alpha[..., None], alpha
 
 
 def score(args: Args, pipeline: Any) -> tuple[dict[str, Any], list[Any], list[Any]]:
@@ -132,7 +124,7 @@ def score(args: Args, pipeline: Any) -> tuple[dict[str, Any], list[Any], list[An
     indices = np.linspace(0, len(dataset) - 1, min(args.views, len(dataset))).round().astype(int).tolist()
     whole, inside, true, rendered, seconds = [], [], [], [], 0.0
     for i in indices:
-        picture, alpha = truth(dataset, i)
+        picture, alpha = truth(dataset._dataparser_outputs, dataset.scale_factor, i)
         begin = report.now()
         outputs = pipeline.model.get_outputs_for_camera(dataset.cameras[i : i + 1].to(pipeline.device))
         rgb = outputs["rgb" if "rgb" in outputs else "rgb_fine"].cpu().clamp(0, 1)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -164,7 +165,7 @@ def _uniform_count(offsets: Tensor, total: int) -> int:
     return total // rows if bool((offsets.diff() == total // rows).all()) else 0
 
 
-def make_blocks(offsets: Tensor, total: int, block: int = BLOCK) -> Blocks:
+def make_blocks(offsets: Int64[Tensor, " edges"], total: int, block: int = BLOCK) -> Blocks:
     """Cut each row's points into blocks; empty rows get none."""
     counts = offsets.diff()
     per_row = (counts + block - 1) // block
@@ -176,7 +177,7 @@ def make_blocks(offsets: Tensor, total: int, block: int = BLOCK) -> Blocks:
     return Blocks(rows, slots, block)
 
 
-def to_blocks(values: Tensor, blocks: Blocks) -> Tensor:
+def to_blocks(values: Float[Tensor, "points features"], blocks: Blocks) -> Float[Tensor, "blocks block features"]:
     """(M, c) in row order -> (B, block, c), zero in unused slots."""
     padded = values.new_zeros(len(blocks.rows) * blocks.block, values.shape[1])
     return padded.index_copy(0, blocks.slots, values).view(len(blocks.rows), blocks.block, values.shape[1])

@@ -40,7 +40,7 @@ class Audio(Kind):
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_audio(path)
 
-    def write(self, slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         write_audio(slabs, path, signal)
 
     def to_samples(self, signal: Signal, point: Sequence[float]) -> tuple[float, ...]:
@@ -59,7 +59,7 @@ class Audio(Kind):
         return psnr(error)
 
     def features(
-        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
     ) -> Float32[Tensor, " features"]:
         return sound_features(signal.normalize(samples), signal.rate)
 
@@ -90,7 +90,7 @@ def read_audio(path: Path) -> SignalData:
     return SignalData(samples, Signal("audio", (len(samples),), samples.shape[1], dtype, (-peak, peak), float(rate)))
 
 
-def write_audio(slabs: Iterable[Shaped[Tensor, "n channels"]], path: Path, signal: Signal) -> None:
+def write_audio(slabs: Iterable[Shaped[Tensor, "_ channels"]], path: Path, signal: Signal) -> None:
     """Write (n, channels) slabs one after the other, at the signal's rate rounded to whole Hz."""
     import soundfile
 

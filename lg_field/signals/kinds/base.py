@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from lg_field.networks import LocalGlobalNetwork
@@ -26,7 +26,7 @@ Bounds = tuple[tuple[float, ...], tuple[float, ...]]
 class Figures:
     """Figures of merit besides PSNR, gathered slab by slab; these are none."""
 
-    def add(self, decoded: Float[Tensor, ...], true: Float[Tensor, ...]) -> None:
+    def add(self, decoded: Float[Tensor, "*values"], true: Float[Tensor, "*values"]) -> None:
         """Take a slab of decoded and of true values, (n, ..., channels) `Kind.unit_values`."""
 
     def result(self) -> dict[str, float]:
@@ -108,7 +108,7 @@ class Kind(ABC):
             ImportError: a library is missing; the message names what to install.
         """
 
-    def write(self, slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         """Write decoded samples to a file of one of the suffixes `writes`.
 
         Args:
@@ -207,19 +207,20 @@ class Kind(ABC):
 
     @abstractmethod
     def features(
-        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
     ) -> Float32[Tensor, " features"]:
         """What INCODE's harmonizer sees of (*shape, channels) samples (see `signals.features`)."""
 
     def extend(
         self, field: LocalGlobalNetwork, target: Samples, at: Sequence[int] = ()
-    ) -> tuple[LocalGlobalNetwork, Samples, Tensor]:
+    ) -> tuple[LocalGlobalNetwork, Samples, Int64[Tensor, " fresh"]]:
         """See `extend_to`.
 
         Raises:
             ValueError: the target does not hold the field's signal, or there is nothing to add.
         """
-        assert isinstance(target, SignalData)
+        if not isinstance(target, SignalData):
+            raise ValueError(f"the field is of {self.name}, the target of {target.signal.kind}")
         return extend_to(field, target, at)
 
     # -- what is seen
@@ -228,6 +229,8 @@ class Kind(ABC):
         """The samples that a preview shows, as a box; None where it is no picture."""
         return None
 
-    def picture(self, samples: Shaped[Tensor, ...], signal: Signal) -> Shaped[Tensor, "height width channels"]:
+    def picture(
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal
+    ) -> Shaped[Tensor, "height width channels"]:
         """Decoded samples of `still` as an image file holds them, uint8 or int32 of 16 bits."""
         raise NotImplementedError(f"{self.name} is no picture")

@@ -36,11 +36,11 @@ class Image(Kind):
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_image(path)
 
-    def write(self, slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         write_image(to_pixels(torch.cat(list(slabs)), signal), path)
 
     def features(
-        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
     ) -> Float32[Tensor, " features"]:
         return picture_features(signal.normalize(samples), weights)
 
@@ -50,7 +50,9 @@ class Image(Kind):
     def still(self, signal: Signal) -> Bounds | None:
         return (0.0, 0.0), (float(signal.shape[0]), float(signal.shape[1]))
 
-    def picture(self, samples: Shaped[Tensor, ...], signal: Signal) -> Shaped[Tensor, "height width channels"]:
+    def picture(
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal
+    ) -> Shaped[Tensor, "height width channels"]:
         return to_pixels(samples, signal)
 
 
@@ -61,7 +63,7 @@ class PictureSimilarity(Figures):
         self.decoded: list[Tensor] = []
         self.true: list[Tensor] = []
 
-    def add(self, decoded: Float[Tensor, ...], true: Float[Tensor, ...]) -> None:
+    def add(self, decoded: Float[Tensor, "*values"], true: Float[Tensor, "*values"]) -> None:
         self.decoded.append(decoded)
         self.true.append(true)
 

@@ -41,7 +41,7 @@ class Nifti(Volume):
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_nifti(path)
 
-    def write(self, slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         write_nifti(torch.cat(list(slabs)), path, signal)
 
     def check_extra(self, extra: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from lg_field.networks import LocalGlobalNetwork
@@ -62,13 +62,13 @@ class Shape(Kind):
         return OccupancyOverlap()
 
     def features(
-        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
     ) -> Float32[Tensor, " features"]:
         return volume_features(signal.normalize(samples), weights)
 
     def extend(
         self, field: LocalGlobalNetwork, target: Samples, at: Sequence[int] = ()
-    ) -> tuple[LocalGlobalNetwork, Samples, Tensor]:
+    ) -> tuple[LocalGlobalNetwork, Samples, Int64[Tensor, " fresh"]]:
         """See `extend_shape`."""
         if not isinstance(target, OccupancyData):
             raise ValueError(f"a shape is extended by a mesh or an array of booleans, not by {target.signal.kind}")
@@ -82,7 +82,7 @@ class OccupancyOverlap(Figures):
     def __init__(self) -> None:
         self.both = self.either = 0
 
-    def add(self, decoded: Float[Tensor, ...], true: Float[Tensor, ...]) -> None:
+    def add(self, decoded: Float[Tensor, "*values"], true: Float[Tensor, "*values"]) -> None:
         self.both += int(((decoded > 0.5) & (true > 0.5)).sum())
         self.either += int(((decoded > 0.5) | (true > 0.5)).sum())
 

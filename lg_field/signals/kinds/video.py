@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,10 @@ from lg_field.signals.features import volume_features
 from lg_field.signals.kinds.base import Bounds, Figures, Kind
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
+
+H264 = ("libx264", {"crf": "12", "preset": "fast"})
+CODECS: dict[str, tuple[str, dict[str, str]]] = {".webm": ("libvpx-vp9", {"crf": "15", "b": "0", "cpu-used": "4"})}
+"""Codecs of files that hold no H.264."""
 
 
 class Video(Kind):
@@ -38,11 +43,11 @@ class Video(Kind):
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_video(path)
 
-    def write(self, slabs: Iterable[Shaped[Tensor, ...]], path: Path, signal: Signal) -> None:
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         write_video(slabs, path, signal.rate)
 
     def features(
-        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
     ) -> Float32[Tensor, " features"]:
         return volume_features(signal.normalize(samples), weights)
 
@@ -53,7 +58,9 @@ class Video(Kind):
         frame = float(signal.shape[0] // 2)
         return (frame, 0.0, 0.0), (frame + 1.0, float(signal.shape[1]), float(signal.shape[2]))
 
-    def picture(self, samples: Shaped[Tensor, ...], signal: Signal) -> Shaped[Tensor, "height width channels"]:
+    def picture(
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal
+    ) -> Shaped[Tensor, "height width channels"]:
         return samples[0]
 
 
@@ -63,7 +70,7 @@ class FrameSimilarity(Figures):
     def __init__(self) -> None:
         self.frames: list[float] = []
 
-    def add(self, decoded: Float[Tensor, ...], true: Float[Tensor, ...]) -> None:
+    def add(self, decoded: Float[Tensor, "*values"], true: Float[Tensor, "*values"]) -> None:
         self.frames += [ssim(a, b) for a, b in zip(decoded, true)]
 
     def result(self) -> dict[str, float]:
@@ -94,19 +101,21 @@ def read_video(path: Path) -> SignalData:
     return SignalData(samples, Signal("video", shape, 3, "uint8", (0.0, 255.0), rate))
 
 
-def write_video(slabs: Iterable[UInt8[Tensor, "n height width 3"]], path: Path, rate: float) -> None:
-    """Write (n, height, width, 3) uint8 slabs as H.264 of high quality (crf 12)."""
+def write_video(slabs: Iterable[UInt8[Tensor, "_ height width 3"]], path: Path, rate: float) -> None:
+    """Write (n, height, width, 3) uint8 slabs as H.264 of high quality (crf 12), to .webm as VP9."""
     import av
 
+    codec, options = CODECS.get(path.suffix.lower(), H264)
+
     with av.open(str(path), "w") as container:
-        stream = None
+        stream: Any = None
         for slab in slabs:
             for frame in slab.numpy():
                 if stream is None:
-                    stream = container.add_stream("libx264", Fraction(rate).limit_denominator(100_000))
+                    stream = container.add_stream(codec, Fraction(rate).limit_denominator(100_000))
                     stream.height, stream.width = frame.shape[:2]
                     stream.pix_fmt = "yuv444p" if frame.shape[0] % 2 or frame.shape[1] % 2 else "yuv420p"
-                    stream.options = {"crf": "12", "preset": "fast"}
+                    stream.options = options
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
                 container.mux(stream.encode(picture))
         if stream is not None:

@@ -35,12 +35,12 @@ class Volume(Kind):
         return as_volume(samples, dtype, str(path))
 
     def features(
-        self, samples: Shaped[Tensor, ...], signal: Signal, weights: Weights = "random"
+        self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
     ) -> Float32[Tensor, " features"]:
         return volume_features(signal.normalize(samples), weights)
 
 
-def as_volume(samples: Shaped[Tensor, ...], dtype: str, name: str, kind: str = "volume") -> SignalData:
+def as_volume(samples: Shaped[Tensor, "*shape"], dtype: str, name: str, kind: str = "volume") -> SignalData:
     """(x, y, z) samples as a signal; the network's range is that of the samples.
 
     Args:

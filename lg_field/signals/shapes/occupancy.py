@@ -155,6 +155,6 @@ def from_array(array: np.ndarray, name: str) -> OccupancyData:
 
 def shape_cells(data: OccupancyData, grid: PartitionGrid, margin: int) -> NeededCells:
     """Sort the cells of a partition into those with surface, full ones and (the rest) empty ones."""
-    edges = [data.signal.cell_edges(grid, axis).numpy() for axis in range(3)]
+    edges = [data.signal.cell_edges(grid, axis).tolist() for axis in range(3)]
     own, some, every = (torch.from_numpy(s.reshape(-1)) for s in data.voxels.cell_states(edges, margin))
     return NeededCells((some & ~every).nonzero()[:, 0], every.nonzero()[:, 0], int(own.sum()))

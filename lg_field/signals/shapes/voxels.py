@@ -44,11 +44,11 @@ class BitGrid:
         """Voxels inside."""
         return sum(int(np.count_nonzero(self.slab(first, last))) for first, last in slabs(self.shape))
 
-    def cell_states(self, edges: Sequence[np.ndarray], margin: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def cell_states(self, edges: Sequence[Sequence[int]], margin: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the cells of a partition hold.
 
         Args:
-            edges: per axis (cells + 1,) the first voxel of each cell, then the number of voxels.
+            edges: per axis the first voxel of each cell, then the number of voxels.
             margin: voxels beyond its borders that count as a cell's too.
 
         Returns:
@@ -63,7 +63,7 @@ class BitGrid:
             for a, b in slabs((last - first, *self.shape[1:])):
                 part = self.slab(first + a, first + b)
                 any_x, all_x = any_x | part.any(0), all_x & part.all(0)
-            own_x = self._any_x(int(edges[0][i]), int(edges[0][i + 1]))
+            own_x = self._any_x(edges[0][i], edges[0][i + 1])
             for j, k in np.ndindex(*counts[1:]):
                 (y0, y1), (z0, z1) = grown[1][j], grown[2][k]
                 own[i, j, k] = own_x[edges[1][j] : edges[1][j + 1], edges[2][k] : edges[2][k + 1]].any()

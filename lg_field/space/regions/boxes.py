@@ -141,7 +141,7 @@ class OrientedBox(Region, kind="oriented_box"):
         center, rotation, size = finite(data["center"]), data["rotation"], finite(data["size"])
         if not isinstance(rotation, (list, tuple)):
             raise ValueError(f"rotation must be an orthonormal 3x3 matrix, got {str(rotation)[:60]}")
-        return cls(center, tuple(finite(row) for row in rotation), size)  # type: ignore[arg-type]
+        return cls(center, tuple(finite(row) for row in rotation), size)  # type: ignore[arg-type, misc]
 
 
 def _moved_box(center: tuple[float, ...], axes: Tensor, size: tuple[float, ...], by: Similarity) -> Region:

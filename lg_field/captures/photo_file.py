@@ -1,0 +1,167 @@
+"""Photos and masks from files: whatever Pillow opens, as 8-bit RGB or RGBA, the way up that its camera has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lg_field.captures.capture import CaptureError, Lens, Photo
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ORIENTATION = 274
+"""EXIF's tag for which way up a photo is."""
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations that exchange width and height."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a photo's file says without its pixels."""
+
+    width: int
+    """As stored."""
+    height: int
+    """As stored."""
+    orientation: int
+    """EXIF's, 1 = as stored."""
+    alpha: bool
+    """Whether it has transparency."""
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height after turning by the orientation."""
+        return (self.height, self.width) if self.orientation in SIDEWAYS else (self.width, self.height)
+
+
+def opened(path: Path) -> Image.Image:
+    """An image file, not decoded yet.
+
+    Raises:
+        CaptureError: not an image, or a broken one.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(path)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CaptureError(f"{path} is not an image or is broken: {error}") from error
+
+
+def header(path: Path) -> Header:
+    """Size, orientation and transparency of an image file.
+
+    Raises:
+        CaptureError: not an image, or a broken one.
+    """
+    with opened(path) as image:
+        seen = image.format != "PNG" or "exif" in image.info or has_chunk(path, b"eXIf")
+        orientation = int(image.getexif().get(ORIENTATION, 1)) if seen else 1
+        alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+        return Header(*image.size, orientation if 1 <= orientation <= 8 else 1, alpha)
+
+
+def has_chunk(path: Path, name: bytes) -> bool:
+    """Whether a PNG file has a chunk, found without decoding it."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            if head[4:] == name:
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return False
+
+
+def read_photo(photo: Photo, alpha: bool, scale: float = 1.0) -> np.ndarray:
+    """A photo's pixels, (height, width, 3 or 4) uint8, straight alpha.
+
+    Args:
+        photo: which.
+        alpha: give four channels (255 where the file has none), else three.
+        scale: pixels of the result for each of `photo.lens`, per axis.
+
+    Raises:
+        CaptureError: broken, or of a kind whose range of values is not known.
+    """
+    from PIL import Image, ImageOps
+
+    with opened(photo.image) as image:
+        try:
+            upright = ImageOps.exif_transpose(image) if photo.upright else image
+            array = eight_bits(upright, photo.image)
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise CaptureError(f"{photo.image} is broken: {error}") from error
+    array = array if array.shape[2] == 4 or not alpha else np.dstack([array, np.full(array.shape[:2], 255, np.uint8)])
+    array = array if alpha else array[..., :3]
+    if photo.lens.rational:
+        array = undistorted(array, photo.lens)
+    if scale != 1.0:
+        size = (int(array.shape[1] * scale), int(array.shape[0] * scale))
+        array = np.array(Image.fromarray(array).resize(size, resample=Image.Resampling.BILINEAR))
+    return array
+
+
+def eight_bits(image: Image.Image, path: Path) -> np.ndarray:
+    """An opened image as (height, width, 3 or 4) uint8: palettes, 1-bit, grey, CMYK and 16-bit pictures included.
+
+    Raises:
+        CaptureError: floating-point or 32-bit values beyond what 8 bits can stand for.
+    """
+    transparent = image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float64)
+        top = 1.0 if image.mode == "F" else 65535.0
+        if values.size and not (values.min() >= 0.0 and values.max() <= top):
+            raise CaptureError(
+                f"{path} holds values from {values.min():g} to {values.max():g}; 0 to {top:g} are read: convert it to "
+                "8 or 16 bits"
+            )
+        grey = np.round(values * (255.0 / top)).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode not in ("RGB", "RGBA"):
+        image = image.convert("RGBA" if transparent else "RGB")
+    elif transparent:
+        image = image.convert("RGBA")
+    return np.array(image)
+
+
+def undistorted(array: np.ndarray, lens: Lens) -> np.ndarray:
+    """A photo of a lens with rational distortion as one of the same lens without (OpenCV's undistort).
+
+    Raises:
+        CaptureError: OpenCV is missing.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise CaptureError("lenses of OpenCV's rational model need OpenCV: pip install 'lg-field[signals]'") from error
+    matrix = np.array([[lens.fx, 0.0, lens.cx - 0.5], [0.0, lens.fy, lens.cy - 0.5], [0.0, 0.0, 1.0]])
+    result: Any = cv2.undistort(array, matrix, np.array(lens.rational))
+    return result
+
+
+def read_mask(photo: Photo, width: int, height: int) -> np.ndarray:
+    """Where a photo counts, (height, width) bool: its mask, brighter than half, or all of it without one.
+
+    Args:
+        photo: whose. A mask of another size is stretched over the photo; of a colour mask the brightest channel counts.
+        width: pixels.
+        height: pixels.
+    """
+    from PIL import Image, ImageOps
+
+    if photo.mask is None:
+        return np.ones((height, width), dtype=bool)
+    with opened(photo.mask) as image:
+        turned = ImageOps.exif_transpose(image) if photo.upright else image
+        array = eight_bits(turned, photo.mask)
+    bright = array[..., :3].max(2)
+    if array.shape[2] == 4 and bool((bright == bright.flat[0]).all()):
+        bright = array[..., 3]  # a plain picture whose alpha is the mask
+    if photo.lens.rational:
+        bright = undistorted(bright, photo.lens)
+    return np.array(Image.fromarray(bright).resize((width, height), resample=Image.Resampling.BILINEAR)) > 127

@@ -1,0 +1,104 @@
+"""Regions from JSON files: those that crops write, cells that a viewer saves, camera paths with a crop box."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lg_field.space.partition import PartitionGrid
+    from lg_field.space.regions import Region
+    from lg_field.table.cell_table import CellTable
+
+DOMAIN = "domain"
+"""What the entry "units" of a region's JSON says where its numbers are those of the field's domain."""
+
+
+def oriented_box(center: Sequence[float], rpy: Sequence[float], size: Sequence[float]) -> Region:
+    """The box that nerfstudio's viewer and camera paths give.
+
+    Args:
+        center: x, y, z.
+        rpy: rotation as roll, pitch, yaw in radians.
+        size: along the turned axes.
+    """
+    import torch
+
+    from lg_field.space.regions import OrientedBox
+
+    (cr, cp, cy), (sr, sp, sy) = ([f(float(v)) for v in rpy] for f in (math.cos, math.sin))
+    roll = torch.tensor([[1, 0, 0], [0, cr, -sr], [0, sr, cr]], dtype=torch.float64)
+    pitch = torch.tensor([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]], dtype=torch.float64)
+    yaw = torch.tensor([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]], dtype=torch.float64)
+    turn = (yaw @ pitch @ roll).tolist()
+    a, b, c = (float(v) for v in center)
+    w, d, h = (float(v) for v in size)
+    return OrientedBox((a, b, c), tuple(tuple(row) for row in turn), (w, d, h))
+
+
+def read_json(path: Path) -> Any:
+    """The data of a JSON file.
+
+    Raises:
+        ValueError: not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+def read_cells(path: Path, grid: PartitionGrid) -> list[int] | None:
+    """Cells from JSON (see `cell_list`), None if the file holds something else.
+
+    Raises:
+        ValueError: not JSON, or cells of another grid.
+    """
+    from lg_field.space.cell_list import cells_from_dict
+
+    data = read_json(path)
+    try:
+        return cells_from_dict(data, grid)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_region(path: Path) -> tuple[Region, bool]:
+    """A region from JSON: `Region.to_dict`, or the `crop` of a nerfstudio camera path.
+
+    Returns:
+        The region, and whether it says that its numbers are those of the domain ("units": "domain", as `info` and
+        `crop` print it); otherwise they are in the units of --box.
+
+    Raises:
+        ValueError: neither.
+    """
+    from lg_field.space.regions import region_from_dict
+
+    data = read_json(path)
+    crop = data.get("crop") if isinstance(data, dict) else None
+    if isinstance(crop, dict):
+        try:
+            center, size, rpy = crop["crop_center"], crop["crop_scale"], crop.get("crop_rot", (0.0, 0.0, 0.0))
+            return oriented_box(center, rpy, size), False
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: the camera path's crop box is incomplete: {error}") from error
+    units = data.get("units") if isinstance(data, dict) else None
+    if units not in (None, DOMAIN):
+        raise ValueError(f'{path}: "units" must be "{DOMAIN}", or left out where they are those of --box')
+    try:
+        return region_from_dict(data), units == DOMAIN
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def region_json(region: Region, field: CellTable) -> str:
+    """A field's exact region as a line of JSON that `--region` reads."""
+    from lg_field.signals.signal import Signal
+
+    # Scenes are asked for regions in the units that their fields keep them in.
+    units = {"units": DOMAIN} if isinstance(field.description, Signal) else {}
+    return json.dumps(region.to_dict() | units)

@@ -1,0 +1,1 @@
+"""Radiance fields: frame, occupancy, field, sampling, compositing, rendering. Knows no nerfstudio."""
