@@ -194,7 +194,7 @@ def test_told_boxes_are_in_the_data_sets_units(tmp_path: Path):
     assert data.train_dataset.metadata["bounded"]
     assert float(focus_in_scene(data.train_dataparser_outputs).norm()) < 1e-4
     up = manager(tmp_path, up=(1.0, 0.0, 0.0)).train_dataparser_outputs.dataparser_transform[:, :3]
-    assert torch.allclose(up[:, 0], torch.tensor([0.0, 0.0, 1.0]), atol=1e-5)
+    assert torch.allclose(up[:, 0].float(), torch.tensor([0.0, 0.0, 1.0]), atol=1e-5)
     for wrong in ({"focus": (1.0, 2.0)}, {"scene_box": (0.0,) * 6}, {"up": (0.0,) * 3}, {"focus": (math.nan,) * 3}):
         with pytest.raises(ValueError, match=r"--pipeline\.datamanager\."):
             manager(tmp_path, **wrong)

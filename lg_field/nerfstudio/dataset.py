@@ -53,7 +53,7 @@ class CaptureDataset(InputDataset):
         return torch.from_numpy(read_mask(photo, width, height))[..., None]
 
     def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> dict[str, Any]:
-        """nerfstudio's dictionary of an image: `image_idx`, `image` and, if there are masks that are no alpha, `mask`."""
+        """nerfstudio's dictionary of an image: `image_idx`, `image` and, if masks are no alpha, `mask`."""
         image = self.get_image_float32(image_idx) if image_type == "float32" else self.get_image_uint8(image_idx)
         data: dict[str, Any] = {"image_idx": image_idx, "image": image}
         mask = self.get_mask(image_idx, image.shape[1], image.shape[0])

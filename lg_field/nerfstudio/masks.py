@@ -1,7 +1,7 @@
 """Masks of images: what lies outside of them, and what the images leave of a scene.
 
-nerfstudio's meaning of a mask is that pixels outside of it say nothing (`ignore`). Where masks cut one object out, their
-outside says that nothing is there: it is alpha 0 (`empty`).
+nerfstudio's meaning of a mask is that pixels outside of it say nothing (`ignore`). Where masks cut one object out,
+their outside says that nothing is there: it is alpha 0 (`empty`).
 """
 
 from __future__ import annotations

@@ -103,8 +103,11 @@ def make_config(args: Args, capture: str, method: str) -> Any:
 
 
 def truth(outputs: Any, scale: float, index: int) -> tuple[Any, Any]:
-    """(H, W, 3) picture of a data parser's outputs on white and (H, W) how far each pixel is inside its alpha or mask, 1
-    without; whatever the method makes of them."""
+    """What an image of a data parser's outputs shows, whatever a method makes of it.
+
+    Returns:
+        (H, W, 3) picture on white, and (H, W) how far each pixel is inside its alpha or mask, 1 without.
+    """
     import torch
 
     from lg_field.nerfstudio.dataset import CaptureDataset
