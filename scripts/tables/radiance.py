@@ -15,6 +15,7 @@ on the machine count less.
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import subprocess
@@ -126,7 +127,7 @@ def make_config(args: Args, method: str) -> Any:
     from nerfstudio.configs.method_configs import all_methods
 
     variant = VARIANTS.get(method)
-    config = all_methods["lg-field-tiny" if variant else method]
+    config = copy.deepcopy(all_methods["lg-field-tiny" if variant else method])
     model = config.pipeline.model
     if variant:
         model.sizes = replace(model.sizes, **variant)
@@ -134,7 +135,7 @@ def make_config(args: Args, method: str) -> Any:
             config.optimizers["fields"]["optimizer"].lr = GLOBAL_RATE
     if method == "distilled":
         model.teacher = args.output / f"{args.teacher}.safetensors"
-    config.pipeline.datamanager.dataparser = all_dataparsers[args.format]
+    config.pipeline.datamanager.dataparser = copy.deepcopy(all_dataparsers[args.format])
     config.data = config.pipeline.datamanager.data = args.data
     config.pipeline.datamanager.camera_res_scale_factor = args.scale
     config.output_dir, config.experiment_name, config.timestamp = args.output, "runs", "run"
