@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import yaml
+from jaxtyping import Float
 from nerfstudio.engine.trainer import TrainerConfig
 from torch import Tensor
 
@@ -96,7 +97,7 @@ def pack(run: Run) -> RadianceField:
         step=field.frame.step_length(model.steps_per_scene),
         camera=camera,
         focal=focal,
-        viewpoints=viewpoints(run),
+        viewpoints=viewpoints(run.checkpoint["pipeline"].get("_model.viewpoints")),
     )
     field.history = {"steps": run.step + 1, "method": run.config.method_name}
     return field
@@ -115,9 +116,8 @@ def with_average_appearance(field: RadianceField, appearance: Tensor) -> Radianc
     return plain.eval()
 
 
-def viewpoints(run: Run) -> tuple[tuple[float, float, float], ...]:
-    """Places of training cameras, far apart, as the run's checkpoint keeps them; none in older ones."""
-    places = run.checkpoint["pipeline"].get("_model.viewpoints")
+def viewpoints(places: Float[Tensor, "places 3"] | None) -> tuple[tuple[float, float, float], ...]:
+    """Distinct places of training cameras as plain numbers, of a model's `viewpoints`; none where none is known."""
     if places is None or not bool(places.any()):
         return ()
     return tuple((x, y, z) for x, y, z in dict.fromkeys(map(tuple, places.tolist())))

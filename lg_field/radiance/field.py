@@ -41,9 +41,12 @@ def _voxel_rows(name: str) -> Any:
 
 
 REVIVE = None
+"""experiment"""
 
 
-class _Exp(torch.autograd.Function):
+class _Density(torch.autograd.Function):
+    """exp(x), x at most 12. Its gradient is at least exp(`REVIVAL`): what became empty too early comes back."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
@@ -55,10 +58,10 @@ class _Exp(torch.autograd.Function):
         return grad * torch.exp(x.clamp(REVIVE, 12.0))
 
 
-def density_of(x):
+def _density(x: Tensor) -> Tensor:
     if REVIVE is None:
         return torch.exp(x.clamp_max(12.0))
-    return _Exp.apply(x)
+    return _Density.apply(x)
 
 
 class RadianceField(CellTable):
@@ -238,7 +241,7 @@ class RadianceField(CellTable):
         table = self._trainable_rows(self.local)
         out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
         out = by_row.unsort(out)
-        return density_of(out[:, 0] + self.sizes.density_bias), out[:, 1:]
+        return _density(out[:, 0] + self.sizes.density_bias), out[:, 1:]
 
     def _grid_features(self, unit: Tensor, rows: Tensor) -> Tensor:
         """(M, grid_features) of the rows' grids; zeros for the global network, which has none."""
