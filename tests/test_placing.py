@@ -23,6 +23,7 @@ from lg_field import load, save
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig, scene_to_world
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 from lg_field.nerfstudio.masks import cut_out_object, small_alphas, small_masks
+from lg_field.nerfstudio.pipeline import by_time
 from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig, near_object
 from lg_field.nerfstudio.placing import views_of
 from lg_field.radiance.diagnosis import collapse
@@ -322,6 +323,15 @@ def test_a_failed_run_prints_a_line(capsys):
     model._look(499)
     printed = " ".join(capsys.readouterr().out.split())
     assert "step 500" in printed and "7.0 dB" in printed
+
+
+def test_the_first_checkpoint_comes_within_a_minute_and_later_ones_by_time():
+    clock, saved = [100.0], []
+    after = by_time(saved.append, lambda: clock[0])
+    for step in range(1300):
+        clock[0] = 100.0 + step
+        after(step)
+    assert saved[0] <= 60 and saved == [45, 345, 645, 945, 1245]
 
 
 def test_cameras_of_tests_look_where_they_should():
