@@ -50,7 +50,7 @@ class LGPipeline(VanillaPipeline):
         self.viewer_control = PanelControl(self.model)
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
-        """nerfstudio's, then the panel follows the rows that the model has changed, and checkpoints are saved by time."""
+        """nerfstudio's, then the panel follows the rows that the model has changed; checkpoints are saved by time."""
         callbacks = super().get_training_callbacks(attributes)
         before, after = (TrainingCallbackLocation[f"{w}_TRAIN_ITERATION"] for w in ("BEFORE", "AFTER"))
         callbacks.append(
