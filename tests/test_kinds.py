@@ -126,7 +126,7 @@ def test_a_region_holds_the_same_places_in_both_units(name: str, seed: int) -> N
     size = np.array(kind.from_samples(signal, signal.shape)) - np.array(kind.from_samples(signal, (0,) * axes))
     start = np.array(kind.from_samples(signal, (0,) * axes))
     low = start + rng.random(axes) * 0.5 * size
-    boxes = [Region.box(low, low + f * size) for f in (0.3, 0.6)]
+    boxes = [Region.box(low.tolist(), (low + f * size).tolist()) for f in (0.3, 0.6)]
     regions: list[Region] = [boxes[0], Complement(boxes[0]), Union(tuple(boxes)), Intersection(tuple(boxes))]
     middle = tuple((start + 0.5 * size).tolist())
     balls: list[Region] = [Sphere(middle, float(0.4 * size.min()))]

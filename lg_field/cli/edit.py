@@ -125,7 +125,8 @@ def prune(input: Address, output: Output, overwrite: bool = False) -> None:
     check_outputs(overwrite, [output], [input])
     with doing(f"pruning {input}"):
         with FieldFile.open(input) as file:
-            field, precision = file.load(), file.precision
+            field = file.load()
+            precision: Any = file.precision
         if isinstance(field, LocalGlobalNetwork):
             small: Any = drop(field, blank_rows(field))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,7 +105,8 @@ class RegionFlags:
 
         about, axes = field.description, field.grid.dim
         signal = about if isinstance(about, Signal) else None
-        parts, exact = self.drawn(axes, signal), []
+        parts = self.drawn(axes, signal)
+        exact: list[Region] = []
         if self.region is not None:
             region, in_domain = read_region(self.region)
             (exact if in_domain else parts).append(region)
@@ -170,7 +172,7 @@ def sample_corners(box: tuple[float, ...], signal: Signal) -> tuple[tuple[float,
     return tuple(map(min, *ends)), tuple(map(max, *ends))
 
 
-def check_outputs(overwrite: bool, outputs: list[Path | None], inputs: list[Path | str | None]) -> None:
+def check_outputs(overwrite: bool, outputs: Sequence[Path | None], inputs: Sequence[Path | str | None]) -> None:
     """Raise, before any work, if a file to write may not be written.
 
     Args:

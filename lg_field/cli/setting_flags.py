@@ -23,7 +23,7 @@ def setting_flags(task: Settings = NOTHING_SAID) -> type[Settings]:
     entries: list[Any] = []
     for name, config in PARTS.items():
         flags = hinted(name, task)
-        part = Annotated[config, tyro.conf.arg(name="", constructor=flags)]
+        part = Annotated[config, tyro.conf.arg(name="", constructor=flags)]  # type: ignore[valid-type]
         entries.append((name, part, field(default_factory=flags)))
     return make_dataclass("Settings", entries, bases=(Settings,), frozen=True)
 

@@ -61,14 +61,15 @@ def marching_cubes(
     active: Values | None = None,
     mask: Values | None = None,
     band: bool = False,
+    cuts: bool = True,
     block: int = 64,
     max_points: int = 2**18,
     progress: Callable[[int, int], None] | None = None,
 ) -> Mesh:
     """The surface where `values` crosses `threshold`, larger values inside.
 
-    Nodes outside the box, in inactive blocks only, or not in the mask count as 0, so the surface is closed; where they
-    cut off a solid part, the surface lies on the border of the box or the mask itself (`cut`).
+    Nodes outside the box, in inactive blocks only, or not in the mask count as 0, so the surface is closed; with `cuts`
+    it lies on the border of the box or the mask itself where that cuts through a solid part.
 
     Args:
         values: (n, 3) float32 points -> (n,) values, at least 0 (densities, occupancies).
@@ -80,6 +81,7 @@ def marching_cubes(
         mask: (n, 3) points -> (n,) bool; other points are never evaluated.
         band: evaluate only near the surface, many times faster: the same mesh, but for separate pieces of it that
             pass between all nodes of every fourth (see `narrow_band`).
+        cuts: box and mask are a part that was cut out: find where their border passes between two nodes (`cut`).
         block: voxels per block and axis, a multiple of 4 with `band`.
         max_points: points per call of `values`.
         progress: called with blocks done and blocks in all.
@@ -96,9 +98,10 @@ def marching_cubes(
     evaluator = _Evaluator(values, mask, lattice, max_points, active)
     near = NarrowBand(evaluator.at, lattice.voxels + 1, threshold, progress) if band else None
     grid_vertices, faces = _weld(_block_meshes(evaluator, near, threshold, progress))
-    grid_vertices = placed_on_cuts(
-        grid_vertices, lambda at: evaluator.kept(at)[0], lambda at: evaluator.at(at) >= threshold
-    )
+    if cuts:
+        grid_vertices = placed_on_cuts(
+            grid_vertices, lambda at: evaluator.kept(at)[0], lambda at: evaluator.at(at) >= threshold
+        )
     return Mesh(lattice.lower + grid_vertices * lattice.step, faces)
 
 

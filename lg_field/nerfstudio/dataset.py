@@ -35,7 +35,7 @@ class CaptureDataset(InputDataset):
         photo = self.photo(image_idx)
         if photo is None:
             return super().get_numpy_image(image_idx)
-        shrunk = float(self.metadata.get("downscale", 1.0))
+        shrunk = float(self.metadata["downscale"])
         return read_photo(photo, bool(self.metadata["alpha"]), self.scale_factor / shrunk)
 
     def photo(self, image_idx: int) -> Photo | None:

@@ -114,7 +114,8 @@ class RunSubject(SceneSubject):
     def __init__(self, viewer: Viewer) -> None:
         self.viewer, self.model = viewer, viewer.pipeline.model
         model: Any = self.model
-        config, parsed = model.config, viewer.pipeline.datamanager.train_dataparser_outputs
+        manager: Any = viewer.pipeline.datamanager
+        config, parsed = model.config, manager.train_dataparser_outputs
         scene = Scene(
             scene_to_world=rows_of(scene_to_world(parsed.dataparser_transform, parsed.dataparser_scale)),
             near=float(model.near),

@@ -238,7 +238,7 @@ def write_run(run: Run, checkpoint: dict[str, Any], target: Path, overwrite: boo
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        config = copy.deepcopy(run.config)
+        config: Any = copy.deepcopy(run.config)
         config.run_dir, config.load_dir, config.load_config, config.load_checkpoint = target, None, None, None
         (temporary / "config.yml").write_text(yaml.dump(config), "utf8")
         name = config.relative_model_dir / run.checkpoint_path.name

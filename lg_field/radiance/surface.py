@@ -82,13 +82,13 @@ def mesh_bounds(field: RadianceField) -> MeshBounds:
             boxes = boxes[field.region.touches(boxes)]
         for content in found:
             content.add(boxes)
-    content = next((c for c in found if c.box is not None), None)
-    if content is None or content.box is None:
+    nearest = next((c for c in found if c.box is not None), None)
+    if nearest is None or nearest.box is None:
         raise EmptyMeshError("the scene holds nothing there: no voxel is occupied")
-    box = common(content.box, limits)
+    box = common(nearest.box, limits)
     if not bool((box[0] < box[1]).all()):
         raise EmptyMeshError("the scene holds nothing there: no occupied voxel lies in the region")
-    return MeshBounds(box, 1.0 - content.whole / found[-1].whole)
+    return MeshBounds(box, 1.0 - nearest.whole / found[-1].whole)
 
 
 class _Content:
@@ -168,6 +168,7 @@ def radiance_mesh(
         default_threshold(field) if threshold is None else threshold,
         active=active,
         mask=lambda points: field.is_occupied(points.to(device)).cpu(),
+        cuts=field.region is not None,
         block=block,
         progress=progress,
     )

@@ -120,6 +120,7 @@ def signal_mesh(
         if exact
         else None,  # the band finds empty cells itself
         band=not exact,
+        cuts=field.region is not None,
         progress=progress,
     )
     return mesh.transformed(signal.to_world().numpy())

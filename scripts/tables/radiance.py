@@ -278,7 +278,8 @@ def score(args: Args, pipeline: Any, picture: Path) -> dict[str, Any]:
     import numpy as np
     import torch
     from PIL import Image
-    from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+
+    from lg_field.quality import mean_squared_error, psnr, ssim
 
     pipeline.eval()
     dataset = pipeline.datamanager.eval_dataset
@@ -293,8 +294,8 @@ def score(args: Args, pipeline: Any, picture: Path) -> dict[str, Any]:
         outputs = pipeline.model.get_outputs_for_camera(dataset.cameras[i : i + 1].to(pipeline.device))
         rgb = outputs["rgb" if "rgb" in outputs else "rgb_fine"].cpu().clamp(0, 1)
         seconds += report.now() - begin
-        psnrs.append(-10 * torch.log10((rgb - gt).square().mean()).item())
-        ssims.append(ssim(rgb.permute(2, 0, 1)[None], gt.permute(2, 0, 1)[None], data_range=1.0).item())  # type: ignore
+        psnrs.append(psnr(mean_squared_error(rgb, gt)))
+        ssims.append(ssim(rgb, gt))
         if k == count // 2:
             both = (torch.cat([gt, rgb], dim=1) * 255).round().byte().numpy()
             Image.fromarray(both).save(picture)
