@@ -40,30 +40,6 @@ def _voxel_rows(name: str) -> Any:
     return property(get, put)
 
 
-REVIVE = None
-"""experiment"""
-
-
-class _Density(torch.autograd.Function):
-    """exp(x), x at most 12. Its gradient is at least exp(`REVIVAL`): what became empty too early comes back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return torch.exp(x.clamp_max(12.0))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return grad * torch.exp(x.clamp(REVIVE, 12.0))
-
-
-def _density(x: Tensor) -> Tensor:
-    if REVIVE is None:
-        return torch.exp(x.clamp_max(12.0))
-    return _Density.apply(x)
-
-
 class RadianceField(CellTable):
     """Density and colour of a scene. A point in a cell without a row is empty, whatever the shared part says.
 
@@ -241,7 +217,7 @@ class RadianceField(CellTable):
         table = self._trainable_rows(self.local)
         out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
         out = by_row.unsort(out)
-        return _density(out[:, 0] + self.sizes.density_bias), out[:, 1:]
+        return torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0)), out[:, 1:]
 
     def _grid_features(self, unit: Tensor, rows: Tensor) -> Tensor:
         """(M, grid_features) of the rows' grids; zeros for the global network, which has none."""

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from lg_field.radiance.views import Views
 
+SOME = 0.05
+"""Alpha of a pixel, or of one next to it, that may be of what is cut out: small alphas blur what is thin."""
+
 
 def visual_hull(
     views: Views, alphas: Float[Tensor, "views height width"], points: Float[Tensor, "points 3"], misses: float = 0.1
@@ -24,7 +27,7 @@ def visual_hull(
         False also where less than a third of the images, or only one, shows the point.
     """
     count, (height, width) = len(alphas), alphas.shape[1:]
-    solid = torch.nn.functional.max_pool2d(alphas[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0.25
+    solid = torch.nn.functional.max_pool2d(alphas[:, None].float(), 3, stride=1, padding=1)[:, 0] > SOME
     left = torch.arange(len(points))  # points that may still belong to it
     shown, missed = torch.zeros(len(points)), torch.zeros(len(points))
     for k in range(count):
