@@ -310,6 +310,7 @@ def test_runs_that_show_nothing_say_why():
     assert fog is not None and "fog" in fog
     wrong = collapse(1000, psnr=12.0, rows=500, cells=512, opacity=1.0, wanted=1.0)
     assert wrong is not None and "poses" in wrong
+    assert collapse(3, psnr=5.0, rows=64, cells=64, opacity=0.9, wanted=0.9) is None, "too early to say"
     tidy = collapse(1000, psnr=33.0, rows=1, cells=512, opacity=0.1, wanted=0.1)
     assert tidy is None, "one cell is enough for a small thing"
     assert all("\n" not in line for line in (white, fog, wrong))

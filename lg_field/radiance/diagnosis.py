@@ -6,6 +6,8 @@ POOR = 15.0
 """PSNR, dB, under which a picture shows nothing."""
 FEW = 0.02
 """Part of the cells that is too little of a scene."""
+EARLY = 200
+"""Steps before which nothing can be said."""
 
 
 def collapse(step: int, psnr: float, rows: int, cells: int, opacity: float, wanted: float) -> str | None:
@@ -20,8 +22,10 @@ def collapse(step: int, psnr: float, rows: int, cells: int, opacity: float, want
         wanted: mean alpha of their pixels, 0..1.
 
     Returns:
-        One line; None where training looks right.
+        One line; None where training looks right, or before step `EARLY`.
     """
+    if step < EARLY:
+        return None
     if rows <= max(1, FEW * cells) and psnr < 2 * POOR and opacity < 0.5 * wanted:
         return (
             f"step {step}: {rows} of {cells} cells are left and hold nearly nothing (PSNR {psnr:.1f} dB): the scene's "
