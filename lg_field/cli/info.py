@@ -191,7 +191,7 @@ def warnings_of(file: FieldFile) -> list[str]:
 
 def size_warnings(about: Any) -> list[str]:
     """A warning of a signal so large that `decode` refuses it unless told otherwise: a few bytes can claim any size."""
-    from lg_field.signals.decode import MAX_SIZE, decoded_bytes
+    from lg_field.signals.decode import MAX_SIZE, decoded_bytes, size_words
     from lg_field.signals.signal import Signal
 
     if not isinstance(about, Signal):
@@ -200,4 +200,4 @@ def size_warnings(about: Any) -> list[str]:
     if size <= MAX_SIZE * 1e9:
         return []
     sizes = " x ".join(f"{n:,}" for n in shape)
-    return [f"it says that it holds {sizes} samples, {size / 1e9:,.3g} GB: decode asks for --max-size or a --box"]
+    return [f"it says that it holds {sizes} samples, {size_words(size)}: decode asks for --max-size or a --box"]

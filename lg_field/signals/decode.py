@@ -85,6 +85,14 @@ def decoded_bytes(
     return shape, math.prod(shape) * signal.channels * signal.tensor_type.itemsize
 
 
+def size_words(count: float) -> str:
+    """Bytes in a unit that suits them."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:,.3g} {unit}" if count < 1e12 else f"{count / factor:,.0f} {unit}"
+    return f"{count:.0f} bytes"
+
+
 def check_size(
     signal: Signal,
     limit: float,
@@ -104,7 +112,7 @@ def check_size(
     """
     shape, size = decoded_bytes(signal, scale, box)
     sizes = " x ".join(f"{n:,}" for n in shape)
-    said = f"{sizes} samples of {signal.channels} {signal.dtype}, {size / 1e9:,.3g} GB"
+    said = f"{sizes} samples of {signal.channels} {signal.dtype}, {size_words(size)}"
     if size > limit * 1e9:
         raise ValueError(
             f"decoding gives {said}, more than --max-size {limit:g}: give a smaller --scale, a --box, or a larger "

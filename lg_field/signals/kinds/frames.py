@@ -29,6 +29,8 @@ class Timing:
     """Frames a second."""
     picks: tuple[int, ...]
     """Which frame is shown at each even time."""
+    even: bool = True
+    """Whether the frames were evenly timed already."""
 
 
 def even_timing(times: Sequence[Fraction], last: Fraction, named: Fraction | None, base: Fraction | None) -> Timing:
@@ -61,7 +63,7 @@ def even_timing(times: Sequence[Fraction], last: Fraction, named: Fraction | Non
     rate = total / duration
     at = [(k + Fraction(1, 2)) / rate + times[0] for k in range(total)]  # the middle of each even frame
     picks = np.searchsorted([float(t) for t in times], [float(t) for t in at], side="right") - 1
-    return Timing(float(rate), tuple(int(p) for p in picks.clip(0, count - 1)))
+    return Timing(float(rate), tuple(int(p) for p in picks.clip(0, count - 1)), even=False)
 
 
 def upright(

@@ -123,7 +123,7 @@ def read_video(path: Path) -> SignalData:
     else:  # a file without times
         timing = Timing(float(named or base or 25), tuple(range(len(frames))))
     turned, pictures = frames[0][1], [pixels for pixels, _ in frames]
-    if len(timing.picks) != len(frames):
+    if not timing.even:
         notice(
             f"{path}: its {len(frames)} frames come unevenly in time; {len(timing.picks)} at {timing.rate:.4g} a second "
             f"stand for them, {len(timing.picks) / timing.rate:.4g} s in all"
