@@ -68,7 +68,9 @@ def test_a_larger_limit_still_asks_what_there_is(folder: Path):
 
 @pytest.mark.parametrize("scale", ["inf", "nan", "-inf", 0, -1])
 def test_scales_are_positive_and_finite(folder: Path, scale: object):
-    assert "scale must be a positive finite number" in refused(folder, "decode", "p.st", "-o", "x.png", "--scale", scale)
+    assert "scale must be a positive finite number" in refused(
+        folder, "decode", "p.st", "-o", "x.png", "--scale", scale
+    )
 
 
 @given(st.floats(1e-3, 1e9), st.integers(1, 1 << 20), st.integers(1, 1 << 20))

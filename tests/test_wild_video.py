@@ -32,7 +32,9 @@ def quarters(height: int = 32, width: int = 48) -> np.ndarray:
     return COLORS[2 * (y >= height // 2) + (x >= width // 2)]
 
 
-def write(path: Path, times: list[int], aspect: Fraction | None = None, sizes: Any = None, fmt: str = "yuv420p") -> None:
+def write(
+    path: Path, times: list[int], aspect: Fraction | None = None, sizes: Any = None, fmt: str = "yuv420p"
+) -> None:
     """A video of frames shown at these hundredths of a second."""
     codec = {".webm": "libvpx-vp9", ".mov": "qtrle" if fmt == "argb" else "libx264"}.get(path.suffix, "libx264")
     with av.open(str(path), "w") as container:
