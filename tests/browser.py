@@ -73,7 +73,7 @@ class Page:
     """One tab."""
 
     def __init__(self, debugger: str, url: str) -> None:
-        self.socket = connect(debugger, max_size=1 << 28, compression=None, ping_interval=None)
+        self.socket = connect(debugger, max_size=1 << 28, compression=None, ping_interval=None).__enter__()
         self.number, self.errors = 0, []
         self._asked: dict[str, str] = {}
         for domain in ("Network", "Page", "Runtime"):

@@ -262,6 +262,8 @@ def test_schedules_leave_plain_numbers_in_checkpoints(tmp_path):
     parameter = torch.nn.Parameter(torch.zeros(1))
     config = {"fields": dict(lg_field_tiny.config.optimizers["fields"])}
     optimizers = Optimizers(config, {"fields": [parameter]})
+    parameter.grad = torch.ones(1)
+    optimizers.optimizer_step_all()
     optimizers.schedulers["fields"].step()
     torch.save({k: v.state_dict() for k, v in optimizers.schedulers.items()}, tmp_path / "s.pt")
     assert torch.load(tmp_path / "s.pt", weights_only=True)["fields"]["last_epoch"] == 1

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lg_field
-from lg_field.files import FieldFile, crop_file
+from lg_field.files import FieldFile, FileError, crop_file
 from lg_field.signals import decode, read_signal
 from lg_field.signals.encode import build_network, domain_grid
 from lg_field.signals.presets import read_preset

@@ -210,7 +210,7 @@ def test_a_preset_is_its_config_and_flags_win(encoded: Path) -> None:
     lg("encode", "image.png", "-o", "one", "--preset", "image-div2k", *common, cwd=encoded)
     lg("encode", "image.png", "-o", "two", "--config", CONFIGS / "image-div2k.yaml", *common, cwd=encoded)
     one, two = (lg_field.load(encoded / n) for n in ("one", "two"))
-    assert torch.equal(one.local, two.local) and one.shape == two.shape
+    assert torch.equal(one.local, two.local) and one.sizes == two.sizes
     assert (one.sizes.local_width, one.sizes.global_width, one.grid.counts) == (14, 84, (3, 4))
     (encoded / "odd.yaml").write_text("network: {colour: 1}\n")
     error = lg("encode", "image.png", "-o", "x", "--config", "odd.yaml", cwd=encoded, fails=True)

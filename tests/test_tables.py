@@ -3,12 +3,15 @@
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 from commands import picture
 from PIL import Image
+from test_placing import capture
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "tables"
 
@@ -47,3 +50,27 @@ def test_restorations_meet_in_one_table(tmp_path: Path):
     assert [r[""] for r in rows] == ["non-local means", "measured", "denoising", "denoising-siren"]
     assert [r["steps"] for r in rows[2:]] == ["2 of 40", "2 of 100"]
     assert (tmp_path / "denoising-quick" / "denoising-siren.png").exists()
+
+
+def test_captures_are_compared_by_what_their_images_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pixels inside of an alpha or a mask are those of the capture, whatever a method makes of it; settings change."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import captures
+
+    data = capture(tmp_path / "ball", masks="grey")
+    args = captures.Args(output=tmp_path, pixels=24, steps=3, set=["pipeline.datamanager.masks=ignore"])
+    config = captures.make_config(args, str(data), "hash-global")
+    assert captures.image_scale(data, 24) == 0.5 and config.pipeline.datamanager.camera_res_scale_factor == 0.5
+    assert config.max_num_iterations == 3 and config.optimizers["grids"]["scheduler"].max_steps == 3
+    assert config.pipeline.datamanager.masks == "ignore" and config.pipeline.model.sizes.network == "global"
+    outputs = config.pipeline.datamanager.setup(device="cpu", test_mode="test").eval_dataset._dataparser_outputs
+    picture, inside = captures.truth(outputs, 0.5, 0)
+    assert picture.shape == (24, 24, 3) and 0.02 < float(inside.mean()) < 0.2
+    assert float(picture[0, 0].min()) == 1.0 and float(inside[0, 0]) == 0.0, "outside it is white"
+    with pytest.raises(SystemExit, match="no maskss"):
+        captures.make_config(replace(args, set=["pipeline.datamanager.maskss=ignore"]), str(data), "lg-field-tiny")
+    for name in ("truth", "a", "b"):
+        captures.strip([picture, picture], tmp_path / "ball" / f"{name}.png")
+    captures.compare("ball", ["a", "b"], tmp_path)
+    with Image.open(tmp_path / "ball.png") as together:
+        assert together.size == (48, 72)

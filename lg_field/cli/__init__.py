@@ -20,6 +20,7 @@ def commands() -> dict[str, Callable[..., None]]:
     from lg_field.cli.extend import extend
     from lg_field.cli.info import info, validate
     from lg_field.cli.mesh import mesh
+    from lg_field.cli.photos import photos
     from lg_field.cli.restore import denoise, reconstruct_ct, super_resolve
     from lg_field.cli.scene import pack, render
     from lg_field.cli.view import view
@@ -36,6 +37,7 @@ def commands() -> dict[str, Callable[..., None]]:
         "pack": pack,
         "render": render,
         "mesh": mesh,
+        "photos": photos,
         "super-resolve": super_resolve,
         "denoise": denoise,
         "reconstruct-ct": reconstruct_ct,

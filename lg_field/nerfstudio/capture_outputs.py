@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,12 +84,8 @@ def outputs_of(capture: Capture, split: str, downscale: float = 1.0) -> CaptureO
     transform = (motion @ to_data)[:3] / length
     cameras = cameras_of(photos, motion, scale)
     cameras.rescale_output_resolution(1.0 / downscale)
-    metadata = {
-        "photos": photos,
-        "alpha": capture.alpha,
-        "bounded": capture.format == "blender",
-        "format": capture.format,
-    }
+    metadata: dict[str, Any] = {"photos": photos, "alpha": capture.alpha, "downscale": downscale}
+    metadata["bounded"] = capture.format == "blender"
     if capture.points is not None:
         points = (capture.points @ motion[:3, :3].T + motion[:3, 3]) * scale
         colors = np.full(points.shape, 128, np.uint8) if capture.colors is None else capture.colors

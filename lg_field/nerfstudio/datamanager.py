@@ -12,10 +12,16 @@ from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, Va
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.data.pixel_samplers import PixelSamplerConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from lg_field.errors import UserError
 from lg_field.nerfstudio.dataset import CaptureDataset
+from lg_field.nerfstudio.masks import MaskMode, mask_meaning, small_alphas, small_masks
+from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
+from lg_field.nerfstudio.placing import find_place, move
+from lg_field.radiance.placement import Placement
 
 
 @dataclass
@@ -24,9 +30,26 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
 
     _target: type = field(default_factory=lambda: LGDataManager)
     """target class to instantiate"""
+    pixel_sampler: PixelSamplerConfig = field(default_factory=ObjectPixelSamplerConfig)
+    """Which pixels a training step looks at."""
+    masks: MaskMode = "auto"
+    """What lies outside a mask. empty: nothing, it is alpha 0. ignore: pixels that say nothing (nerfstudio's meaning).
+    auto: empty where the masks cut one object out of nearly all images."""
+    place: bool = True
+    """Find where the scene is. False: the data parser's scene space and box as they are."""
+    scene_box: tuple[float, ...] = ()
+    """Lower and upper corner of all there is, six numbers in the data set's units; () = found."""
+    focus: tuple[float, ...] = ()
+    """What the cameras look at, three numbers in the data set's units; () = found."""
+    up: tuple[float, ...] = ()
+    """The data set's upward direction, three numbers; () = found."""
     align_to: Path | None = None
     """dataparser_transforms.json of another run: cameras go to that run's scene space (`extend-scene`). Both data
     sets must have the same world coordinates."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """From a config.yml: a run from before places were found has the data parser's scene space."""
+        self.__dict__.update({"place": False, "masks": "ignore"} | state)
 
 
 class LGDataManager(VanillaDataManager[InputDataset]):
@@ -48,25 +71,34 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         if isinstance(config.dataparser, BlenderDataParserConfig):
             config.dataparser.alpha_color = None  # the model blends: a random background needs the images' alpha
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
-        check_dataset(self.train_dataset)
         if len(self.eval_dataset):
             check_dataset(self.eval_dataset)
-        # Of blender's scenes: one object in the scene box with nothing around it.
-        bounded = isinstance(self.dataparser_config, BlenderDataParserConfig)
-        self.train_dataset.metadata.setdefault("bounded", bounded)
 
     def create_train_dataset(self) -> InputDataset:
-        """The training images, in the scene space of `align_to` if that is given."""
-        if self.config.align_to is not None:
-            align(self.train_dataparser_outputs, self.config.align_to)
-        return CaptureDataset(self.train_dataparser_outputs, self.config.camera_res_scale_factor)
+        """The training images, in the scene space of `align_to` if that is given, else in that of the scene's place."""
+        outputs, config = self.train_dataparser_outputs, self.config
+        check_dataset(InputDataset(outputs))
+        # Blender scenes are made of one object in the scene box with nothing around it.
+        outputs.metadata.setdefault("bounded", isinstance(self.dataparser_config, BlenderDataParserConfig))
+        self.placement: Placement | None = None
+        self.masks = mask_meaning(small_masks(outputs), config.masks)
+        if config.align_to is not None:
+            align(outputs, config.align_to)
+        elif config.place:
+            alphas = small_alphas(outputs, self.masks == "empty")
+            self.placement = find_place(outputs, alphas, config.scene_box, config.focus, config.up)
+            move(outputs, self.placement)
+            CONSOLE.print(f"The scene: {self.placement.reason}.")
+        return CaptureDataset(outputs, config.camera_res_scale_factor, self.masks)
 
     def create_eval_dataset(self) -> InputDataset:
         """The test images, in the same space as the training images."""
         outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
         if self.config.align_to is not None:
             align(outputs, self.config.align_to)
-        return CaptureDataset(outputs, self.config.camera_res_scale_factor)
+        elif self.placement is not None:
+            move(outputs, self.placement)
+        return CaptureDataset(outputs, self.config.camera_res_scale_factor, self.masks)
 
 
 def align(outputs: DataparserOutputs, transforms: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.data.utils.data_utils import get_image_mask_tensor_from_path
 from torch import Tensor
@@ -16,6 +17,18 @@ from lg_field.captures.photo_file import read_mask, read_photo
 
 class CaptureDataset(InputDataset):
     """nerfstudio's data set; where its outputs are of a `Capture`, photos and masks are read as the capture says."""
+
+    def __init__(
+        self, outputs: DataparserOutputs, scale_factor: float = 1.0, masks: Literal["empty", "ignore"] = "ignore"
+    ) -> None:
+        """
+        Args:
+            outputs: of a data parser.
+            scale_factor: of photos and cameras, per axis.
+            masks: what lies outside of them; empty: nothing, the mask is alpha. ignore: pixels that do not count.
+        """
+        super().__init__(outputs, scale_factor)
+        self.masks = masks
 
     def get_numpy_image(self, image_idx: int) -> np.ndarray:
         """(height, width, 3 or 4) uint8 of a photo, straight alpha."""
@@ -40,8 +53,17 @@ class CaptureDataset(InputDataset):
         return torch.from_numpy(read_mask(photo, width, height))[..., None]
 
     def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> dict[str, Any]:
-        """nerfstudio's dictionary of an image: `image_idx`, `image` and, if there are masks, `mask`."""
+        """nerfstudio's dictionary of an image: `image_idx`, `image` and, if masks are no alpha, `mask`."""
         image = self.get_image_float32(image_idx) if image_type == "float32" else self.get_image_uint8(image_idx)
         data: dict[str, Any] = {"image_idx": image_idx, "image": image}
         mask = self.get_mask(image_idx, image.shape[1], image.shape[0])
-        return data if mask is None else data | {"mask": mask}
+        if mask is None:
+            return data
+        if self.masks == "ignore":
+            return data | {"mask": mask}
+        alpha = (
+            image[..., 3:]
+            if image.shape[-1] == 4
+            else torch.full_like(image[..., :1], 255 if image_type == "uint8" else 1)
+        )
+        return data | {"image": torch.cat([image[..., :3], alpha * mask], dim=-1)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -22,12 +24,19 @@ from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
 from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
 from lg_field.radiance.compositing import image_on, straight_alpha
+from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.field import RadianceField, RadianceSizes
+from lg_field.radiance.placement import near_cubic
 from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
+from lg_field.radiance.views import VIEWPOINTS
 from lg_field.space.partition import PartitionGrid
 
+FIRST_CELLS = 64
+"""Cells at the start."""
+LOOKS = (500, 1000, 2000, 4000, 8000)
+"""Steps after which a failed run is said to have failed, beside the last."""
 VIEW = "training view"
 """Key of a training step's `TrainingView` among the model's outputs."""
 
@@ -53,8 +62,8 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     implementation: Implementation = "auto"
     """What evaluates the shared part's grid: torch, tiny-cuda-nn (tcnn) where it is installed and there is a GPU, or
     auto: tcnn where it can be. The parameters are the same."""
-    counts: tuple[int, int, int] = (4, 4, 4)
-    """Cells per axis at the start."""
+    counts: tuple[int, int, int] | None = None
+    """Cells per axis at the start; None = about 64, nearly cubic."""
     space: Literal["auto", "bounded", "contracted"] = "auto"
     """Bounded: the scene box is all there is. Contracted: the grid divides contracted space. Auto: by the data."""
     render_background_color: Literal["white", "black"] = "white"
@@ -75,6 +84,12 @@ class LGModel(Model):
 
     config: LGModelConfig
     field: LGField
+    near: Tensor
+    """Distance at which rays start: the near plane, or farther where there is nothing before."""
+    viewpoints: Tensor
+    """(VIEWPOINTS, 3) places of training cameras that are far apart."""
+    last_batch: Tensor | None = None
+    """Of the last training step: mean squared error, mean accumulation and mean alpha of its pixels."""
     extras: Callable[[Asked, Picture], dict[str, Tensor]] | None = None
     """What an open viewer shows beside the usual outputs, of rendered rays."""
 
@@ -87,7 +102,8 @@ class LGModel(Model):
             contracted = not self.kwargs.get("metadata", {}).get("bounded", False)
         sizes = RadianceSizes(**vars(replace(config.sizes, contraction=contracted)))
         lower, upper = ([-2.0] * 3, [2.0] * 3) if contracted else self.scene_box.aabb.tolist()
-        table = RadianceField(PartitionGrid(config.counts, tuple(lower), tuple(upper)), sizes)
+        counts = config.counts or near_cubic([high - low for low, high in zip(lower, upper)], FIRST_CELLS)
+        table = RadianceField(PartitionGrid(counts, tuple(lower), tuple(upper)), sizes)
         table.implementation = config.implementation
         teacher = None if config.teacher is None else load_teacher(config.teacher)
         try:
@@ -97,6 +113,11 @@ class LGModel(Model):
         except ValueError as error:
             raise UserError(str(error)) from error
         self.field = LGField(table, self.num_train_data)
+        metadata = self.kwargs.get("metadata", {})
+        if metadata.get("hull") is not None and not contracted:
+            self.trainer.restrict(metadata["hull"])
+        self.register_buffer("near", torch.tensor(max(config.near_plane, float(metadata.get("near", 0.0)))))
+        self.register_buffer("viewpoints", metadata.get("viewpoints", torch.zeros(VIEWPOINTS, 3)))
 
     @property
     def table(self) -> RadianceField:
@@ -125,7 +146,25 @@ class LGModel(Model):
             if optimizers:
                 optimizers.parameters = self.get_param_groups()
 
-        return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], begin, update_every_num_iters=1)]
+        def look(step: int) -> None:
+            if step + 1 in LOOKS:
+                self._look(step)
+
+        where = TrainingCallbackLocation
+        return [
+            TrainingCallback([where.BEFORE_TRAIN_ITERATION], begin, update_every_num_iters=1),
+            TrainingCallback([where.AFTER_TRAIN_ITERATION], look, update_every_num_iters=1),
+            TrainingCallback([where.AFTER_TRAIN], self._look),
+        ]
+
+    def _look(self, step: int) -> None:
+        """Say so if the run has failed."""
+        if self.last_batch is not None:
+            mse, opacity, wanted = self.last_batch.tolist()
+            psnr = -10.0 * math.log10(max(mse, 1e-10))
+            line = collapse(step + 1, psnr, self.table.num_rows, self.table.grid.num_cells, opacity, wanted)
+            if line is not None:
+                CONSOLE.print(f"[yellow]{line}[/yellow]")
 
     # -- rendering
 
@@ -150,7 +189,7 @@ class LGModel(Model):
 
     def _reach(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
         """(N,) first and last distance: between the planes, and the bundle's `nears` and `fars` if it has them."""
-        near = torch.full_like(ray_bundle.origins[:, 0], self.config.near_plane)
+        near = torch.zeros_like(ray_bundle.origins[:, 0]) + self.near
         far = torch.full_like(near, self.config.far_plane)
         if ray_bundle.nears is not None and ray_bundle.fars is not None:
             near, far = torch.maximum(near, ray_bundle.nears[:, 0]), torch.minimum(far, ray_bundle.fars[:, 0])
@@ -221,7 +260,8 @@ class LGModel(Model):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a checkpoint with any number of rows; damage and misfits end in a clear line, not random rows."""
         expected = "_extra_state" not in state_dict
-        state = {"_extra_state": {}} | dict(state_dict)
+        own = {"near": torch.tensor(self.config.near_plane), "viewpoints": torch.zeros_like(self.viewpoints)}
+        state = {"_extra_state": {}} | own | dict(state_dict)
         try:
             result = super().load_state_dict(state, strict, assign)
             self.trainer.load_state(state["_extra_state"].get("training"), expected)

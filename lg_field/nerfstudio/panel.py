@@ -11,7 +11,7 @@ from nerfstudio.viewer.viewer_elements import ViewerControl
 from torch import Tensor
 
 from lg_field.nerfstudio.datamanager import scene_to_world
-from lg_field.nerfstudio.runs import cropped_checkpoint, load_run, rows_of, write_run
+from lg_field.nerfstudio.runs import cropped_checkpoint, load_run, rows_of, viewpoints, write_run
 from lg_field.radiance.outputs import EXTRAS, extra_output
 from lg_field.radiance.render import Asked, Picture
 from lg_field.radiance.scene import Scene
@@ -118,9 +118,10 @@ class RunSubject(SceneSubject):
         config, parsed = model.config, manager.train_dataparser_outputs
         scene = Scene(
             scene_to_world=rows_of(scene_to_world(parsed.dataparser_transform, parsed.dataparser_scale)),
-            near=config.near_plane,
+            near=float(model.near),
             far=config.far_plane,
             step=model.step_length,
+            viewpoints=viewpoints(model.viewpoints),
         )
         from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +11,27 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 
 from lg_field.nerfstudio.panel import PanelControl
+
+FIRST_SAVE, SAVE_EVERY = 45.0, 300.0
+"""Seconds until the first checkpoint, and between later ones, beside those of `steps_per_save`."""
+
+
+def by_time(save: Callable[[int], Any], now: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
+    """What saves a checkpoint when it is time, asked after each step.
+
+    Args:
+        save: saves that of a step.
+        now: seconds.
+    """
+    due = now() + FIRST_SAVE
+
+    def after(step: int) -> None:
+        nonlocal due
+        if now() >= due:
+            save(step)
+            due = now() + SAVE_EVERY
+
+    return after
 
 
 @dataclass
@@ -27,10 +50,13 @@ class LGPipeline(VanillaPipeline):
         self.viewer_control = PanelControl(self.model)
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
-        """nerfstudio's, then the panel follows the rows that the model has changed."""
+        """nerfstudio's, then the panel follows the rows that the model has changed; checkpoints are saved by time."""
         callbacks = super().get_training_callbacks(attributes)
-        where = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [
-            *callbacks,
-            TrainingCallback(where, lambda step: self.viewer_control.follow(), update_every_num_iters=1),
-        ]
+        before, after = (TrainingCallbackLocation[f"{w}_TRAIN_ITERATION"] for w in ("BEFORE", "AFTER"))
+        callbacks.append(
+            TrainingCallback([before], lambda step: self.viewer_control.follow(), update_every_num_iters=1)
+        )
+        if attributes.trainer is not None:
+            save = by_time(attributes.trainer.save_checkpoint)
+            callbacks.append(TrainingCallback([after], save, update_every_num_iters=1))
+        return callbacks

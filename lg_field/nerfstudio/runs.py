@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import yaml
+from jaxtyping import Float
 from nerfstudio.engine.trainer import TrainerConfig
 from torch import Tensor
 
@@ -91,11 +92,12 @@ def pack(run: Run) -> RadianceField:
     field.description = Scene(
         scene_to_world=rows_of(run.scene_to_world()),
         background=(1.0, 1.0, 1.0) if white else (0.0, 0.0, 0.0),
-        near=model.near_plane,
+        near=float(run.checkpoint["pipeline"].get("_model.near", model.near_plane)),
         far=model.far_plane,
         step=field.frame.step_length(model.steps_per_scene),
         camera=camera,
         focal=focal,
+        viewpoints=viewpoints(run.checkpoint["pipeline"].get("_model.viewpoints")),
     )
     field.history = {"steps": run.step + 1, "method": run.config.method_name}
     return field
@@ -114,6 +116,13 @@ def with_average_appearance(field: RadianceField, appearance: Tensor) -> Radianc
     return plain.eval()
 
 
+def viewpoints(places: Float[Tensor, "places 3"] | None) -> tuple[tuple[float, float, float], ...]:
+    """Distinct places of training cameras as plain numbers, of a model's `viewpoints`; none where none is known."""
+    if places is None or not bool(places.any()):
+        return ()
+    return tuple((x, y, z) for x, y, z in dict.fromkeys(map(tuple, places.tolist())))
+
+
 def first_camera(run: Run) -> tuple[Any, float] | None:
     """Camera to scene (4 x 4, plain numbers) and focal length in picture heights of a training camera, in the run's
     scene space; None without the data set."""
@@ -125,8 +134,9 @@ def first_camera(run: Run) -> tuple[Any, float] | None:
         return None
     try:
         outputs = parser.setup().get_dataparser_outputs("train")
-        if manager.align_to is not None:  # an extended run has the scene space of the one it grew from
-            align(outputs, run.config_path.parent / TRANSFORMS)
+        transforms = run.config_path.parent / TRANSFORMS
+        if transforms.exists():  # the data parser's scene space is not the run's
+            align(outputs, transforms)
         cameras = outputs.cameras
     except Exception as error:  # whatever a data parser raises about a data set that has changed
         warnings.warn(f"no camera comes along, the data set cannot be read: {error}", stacklevel=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -39,6 +40,12 @@ def spherical_harmonics(directions: Tensor) -> Tensor:
         ],
         dim=-1,
     )
+
+
+def view_dependence(features: Float[Tensor, "points features"]) -> Float[Tensor, ""]:
+    """Mean square of the harmonics above degree 0 of colours that are `SH_FEATURES` harmonics each: 0 for colours that
+    are the same from everywhere."""
+    return features.unflatten(1, (-1, SH_FEATURES))[..., 1:].square().mean()
 
 
 SH_FEATURES = 9

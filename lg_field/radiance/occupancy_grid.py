@@ -136,6 +136,24 @@ class OccupancyGrid(nn.Module):
     # -- training
 
     @torch.no_grad()
+    def restrict_(self, hull: Bool[Tensor, "nx ny nz"]) -> None:
+        """Let only a part of the domain hold something: its other voxels are empty, and only its own count as seen, so
+        that updates with `only_seen` keep to it.
+
+        Args:
+            hull: on a grid of any resolution over the frame's box.
+        """
+        voxels, r = self.occupied.shape[1], self.per_axis
+        place = torch.arange(self.occupied.numel(), device=self.cells.device)
+        inner = torch.stack([place % voxels // (r * r), place % voxels // r % r, place % r], dim=-1)
+        places = (self.frame.grid.unravel(self.cells[place // voxels]) * r + inner + 0.5) / r
+        size = torch.tensor(hull.shape, device=places.device)
+        index = torch.minimum((self.frame.places_to_unit(places) * size).long().clamp_min(0), size - 1)
+        allowed = hull.to(places.device)[tuple(index.unbind(-1))].view_as(self.occupied)
+        self.occupied.copy_(allowed)
+        self.seen.copy_(allowed)
+
+    @torch.no_grad()
     def mark_seen(self, unit: Float[Tensor, "points 3"], rows: Int64[Tensor, " points"]) -> None:
         """Remember that training rays pass through the voxels of some points.
 

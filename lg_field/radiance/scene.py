@@ -30,6 +30,8 @@ class Scene(Description):
     """Focal length of that camera in picture heights."""
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
     """Upward direction in scene space."""
+    viewpoints: tuple[tuple[float, float, float], ...] = ()
+    """Places of training cameras, far apart: colours are known as seen from there."""
 
     def __post_init__(self) -> None:
         for name in ("scene_to_world", "camera"):
@@ -37,13 +39,14 @@ class Scene(Description):
             if matrix is not None and not (len(matrix) == 4 and all(len(row) == 4 for row in matrix)):
                 raise ValueError(f"{name} must be a 4x4 matrix")
         numbers = [*self.background, self.near, self.far, self.step, self.focal, *self.up]
+        numbers += [v for point in self.viewpoints for v in point]
         numbers += [v for row in (*self.scene_to_world, *(self.camera or ())) for v in row]
         if not all(math.isfinite(v) for v in numbers) or min(self.near, self.step, self.focal) <= 0:
             raise ValueError("the scene's numbers must be finite, near, step and focal positive")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
+        """Plain data, for JSON; viewpoints only if there are any."""
+        return {name: value for name, value in asdict(self).items() if name != "viewpoints" or value}
 
     def check(self, field: Any) -> None:
         """A scene is of three axes."""
@@ -57,12 +60,13 @@ class Scene(Description):
         Raises:
             ValueError: unknown, missing or senseless entries.
         """
-        checked = known_entries(Scene, data)
+        checked = known_entries(Scene, {"viewpoints": ()} | data if isinstance(data, dict) else data)
         try:
             for name in ("near", "far", "step", "focal"):
                 checked[name] = float(checked[name])
             for name in ("background", "up"):
                 checked[name] = _triple(checked[name])
+            checked["viewpoints"] = tuple(map(_triple, checked["viewpoints"]))
             for name in ("scene_to_world", "camera"):
                 rows = checked[name]
                 checked[name] = None if rows is None else tuple(tuple(float(v) for v in row) for row in rows)

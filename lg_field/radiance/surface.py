@@ -139,7 +139,7 @@ def radiance_mesh(
         resolution: voxels along the longest side of `bounds`.
         threshold: density of the surface, per scene unit; None = `default_threshold`.
         bounds: (2, 3) scene-space box; None = `mesh_bounds`.
-        colors: ask the field for vertex colours, seen from outside.
+        colors: ask the field for vertex colours: `surface_colors`.
         block: voxels per block and axis; bounds memory.
         progress: called with blocks done and blocks in all.
 
@@ -155,9 +155,10 @@ def radiance_mesh(
     def active(boxes: Tensor) -> Tensor:
         return blocks_with_rows(field, boxes)
 
+    places = getattr(field.description, "viewpoints", ())
+
     def seen(points: Tensor, directions: Tensor) -> Tensor:
-        features = field(points.to(device))[1]
-        return field.rgb(features, directions.to(device)).cpu()
+        return surface_colors(field, points.to(device), directions.to(device), points.new_tensor(places)).cpu()
 
     mesh = marching_cubes(
         lambda points: field.density(points.to(device)).cpu(),
@@ -172,6 +173,35 @@ def radiance_mesh(
         progress=progress,
     )
     return color_vertices(mesh, seen) if colors else mesh
+
+
+def surface_colors(
+    field: RadianceField,
+    points: Float[Tensor, "points 3"],
+    inward: Float[Tensor, "points 3"],
+    viewpoints: Float[Tensor, "places axes"],
+) -> Float[Tensor, "points 3"]:
+    """Colours of surface points: the mean over the viewpoints in front of the surface, over all where none is.
+
+    What no camera saw is not known: colours straight from above may be of a direction that none looked along.
+
+    Args:
+        field: trained field.
+        points: scene units.
+        inward: unit directions from straight above the surface.
+        viewpoints: (n, 3) places of cameras; none: seen from straight above.
+    """
+    features = field(points)[1]
+    if not viewpoints.numel():
+        return field.rgb(features, inward)
+    total, count = torch.zeros_like(points), torch.zeros_like(points[:, :1])
+    everywhere = torch.zeros_like(points)
+    for place in viewpoints.to(points):
+        directions = torch.nn.functional.normalize(points - place, dim=-1)
+        color = field.rgb(features, directions)
+        front = ((directions * inward).sum(-1, keepdim=True) > 0.2).to(color)
+        total, count, everywhere = total + front * color, count + front, everywhere + color
+    return torch.where(count > 0, total / count.clamp_min(1.0), everywhere / len(viewpoints))
 
 
 def blocks_with_rows(field: RadianceField, boxes: Float[Tensor, "b 2 3"]) -> Bool[Tensor, " b"]:

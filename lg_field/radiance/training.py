@@ -25,11 +25,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lg_field.radiance.compositing import Samples, image_on
 from lg_field.radiance.distillation import imitation_loss
+from lg_field.radiance.encodings import view_dependence
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.random_state import random_state, restore_random_state
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
@@ -79,6 +80,9 @@ class TrainingSettings:
     """Weight of the disagreement of neighbouring cells on their common borders; 0 = off."""
     seam_points: int = 512
     """Points on borders that a step looks at."""
+    harmonics_loss_mult: float = 0.0
+    """Weight of the mean square of the colours' harmonics above degree 0: directions that no camera looks along show
+    what others do. Of fields without a colour layer."""
 
     def check(self) -> None:
         """Raise ValueError where a number makes no sense."""
@@ -92,6 +96,7 @@ class TrainingSettings:
             "distill_steps",
             "seam_loss_mult",
             "seam_points",
+            "harmonics_loss_mult",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -138,8 +143,15 @@ class RadianceTrainer:
         settings.check()
         self.field, self.settings, self.teacher = field, settings, teacher
         self.step, self.stride = 0, FIRST_STRIDE
+        self.restricted = False
+        """Whether only what `restrict` left may hold something."""
         self._random: dict[str, Any] | None = None
         self._without_state = False
+
+    def restrict(self, hull: Bool[Tensor, "nx ny nz"]) -> None:
+        """Let only the voxels of a grid over the frame's box hold something, from now on."""
+        self.field.occupancy.restrict_(hull)
+        self.restricted = True
 
     @property
     def step_length(self) -> float:
@@ -179,7 +191,7 @@ class RadianceTrainer:
             settings.occupancy_threshold,
             settings.occupancy_points,
             self.field.frozen,
-            only_seen=self.step >= settings.unseen_from,
+            only_seen=self.restricted or self.step >= settings.unseen_from,
         )
 
     # -- a step
@@ -271,14 +283,16 @@ class RadianceTrainer:
             image: (N, 3) true colours in [0, 1], or (N, 4) with straight alpha.
 
         Returns:
-            rgb_loss, the mean squared error of colour; seam_loss; in unbounded scenes opacity_loss. While a teacher is
-            imitated imitation_loss alone.
+            rgb_loss, the mean squared error of colour; seam_loss; harmonics_loss; in unbounded scenes opacity_loss.
+            While a teacher is imitated imitation_loss alone.
         """
         self._learned(view)
         if view.imitation is not None:
             return {"imitation_loss": view.imitation}
         rgb, truth = self.compare(view, image)
         losses = {"rgb_loss": (rgb - truth).square().mean()}
+        if self.settings.harmonics_loss_mult and view.asked is not None and not self.field.sizes.color_width:
+            losses["harmonics_loss"] = self.settings.harmonics_loss_mult * view_dependence(view.asked.features)
         if view.seam is not None:
             losses["seam_loss"] = self.settings.seam_loss_mult * view.seam
         if view.haze is not None and view.opacity is not None:

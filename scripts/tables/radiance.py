@@ -15,6 +15,7 @@ on the machine count less.
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import subprocess
@@ -126,7 +127,7 @@ def make_config(args: Args, method: str) -> Any:
     from nerfstudio.configs.method_configs import all_methods
 
     variant = VARIANTS.get(method)
-    config = all_methods["lg-field-tiny" if variant else method]
+    config = copy.deepcopy(all_methods["lg-field-tiny" if variant else method])
     model = config.pipeline.model
     if variant:
         model.sizes = replace(model.sizes, **variant)
@@ -134,7 +135,7 @@ def make_config(args: Args, method: str) -> Any:
             config.optimizers["fields"]["optimizer"].lr = GLOBAL_RATE
     if method == "distilled":
         model.teacher = args.output / f"{args.teacher}.safetensors"
-    config.pipeline.datamanager.dataparser = all_dataparsers[args.format]
+    config.pipeline.datamanager.dataparser = copy.deepcopy(all_dataparsers[args.format])
     config.data = config.pipeline.datamanager.data = args.data
     config.pipeline.datamanager.camera_res_scale_factor = args.scale
     config.output_dir, config.experiment_name, config.timestamp = args.output, "runs", "run"
@@ -167,11 +168,22 @@ def device_type() -> str:
 
 def train_one(args: Args, method: str) -> dict[str, Any]:
     """Train one method for the given time, score it, return its row of the table."""
+    config = make_config(args, method)
+    trainer, row = train(config, args.minutes)
+    row = {"method": method} | row | score(args, trainer.pipeline, args.output / f"{method}_view.png")
+    return row | cells_of(args, method, trainer)
+
+
+def train(config: Any, minutes: float) -> tuple[Any, dict[str, Any]]:
+    """Train a configuration through nerfstudio's trainer until the time or its steps are spent.
+
+    Returns:
+        The trainer, its last checkpoint saved, and what the table says of the training.
+    """
     stub_lpips()
     from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
     from nerfstudio.scripts.train import _set_random_seed
 
-    config = make_config(args, method)
     _set_random_seed(config.machine.seed)
     config.save_config()
     trainer = config.setup()
@@ -182,7 +194,7 @@ def train_one(args: Args, method: str) -> dict[str, Any]:
         clock["start"] = clock["start"] or report.now()
 
     def stop(step: int) -> None:
-        if report.now() - clock["start"] > args.minutes * 60:
+        if report.now() - clock["start"] > minutes * 60:
             raise TimeUp
 
     for where, func in (("BEFORE", start), ("AFTER", stop)):
@@ -194,17 +206,13 @@ def train_one(args: Args, method: str) -> dict[str, Any]:
     except TimeUp:
         trainer.save_checkpoint(trainer.step)
     seconds = report.now() - clock["start"]
-    model = trainer.pipeline.model
     rays = trainer.pipeline.datamanager.get_train_rays_per_batch()
-    row = {
-        "method": method,
+    return trainer, {
         "steps": trainer.step + 1,
         "rays/s": round((trainer.step + 1) * rays / seconds),
         "train seconds": round(seconds, 1),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in trainer.pipeline.model.parameters()),
     }
-    row |= score(args, trainer.pipeline, args.output / f"{method}_view.png")
-    return row | cells_of(args, method, trainer)
 
 
 def cells_of(args: Args, method: str, trainer: Any) -> dict[str, Any]:
@@ -270,7 +278,8 @@ def score(args: Args, pipeline: Any, picture: Path) -> dict[str, Any]:
     import numpy as np
     import torch
     from PIL import Image
-    from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+
+    from lg_field.quality import mean_squared_error, psnr, ssim
 
     pipeline.eval()
     dataset = pipeline.datamanager.eval_dataset
@@ -285,8 +294,8 @@ def score(args: Args, pipeline: Any, picture: Path) -> dict[str, Any]:
         outputs = pipeline.model.get_outputs_for_camera(dataset.cameras[i : i + 1].to(pipeline.device))
         rgb = outputs["rgb" if "rgb" in outputs else "rgb_fine"].cpu().clamp(0, 1)
         seconds += report.now() - begin
-        psnrs.append(-10 * torch.log10((rgb - gt).square().mean()).item())
-        ssims.append(ssim(rgb.permute(2, 0, 1)[None], gt.permute(2, 0, 1)[None], data_range=1.0).item())  # type: ignore
+        psnrs.append(psnr(mean_squared_error(rgb, gt)))
+        ssims.append(ssim(rgb, gt))
         if k == count // 2:
             both = (torch.cat([gt, rgb], dim=1) * 255).round().byte().numpy()
             Image.fromarray(both).save(picture)
