@@ -89,7 +89,7 @@ def decode(
 
 
 def check_room(output: Path, signal: Signal, scale: float, box: Bounds | None) -> None:
-    """Raise ValueError if memory, or of arrays (written as they are decoded) the disk, does not hold what is decoded."""
+    """Raise ValueError if memory, or for arrays, which are written as they are decoded, the disk is too small."""
     from lg_field.memory import check_memory
     from lg_field.signals.decode import decoded_bytes
 
@@ -98,8 +98,8 @@ def check_room(output: Path, signal: Signal, scale: float, box: Bounds | None) -
     free = shutil.disk_usage(folder).free
     if output.suffix.lower() == ARRAY and size > free:
         raise ValueError(
-            f"{output} would take {size / 1e9:,.1f} GB, {free / 1e9:,.1f} are free on its disk: use a smaller --scale or "
-            "a --box"
+            f"{output} would take {size / 1e9:,.1f} GB, {free / 1e9:,.1f} are free on its disk: use a smaller "
+            "--scale or a --box"
         )
     needed = 100 * sum(shape) + (0 if output.suffix.lower() == ARRAY else size)
     check_memory(needed, f"decoding {' x '.join(f'{n:,}' for n in shape)} samples", "use a smaller --scale or a --box")

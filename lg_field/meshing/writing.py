@@ -135,8 +135,8 @@ def _write_stl(near: np.ndarray, mesh: Mesh, path: Path, overwrite: bool, offset
         with atomic_write(beside, overwrite) as temporary:
             temporary.write_text(json.dumps({"file": path.name, "offset": offset.tolist()}) + "\n")
         notice(
-            f"{path}: .stl holds 32-bit coordinates, too coarse so far from the origin; {_words(offset)} was taken away "
-            f"from them, see {beside}; .ply and .obj hold them as they are"
+            f"{path}: .stl holds 32-bit coordinates, too coarse so far from the origin; {_words(offset)} was taken "
+            f"away from them, see {beside}; .ply and .obj hold them as they are"
         )
     elif overwrite:
         beside.unlink(missing_ok=True)  # of the file that was replaced

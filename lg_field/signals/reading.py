@@ -26,7 +26,8 @@ def read_signal(path: Path, shape: ShapeConfig | None = None) -> Samples:
     if str(path) == "-" or (path.exists() and not path.is_file()):
         name = "standard input" if str(path) == "-" else f"{path}, a pipe or device,"
         raise ValueError(
-            f"{name} cannot be read: formats are told by the file's suffix and most need to seek; save it to a file first"
+            f"{name} cannot be read: formats are told by the file's suffix and most need to seek; save it to a file "
+            "first"
         )
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")

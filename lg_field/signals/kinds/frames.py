@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def even_timing(times: Sequence[Fraction], last: Fraction, named: Fraction | Non
     if step > 0 and max(abs(t - times[0] - i * step) for i, t in enumerate(times)) <= EVEN * step:
         close = named is not None and abs(named * step - 1) < Fraction(1, 100)
         return Timing(float(named if close and named is not None else 1 / step), tuple(range(count)))
-    steps = sorted(b - a for a, b in zip(times, times[1:]) if b > a) or [Fraction(1, 25)]
+    steps = sorted(b - a for a, b in pairwise(times) if b > a) or [Fraction(1, 25)]
     median = steps[len(steps) // 2]
     duration = times[-1] - times[0] + (last or median)
     rate = base if base is not None and base <= FASTEST else 1 / median

@@ -125,8 +125,8 @@ def read_video(path: Path) -> SignalData:
     turned, pictures = frames[0][1], [pixels for pixels, _ in frames]
     if not timing.even:
         notice(
-            f"{path}: its {len(frames)} frames come unevenly in time; {len(timing.picks)} at {timing.rate:.4g} a second "
-            f"stand for them, {len(timing.picks) / timing.rate:.4g} s in all"
+            f"{path}: its {len(frames)} frames come unevenly in time; {len(timing.picks)} at {timing.rate:.4g} a "
+            f"second stand for them, {len(timing.picks) / timing.rate:.4g} s in all"
         )
     samples = torch.from_numpy(np.stack([pictures[i] for i in timing.picks]))
     aspect = 1 / aspect if turned and aspect > 0 else aspect
