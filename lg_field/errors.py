@@ -10,8 +10,10 @@ import contextlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from types import TracebackType
+from typing import Any
 
 TRACEBACK = "LG_FIELD_TRACEBACK"
 """Environment variable; "1" shows tracebacks as well."""
@@ -28,6 +30,33 @@ def tell(line: str) -> None:
 
 class UserError(ValueError):
     """Bad input to a nerfstudio script: it ends in this one line (`install_excepthook`), not in a traceback."""
+
+
+class Notice(UserWarning):
+    """What a user should know of a result that is right as far as it goes: what was left out, changed or assumed."""
+
+
+def notice(line: str) -> None:
+    """Say in one line what is left out or changed. A program of ours shows it on stderr (`notices_shown`), elsewhere it
+    is a Python warning."""
+    warnings.warn(" ".join(line.split()), Notice, stacklevel=2)
+
+
+@contextlib.contextmanager
+def notices_shown(prog: str) -> Iterator[None]:
+    """Context: every `notice` is one line on stderr that begins with the program's name; other warnings stay."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        before = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, Notice):
+                print(f"{prog}: {message}", file=sys.stderr)
+            else:
+                before(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 @contextlib.contextmanager

@@ -9,9 +9,10 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lg_field.meshing.mesh import EmptyMeshError, Mesh, color_vertices, marching_cubes, write_mesh
+from lg_field.meshing.mesh import EmptyMeshError, Mesh, color_vertices, marching_cubes
 from lg_field.meshing.render import render_mesh
 from lg_field.meshing.tools import is_watertight, otsu, smoothed, volume, with_fewer_faces, without_small_pieces
+from lg_field.meshing.writing import write_mesh
 
 
 def ball(points: torch.Tensor) -> torch.Tensor:

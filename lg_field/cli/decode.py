@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,7 @@ def decode(
     scale: float = 1.0,
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
     device: str = "auto",
+    max_size: float = 4.0,
     overwrite: bool = False,
 ) -> None:
     """Decode a field file to an image, sound, video or array.
@@ -49,11 +51,12 @@ def decode(
         scale: samples per original sample: 2 doubles the resolution.
         region: only this part (boxes only); only its rows are read from the file.
         device: auto, cpu, cuda, ...
+        max_size: GB of decoded samples; what is larger is refused before it is decoded.
         overwrite: replace an existing output.
     """
     from lg_field.files import FieldFile
-    from lg_field.signals.decode import signal_of
-    from lg_field.signals.writing import check_output
+    from lg_field.signals.decode import check_size, decoded_signal, signal_of
+    from lg_field.signals.writing import check_fits, check_output
 
     check_outputs(overwrite, [output], [input])
     if region.cells or region.sphere or region.region or region.obb or region.invert:
@@ -65,6 +68,10 @@ def decode(
             signal = signal_of(file.skeleton)  # type: ignore[arg-type]
             check_output(signal.traits, output)
             box = sample_corners(region.box, signal) if region.box else None
+            size = check_size(signal, max_size, scale, box)
+            check_fits(output, decoded_signal(signal, scale, box))
+            check_room(output, signal, scale, box)
+            say(console, f"decoding {size}")
             field: Any = file.load(region.resolve(file.skeleton)[0]) if box else file.load()
             read = file.reader.bytes_read
         field.region = file.header.region if box else field.region
@@ -79,6 +86,23 @@ def decode(
         f"{output}: {signal.kind} {' x '.join(map(str, decoded.shape))}, {output.stat().st_size:,} bytes, "
         f"{read:,} bytes read, {time.perf_counter() - begin:.1f} s",
     )
+
+
+def check_room(output: Path, signal: Signal, scale: float, box: Bounds | None) -> None:
+    """Raise ValueError if memory, or for arrays, which are written as they are decoded, the disk is too small."""
+    from lg_field.memory import check_memory
+    from lg_field.signals.decode import decoded_bytes
+
+    shape, size = decoded_bytes(signal, scale, box)
+    folder = next(parent for parent in output.absolute().parents if parent.is_dir())
+    free = shutil.disk_usage(folder).free
+    if output.suffix.lower() == ARRAY and size > free:
+        raise ValueError(
+            f"{output} would take {size / 1e9:,.1f} GB, {free / 1e9:,.1f} are free on its disk: use a smaller "
+            "--scale or a --box"
+        )
+    needed = 100 * sum(shape) + (0 if output.suffix.lower() == ARRAY else size)
+    check_memory(needed, f"decoding {' x '.join(f'{n:,}' for n in shape)} samples", "use a smaller --scale or a --box")
 
 
 def write_decoded(
@@ -103,14 +127,14 @@ def write_decoded(
         What was written.
 
     Raises:
-        ValueError: another suffix, a box without samples, or a scale that is not positive.
+        ValueError: a suffix whose files cannot hold it, a box without samples, or a scale that is not positive.
     """
     from lg_field.files import atomic_write
     from lg_field.signals.decode import decode, decoded_signal, signal_of
-    from lg_field.signals.writing import check_output, write_samples
+    from lg_field.signals.writing import check_fits, write_samples
 
     signal = signal_of(field)
-    check_output(signal.traits, output)
+    check_fits(output, decoded_signal(signal, scale, box))
     decoded, slabs = decoded_signal(signal, scale, box), decode(field, scale, box, progress)
     with atomic_write(output, overwrite) as temporary:
         write_samples(slabs, temporary, decoded)

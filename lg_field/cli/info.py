@@ -179,6 +179,7 @@ def warnings_of(file: FieldFile) -> list[str]:
         largest = max((float(v.float().abs().max()) for v in file.values(name, everything) if v.numel()), default=0.0)
         if name != "cells" and file.reader.entries[name].dtype.is_floating_point and largest > 1e4:
             warnings.append(f"{name} holds weights up to {largest:.3g}")
+    warnings += size_warnings(field.description)
     if field.description is None:
         warnings.append("it has no description: it can be loaded, but not decoded or rendered by commands")
     if field.region is not None:
@@ -186,3 +187,17 @@ def warnings_of(file: FieldFile) -> list[str]:
         if unused:
             warnings.append(f"{unused} kept cells lie outside the exact region; `lg-field crop` would drop them")
     return warnings
+
+
+def size_warnings(about: Any) -> list[str]:
+    """A warning of a signal so large that `decode` refuses it unless told otherwise: a few bytes can claim any size."""
+    from lg_field.signals.decode import MAX_SIZE, decoded_bytes, size_words
+    from lg_field.signals.signal import Signal
+
+    if not isinstance(about, Signal):
+        return []
+    shape, size = decoded_bytes(about)
+    if size <= MAX_SIZE * 1e9:
+        return []
+    sizes = " x ".join(f"{n:,}" for n in shape)
+    return [f"it says that it holds {sizes} samples, {size_words(size)}: decode asks for --max-size or a --box"]

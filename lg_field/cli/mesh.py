@@ -98,7 +98,7 @@ def mesh(
         reports: what is said about it.
         overwrite: replace existing files.
     """
-    from lg_field.meshing.mesh import write_mesh
+    from lg_field.meshing.writing import write_mesh
     from lg_field.signals.shapes.mesh_file import read_mesh
 
     check_outputs(output, reports.report, finish, overwrite)
@@ -115,7 +115,7 @@ def mesh(
             surface = surface_of_scene(console, field, resolution, threshold, colors, show)
     surface = finished(console, surface, finish, 0.001 if to_world is None else 0.0)
     surface = surface if matrix is None else surface.transformed(matrix)
-    write_mesh(surface, output, overwrite)
+    surface = write_mesh(surface, output, overwrite)
     units = "" if to_world is None else "world units, " if in_world else "scene units, "
     say_mesh(console, output, surface, units, time.perf_counter() - begin)
     say_more(console, surface, source, reports, field)
@@ -129,7 +129,7 @@ def check_outputs(output: Path, report: Path | None, finish: FinishFlags, overwr
         FileExistsError: a file is there and overwrite is False.
     """
     from lg_field.files import refuse_existing
-    from lg_field.meshing.mesh import check_suffix
+    from lg_field.meshing.writing import check_suffix
 
     check_suffix(output)
     finish.check()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -109,6 +110,9 @@ class RegionFlags:
         exact: list[Region] = []
         if self.region is not None:
             region, in_domain = read_region(self.region)
+            if signal is not None and not in_domain:
+                with naming(self.region):
+                    signal.traits.region_to_samples(signal, region)
             (exact if in_domain else parts).append(region)
         if signal is None:
             return [*parts, *exact]
@@ -138,6 +142,15 @@ class RegionFlags:
 
 
 NO_REGION = RegionFlags()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Context: a ValueError inside says which file it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def joined(regions: list[Region]) -> Region:
@@ -182,17 +195,21 @@ def check_outputs(overwrite: bool, outputs: Sequence[Path | None], inputs: Seque
 
     Raises:
         FileExistsError: an output exists.
-        ValueError: an output is one of the inputs, or another output.
+        ValueError: an output is one of the inputs, another output, or standard output.
+        OSError: an output is a folder or a device.
     """
-    from lg_field.files import refuse_existing
+    from lg_field.files import file_to_write, refuse_existing
 
     seen: dict[Path, str] = {Path(path).resolve(): "is what is read" for path in inputs if path is not None}
     for path in outputs:
         if path is None:
             continue
+        if str(path) == "-":
+            raise ValueError("files are written whole or not at all, never to standard output: give a path")
         if path.resolve() in seen:
             raise ValueError(f"{path} {seen[path.resolve()]}; give another path to write to")
         refuse_existing(path, overwrite)
+        file_to_write(path)
         seen[path.resolve()] = "is to be written twice"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from lg_field.errors import entry_point
+from lg_field.errors import entry_point, notices_shown
 
 OPTIONS = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
 """Of every command: flags have no prefix, and an option that may be left out shows the type it takes."""
@@ -44,7 +44,7 @@ def run_command(prog: str, command: Callable[..., None] | Mapping[str, Callable[
         SystemExit: the command failed (1), was interrupted (130), or its arguments make no sense (2).
     """
     show_everything()
-    with entry_point(prog):
+    with entry_point(prog), notices_shown(prog):
         if callable(command):
             tyro.cli(command, prog=prog, config=OPTIONS, registry=PATHS)
             return

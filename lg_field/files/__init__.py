@@ -1,6 +1,7 @@
 """Files: the field file (safetensors, versioned, read by region), and writes that happen whole or not at all."""
 
 from lg_field.files.atomic import atomic_write as atomic_write
+from lg_field.files.atomic import file_to_write as file_to_write
 from lg_field.files.atomic import refuse_existing as refuse_existing
 from lg_field.files.container import FileError as FileError
 from lg_field.files.field_file import FieldFile as FieldFile

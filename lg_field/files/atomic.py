@@ -22,7 +22,7 @@ def atomic_write(path: str | os.PathLike[str], overwrite: bool = False) -> Itera
         FileExistsError: `path` exists and `overwrite` is False.
         OSError: `path` is a folder, a device or another thing that is no file.
     """
-    target = _file_to_write(Path(path))
+    target = file_to_write(Path(path))
     refuse_existing(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
@@ -36,7 +36,7 @@ def atomic_write(path: str | os.PathLike[str], overwrite: bool = False) -> Itera
         temporary.unlink(missing_ok=True)
 
 
-def _file_to_write(path: Path) -> Path:
+def file_to_write(path: Path) -> Path:
     """Where links lead.
 
     Raises:

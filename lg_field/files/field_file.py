@@ -177,6 +177,9 @@ def open_binary(path: str) -> Iterator[BinaryIO]:
     if "://" not in path:
         if os.path.isdir(path):
             raise FileError(f"{path} is a folder, a field file is needed")
+        if path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
+            name = "standard input" if path == "-" else f"{path}, a pipe or device,"
+            raise FileError(f"{name} cannot be read: field files are read by ranges; save it to a file first")
         with open(path, "rb") as local:
             yield local
         return

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from lg_field.files import atomic_write
 from lg_field.meshing.cut import edges_of, placed_on_cuts
 from lg_field.meshing.narrow_band import STRIDE, NarrowBand
 
-SUFFIXES = (".ply", ".obj", ".glb", ".stl")
 Values = Callable[[Tensor], Tensor]
 
 
@@ -277,26 +273,3 @@ def color_vertices(mesh: Mesh, colors: Callable[[Tensor, Tensor], Tensor], max_p
         parts = [colors(p, d) for p, d in zip(points.split(max_points), directions.split(max_points))]
     rgb = (torch.cat(parts).clamp(0, 1) * 255).round().byte().numpy()
     return replace(mesh, colors=rgb)
-
-
-def check_suffix(path: Path) -> None:
-    """Raise ValueError unless the file's suffix names a format that can be written."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(SUFFIXES)}")
-
-
-def write_mesh(mesh: Mesh, path: Path, overwrite: bool = False) -> None:
-    """Write a PLY, OBJ, GLB or STL file (STL without colours).
-
-    Raises:
-        ValueError: another suffix.
-        FileExistsError: the file exists and overwrite is False.
-    """
-    check_suffix(path)
-    try:
-        import trimesh
-    except ImportError as error:
-        raise ImportError("write_mesh needs trimesh: pip install 'lg-field[mesh]'") from error
-    options: dict[str, Any] = {} if mesh.colors is None else {"vertex_colors": mesh.colors}
-    with atomic_write(path, overwrite) as temporary:
-        trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, **options).export(str(temporary))

@@ -62,13 +62,15 @@ def nearest(
     except ImportError as error:
         raise ImportError("comparing meshes needs open3d: pip install 'lg-field[mesh]'") from error
     tensor: Any = o3d.core.Tensor
+    center = (other_vertices.min(0) + other_vertices.max(0)) / 2  # rays are traced in 32 bits
+    vertices, other_vertices = vertices - center, other_vertices - center
     places, normals = sample_surface(vertices, faces, points)
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(tensor(other_vertices.astype(np.float32)), tensor(other_faces.astype(np.uint32)))
     found = scene.compute_closest_points(tensor(places.astype(np.float32)))
     distance = np.linalg.norm(found["points"].numpy() - places, axis=1)
     beside = face_normals(other_vertices, other_faces[found["primitive_ids"].numpy().astype(np.int64)])
-    return distance, np.abs((beside * normals).sum(1)), places
+    return distance, np.abs((beside * normals).sum(1)), places + center
 
 
 def sample_surface(

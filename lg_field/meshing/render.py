@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ def render_mesh(
     turn = np.eye(3)[[(up + 1) % 3, (up + 2) % 3, up]]
     rays = _camera_rays((mesh if beside is None else beside).vertices @ turn.T, azimuth, elevation, size * samples)
     origins, directions = (r @ turn for r in rays)
+    center = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2  # rays are traced in 32 bits
+    origins = origins - center
+    mesh, beside = (m if m is None else replace(m, vertices=m.vertices - center) for m in (mesh, beside))
     images = [_shade(m, origins, directions) for m in (mesh, beside) if m is not None]
     image = np.concatenate([i.reshape(size, samples, size, samples, 3).mean((1, 3)) for i in images], axis=1)
     with atomic_write(path, overwrite) as temporary:

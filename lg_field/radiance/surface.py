@@ -168,7 +168,6 @@ def radiance_mesh(
         default_threshold(field) if threshold is None else threshold,
         active=active,
         mask=lambda points: field.is_occupied(points.to(device)).cpu(),
-        cuts=field.region is not None,
         block=block,
         progress=progress,
     )

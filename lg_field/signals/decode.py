@@ -15,6 +15,8 @@ from lg_field.table.cell_table import CellTable
 
 SLAB = 1 << 19
 """Samples evaluated at a time."""
+MAX_SIZE = 4.0
+"""GB of samples that commands decode unless told otherwise."""
 
 
 def signal_of(field: LocalGlobalNetwork) -> Signal:
@@ -46,7 +48,13 @@ def sample_window(signal: Signal, box: tuple[Sequence[float], Sequence[float]] |
 
 
 def decoded_shape(signal: Signal, window: Sequence[tuple[int, int]], scale: float) -> tuple[int, ...]:
-    """Samples per axis that `decode` gives for a window: the scale times as many, but for frozen axes."""
+    """Samples per axis that `decode` gives for a window: the scale times as many, but for frozen axes.
+
+    Raises:
+        ValueError: a scale that is not a positive finite number.
+    """
+    if not (math.isfinite(scale) and scale > 0.0):
+        raise ValueError(f"scale must be a positive finite number, got {scale}")
     return tuple(
         last - first if name in signal.traits.frozen else max(1, round((last - first) * scale))
         for name, (first, last) in zip(signal.traits.axes, window)
@@ -63,6 +71,56 @@ def decoded_signal(
     """
     window = sample_window(signal, box)
     return signal.resampled(window, decoded_shape(signal, window, scale))
+
+
+def decoded_bytes(
+    signal: Signal, scale: float = 1.0, box: tuple[Sequence[float], Sequence[float]] | None = None
+) -> tuple[tuple[int, ...], int]:
+    """Samples per axis that `decode` with these arguments gives, and the bytes of all of them. Costs nothing.
+
+    Raises:
+        ValueError: a scale that is not a positive finite number, or a box that holds no sample.
+    """
+    shape = decoded_shape(signal, sample_window(signal, box), scale)
+    return shape, math.prod(shape) * signal.channels * signal.tensor_type.itemsize
+
+
+def size_words(count: float) -> str:
+    """Bytes in a unit that suits them."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:,.3g} {unit}" if count < 1e12 else f"{count / factor:,.0f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def check_size(
+    signal: Signal,
+    limit: float,
+    scale: float = 1.0,
+    box: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> str:
+    """How large decoding with these arguments is, in words.
+
+    Args:
+        signal: of the field.
+        limit: GB of samples that are allowed.
+        scale: as for `decode`.
+        box: as for `decode`.
+
+    Raises:
+        ValueError: more than the limit, or than 2^31 - 1 samples on an axis.
+    """
+    shape, size = decoded_bytes(signal, scale, box)
+    sizes = " x ".join(f"{n:,}" for n in shape)
+    said = f"{sizes} samples of {signal.channels} {signal.dtype}, {size_words(size)}"
+    if size > limit * 1e9:
+        raise ValueError(
+            f"decoding gives {said}, more than --max-size {limit:g}: give a smaller --scale, a --box, or a larger "
+            "--max-size (GB)"
+        )
+    if max(shape) >= 2**31:
+        raise ValueError(f"decoding gives {said}; an axis has at most {2**31 - 1:,}: give a smaller --scale or a --box")
+    return said
 
 
 def decode(
@@ -85,8 +143,6 @@ def decode(
         (n, ..., channels) samples of the signal's type (uint16 as int32); outside the kept region the fill value.
     """
     signal = signal_of(field)
-    if not scale > 0.0:
-        raise ValueError(f"scale must be positive, got {scale}")
     window = sample_window(signal, box)
     device = field.cells.device
     axes = []

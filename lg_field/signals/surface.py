@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lg_field.memory import check_memory
 from lg_field.meshing.bounds import common, hull, region_bounds
-from lg_field.meshing.mesh import Mesh, marching_cubes, touching
+from lg_field.meshing.mesh import EmptyMeshError, Mesh, marching_cubes, touching
 from lg_field.meshing.tools import otsu
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.signals.decode import signal_of
@@ -110,19 +110,25 @@ def signal_mesh(
         x = torch.stack([start + points[:, k] * unit for k, (start, unit) in enumerate(to_domain)], dim=-1)
         return (field(x.to(device), chunk=CHUNK)[:, 0] * 0.5 + 0.5).clamp_min(0.0).cpu()
 
-    mesh = marching_cubes(
-        values,
-        tuple(lower.tolist()),
-        tuple(upper.tolist()),
-        resolution,
-        (level - low) / (high - low),
-        active=(lambda boxes: touching(boxes, kept_boxes(field)))
-        if exact
-        else None,  # the band finds empty cells itself
-        band=not exact,
-        cuts=field.region is not None,
-        progress=progress,
-    )
+    def surface(band: bool) -> Mesh:
+        return marching_cubes(
+            values,
+            tuple(lower.tolist()),
+            tuple(upper.tolist()),
+            resolution,
+            (level - low) / (high - low),
+            active=None if band else lambda boxes: touching(boxes, kept_boxes(field)),  # the band finds them itself
+            band=band,
+            cuts=not (np.array_equal(lower, np.zeros(3)) and np.array_equal(upper, signal.shape)),
+            progress=progress,
+        )
+
+    try:
+        mesh = surface(not exact)
+    except EmptyMeshError:
+        if exact:
+            raise
+        mesh = surface(False)  # a sheet may lie between all nodes that the band begins with
     return mesh.transformed(signal.to_world().numpy())
 
 

@@ -23,6 +23,13 @@ def check_output(kind: Kind, path: Path) -> None:
         raise ValueError(f"{path}: write a decoded {kind.name} to {' '.join(writable)}")
 
 
+def check_fits(path: Path, signal: Signal) -> None:
+    """Raise ValueError if a file of this name cannot hold this signal: another suffix, too many channels or samples."""
+    check_output(signal.traits, path)
+    if path.suffix.lower() != ARRAY:
+        signal.traits.check_write(path, signal)
+
+
 def write_samples(slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
     """Write decoded samples, as the file's suffix says.
 
@@ -32,9 +39,9 @@ def write_samples(slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Pat
         signal: what the samples are, see `decoded_signal`.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: another suffix, or one whose files cannot hold this signal.
     """
-    check_output(signal.traits, path)
+    check_fits(path, signal)
     if path.suffix.lower() != ARRAY:
         signal.traits.write(slabs, path, signal)
         return

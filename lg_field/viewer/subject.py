@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from lg_field.files import atomic_write, refuse_existing, save
-from lg_field.meshing.mesh import EmptyMeshError, Mesh, write_mesh
+from lg_field.meshing.mesh import EmptyMeshError, Mesh
+from lg_field.meshing.writing import write_mesh
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.surface import mesh_bounds, radiance_mesh

@@ -109,6 +109,9 @@ class Kind(ABC):
             ImportError: a library is missing; the message names what to install.
         """
 
+    def check_write(self, path: Path, signal: Signal) -> None:  # noqa: B027
+        """Raise ValueError, before anything is decoded, if a file of this suffix cannot hold such a signal."""
+
     def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         """Write decoded samples to a file of one of the suffixes `writes`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,22 @@ import torch
 from jaxtyping import Float, Float32, Shaped, UInt8
 from torch import Tensor
 
+from lg_field.errors import notice
 from lg_field.quality import SSIM_WINDOW, ssim
 from lg_field.signals.data import SignalData
 from lg_field.signals.features import volume_features
 from lg_field.signals.kinds.base import Bounds, Figures, Kind
+from lg_field.signals.kinds.frames import Timing, display_matrix, even_timing, say_left_out, upright
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 
 H264 = ("libx264", {"crf": "12", "preset": "fast"})
 CODECS: dict[str, tuple[str, dict[str, str]]] = {".webm": ("libvpx-vp9", {"crf": "15", "b": "0", "cpu-used": "4"})}
 """Codecs of files that hold no H.264."""
+BT709, LIMITED = 1, 1
+"""FFmpeg's numbers of the colours that are written: BT.709, luma from 16 to 235."""
+LARGEST = 16_384
+"""Pixels of a side that H.264 and VP9 encoders take."""
 
 
 class Video(Kind):
@@ -44,7 +50,21 @@ class Video(Kind):
         return read_video(path)
 
     def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
-        write_video(slabs, path, signal.rate)
+        write_video(slabs, path, signal.rate, pixel_aspect(signal.extra))
+
+    def check_extra(self, extra: Mapping[str, Any]) -> None:
+        """The shape of pixels that are not square."""
+        pixel_aspect(extra)
+
+    def check_write(self, path: Path, signal: Signal) -> None:
+        _, height, width = signal.shape
+        if max(height, width) > LARGEST:
+            raise ValueError(
+                f"{path}: videos have at most {LARGEST:,} pixels a side, these frames are {width:,} x {height:,}; "
+                "decode at a smaller --scale, or to .npy"
+            )
+        if signal.channels != 3:
+            raise ValueError(f"{path}: videos have 3 channels, this one {signal.channels}; decode to .npy")
 
     def features(
         self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
@@ -78,10 +98,13 @@ class FrameSimilarity(Figures):
 
 
 def read_video(path: Path) -> SignalData:
-    """Read all frames of the first video stream.
+    """Read all frames of the first video stream, upright, evenly timed.
+
+    Frames whose times are uneven are repeated at an even rate of the same duration; that, and what is left out (sound,
+    transparency, more than 8 bits), is said in a `notice`. The description keeps pixels that are not square.
 
     Raises:
-        ValueError: not a video, broken, or without frames.
+        ValueError: not a video, broken, without frames, or with frames of several sizes.
     """
     import av
 
@@ -90,22 +113,88 @@ def read_video(path: Path) -> SignalData:
             if not container.streams.video:
                 raise ValueError(f"{path} has no video stream")
             stream = container.streams.video[0]
-            rate = float(stream.average_rate or stream.base_rate or 25)
-            frames = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)]
+            frames, times, last = _decoded(path, container, stream)
+            aspect = stream.sample_aspect_ratio or Fraction(1)
+            named, base = stream.average_rate, stream.base_rate
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"{path} is not a video or is broken: {error}") from error
+    if len(times) == len(frames):
+        timing = even_timing(times, last, named, base)
+    else:  # a file without times
+        timing = Timing(float(named or base or 25), tuple(range(len(frames))))
+    turned, pictures = frames[0][1], [pixels for pixels, _ in frames]
+    if not timing.even:
+        notice(
+            f"{path}: its {len(frames)} frames come unevenly in time; {len(timing.picks)} at {timing.rate:.4g} a "
+            f"second stand for them, {len(timing.picks) / timing.rate:.4g} s in all"
+        )
+    samples = torch.from_numpy(np.stack([pictures[i] for i in timing.picks]))
+    aspect = 1 / aspect if turned and aspect > 0 else aspect
+    extra = {} if aspect <= 0 or aspect == 1 else {"pixel_aspect": [aspect.numerator, aspect.denominator]}
+    shape = (samples.shape[0], samples.shape[1], samples.shape[2])
+    return SignalData(samples, Signal("video", shape, 3, "uint8", (0.0, 255.0), timing.rate, extra=extra))
+
+
+def _decoded(path: Path, container: Any, stream: Any) -> tuple[list[tuple[np.ndarray, bool]], list[Fraction], Fraction]:
+    """The frames, upright, each with whether it was turned on its side; when they are shown; how long the last is."""
+    frames: list[tuple[np.ndarray, bool]] = []
+    times: list[Fraction] = []
+    last = Fraction(0)
+    for frame in container.decode(stream):
+        if not frames:
+            say_left_out(path, container, frame)
+        matrix = display_matrix(frame)
+        try:
+            pixels = upright(frame.to_ndarray(format="rgb24"), matrix)
+        except ValueError as error:
+            raise ValueError(f"{path} {error}") from error
+        if frames and pixels.shape != frames[0][0].shape:
+            (old_height, old_width, _), (height, width, _) = frames[0][0].shape, pixels.shape
+            raise ValueError(
+                f"{path}: its frames change size, from {old_width} x {old_height} to {width} x {height} at frame "
+                f"{len(frames)}; cut it there, or bring it to one size first"
+            )
+        frames.append((pixels, matrix is not None and not matrix[0, 0]))
+        if frame.pts is not None:
+            times.append(frame.pts * frame.time_base)
+            last = (frame.duration or 0) * frame.time_base
     if not frames:
         raise ValueError(f"{path} has no frames: there is nothing to encode")
-    samples = torch.stack(frames)
-    shape = (samples.shape[0], samples.shape[1], samples.shape[2])
-    return SignalData(samples, Signal("video", shape, 3, "uint8", (0.0, 255.0), rate))
+    return frames, sorted(times), last  # .avi gives frames the times in which they were stored
 
 
-def write_video(slabs: Iterable[UInt8[Tensor, "_ height width 3"]], path: Path, rate: float) -> None:
-    """Write (n, height, width, 3) uint8 slabs as H.264 of high quality (crf 12), to .webm as VP9."""
+def pixel_aspect(extra: Mapping[str, Any]) -> Fraction | None:
+    """Width of a pixel over its height, as a description's `extra` says it; None if it says nothing.
+
+    Raises:
+        ValueError: something else is said.
+    """
+    if not extra:
+        return None
+    pair = extra.get("pixel_aspect")
+    whole = isinstance(pair, (list, tuple)) and len(pair) == 2 and all(type(n) is int for n in pair)
+    if set(extra) != {"pixel_aspect"} or not whole or not all(0 < n < 2**31 for n in pair):
+        raise ValueError(f"a video says its pixel_aspect besides, two positive whole numbers, got {dict(extra)}")
+    return Fraction(*pair)
+
+
+def write_video(
+    slabs: Iterable[UInt8[Tensor, "_ height width 3"]], path: Path, rate: float, aspect: Fraction | None = None
+) -> None:
+    """Write (n, height, width, 3) uint8 slabs as H.264 of high quality (crf 12), to .webm as VP9; BT.709, said so.
+
+    Args:
+        slabs: frames.
+        path: the file.
+        rate: frames a second.
+        aspect: width of a pixel over its height, None for square ones.
+    """
     import av
 
     codec, options = CODECS.get(path.suffix.lower(), H264)
+    if aspect is not None and path.suffix.lower() == ".webm":
+        notice(f"pixels of {aspect.numerator}:{aspect.denominator} become square: .webm does not keep them, .mp4 does")
+        aspect = None
 
     with av.open(str(path), "w") as container:
         stream: Any = None
@@ -116,7 +205,13 @@ def write_video(slabs: Iterable[UInt8[Tensor, "_ height width 3"]], path: Path, 
                     stream.height, stream.width = frame.shape[:2]
                     stream.pix_fmt = "yuv444p" if frame.shape[0] % 2 or frame.shape[1] % 2 else "yuv420p"
                     stream.options = options
+                    context = stream.codec_context
+                    context.colorspace, context.color_primaries, context.color_trc = (BT709,) * 3
+                    context.color_range = LIMITED
+                    if aspect is not None:
+                        context.sample_aspect_ratio = aspect
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-                container.mux(stream.encode(picture))
+                coloured = {"dst_colorspace": "ITU709", "dst_color_range": "MPEG"}
+                container.mux(stream.encode(picture.reformat(format=stream.pix_fmt, **coloured)))
         if stream is not None:
             container.mux(stream.encode())

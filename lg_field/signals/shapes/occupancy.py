@@ -11,12 +11,14 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from lg_field.errors import notice
 from lg_field.memory import check_memory
 from lg_field.signals.batches import Draw
 from lg_field.signals.data import NeededCells, Samples, SignalData
 from lg_field.signals.settings import CompleteFit, ShapeConfig, resolve_shape
 from lg_field.signals.shapes.mesh_file import SourceMesh, read_mesh
 from lg_field.signals.shapes.sampling import ShapeSampler
+from lg_field.signals.shapes.thickness import thin_warning
 from lg_field.signals.shapes.voxelize import voxelize
 from lg_field.signals.shapes.voxels import BitGrid
 from lg_field.signals.signal import Signal
@@ -122,10 +124,14 @@ def read_shape(path: Path, said: ShapeConfig = NOTHING_SAID) -> OccupancyData:
         rule="winding" if mesh.consistent else "parity",
     )
     if grid.count() == 0:
+        thin = thin_warning(mesh, signal.spacing, MARGIN) if mesh.closed else None
         raise ValueError(
             f"{path} encloses nothing: none of {' x '.join(map(str, signal.shape))} voxels has its centre inside; "
-            "close the mesh, or use a larger --resolution if it is thin"
+            + (thin or "close the mesh, or use a larger --resolution if it is thin")
         )
+    thin = thin_warning(mesh, signal.spacing, MARGIN)
+    if thin is not None:
+        notice(f"{path}: {thin}")
     return OccupancyData(signal, grid, mesh, mesh.warnings)
 
 

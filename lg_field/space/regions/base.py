@@ -248,7 +248,7 @@ def finite(values: Any) -> tuple[float, ...]:
         raise ValueError(f"a region needs lists of numbers, got {str(values)[:60]}")
     result = floats(values)
     if not all(map(math.isfinite, result)):
-        raise ValueError(f"a region's numbers must be finite, got {str(values)[:60]}")
+        raise ValueError(f"a region's numbers must be finite, got {str(values)[:60]}; give one beyond the edge instead")
     return result
 
 
