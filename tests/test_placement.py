@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lg_field.radiance.hull import hull_box, hull_voxels, visual_hull
-from lg_field.radiance.placement import Placement, look_at, meeting_point, near_cubic, place, stay, turn, upward
+from lg_field.radiance.placement import LOOK, Placement, look_at, meeting_point, near_cubic, place, stay, turn, upward
 from lg_field.radiance.views import VIEWPOINTS, Views, corners, far_apart
 
 
@@ -75,7 +75,7 @@ def test_the_focus_is_where_cameras_look(target: tuple[float, float, float], dis
     views = ring(target=target, distance=distance)
     focus, radius, _ = look_at(views)
     assert torch.allclose(focus, torch.tensor(target, dtype=torch.float64), atol=1e-6 * distance, rtol=0)
-    assert radius == pytest.approx(0.5 * distance, rel=1e-6), "half of the image at the focus"
+    assert radius == pytest.approx(LOOK * 0.5 * distance, rel=1e-6), "of half of the image at the focus"
 
 
 def test_a_few_cameras_that_look_elsewhere_do_not_move_the_focus():
@@ -99,7 +99,7 @@ def test_parallel_axes_do_not_meet_and_points_say_where_the_scene_is():
     assert meeting_point(views) is None
     focus, radius, _ = look_at(views, ground)
     assert torch.allclose(focus, torch.tensor([2.0, 3.0, 0.15]).double(), atol=0.3)
-    assert 3.0 < radius < 6.5, "all cameras' ground, not that of one"
+    assert 3.0 < radius / LOOK < 6.5, "all cameras' ground, not that of one"
     alone, _, _ = look_at(views)
     assert bool(((alone - views.origins) * views.axes).sum(-1).gt(0).all()), "ahead of the cameras"
 

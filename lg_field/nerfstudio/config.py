@@ -89,6 +89,7 @@ lg_field = MethodSpecification(
         rays=4096,
         model=LGModelConfig(
             sizes=SizesOptions(grid_nodes=17, hash_levels=4, log2_hashmap_size=15, color_width=0, color_features=27),
+            harmonics_loss_mult=2e-3,
             eval_num_rays_per_chunk=1 << 14,
         ),
         fields_lr=5e-3,
@@ -108,6 +109,7 @@ lg_field_tiny = MethodSpecification(
             samples_per_batch=2**14,
             steps_per_scene=256,
             occupancy_points=2**15,
+            harmonics_loss_mult=2e-3,
             eval_num_rays_per_chunk=1 << 13,
         ),
         fields_lr=5e-3,

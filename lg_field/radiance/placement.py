@@ -15,8 +15,8 @@ from lg_field.radiance.views import Views, bounds, corners
 
 PARALLEL = 0.008
 """Least mean squared sine between optical axes and a direction at which the axes still say where they meet."""
-LOOK = 1.0
-"""Radius of the cube that cameras look at, in the half width of what their images show at the focus."""
+LOOK = 0.7
+"""Radius of the cube that cameras look at, in half the longer side of what their images show at the focus."""
 DEEP = 3.0
 """Farthest by nearest depth of sparse points up to which all that cameras see fits a box."""
 
@@ -178,7 +178,7 @@ def place(
     if focus is not None:
         depth = ((focus.double() - views.origins) * views.axes).sum(-1).abs()
         middle, how = focus.double(), "as told"
-        radius = float((depth * (0.5 / views.focals.amin(-1))).quantile(0.8))
+        radius = LOOK * float((depth * (0.5 / views.focals.amin(-1))).quantile(0.8))
     distance = (views.origins - middle).norm(dim=-1)
     near = 0.1 * float(distance.min())
     turned, hull, why = None, None, ""
