@@ -3,8 +3,8 @@
     python scripts/demo_scene.py demo/scene
     python scripts/demo_scene.py --print-box torus
 
-Nothing is downloaded. The objects are signed distance functions, sphere-traced on the CPU; pictures are RGBA with
-straight alpha on a transparent background. The scene is z-up and lies within +-1.2, cameras look at its origin.
+The objects are signed distance functions, sphere-traced on the CPU; pictures are RGBA with straight alpha on a
+transparent background. The scene is z-up and lies within +-1.2, cameras look at its origin.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
+
+from lg_field.errors import entry_point
+from lg_field.files import refuse_existing
 
 Array = NDArray[np.floating]
 Corner = tuple[float, float, float]
@@ -323,19 +325,16 @@ def write_demo_scene(
             (folder / split).mkdir(exist_ok=True)
             Image.fromarray(render(pose, size)).save(folder / split / f"r_{i}.png")
         for split, source in (("train", "train"), ("val", "test"), ("test", "test")):
-            listed = [(f"./{source}/r_{i}", pose.tolist()) for i, pose in enumerate(views[source])]
-            meta = {
-                "camera_angle_x": CAMERA_ANGLE_X,
-                "frames": [{"file_path": file, "transform_matrix": pose} for file, pose in listed],
-            }
+            poses = [pose.tolist() for pose in views[source]]
+            listed = [{"file_path": f"./{source}/r_{i}", "transform_matrix": pose} for i, pose in enumerate(poses)]
+            meta = {"camera_angle_x": CAMERA_ANGLE_X, "frames": listed}
             (folder / f"transforms_{split}.json").write_text(json.dumps(meta, indent=1) + "\n")
 
 
 @contextmanager
 def new_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     """Yield an empty folder that becomes `path` on success; on failure nothing is left and `path` is as it was."""
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; give another path or --overwrite")
+    refuse_existing(path, overwrite)
     if path.exists() and not (path / "transforms_train.json").exists():
         raise FileExistsError(f"{path} exists and is not a scene: it is not replaced, give another path")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -393,12 +392,8 @@ def demo_scene(
 
 def main() -> None:
     """Run the command; expected errors are one line and exit code 1."""
-    try:
+    with entry_point("demo_scene"):
         tyro.cli(demo_scene)
-    except (ValueError, OSError) as error:
-        sys.exit(f"demo_scene: {error}")
-    except KeyboardInterrupt:
-        sys.exit("demo_scene: interrupted, nothing was written")
 
 
 if __name__ == "__main__":

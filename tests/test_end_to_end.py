@@ -255,20 +255,8 @@ def test_a_scene_file_needs_nothing_else(work):
             assert a.shape == b.shape == (48, 64, 3) and abs(a - b).max() <= 1 and a.std() > 5
     text = command("lg-field", "render", scene, "--orbit", 1, *box, "-o", "one.png", "--transparent", cwd=work.root)
     assert int(text.split(" bytes read")[0].split()[-1].replace(",", "")) < 0.7 * scene.stat().st_size
-    command(
-        "lg-field",
-        "render",
-        "globe.safetensors",
-        "--orbit",
-        3,
-        "-o",
-        "orbit.mp4",
-        "--width",
-        64,
-        "--height",
-        48,
-        cwd=work.root,
-    )
+    film = ("--orbit", 3, "-o", "orbit.mp4", "--width", 64, "--height", 48)
+    command("lg-field", "render", "globe.safetensors", *film, cwd=work.root)
     command("lg-field", "mesh", "globe.safetensors", "-o", "globe-file.ply", "--resolution", 40, cwd=work.root)
     mesh = trimesh.load(work.root / "globe-file.ply")
     assert mesh.is_watertight and (mesh.bounds[0] > np.array(lower) - 0.1).all()

@@ -47,8 +47,8 @@ def render_mesh(
     origins, directions = (r @ turn for r in rays)
     center = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2  # rays are traced in 32 bits
     origins = origins - center
-    mesh, beside = (m if m is None else replace(m, vertices=m.vertices - center) for m in (mesh, beside))
-    images = [_shade(m, origins, directions) for m in (mesh, beside) if m is not None]
+    shown = [replace(m, vertices=m.vertices - center) for m in (mesh, beside) if m is not None]
+    images = [_shade(m, origins, directions) for m in shown]
     image = np.concatenate([i.reshape(size, samples, size, samples, 3).mean((1, 3)) for i in images], axis=1)
     with atomic_write(path, overwrite) as temporary:
         Image.fromarray((image * 255).round().astype(np.uint8)).save(temporary, format="PNG")

@@ -96,12 +96,7 @@ def signal_mesh(
     if not low < level < high:
         raise ValueError(f"threshold {level:g} is outside the range of values, {low:g} to {high:g}")
     lower, upper = kept_bounds(field)
-    voxels = (upper - lower) / (upper - lower).max() * resolution
-    check_memory(
-        int(voxels.prod() / 6 + 1200 * max(1, resolution) ** 2) + 400_000_000,
-        f"a mesh of {' x '.join(f'{v:.0f}' for v in voxels)} voxels",
-        f"use a --resolution below {resolution}, or mesh one --box at a time",
-    )
+    _check_resolution((upper - lower) / (upper - lower).max() * resolution, resolution)
     to_domain = [
         (field.grid.lower[k], (field.grid.upper[k] - field.grid.lower[k]) / n) for k, n in enumerate(signal.shape)
     ]
@@ -130,6 +125,15 @@ def signal_mesh(
             raise
         mesh = surface(False)  # a sheet may lie between all nodes that the band begins with
     return mesh.transformed(signal.to_world().numpy())
+
+
+def _check_resolution(voxels: np.ndarray, resolution: int) -> None:
+    """Raise ValueError before starting on a mesh of (3,) voxels per axis that memory does not hold."""
+    check_memory(
+        int(voxels.prod() / 6 + 1200 * max(1, resolution) ** 2) + 400_000_000,
+        f"a mesh of {' x '.join(f'{v:.0f}' for v in voxels)} voxels",
+        f"use a --resolution below {resolution}, or mesh one --box at a time",
+    )
 
 
 def kept_bounds(field: LocalGlobalNetwork) -> np.ndarray:

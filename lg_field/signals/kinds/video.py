@@ -171,7 +171,7 @@ def pixel_aspect(extra: Mapping[str, Any]) -> Fraction | None:
     """
     if not extra:
         return None
-    pair = extra.get("pixel_aspect")
+    pair: Any = extra.get("pixel_aspect")
     whole = isinstance(pair, (list, tuple)) and len(pair) == 2 and all(type(n) is int for n in pair)
     if set(extra) != {"pixel_aspect"} or not whole or not all(0 < n < 2**31 for n in pair):
         raise ValueError(f"a video says its pixel_aspect besides, two positive whole numbers, got {dict(extra)}")
@@ -211,7 +211,7 @@ def write_video(
                     if aspect is not None:
                         context.sample_aspect_ratio = aspect
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-                coloured = {"dst_colorspace": "ITU709", "dst_color_range": "MPEG"}
+                coloured: dict[str, Any] = {"dst_colorspace": "ITU709", "dst_color_range": "MPEG"}
                 container.mux(stream.encode(picture.reformat(format=stream.pix_fmt, **coloured)))
         if stream is not None:
             container.mux(stream.encode())

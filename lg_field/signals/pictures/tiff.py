@@ -36,7 +36,8 @@ def read_tiff(path: Path, part: str = "") -> Raster:
 
     try:
         with tifffile.TiffFile(path) as file:
-            pages = [page for page in file.pages if not (page.is_reduced or page.is_mask)] or list(file.pages)
+            every: list[Any] = list(file.pages)
+            pages = [page for page in every if not (page.is_reduced or page.is_mask)] or every
             stacked = int((file.imagej_metadata or {}).get("images", 1)) if len(pages) == 1 else 1
             if stacked > 1:
                 raise ValueError(f"{path} holds {stacked} pages in one (ImageJ): save them as .npy, a volume")

@@ -1,0 +1,75 @@
+"""nerfstudio's data set of a capture: pixels, masks and cameras belong together at every size they are read at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_captures import HEIGHT, WIDTH, pixels, transforms
+
+from lg_field.captures import read_capture
+from lg_field.nerfstudio.capture_outputs import outputs_of
+from lg_field.nerfstudio.dataparser import AutoDataParserConfig
+from lg_field.nerfstudio.dataset import CaptureDataset
+
+
+def masked(folder: Path, every: bool) -> Path:
+    """A capture whose photos, all or every second one, have a mask: bright on the right."""
+    transforms(folder, 12)
+    half = np.zeros((HEIGHT, WIDTH), np.uint8)
+    half[:, WIDTH // 2 :] = 255
+    Image.fromarray(half).save(folder / "m.png")
+    data = json.loads((folder / "transforms.json").read_text())
+    for k, frame in enumerate(data["frames"]):
+        if every or k % 2:
+            frame["mask_path"] = "m.png"
+    (folder / "transforms.json").write_text(json.dumps(data))
+    return folder
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.25])
+@pytest.mark.parametrize("downscale", [1, 2])
+def test_pixels_are_as_many_as_cameras_say(tmp_path, scale, downscale):
+    parser = AutoDataParserConfig(data=transforms(tmp_path)).setup()
+    parser.downscale_factor = downscale
+    dataset = CaptureDataset(parser.get_dataparser_outputs("train"), scale)
+    for k in range(len(dataset)):
+        height, width = dataset.get_data(k)["image"].shape[:2]
+        assert (height, width) == (int(dataset.cameras.height[k]), int(dataset.cameras.width[k]))
+        assert float(dataset.cameras.fx[k]) == pytest.approx(20.0 * scale / downscale)
+
+
+def test_pixels_are_those_of_the_files(tmp_path):
+    dataset = CaptureDataset(outputs_of(read_capture(transforms(tmp_path)), "train"))
+    for k, path in enumerate(dataset.image_filenames):
+        found = dataset.get_data(k, "uint8")["image"].numpy()
+        assert np.array_equal(found, pixels(int(path.stem)))
+        assert torch.allclose(dataset.get_data(k)["image"], torch.from_numpy(found) / 255)
+
+
+@pytest.mark.parametrize("every", [True, False])
+@pytest.mark.parametrize("meaning", ["ignore", "empty"])
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_masks_are_masks_or_alpha(tmp_path, every, meaning, scale):
+    """Ignored, the outside is masked; empty, it is transparent: the same pixels, and none of photos without a mask."""
+    dataset = CaptureDataset(outputs_of(read_capture(masked(tmp_path, every)), "train"), scale, meaning)
+    for k, photo in enumerate(dataset.metadata["photos"]):
+        data = dataset.get_data(k)
+        width = data["image"].shape[1]
+        inside = data["mask"][..., 0] if meaning == "ignore" else data["image"][..., 3] > 0.5
+        assert ("mask" in data) == (meaning == "ignore")
+        assert bool(inside[:, width // 2 + 1 :].all())
+        assert bool(inside[:, : width // 2 - 1].any()) == (photo.mask is None)
+
+
+def test_what_was_odd_is_said_once(tmp_path, capsys):
+    transforms(tmp_path)
+    (tmp_path / "images/3.png").unlink()
+    parser = AutoDataParserConfig(data=tmp_path).setup()
+    counts = [len(parser.get_dataparser_outputs(split).image_filenames) for split in ("train", "test", "val")]
+    said = " ".join(capsys.readouterr().out.split())
+    assert sum(counts[:2]) == 11 and said.count("1 of 12 images are missing and left out") == 1

@@ -1,0 +1,76 @@
+"""Files of photos and masks: every mode has the values it shows, masks have the photo's size, lenses are undone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from test_captures import HEIGHT, WIDTH, pixels
+
+from lg_field.captures import Lens, Photo
+from lg_field.captures.photo_file import header, read_mask, read_photo
+
+MODES = {
+    "1": lambda rgb: rgb.convert("1"),
+    "L": lambda rgb: rgb.convert("L"),
+    "P": lambda rgb: rgb.quantize(64),
+    "LA": lambda rgb: rgb.convert("LA"),
+    "RGBA": lambda rgb: rgb.convert("RGBA"),
+    "I;16": lambda rgb: Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 257),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_of_picture_has_the_values_it_shows(tmp_path, mode):
+    shown = MODES[mode](Image.fromarray(pixels(3)))
+    shown.save(tmp_path / "a.png")
+    grey = "I" in mode
+    wanted = np.asarray(Image.fromarray(pixels(3)).convert("L").convert("RGB") if grey else shown.convert("RGB"))
+    photo = Photo(tmp_path / "a.png", np.eye(4), Lens(WIDTH, HEIGHT, 20, 20, 12, 8))
+    found = read_photo(photo, alpha=True)
+    assert found.shape == (HEIGHT, WIDTH, 4) and found.dtype == np.uint8
+    assert np.abs(found[..., :3].astype(int) - wanted).max() <= 0
+    assert header(tmp_path / "a.png").alpha == (mode in ("LA", "RGBA"))
+
+
+def test_cmyk_and_a_transparent_colour(tmp_path):
+    Image.fromarray(pixels(1)).convert("CMYK").save(tmp_path / "a.jpg", quality=100)
+    photo = Photo(tmp_path / "a.jpg", np.eye(4), Lens(WIDTH, HEIGHT, 20, 20, 12, 8))
+    assert np.abs(read_photo(photo, False).astype(int) - pixels(1)).mean() < 12
+    Image.fromarray(pixels(0)).save(tmp_path / "b.png", transparency=(0, 0, 0))
+    found = read_photo(Photo(tmp_path / "b.png", np.eye(4), photo.lens), True)
+    assert found[0, 0, 3] == 0 and found[..., 3].sum() == 255 * (WIDTH * HEIGHT - 1)
+
+
+@given(size=st.sampled_from([(24, 16), (12, 8), (48, 32)]), coloured=st.booleans(), scale=st.sampled_from([1.0, 0.5]))
+def test_masks_of_other_sizes_and_colours(tmp_path_factory, size, coloured, scale):
+    folder = tmp_path_factory.mktemp("masks")
+    half = np.zeros((size[1], size[0]), np.uint8)
+    half[:, size[0] // 2 :] = 255
+    Image.fromarray(np.dstack([half * 0, half, half * 0]) if coloured else half).save(folder / "m.png")
+    photo = Photo(folder / "x.png", np.eye(4), Lens(WIDTH, HEIGHT, 20, 20, 12, 8), mask=folder / "m.png")
+    width, height = int(WIDTH * scale), int(HEIGHT * scale)
+    mask = read_mask(photo, width, height)
+    assert mask.shape == (height, width) and mask.dtype == bool
+    assert not mask[:, : width // 2 - 1].any() and mask[:, width // 2 + 1 :].all()
+
+
+def test_rational_distortion_is_taken_out_when_read(tmp_path):
+    """A grid photographed through the lens: what was bent comes straight, the middle stays where it is."""
+    cv2 = pytest.importorskip("cv2")
+    k = np.array([0.3, 0.05, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0])
+    size = 129
+    straight = np.zeros((size, size, 3), np.uint8)
+    straight[:, 96] = 255
+    matrix = np.array([[60.0, 0, 64], [0, 60.0, 64], [0, 0, 1]])
+    at = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).astype(np.float32).reshape(-1, 1, 2)
+    source = cv2.undistortPoints(at, matrix, k, P=matrix).reshape(size, size, 2)
+    bent = cv2.remap(straight, source[..., 0], source[..., 1], cv2.INTER_LINEAR)
+    Image.fromarray(bent).save(tmp_path / "a.png")
+    lens = Lens(size, size, 60, 60, 64.5, 64.5, rational=tuple(k.tolist()))
+    found = read_photo(Photo(tmp_path / "a.png", np.eye(4), lens), False)[..., 0].astype(float)
+    bent_columns = bent[..., 0].astype(float).argmax(1)
+    columns = found[20:110].argmax(1)
+    assert np.ptp(bent_columns[20:110]) >= 2 and np.abs(columns - 96).max() <= 1
