@@ -15,7 +15,7 @@ from lg_field.radiance.views import Views, bounds, corners
 
 PARALLEL = 0.008
 """Least mean squared sine between optical axes and a direction at which the axes still say where they meet."""
-LOOK = 0.7
+LOOK = 1.0
 """Radius of the cube that cameras look at, in half the longer side of what their images show at the focus."""
 DEEP = 3.0
 """Farthest by nearest depth of sparse points up to which all that cameras see fits a box."""
