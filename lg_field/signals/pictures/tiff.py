@@ -36,12 +36,13 @@ def read_tiff(path: Path, part: str = "") -> Raster:
 
     try:
         with tifffile.TiffFile(path) as file:
-            pages = [page for page in file.pages if not (page.is_reduced or page.is_mask)] or list(file.pages)
+            every: list[Any] = list(file.pages)
+            pages = [page for page in every if not (page.is_reduced or page.is_mask)] or every
             stacked = int((file.imagej_metadata or {}).get("images", 1)) if len(pages) == 1 else 1
             if stacked > 1:
                 raise ValueError(f"{path} holds {stacked} pages in one (ImageJ): save them as .npy, a volume")
             index = chosen_page(part, len(pages), path, "pages")
-            page: Any = pages[index]
+            page = pages[index]
             raster = Raster(np.zeros((0, 0, 1)))
             _unusual(page, path)
             if int(page.photometric) in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -114,7 +115,7 @@ def _write_plain(array: np.ndarray, path: Path) -> None:
 
         path.write_bytes(imagecodecs.png_encode(array))
         return
-    lossy = {"quality": 95} if suffix in (".jpg", ".jpeg", ".webp") else {}
+    lossy: dict[str, Any] = {"quality": 95} if suffix in (".jpg", ".jpeg", ".webp") else {}
     PIL.Image.fromarray(array).save(path, **lossy)
 
 
