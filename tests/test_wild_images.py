@@ -324,7 +324,32 @@ def test_what_is_mapped_to_8_bits_and_clipped_is_counted(tmp_path: Path, capsys:
     assert np.array_equal(pixels(tmp_path / "a.png")[0, :, 0], (values.clamp(0, 1) * 255).round().numpy()[0, :, 0])
 
 
-# -- linear float pictures
+# -- formats of other libraries
+
+
+@pytest.mark.parametrize(("suffix", "library", "extra"), [("exr", "OpenEXR", "hdr"), ("heic", "pillow_heif", "heic")])
+def test_a_missing_library_is_named(
+    suffix: str, library: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, library, None)
+    (tmp_path / f"a.{suffix}").write_bytes(b"something")
+    text = lg("encode", f"a.{suffix}", "-o", "x", cwd=tmp_path, fails=True)
+    assert f"a.{suffix}" in text and f"lg-field[{extra}]" in text and text.count("\n") == 1
+
+
+def test_heic_is_read_upright(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="needs the extra heic")
+    heif.register_heif_opener()
+    exif, image = Image.Exif(), Image.fromarray(picture(64, 96))
+    exif[274] = 6
+    image.save(tmp_path / "a.heic", quality=95, exif=exif.tobytes())
+    read = pixels(tmp_path / "a.heic").astype(int)
+    assert read.shape == (96, 64, 3) and np.abs(read - np.rot90(picture(64, 96), -1).astype(int)).mean() < 6
+
+
+# -- small pictures
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 23), (3, 2)])

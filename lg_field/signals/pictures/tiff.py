@@ -42,7 +42,7 @@ def read_tiff(path: Path, part: str = "") -> Raster:
             if stacked > 1:
                 raise ValueError(f"{path} holds {stacked} pages in one (ImageJ): save them as .npy, a volume")
             index = chosen_page(part, len(pages), path, "pages")
-            page: Any = pages[index]
+            page = pages[index]
             raster = Raster(np.zeros((0, 0, 1)))
             _unusual(page, path)
             if int(page.photometric) in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
