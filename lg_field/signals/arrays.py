@@ -73,7 +73,7 @@ def as_samples(array: np.ndarray, name: str) -> tuple[Shaped[Tensor, "*shape"], 
     if array.dtype.kind not in "iufb":
         held = "objects" if array.dtype.kind == "O" else str(array.dtype)[:80]
         cure = CURES.get(array.dtype.kind, "save numbers")
-        raise ValueError(f"{name} is not an array of real numbers, but of {held}: {cure}")
+        raise ValueError(f"{name} is not an array of numbers, but of {held}: {cure}")
     dtype = array.dtype.name if array.dtype.name in LIMITS else "float32"
     with np.errstate(over="ignore"):
         held_as = np.array(array, dtype=TENSORS.get(dtype, dtype), order="C")
