@@ -67,6 +67,8 @@ class Signal(Description):
     """What only this kind of signal says of itself: plain data, for its writer."""
 
     def __post_init__(self) -> None:
+        low, high = self.value_range
+        object.__setattr__(self, "value_range", (float(low), float(high)))  # as they are read back from a file
         traits = kind_named(self.kind)
         axes = traits.axes
         if len(self.shape) != len(axes) or not all(isinstance(n, int) and 1 <= n < 2**31 for n in self.shape):
