@@ -125,7 +125,7 @@ BAD = [
 
 def test_bad_input_is_one_line_and_nothing_is_written(folder: Path):
     np.save(folder / "nan.npy", np.full((8, 8), np.nan))
-    np.save(folder / "flat.npy", np.zeros((4, 4, 9)))
+    np.save(folder / "flat.npy", np.zeros((4, 4, 9), np.float32))
     np.save(folder / "zero.npy", np.zeros((4, 8)))
     np.save(folder / "turned.npy", np.ones((32, 24)))
     files = sorted(folder.iterdir())

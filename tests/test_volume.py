@@ -56,7 +56,7 @@ def test_other_numbers_are_real_ones_and_what_is_no_volume_is_refused(tmp_path: 
         (np.ones((2, 2, 2)), "is constant"),
         (np.full((2, 2, 2), np.nan), "NaN"),
         (np.zeros((2, 2, 2), dtype=complex), "not an array of numbers"),
-        (np.array([["a"]]), "not an array of numbers"),
+        (np.array([[["a"]]]), "not an array of numbers"),
     ):
         np.save(tmp_path / "v.npy", array)
         with pytest.raises(ValueError, match=match):

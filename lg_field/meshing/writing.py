@@ -122,7 +122,7 @@ def _write_obj(mesh: Mesh, path: Path, overwrite: bool) -> Mesh:
     digits = min(300, max(8, int(np.ceil(-np.log10(TOLERANCE * edge))))) if edge > 0 else 8
     with atomic_write(path, overwrite) as temporary:
         _trimesh(mesh.vertices, mesh).export(str(temporary), digits=digits)
-    return replace(mesh, vertices=np.round(mesh.vertices, digits))
+    return replace(mesh, vertices=np.char.mod(f"%.{digits}f", mesh.vertices).astype(np.float64))
 
 
 def _write_stl(near: np.ndarray, mesh: Mesh, path: Path, overwrite: bool, offset: np.ndarray) -> None:
