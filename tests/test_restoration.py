@@ -124,10 +124,10 @@ BAD = [
 
 
 def test_bad_input_is_one_line_and_nothing_is_written(folder: Path):
-    np.save(folder / "nan.npy", np.full((8, 8), np.nan))
+    np.save(folder / "nan.npy", np.full((8, 8), np.nan, np.float32))
     np.save(folder / "flat.npy", np.zeros((4, 4, 9), np.float32))
-    np.save(folder / "zero.npy", np.zeros((4, 8)))
-    np.save(folder / "turned.npy", np.ones((32, 24)))
+    np.save(folder / "zero.npy", np.zeros((4, 8), np.float32))
+    np.save(folder / "turned.npy", np.ones((32, 24), np.float32))
     files = sorted(folder.iterdir())
     for arguments, match in BAD:
         text = lg(*arguments, "-o", "never.png", "--steps", 1, cwd=folder, fails=True)
