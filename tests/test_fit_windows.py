@@ -143,7 +143,7 @@ def test_voxels_without_an_overlap_are_the_cells_own(shape: tuple[int, int, int]
     cells, owner = torch.arange(grid.num_cells), owners(data.signal, grid)
     config = CompleteFit(points=40 * grid.num_cells, sample="uniform", overlap=0)
     draw, seen = data.batches(grid, cells, config, torch.Generator().manual_seed(seed)), torch.zeros(solid.size)
-    for _ in range(12):
+    for _ in range(60):
         batch = draw()
         voxel = ((batch.x.double() + 1) / 2 * torch.tensor(shape) - 0.5).round().long()
         numbers = (voxel[:, 0] * shape[1] + voxel[:, 1]) * shape[2] + voxel[:, 2]

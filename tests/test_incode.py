@@ -211,7 +211,7 @@ def test_shapes_have_a_harmonizer_too():
     assert float(coarse.samples[:8, :6, :6].sum()) * 27 == pytest.approx(data.voxels.count(), rel=1e-5)
     config = NetworkConfig(counts=(2, 2, 2), local_width=8, global_width=8, activation="incode", harmonizer_bias=0.0005)
     cells = shape_cells(data, domain_grid(data.signal, config), 1)
-    fit = build_fit(data, config, FitConfig(steps=60, lr=2e-3, points=1500), cells=cells)
+    fit = build_fit(data, config, FitConfig(steps=90, lr=2e-3, points=1500), cells=cells)
     errors: list[float] = []
     fit.run(lambda step, error: errors.append(error))
     assert errors[-1] < 0.5 * errors[0]

@@ -158,7 +158,9 @@ def radiance_mesh(
     places = getattr(field.description, "viewpoints", ())
 
     def seen(points: Tensor, directions: Tensor) -> Tensor:
-        return surface_colors(field, points.to(device), directions.to(device), points.new_tensor(places)).cpu()
+        return surface_colors(
+            field, points.to(device), directions.to(device), points.new_tensor(places).view(-1, 3)
+        ).cpu()
 
     mesh = marching_cubes(
         lambda points: field.density(points.to(device)).cpu(),

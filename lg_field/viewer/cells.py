@@ -27,7 +27,7 @@ def wireframe(
     values: Float[Tensor, " n"],
     to_space: ToSpace,
     segments: int = 1,
-) -> tuple[Float32[np.ndarray, "v 3"], UInt32[np.ndarray, "m 2"], UInt8[np.ndarray, "v 3"]]:
+) -> tuple[Float32[np.ndarray, "v space"], UInt32[np.ndarray, "m 2"], UInt8[np.ndarray, "v 3"]]:
     """Edges of cells, each once, however many cells share it.
 
     Args:

@@ -34,6 +34,10 @@ class Timing:
     """Whether the frames were evenly timed already."""
 
 
+ROUNDING = Fraction(1, 1000)
+"""Seconds that the time of a frame may be off by: some files count milliseconds."""
+
+
 def even_timing(times: Sequence[Fraction], last: Fraction, named: Fraction | None, base: Fraction | None) -> Timing:
     """An even rate for frames shown at these times.
 
@@ -52,7 +56,8 @@ def even_timing(times: Sequence[Fraction], last: Fraction, named: Fraction | Non
         return Timing(float(named or base or 25), (0,))
     step = (times[-1] - times[0]) / (count - 1)
     if step > 0 and max(abs(t - times[0] - i * step) for i, t in enumerate(times)) <= EVEN * step:
-        close = named is not None and abs(named * step - 1) < Fraction(1, 100)
+        off = Fraction(1) if named is None else abs(step - 1 / named)
+        close = off < step / 100 or off * (count - 1) <= ROUNDING
         return Timing(float(named if close and named is not None else 1 / step), tuple(range(count)))
     steps = sorted(b - a for a, b in pairwise(times) if b > a) or [Fraction(1, 25)]
     median = steps[len(steps) // 2]
