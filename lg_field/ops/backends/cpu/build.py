@@ -17,8 +17,8 @@ from pathlib import Path
 SOURCE, HEADER = (Path(__file__).with_name(name) for name in ("chain.cpp", "products.h"))
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-strict-aliasing", "-shared", "-fPIC", "-pthread"]
 SAME_ROUNDING = ["--param=avoid-fma-max-bits=0"]
-"""For GCC, which on some processors fuses multiply and add in some blocks of a product and not in others: the value of a
-point would depend on how many points there are beside it."""
+"""For GCC, which on some processors fuses multiply and add in some blocks of a product and not in others: the value
+of a point would depend on how many points there are beside it."""
 NATIVE = ("-march=native", "-mcpu=native")
 """Not every compiler knows the first on every processor."""
 logger = logging.getLogger(__name__)
