@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
+from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.model_components.renderers import RGBRenderer
@@ -20,11 +21,13 @@ from torch.nn import Parameter
 
 from lg_field.errors import UserError
 from lg_field.files import load
+from lg_field.nerfstudio.corrections import corrected_rays, described, developed, parameter_groups
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
 from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
 from lg_field.radiance.compositing import image_on, straight_alpha
 from lg_field.radiance.diagnosis import collapse
+from lg_field.radiance.exposure import Exposure
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.placement import near_cubic
 from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
@@ -68,6 +71,14 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     """Bounded: the scene box is all there is. Contracted: the grid divides contracted space. Auto: by the data."""
     render_background_color: Literal["white", "black"] = "white"
     """Background of renders and metrics. `rgba` outputs are transparent whatever it is."""
+    camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
+    """Corrections of the training cameras' poses."""
+    pose_interval: int = 1
+    """Steps between those that improve poses."""
+    exposure: bool = False
+    """An affine change of colour for each training photo; the scene has the colours of the average one."""
+    exposure_loss_mult: float = 0.1
+    """Weight of the mean square of these changes."""
     teacher: Path | None = None
     """Scene file (`lg-field pack`) of a field to learn from first: KiloNeRF's recipe for per-partition networks."""
     compute_lpips: bool = False
@@ -113,6 +124,8 @@ class LGModel(Model):
         except ValueError as error:
             raise UserError(str(error)) from error
         self.field = LGField(table, self.num_train_data)
+        self.camera_optimizer = config.camera_optimizer.setup(num_cameras=self.num_train_data, device="cpu")
+        self.exposure = Exposure(self.num_train_data) if config.exposure else None
         metadata = self.kwargs.get("metadata", {})
         if metadata.get("hull") is not None and not contracted:
             self.trainer.restrict(metadata["hull"])
@@ -135,7 +148,8 @@ class LGModel(Model):
         """`fields`: all weights; `grids`: the feature grids, which take a larger rate."""
         grids = [p for p in (self.table.features, self.table.hash_table) if p is not None and p.numel()]
         fields = [p for p in self.field.parameters() if p.numel() and not any(p is grid for grid in grids)]
-        return {"fields": fields, "grids": grids} if grids else {"fields": fields}
+        groups = {"fields": fields, "grids": grids} if grids else {"fields": fields}
+        return groups | parameter_groups(self.camera_optimizer, self.exposure)
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Before each step: split, prune and look for empty space when it is time."""
@@ -155,7 +169,14 @@ class LGModel(Model):
             TrainingCallback([where.BEFORE_TRAIN_ITERATION], begin, update_every_num_iters=1),
             TrainingCallback([where.AFTER_TRAIN_ITERATION], look, update_every_num_iters=1),
             TrainingCallback([where.AFTER_TRAIN], self._look),
+            TrainingCallback([where.AFTER_TRAIN], lambda step: self._tell_corrections()),
         ]
+
+    def _tell_corrections(self) -> None:
+        """Say how far training has corrected cameras and colours of the photos."""
+        line = described(self.camera_optimizer, self.exposure)
+        if line is not None:
+            CONSOLE.print(f"Training photos: {line}.")
 
     def _look(self, step: int) -> None:
         """Say so if the run has failed."""
@@ -179,7 +200,14 @@ class LGModel(Model):
         near, far = self._reach(ray_bundle)
         appearance = self.field.appearance_of(ray_bundle.camera_indices)
         if self.training:
-            view = self.trainer.render(origins, directions, near, far, appearance)
+            if self.trainer.step % self.config.pose_interval == 0:
+                origins, directions = corrected_rays(self.camera_optimizer, ray_bundle)
+            else:
+                with torch.no_grad():
+                    origins, directions = corrected_rays(self.camera_optimizer, ray_bundle)
+            view = self.trainer.render(
+                origins, directions, near, far, appearance, developed(self.exposure, ray_bundle)
+            )
             return view.picture._asdict() | {VIEW: view}
         with torch.no_grad():
             samples = field_samples(self.table, origins, directions, near, far, self.step_length)
@@ -221,7 +249,11 @@ class LGModel(Model):
         """In training `RadianceTrainer.losses`; else the mean squared colour error."""
         if self.training:
             view: TrainingView = outputs[VIEW]
-            return self.trainer.losses(view, batch["image"].to(view.picture.rgb.device))
+            losses = self.trainer.losses(view, batch["image"].to(view.picture.rgb.device))
+            self.camera_optimizer.get_loss_dict(losses)
+            if self.exposure is not None:
+                losses["exposure_loss"] = self.config.exposure_loss_mult * self.exposure.penalty()
+            return losses
         rgb, image = self._against(outputs, batch)
         return {"rgb_loss": (rgb - image).square().mean()}
 

@@ -108,6 +108,33 @@ def accumulate(
     return weighted.new_zeros(num_rays, weighted.shape[1]).index_add(0, samples.rays, weighted)
 
 
+def spread(
+    weights: Float[Tensor, " samples"],
+    places: Float[Tensor, " samples"],
+    lengths: Float[Tensor, " samples"],
+    samples: Samples,
+    num_rays: int,
+) -> Float[Tensor, ""]:
+    """How far apart along its ray what a ray sees lies: the distortion loss (mip-NeRF 360, eq. 15), a mean over rays.
+
+    Args:
+        weights: (M,) of `render_weights`.
+        places: (M,) of the samples' middles along their ray, in any measure that grows.
+        lengths: (M,) of their intervals in it.
+        samples: packed intervals.
+        num_rays: N.
+    """
+    first = torch.searchsorted(samples.rays, torch.arange(num_rays, device=weights.device))[samples.rays]
+
+    def before(values: Tensor) -> Tensor:
+        """Sum of the values of the samples before each one on its ray."""
+        passed = torch.cat([values.new_zeros(1, dtype=torch.float64), values.double().cumsum(0)])
+        return (passed[:-1] - passed[first]).to(values.dtype)
+
+    apart = 2.0 * weights * (places * before(weights) - before(weights * places))
+    return (apart + weights.square() * lengths / 3.0).sum() / max(1, num_rays)
+
+
 def over(
     rgb: Float[Tensor, "*rays 3"], accumulation: Float[Tensor, "*rays 1"], background: Float[Tensor, "*#rays 3"]
 ) -> Float[Tensor, "*rays 3"]:

@@ -78,7 +78,7 @@ def march(
     Returns:
         Packed samples in ray order; the same ones for every `block`.
     """
-    s_near, s_far = (_to_steps(t, linear_until) for t in (near, far))
+    s_near, s_far = (to_steps(t, linear_until) for t in (near, far))
     count = int(((s_far - s_near).amax() / step).ceil().clamp_min(0)) if len(near) else 0
     shift = torch.rand_like(near) - 0.5 if jitter else torch.zeros_like(near)
 
@@ -104,13 +104,13 @@ def march(
     return Samples(*(values[hit] for values in samples))
 
 
-def _to_steps(t: Tensor, linear: float | None) -> Tensor:
+def to_steps(t: Tensor, linear: float | None) -> Tensor:
     """Distance -> marching coordinate: t up to `linear`, then linear * (2 - linear / t), at most 2 * linear."""
     return t if linear is None else torch.where(t <= linear, t, linear * (2.0 - linear / t.clamp_min(linear)))
 
 
 def _from_steps(s: Tensor, linear: float | None) -> Tensor:
-    """Inverse of `_to_steps`, capped far away."""
+    """Inverse of `to_steps`, capped far away."""
     if linear is None:
         return s
     return torch.where(s <= linear, s, linear / (2.0 - s / linear).clamp_min(1e-4))

@@ -20,7 +20,7 @@ A training loop of one's own needs no nerfstudio:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -28,16 +28,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lg_field.radiance.compositing import Samples, image_on
+from lg_field.radiance.compositing import Samples, image_on, over, render_weights, spread
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.encodings import view_dependence
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.random_state import random_state, restore_random_state
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
+from lg_field.radiance.sampling import LINEAR_UNTIL, to_steps
 from lg_field.radiance.seams import border_disagreement
 
 FIRST_STRIDE, LONGEST_STRIDE = 8.0, 16.0
 """Marching steps are this many times as long at first, and at most."""
+Develop = Callable[[Float[Tensor, "rays 3"], Float[Tensor, "rays 1"]], Float[Tensor, "rays 3"]]
+"""From (N, 3) colours, weighted by the (N, 1) accumulation, to the colours that a camera shows."""
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
@@ -84,6 +87,10 @@ class TrainingSettings:
     """Weight of the mean square of the colours' harmonics above degree 0: directions that no camera looks along show
     what others do. Of fields without a colour layer."""
 
+    distortion_loss_mult: float = 0.0
+    """Weight of how far apart along a ray what it sees lies (mip-NeRF 360, eq. 15): haze and floaters fade. Distances
+    are in near plane to far end of the scene."""
+
     def check(self) -> None:
         """Raise ValueError where a number makes no sense."""
         for name in ("steps_per_scene", "samples_per_batch", "occupancy_points", "occupancy_interval"):
@@ -97,6 +104,7 @@ class TrainingSettings:
             "seam_loss_mult",
             "seam_points",
             "harmonics_loss_mult",
+            "distortion_loss_mult",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -125,6 +133,8 @@ class TrainingView(NamedTuple):
     """Disagreement of neighbouring cells near the samples."""
     imitation: Tensor | None = None
     """Difference from the teacher; while it is imitated."""
+    spread: Tensor | None = None
+    """How far apart along rays what they see lies."""
 
 
 class RadianceTrainer:
@@ -203,6 +213,7 @@ class RadianceTrainer:
         near: Float[Tensor, " rays"] | None = None,
         far: Float[Tensor, " rays"] | None = None,
         appearance: Appearance | None = None,
+        develop: Develop | None = None,
     ) -> TrainingView:
         """Render rays with gradients, at jittered steps. Changes nothing.
 
@@ -212,6 +223,7 @@ class RadianceTrainer:
             near: (N,) first distance, None = the near plane.
             far: (N,) last distance, None = the far plane.
             appearance: of the rays' images, for fields that have one.
+            develop: what the rays' cameras make of the scene's colours.
         """
         settings = self.settings
         near = torch.full_like(origins[:, 0], settings.near_plane) if near is None else near
@@ -226,7 +238,10 @@ class RadianceTrainer:
             return self._nothing(origins, background)
         asked = ask(self.field, origins, directions, samples, settings.overlap)
         colors = shade(asked, appearance)
-        seen = picture(asked, colors, settings.far_plane, background)
+        seen = picture(asked, colors, settings.far_plane, None)
+        rgb = seen.rgb if develop is None else develop(seen.rgb, seen.accumulation)
+        rgb = rgb if background is None else over(rgb, seen.accumulation, background)
+        seen = seen._replace(rgb=rgb)
         return self._with_terms(TrainingView(seen, asked, self._next_stride(samples)), colors)
 
     def _nothing(self, origins: Tensor, background: Tensor | None) -> TrainingView:
@@ -250,10 +265,21 @@ class RadianceTrainer:
             self.teacher.to(positions.device)
             difference = imitation_loss(self.teacher, positions, directions, asked.density, colors, lengths)
             view = view._replace(imitation=difference)
+        if settings.distortion_loss_mult > 0.0:
+            view = view._replace(spread=self._spread(asked))
         if settings.seam_loss_mult > 0.0:
             step = self.step_length * view.stride
-            view = view._replace(seam=border_disagreement(field, positions, directions, step, settings.seam_points))
+            places = positions.detach(), directions.detach()
+            view = view._replace(seam=border_disagreement(field, *places, step, settings.seam_points))
         return view
+
+    def _spread(self, asked: Asked) -> Tensor:
+        samples, rays = asked.samples, len(asked.origins)
+        linear = LINEAR_UNTIL if self.field.sizes.contraction else None
+        whole = 2.0 * LINEAR_UNTIL if linear else self.step_length * self.settings.steps_per_scene
+        starts, ends = (to_steps(t, linear) / whole for t in (samples.starts, samples.ends))
+        weights = render_weights(asked.density, samples, rays)
+        return spread(weights, 0.5 * (starts + ends), ends - starts, samples, rays)
 
     def _next_stride(self, samples: Samples) -> float:
         """Longer steps while too much space is occupied, so that a training step costs the same throughout."""
@@ -293,6 +319,8 @@ class RadianceTrainer:
         losses = {"rgb_loss": (rgb - truth).square().mean()}
         if self.settings.harmonics_loss_mult and view.asked is not None and not self.field.sizes.color_width:
             losses["harmonics_loss"] = self.settings.harmonics_loss_mult * view_dependence(view.asked.features)
+        if view.spread is not None:
+            losses["distortion_loss"] = self.settings.distortion_loss_mult * view.spread
         if view.seam is not None:
             losses["seam_loss"] = self.settings.seam_loss_mult * view.seam
         if view.haze is not None and view.opacity is not None:
@@ -303,7 +331,7 @@ class RadianceTrainer:
         """Remember what a step has seen, and how long the next one's marching steps are."""
         self.stride = view.stride
         if view.asked is not None:
-            unit = self.field.frame.to_unit(view.asked.positions)
+            unit = self.field.frame.to_unit(view.asked.positions.detach())
             self.field.occupancy.mark_seen(unit, self.field.rows_of_unit(unit))
 
     # -- state
