@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.plugins.types import MethodSpecification
 
 from lg_field.errors import install_excepthook
 from lg_field.nerfstudio.checkpoints import check_newest
+from lg_field.nerfstudio.corrections import COLORS, POSES
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 from lg_field.nerfstudio.model import LGModelConfig, SizesOptions
@@ -75,6 +77,8 @@ def _method(name: str, steps: int, rays: int, model: LGModelConfig, fields_lr: f
         optimizers={
             "fields": {"optimizer": FusedAdamOptimizerConfig(lr=fields_lr, eps=1e-15), "scheduler": schedule},
             "grids": {"optimizer": FusedAdamOptimizerConfig(lr=grids_lr, eps=1e-15), "scheduler": schedule},
+            POSES: {"optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15), "scheduler": schedule},
+            COLORS: {"optimizer": AdamOptimizerConfig(lr=2e-3, eps=1e-15), "scheduler": schedule},
         },
         machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
         viewer=ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 14),

@@ -12,6 +12,7 @@ import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from lg_field.nerfstudio.config import LGTrainerConfig
+from lg_field.nerfstudio.corrections import without_corrections
 from lg_field.nerfstudio.model import SizesOptions
 from lg_field.nerfstudio.runs import TABLE, TRANSFORMS, Run, cropped_checkpoint, load_run, write_run
 from lg_field.radiance.field import RadianceField
@@ -85,6 +86,7 @@ def extended_run(
     config.max_num_iterations = steps
     start = replace(run, config=config, checkpoint_path=run.checkpoint_path.with_name("step-000000000.ckpt"))
     checkpoint = {**cropped_checkpoint(run, field, keep_optimizer=False), "step": 0, "schedulers": {}}
+    checkpoint["pipeline"] = without_corrections(checkpoint["pipeline"])
     write_run(start, checkpoint, output, overwrite, {})
     config.run_dir, config.load_dir = output, output / config.relative_model_dir
     config.save_config()

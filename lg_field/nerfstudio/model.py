@@ -21,7 +21,7 @@ from torch.nn import Parameter
 
 from lg_field.errors import UserError
 from lg_field.files import load
-from lg_field.nerfstudio.corrections import corrected_rays, described, developed, parameter_groups
+from lg_field.nerfstudio.corrections import PARAMETERS, corrected_rays, described, developed, parameter_groups
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
 from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
@@ -238,8 +238,14 @@ class LGModel(Model):
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """PSNR of the batch and the size of the table."""
         rgb, image = self._against(outputs, batch)
+        error = mean_squared_error(rgb.detach(), image)
+        if self.training:
+            given = batch["image"]
+            alpha = given[..., 3].float().mean() if given.shape[-1] == 4 else torch.ones(())
+            opacity = outputs["accumulation"].detach().mean()
+            self.last_batch = torch.stack([opacity.new_tensor(error), opacity, alpha.to(opacity)])
         return {
-            "psnr": torch.tensor(psnr(mean_squared_error(rgb.detach(), image))),
+            "psnr": torch.tensor(psnr(error)),
             "kept_cells": torch.tensor(float(self.table.num_rows)),
         }
 
@@ -293,6 +299,7 @@ class LGModel(Model):
         """Load a checkpoint with any number of rows; damage and misfits end in a clear line, not random rows."""
         expected = "_extra_state" not in state_dict
         own = {"near": torch.tensor(self.config.near_plane), "viewpoints": torch.zeros_like(self.viewpoints)}
+        own |= {name: value for name, value in self.state_dict().items() if name.startswith(PARAMETERS)}
         state = {"_extra_state": {}} | own | dict(state_dict)
         try:
             result = super().load_state_dict(state, strict, assign)
