@@ -22,6 +22,13 @@ FASTEST = 240.0
 """Frames a second that an uneven video is brought to at most."""
 
 
+BT709 = 1
+HDR = {16: "HDR with PQ", 18: "HDR with HLG"}
+"""FFmpeg's numbers of curves that reach beyond white."""
+WIDE = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
+"""FFmpeg's numbers of primaries far from BT.709's."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """When frames are shown: evenly, some of them repeatedly where their times were uneven."""
@@ -101,6 +108,14 @@ def display_matrix(frame: Any) -> np.ndarray | None:
     return np.frombuffer(found[0], dtype="<i4").reshape(3, 3) if found else None
 
 
+def standard_colours(frame: Any) -> Any:
+    """A PyAV frame with the light and the primaries of BT.709; one of about these as it is. FFmpeg takes its matrix and
+    its range, full or limited, from the frame."""
+    if int(frame.color_trc) not in HDR and int(frame.color_primaries) not in WIDE:
+        return frame
+    return frame.reformat(format="rgb24", dst_color_trc=BT709, dst_color_primaries=BT709)
+
+
 def say_left_out(path: Path, container: Any, frame: Any) -> None:
     """A `notice` of what a file holds that is not encoded: sound, other streams, alpha, more than 8 bits."""
     streams, parts = container.streams, frame.format.components
@@ -115,5 +130,9 @@ def say_left_out(path: Path, container: Any, frame: Any) -> None:
     if left:
         notice(f"{path}: left out: {', '.join(left)}; a video is encoded as frames of red, green and blue")
     bits = max(part.bits for part in parts)
+    curve, gamut = HDR.get(int(frame.color_trc), ""), WIDE.get(int(frame.color_primaries), "")
+    if curve or gamut:
+        clipped = ", light beyond its white is clipped" if curve else ""
+        notice(f"{path}: its colours ({' '.join(filter(None, (curve, gamut)))}) become BT.709{clipped}")
     if bits > 8:
         notice(f"{path}: its {bits} bits a colour are rounded to 8")

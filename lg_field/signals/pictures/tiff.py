@@ -40,7 +40,7 @@ def read_tiff(path: Path, part: str = "") -> Raster:
             pages = [page for page in every if not (page.is_reduced or page.is_mask)] or every
             stacked = int((file.imagej_metadata or {}).get("images", 1)) if len(pages) == 1 else 1
             if stacked > 1:
-                raise ValueError(f"{path} holds {stacked} pages in one (ImageJ): save them as .npy, a volume")
+                raise ValueError(f"{path} holds {stacked} pages in one (ImageJ): encode a volume (--kind volume)")
             index = chosen_page(part, len(pages), path, "pages")
             page = pages[index]
             raster = Raster(np.zeros((0, 0, 1)))
@@ -65,7 +65,7 @@ def _unusual(page: Any, path: Path) -> None:
         held = "numbers of an unknown type" if page.dtype is None else str(page.dtype)
         raise ValueError(f"{path} holds {held}: real numbers are needed; convert it first")
     if page.imagedepth > 1:
-        raise ValueError(f"{path} holds a volume of {page.imagedepth} planes: save it as .npy")
+        raise ValueError(f"{path} holds a volume of {page.imagedepth} planes: encode it as a volume (--kind volume)")
 
 
 def _read_page(page: Any, raster: Raster, path: Path) -> None:
