@@ -166,11 +166,13 @@ def dicom_slice(path: Path, pixels: np.ndarray, height: float, **more: Any) -> N
 def meshes(folder: Path) -> None:
     """By trimesh."""
     import trimesh
+    import trimesh.exchange.gltf
 
     box = trimesh.creation.box()
     box.visual.vertex_colors = np.full((8, 4), 200, np.uint8)
-    for suffix in ("obj", "ply", "stl", "glb", "gltf", "off"):
+    for suffix in ("obj", "ply", "stl", "glb", "off"):
         box.export(folder / f"box.{suffix}")
+    (folder / "box.gltf").write_bytes(trimesh.exchange.gltf.export_gltf(box.scene(), embed_buffers=True)["model.gltf"])
     box.export(folder / "text.ply", encoding="ascii")
     box.export(folder / "text.stl", file_type="stl_ascii")
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from lg_field.signals.parts import split_part
 from lg_field.signals.registry import readable_suffixes
@@ -84,7 +84,7 @@ def _kept(path: Path, suffix: str, folder: Path, name: str) -> Path:
         return _spooled(stream, suffix, folder, name)
 
 
-def _spooled(stream: BinaryIO, suffix: str, folder: Path, name: str) -> Path:
+def _spooled(stream: Any, suffix: str, folder: Path, name: str) -> Path:
     head = stream.read(LOOKED_AT)
     if not head:
         raise ValueError(f"{name} is empty: there is nothing to read")

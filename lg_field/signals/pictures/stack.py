@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from lg_field.errors import notice
+from lg_field.signals.pictures.tiff import check_page, pages_of, quiet_tifffile
 
 TIFF = (".tif", ".tiff")
 
@@ -22,11 +23,13 @@ def read_stack(path: Path) -> Shaped[np.ndarray, "x y z"]:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
+        with quiet_tifffile(), tifffile.TiffFile(path) as file:
+            pages = pages_of(file, path)
             if len(file.series) != 1:
                 raise ValueError(f"{path} holds {len(file.series)} stacks or sizes of pages; save one by itself")
-            series, pages = file.series[0], list(file.pages)
-            array, axes = series.asarray(), series.axes
+            for page in pages:
+                check_page(page, path)
+            array, axes = file.series[0].asarray(), file.series[0].axes
             sized = any(getattr(page, "tags", {}).get(282) is not None for page in pages[:1])
             sized &= bool((file.imagej_metadata or {}).get("spacing") or file.is_ome)
     except ValueError as error:
