@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def naming_file(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} is too large for the memory there is: {error or 'out of memory'}") from error
     except Exception as error:
         words = " ".join(str(error).split())
-        if str(path) in words and isinstance(error, (ValueError, OSError)):
+        if re.search(rf"(?<!\w){re.escape(str(path))}(?!\w)", words) and isinstance(error, (ValueError, OSError)):
             raise
         if isinstance(error, ValueError) and _raised_here(error):
             raise ValueError(f"{path}: {words}") from error

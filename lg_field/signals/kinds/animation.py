@@ -64,8 +64,8 @@ def read_animation(path: Path) -> SignalData:
             first = 1 if image.info.get("default_image") and count > 1 else 0  # an APNG's still is no frame
             for index in range(first, count):
                 image.seek(index)
+                frames.append(upright(np.array(image.convert("RGBA")), turn))  # of WebP, times come with the pixels
                 durations.append(Fraction(image.info.get("duration") or 0).limit_denominator(1000) / 1000)
-                frames.append(upright(np.array(image.convert("RGBA")), turn))
     except (OSError, SyntaxError, EOFError, IndexError, ValueError, Image.DecompressionBombError) as error:
         words = str(error)
         raise ValueError(words if str(path) in words else f"{path} is no animation or is broken: {words}") from error
@@ -86,7 +86,7 @@ def _timing(path: Path, durations: list[Fraction]) -> Timing:
     durations = [d or NO_TIME for d in durations]
     times = [sum(durations[:k], Fraction(0)) for k in range(len(durations))]
     step = Fraction(*_common([d.as_integer_ratio() for d in durations]))
-    timing = even_timing(times, durations[-1], 1 / durations[0], 1 / step)
+    timing = even_timing(times, durations[-1], 1 / durations[0], 1 / step, exact=True)
     if not timing.even:
         notice(
             f"{path}: its {len(durations)} frames come unevenly in time; {len(timing.picks)} at {timing.rate:.4g} a "
@@ -129,7 +129,7 @@ def write_animation(slabs: Iterable[Shaped[Tensor, "_ height width channels"]], 
     """
     from PIL import Image
 
-    suffix, frames = path.suffix.lower(), (Image.fromarray(frame) for slab in slabs for frame in slab.numpy())
+    suffix, frames = path.suffix.lower(), [Image.fromarray(frame) for slab in slabs for frame in slab.numpy()]
     plays, count = int(signal.extra.get(PLAYS, 0)), signal.shape[0]
     options: dict[str, Any] = {"save_all": True, "duration": durations(count, signal.rate, TICK.get(suffix, 1))}
     if "pixel_aspect" in signal.extra:
@@ -143,7 +143,7 @@ def write_animation(slabs: Iterable[Shaped[Tensor, "_ height width channels"]], 
         options |= {"loop": plays, "quality": 95}
     else:
         options |= {"loop": plays, "format": "PNG"}
-    next(frames).save(path, append_images=frames, **options)
+    frames[0].save(path, append_images=frames[1:], **options)
 
 
 def durations(count: int, rate: float, tick: int) -> list[int]:

@@ -152,6 +152,8 @@ def _planes(data: Any, file: Path) -> list[Slice]:
             f"{file}: its pixels cannot be unpacked ({name}): install pydicom[pixeldata], or store them uncompressed "
             f"(gdcmconv --raw); {str(error)[:120]}"
         ) from error
+    except Exception as error:  # whatever pydicom and NumPy raise of a broken one
+        raise ValueError(f"{file} is broken: {str(error)[:200] or type(error).__name__}") from error
     if meaning == "MONOCHROME1":
         tell(f"{file}: its low numbers are shown bright (MONOCHROME1): numbers are kept as they are")
     frames = pixels[None] if pixels.ndim == 2 else pixels

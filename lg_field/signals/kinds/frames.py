@@ -45,7 +45,9 @@ ROUNDING = Fraction(1, 1000)
 """Seconds that the time of a frame may be off by: some files count milliseconds."""
 
 
-def even_timing(times: Sequence[Fraction], last: Fraction, named: Fraction | None, base: Fraction | None) -> Timing:
+def even_timing(
+    times: Sequence[Fraction], last: Fraction, named: Fraction | None, base: Fraction | None, exact: bool = False
+) -> Timing:
     """An even rate for frames shown at these times.
 
     Args:
@@ -53,6 +55,7 @@ def even_timing(times: Sequence[Fraction], last: Fraction, named: Fraction | Non
         last: seconds that the last one is shown for, 0 if unknown.
         named: the rate that the file gives; None if it gives none.
         base: the lowest rate at which all times fall on a frame; None if unknown.
+        exact: the last one's time counts like the others', too: as animations say it, not as video files do.
 
     Returns:
         Evenly timed frames at their own rate, each once. Others repeated at the base rate where that is a modest
@@ -62,7 +65,8 @@ def even_timing(times: Sequence[Fraction], last: Fraction, named: Fraction | Non
     if count == 1:
         return Timing(float(named or base or 25), (0,))
     step = (times[-1] - times[0]) / (count - 1)
-    if step > 0 and max(abs(t - times[0] - i * step) for i, t in enumerate(times)) <= EVEN * step:
+    ends = not exact or abs(last - step) <= EVEN * step
+    if step > 0 and ends and max(abs(t - times[0] - i * step) for i, t in enumerate(times)) <= EVEN * step:
         off = Fraction(1) if named is None else abs(step - 1 / named)
         close = off < step / 100 or off * (count - 1) <= ROUNDING
         return Timing(float(named if close and named is not None else 1 / step), tuple(range(count)))
