@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+TESTS = Path(__file__).parents[1] / "tests"
+"""Where the files come from that are damaged."""
 MEMORY = 3 << 30
 """Bytes of address space that the reading process may take beyond what it has when it starts."""
 SECONDS = 60.0
@@ -154,6 +156,7 @@ def fuzz(seconds: float, seed: int, keep: Path, rounds: int = 0, only: str = "")
     Returns:
         Finding -> the first file that has it.
     """
+    sys.path.append(str(TESTS))
     from fuzz_seeds import seeds
 
     findings: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""Scans as scanners and their tools write them: DICOM series, NRRD and stacks of pages, with their place in the world."""
+"""Scans as scanners and their tools write them: DICOM series, NRRD and stacks of pages, each in its place."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_scan_is_decoded_to_every_format_of_scans_in_one_place(tmp_path: Path)
         assert ("1 * number -1024" in text) == (name[-3:] in ("npy", "rrd")), text
     image: Any = nibabel.load(tmp_path / "a.nii.gz")
     np.testing.assert_allclose(image.affine, signal.affine)
-    array, header = nrrd.read(str(tmp_path / "a.nrrd"))
+    array = nrrd.read(str(tmp_path / "a.nrrd"))[0]
     np.testing.assert_allclose(array, image.get_fdata(), atol=1e-3)
     again = read_signal(tmp_path / "a.nrrd").signal
     np.testing.assert_allclose(again.affine, signal.affine)

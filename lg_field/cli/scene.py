@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mimetypes
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -72,6 +72,7 @@ def render(
     transparent: bool = False,
     fps: int = 24,
     device: str = "auto",
+    max_size: float = 32.0,
     overwrite: bool = False,
 ) -> None:
     """Render a scene file to a picture, a folder of pictures, or a video.
@@ -88,6 +89,7 @@ def render(
         transparent: pictures with alpha instead of the scene's background.
         fps: pictures a second of a video.
         device: auto, cpu, cuda, ...
+        max_size: GB of pixels in all; what is larger is refused before anything is rendered.
         overwrite: replace existing files.
     """
     holds = what_it_holds(output, transparent)
@@ -95,7 +97,9 @@ def render(
     refuse_existing(output, overwrite)
     console, begin = Console(), time.perf_counter()
     path = None if camera is None else read_path(camera, width, height)
-    check_count(output, holds, orbit if path is None else len(path))
+    sizes = [(width, height)] * orbit if path is None else [(c.width, c.height) for c in path]
+    check_count(output, holds, len(sizes))
+    check_pixels(sizes, 4 if transparent else 3, max_size)
     field, _, read = part_of_file(input, region)
     scene = scene_of(field, input)
     field = field.to(pick_device(device))
@@ -146,6 +150,19 @@ def check_count(output: Path, holds: Holds, count: int) -> None:
     """Raise ValueError for several pictures in the file of one."""
     if holds == "picture" and count != 1:
         raise ValueError(f"{output} is one picture, {count} were asked for: give a folder or .mp4")
+
+
+def check_pixels(sizes: Sequence[tuple[int, int]], channels: int, max_size: float) -> None:
+    """Raise ValueError for pictures of these widths and heights that have more GB of pixels than the limit."""
+    from lg_field.signals.decode import size_words
+
+    count = sum(width * height for width, height in sizes) * channels
+    if count > max_size * 1e9:
+        width, height = sizes[0]
+        raise ValueError(
+            f"{len(sizes):,} pictures of {width:,} x {height:,} have {size_words(count)} of pixels, more than "
+            f"--max-size {max_size:g}: ask for fewer or smaller ones, or give a larger --max-size (GB)"
+        )
 
 
 class Part(NamedTuple):

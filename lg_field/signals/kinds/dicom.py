@@ -80,7 +80,10 @@ def read_dicom(path: Path) -> SignalData:
     _pydicom()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's, of values that are against the standard and read all the same
-        planes = [plane for data, file in _series(path) for plane in _planes(data, file)]
+        try:
+            planes = [plane for data, file in _series(path) for plane in _planes(data, file)]
+        except (TypeError, AttributeError, KeyError, IndexError) as error:  # entries of another form than they should
+            raise ValueError(f"{path} is broken: {str(error)[:200]}") from error
     first = planes[0]
     if len({plane.pixels.shape for plane in planes}) > 1:
         raise ValueError(f"{path}: its slices are of several sizes; give a folder with the slices of one scan")
