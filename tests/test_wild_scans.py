@@ -125,6 +125,31 @@ def test_slices_without_places_are_in_the_order_of_their_numbers(
     assert numbers(one).shape == (6, 5, 1)
 
 
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_frames_of_one_file_are_slices(enhanced: bool, tmp_path: Path) -> None:
+    from pydicom import dcmread
+    from pydicom.dataset import Dataset
+
+    dicom_slice(tmp_path / "a.dcm", GRID[..., 0].T, 0.0, RescaleSlope=None, RescaleIntercept=None)
+    data = dcmread(tmp_path / "a.dcm")
+    data.NumberOfFrames, data.PixelData = 4, np.ascontiguousarray(GRID.transpose(2, 1, 0), dtype="<i2").tobytes()
+    if enhanced:  # last slice first
+        groups = []
+        for k in range(4):
+            group, place = Dataset(), Dataset()
+            place.ImagePositionPatient = [-10.0, 20.0, -3.0 * k]
+            group.PlanePositionSequence = [place]
+            groups.append(group)
+        data.PerFrameFunctionalGroupsSequence = groups
+    else:
+        data.GridFrameOffsetVector, data.DoseGridScaling = [0.0, 3.0, 6.0, 9.0], 0.5
+    data.save_as(tmp_path / "b.dcm")
+    signal = read_signal(tmp_path / "b.dcm").signal
+    assert np.array_equal(numbers(tmp_path / "b.dcm"), GRID[..., ::-1] if enhanced else GRID)
+    assert signal.affine[2][2:] == ((3.0, -9.0) if enhanced else (3.0, 0.0))
+    assert signal.extra["slope"] == (1.0 if enhanced else 0.5)
+
+
 # -- NRRD
 
 

@@ -14,6 +14,7 @@ from fuzz_seeds import seeds
 from PIL import Image
 
 import lg_field
+from lg_field.cli.restore import read_sinogram
 from lg_field.signals import read_signal
 from lg_field.signals.inputs import as_file, checked_suffix
 from lg_field.signals.sniffing import LOOKED_AT, sniffed
@@ -90,6 +91,10 @@ def test_commands_read_standard_input_or_say_why_not(tmp_path: Path, monkeypatch
     lg("denoise", "-", "-o", "b.npy", *QUICK, "--activation", "sine", cwd=tmp_path)
     assert np.load(tmp_path / "b.npy").shape == (9, 8, 1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "b.npy", "b.safetensors"]
+    monkeypatch.setattr("sys.stdin", Stdin((tmp_path / "a.npy").read_bytes()))
+    assert np.allclose(read_sinogram(Path("-")), np.load(tmp_path / "a.npy"))
+    np.savez(tmp_path / "s.npz", sinogram=np.ones((4, 6)), other=np.zeros(2))
+    assert read_sinogram(tmp_path / "s.npz:sinogram").shape == (4, 6)
 
 
 def test_a_format_that_is_named_goes_before_the_suffix(tmp_path: Path) -> None:

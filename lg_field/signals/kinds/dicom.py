@@ -115,7 +115,9 @@ def _series(path: Path) -> list[tuple[Any, Path]]:
             head = pydicom.dcmread(file, stop_before_pixels=True)
         except (pydicom.errors.InvalidDicomError, OSError, ValueError, EOFError) as error:
             if not place.is_dir():
-                raise ValueError(f"{path} is not a DICOM file or is broken: {str(error)[:200]}") from error
+                raise ValueError(
+                    f"{path} is not a DICOM file or is broken: {str(error).split('. ')[0][:200]}"
+                ) from error
             others += 1
             continue
         if "Rows" in head:
@@ -181,12 +183,18 @@ def _plane(data: Any, index: int, pixels: np.ndarray, count: int) -> Slice:
     between = data.get("SpacingBetweenSlices") or said("SpacingBetweenSlices", "PixelMeasuresSequence")
     between = between or said("SliceThickness", "PixelMeasuresSequence") or 1.0
     slope, intercept = (said(f"Rescale{name}", "PixelValueTransformationSequence") for name in ("Slope", "Intercept"))
+    slope = data.get("DoseGridScaling") if slope is None else slope
     placed = position is not None and across is not None
+    across = np.array([float(v) for v in across] if placed else [1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    place = np.array([float(v) for v in position]) if placed else None
+    steps = data.get("GridFrameOffsetVector")  # of a dose, whose frames have a place only together
+    if place is not None and steps is not None and len(steps) == count > 1:
+        place = place + np.cross(across[:3], across[3:]) * (float(steps[index]) - float(steps[0]))
     return Slice(
         pixels,
         float(index if count > 1 else data.get("InstanceNumber") or 0),
-        np.array([float(v) for v in position]) if placed else None,
-        np.array([float(v) for v in across] if placed else [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
+        place,
+        across,
         (float(spacing[0]), float(spacing[1]), abs(float(between))),
         (float(1.0 if slope is None else slope) or 1.0, float(intercept or 0.0)),
     )
