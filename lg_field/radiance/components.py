@@ -40,7 +40,7 @@ def voxel_set(grid: OccupancyGrid, dense: Bool[Tensor, "nx ny nz"]) -> VoxelSet:
 
 
 def scene_boxes(grid: OccupancyGrid, index: Int64[Tensor, "n 3"]) -> Float[Tensor, "n 2 3"]:
-    """Scene-space boxes (float64) of voxels, on the CPU; those of contracted space are curved, these are around them."""
+    """Scene-space boxes (float64) around voxels, on the CPU; those of contracted space are curved."""
     lattice = lattice_of(grid)
     boxes = lattice.boxes(lattice.ravel(index.cpu()))
     return boxes if grid.frame.unwarp_boxes is None else grid.frame.unwarp_boxes(boxes)

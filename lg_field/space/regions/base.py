@@ -171,7 +171,7 @@ class Region(ABC):
     def split_voxels(
         self, lattice: PartitionGrid, contracted: bool
     ) -> tuple[Bool[Tensor, "nx ny nz"] | None, Region | None]:
-        """What it is made of: the points that are in these voxels (None: in any) and in this region (None: anywhere)."""
+        """What it consists of: the points in these voxels (None: any) that are in this region (None: anywhere)."""
         whole = self.voxels(lattice, contracted)
         return (None, self) if whole is None else (whole, None)
 
