@@ -190,7 +190,7 @@ def warn_of_cut(grid: OccupancyGrid, before: Region | None, cells: Tensor, regio
     if found.share >= CUT:
         notice(
             f"the cut goes through what the scene holds: {found.share:.0%} of the kept surface ({found.cut:,} of "
-            f"{found.surface:,} voxels) is cut; a larger region keeps it whole, --component finds an object by its own border"
+            f"{found.surface:,} voxels) is cut; a larger region keeps it whole, --component finds its border"
         )
 
 

@@ -73,7 +73,13 @@ class Region(ABC):
         return either
 
     def __sub__(self, other: Region) -> Region:
-        """The points that are not in the other one."""
+        """The points that are not in the other one.
+
+        Raises:
+            ValueError: each part of this one is a part of the other, so that nothing is left.
+        """
+        if set(self.parts_of("union")) <= set(other.parts_of("union")):
+            raise ValueError(f"nothing would be kept: {self.noun} without itself holds nothing")
         return self & ~other
 
     def __invert__(self) -> Region:

@@ -115,22 +115,18 @@ class VoxelSet(Region, kind="voxels"):
     def _covers(self, boxes: Tensor) -> Tensor:
         boxes = self._contracted(boxes)
         inside = (boxes[:, 0] >= boxes.new_tensor(self.lower)) & (boxes[:, 1] <= boxes.new_tensor(self.upper))
-        found, of = self._count(boxes, -EDGE)
+        found, of = self._count(boxes)
         return inside.all(-1) & (found == of)
 
-    def _count(self, boxes: Tensor, inward: float = EDGE) -> tuple[Tensor, Tensor]:
-        """(n,) how many of them, and how many of all voxels, lie in the voxels that boxes of the domain touch.
-
-        Args:
-            boxes: (n, 2, 3).
-            inward: part of a voxel that the boxes are shrunk by, on each side.
-        """
+    def _count(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the voxels that (n, 2, 3) boxes of the domain touch, (n,) how many are of the set, and how many there
+        are."""
         low, size = (boxes.new_tensor(v, dtype=torch.float64) for v in (self.lower, self.lattice.cell_size))
         counts = torch.tensor(self.counts, device=boxes.device)
         places = (boxes.double() - low) / size
         places = places.clamp(-1.0, float(max(self.counts)) + 1.0)
-        first = (places[:, 0] + inward).floor().long()
-        last = (places[:, 1] - inward).ceil().long().maximum(first + 1)
+        first = (places[:, 0] + EDGE).floor().long()
+        last = (places[:, 1] - EDGE).ceil().long().maximum(first + 1)
         apart = ((last <= 0) | (first >= counts)).any(-1)
         first, last = first.clamp_min(0).minimum(counts), last.clamp_min(0).minimum(counts)
         sums, found = self._sums.to(boxes.device), 0
