@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import lg_field
 from lg_field.meshing.mesh import EmptyMeshError
-from lg_field.radiance.carving import Held, edit_words, floaters, noted, pieces_shown, without_pieces
+from lg_field.radiance.carving import Held, edit_words, floaters, noted, pieces_of_field, without_pieces
 from lg_field.radiance.components import (
     Pieces,
     beside,
@@ -56,14 +56,14 @@ def test_pieces_partition_the_voxels_and_do_not_touch(seed: int, share: float) -
 
 def test_pieces_go_over_the_borders_of_cells() -> None:
     field = ball_scene([(0.0, 0.0, 0.0, 0.3)])
-    pieces = pieces_shown(field)
+    pieces = pieces_of_field(field)
     assert len(pieces) == 1 and len(settled(field).cells) == 64
     assert int(field.occupied.any(1).sum()) == 8, "the ball lies in eight cells"
 
 
 def test_a_point_names_the_nearest_piece() -> None:
     field = ball_scene()
-    pieces, r = pieces_shown(field), field.sizes.occupancy_voxels
+    pieces, r = pieces_of_field(field), field.sizes.occupancy_voxels
     assert len(pieces) == 3
     for number, ball in enumerate(ALL, 1):
         place = field.frame.to_places(torch.tensor([ball[:3]])) * r
@@ -80,7 +80,7 @@ def test_a_point_names_the_nearest_piece() -> None:
 def test_a_component_is_cut_out_to_the_bit(contraction: bool, invert: bool) -> None:
     """Kept weights are the same bits, kept points have the same density and colour, all else is empty."""
     field = ball_scene(contraction=contraction)
-    pieces = pieces_shown(field)
+    pieces = pieces_of_field(field)
     region = voxel_set(field.occupancy, pieces.voxels([2]))
     small = settled(crop(field, region, invert=invert))
     assert small.region is None and small.num_rows < field.num_rows and bool(small.occupied.any(1).all())
@@ -96,7 +96,7 @@ def test_a_component_is_cut_out_to_the_bit(contraction: bool, invert: bool) -> N
 
 def test_settling_answers_every_query_as_the_region_did() -> None:
     field = ball_scene()
-    voxels = voxel_set(field.occupancy, pieces_shown(field).voxels([3]))
+    voxels = voxel_set(field.occupancy, pieces_of_field(field).voxels([3]))
     half = Region.box((-1.0, -1.0, -1.0), (1.0, -0.2, 1.0))
     x = random_points()
     for region in (voxels, voxels & half, half - voxels, voxels | voxels, ~voxels & half & ~half | voxels):
@@ -111,14 +111,14 @@ def test_settling_answers_every_query_as_the_region_did() -> None:
 
 def test_a_crop_of_a_crop_is_the_crop_of_both() -> None:
     field = ball_scene()
-    one = voxel_set(field.occupancy, pieces_shown(field).voxels([1]))
+    one = voxel_set(field.occupancy, pieces_of_field(field).voxels([1]))
     box = Region.box((-0.7, -1.0, -1.0), (1.0, 1.0, 0.4))
     once = settled(crop(field, one & box))
     twice = settled(crop(settled(crop(field, one)), box))
     assert torch.equal(once.cells, twice.cells) and torch.equal(once.occupied, twice.occupied)
     ball = Region.sphere((0.0, 0.0, 0.0), 0.4)
     for a, b in ((one, one), (box, box), (box, ball | box), (ball | box, box | one | ball)):
-        with pytest.raises(ValueError, match="^nothing would be kept: .* without itself holds nothing$"):
+        with pytest.raises(ValueError, match=r"^nothing would be kept: .* without itself holds nothing$"):
             crop(field, a - b)
     with pytest.raises(ValueError, match="nothing would be kept"):
         settled(crop(settled(crop(field, one)), ~one))
@@ -127,7 +127,7 @@ def test_a_crop_of_a_crop_is_the_crop_of_both() -> None:
 def test_a_component_is_one_piece_of_mesh() -> None:
     trimesh = pytest.importorskip("trimesh")
     field = ball_scene()
-    pieces = pieces_shown(field)
+    pieces = pieces_of_field(field)
     for number in (1, 2):
         small = settled(crop(field, voxel_set(field.occupancy, pieces.voxels([number]))))
         mesh = radiance_mesh(small, 40, 1e-4, colors=False)
@@ -150,7 +150,7 @@ def test_what_is_rendered_of_two_components_is_what_each_shows() -> None:
     field = ball_scene(contraction=True)
     scene = field.description
     camera = Camera(torch.tensor(scene.camera, dtype=torch.float64), 1.0, 24, 24)
-    pieces = pieces_shown(field)
+    pieces = pieces_of_field(field)
     parts = [settled(crop(field, voxel_set(field.occupancy, pieces.voxels([k])))) for k in (1, 2, 3)]
     whole = render(field, scene, camera)
     seen = [render(part, scene, camera) for part in parts]
@@ -232,7 +232,7 @@ def test_no_ground_is_said() -> None:
 
 def test_cameras_see_what_they_look_at() -> None:
     field, views = ball_scene(), circle()
-    pieces = pieces_shown(field)
+    pieces = pieces_of_field(field)
     for number, ball in enumerate(ALL[:2]):
         shares = seen_shares(field, field.description, views, pieces, torch.tensor(ball[:3]).double())
         assert float(shares.sum()) == pytest.approx(1.0) and int(shares.argmax()) == number
@@ -250,7 +250,7 @@ def test_pieces_hidden_from_all_cameras_are_seen_by_none() -> None:
         field.local.zero_()
         thick = field.opacity(torch.tensor([[0.75, 0.0, 0.0]]), 0.3)
     assert float(thick) > 0.99, "the shell is opaque"
-    pieces = pieces_shown(field)
+    pieces = pieces_of_field(field)
     assert len(pieces) == 2
     assert cameras_that_see(field, field.description, views.origins, pieces, [1, 2], views) == [len(views.poses), 0]
     assert cameras_that_see(field, field.description, views.origins, pieces, [2]) == [0]
@@ -263,7 +263,7 @@ def test_cameras_that_look_elsewhere_do_not_see_it() -> None:
 
     field, views = ball_scene(), circle()
     away = replace(views, poses=torch.cat([-views.poses[:, :, :3], views.poses[:, :, 3:]], dim=2))
-    pieces = pieces_shown(field)
+    pieces = pieces_of_field(field)
     assert cameras_that_see(field, field.description, views.origins, pieces, [1, 2, 3], away) == [0, 0, 0]
     assert min(cameras_that_see(field, field.description, views.origins, pieces, [1, 2, 3], views)) > 0
 
@@ -283,7 +283,7 @@ def test_full_masks_keep_all_and_empty_ones_nothing() -> None:
 
 def test_floaters_are_the_small_pieces_and_nothing_else_changes() -> None:
     field = ball_scene()
-    pieces = pieces_shown(field)
+    pieces = pieces_of_field(field)
     drop = floaters(field, pieces, 0.1)
     assert drop.tolist() == [False, False, True]
     small = without_pieces(field, pieces, drop)
@@ -291,7 +291,7 @@ def test_floaters_are_the_small_pieces_and_nothing_else_changes() -> None:
     gone = voxel_set(field.occupancy, pieces.voxels([3])).contains(x)
     assert torch.equal(small.is_occupied(x), field.is_occupied(x) & ~gone)
     assert without_pieces(field, pieces, floaters(field, pieces, 0.0)) is field
-    again = pieces_shown(small)
+    again = pieces_of_field(small)
     assert not bool(floaters(small, again, 0.1).any()), "cleaning twice is cleaning once"
     with pytest.raises(ValueError):
         without_pieces(field, pieces, torch.ones(3, dtype=torch.bool))
@@ -299,7 +299,7 @@ def test_floaters_are_the_small_pieces_and_nothing_else_changes() -> None:
 
 def test_what_was_dropped_is_written_down(tmp_path) -> None:
     field = ball_scene()
-    pieces = pieces_shown(field)
+    pieces = pieces_of_field(field)
     before = Held.by(field)
     small = noted(without_pieces(field, pieces, floaters(field, pieces, 0.1)), "clean", before)
     lg_field.save(small, tmp_path / "s.safetensors")

@@ -57,7 +57,7 @@ def clean(
         overwrite: replace an existing output.
     """
     from lg_field.files import save
-    from lg_field.radiance.carving import Held, floaters, noted, pieces_shown, without_pieces
+    from lg_field.radiance.carving import Held, floaters, noted, pieces_of_field, without_pieces
 
     if output is None and not dry_run:
         raise ValueError("give the file to write with -o, or --dry-run")
@@ -72,7 +72,7 @@ def clean(
     source = source_of(input, load_config, min_cameras > 0)
     field = source.field
     with doing("looking for floaters"):
-        pieces = pieces_shown(field)
+        pieces = pieces_of_field(field)
         if not len(pieces):
             raise ValueError("the scene holds nothing: no occupied voxel is shown")
         drop = floaters(field, pieces, min_share, min_cameras, source.places, source.views)

@@ -149,6 +149,6 @@ def without_pieces(field: RadianceField, pieces: Pieces, drop: Bool[Tensor, " pi
     return settled(marked)
 
 
-def pieces_shown(field: RadianceField) -> Pieces:
+def pieces_of_field(field: RadianceField) -> Pieces:
     """The connected pieces of what a field shows."""
     return Pieces.of(shown_voxels(field.occupancy, field.region))
