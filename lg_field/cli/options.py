@@ -157,7 +157,8 @@ class RegionFlags:
 
         about = field.description
         signal = about if isinstance(about, Signal) else None
-        parts, exact = list(parts), []
+        parts = list(parts)
+        exact: list[Region] = []
         for path in files:
             region, in_domain = read_region(path)
             if signal is not None and not in_domain:

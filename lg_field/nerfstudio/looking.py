@@ -26,6 +26,8 @@ SIZE = 384
 """Pixels per axis to which masks are brought."""
 FEW = 0.1
 """Least part of the images that a mask must be there for."""
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic")
+"""Endings of images that masks may keep before their own."""
 POINTS = 1 << 18
 """Voxels looked at at a time."""
 
@@ -91,9 +93,10 @@ def mask_files(images: list[Path], folder: Path) -> list[Path | None]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
-            for name in {path.name, path.stem, Path(path.stem).stem}:
+            inner = Path(path.stem)
+            for name in {path.stem, inner.stem if inner.suffix.lower() in PICTURES else path.stem}:
                 found.setdefault(name, []).append(path)
-    files = [_only(image, found.get(image.name) or found.get(image.stem) or []) for image in images]
+    files = [_only(image, found.get(image.stem, [])) for image in images]
     count = sum(file is not None for file in files)
     if count < max(2.0, FEW * len(images)):
         raise ValueError(
