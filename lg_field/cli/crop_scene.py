@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from lg_field.cli.console import say
-from lg_field.cli.objects import both, listed, warn_of_cut, without_voxels
+from lg_field.cli.objects import ObjectFlags, VoxelSource, both, listed, warn_of_cut
 from lg_field.cli.options import NO_REGION, RegionFlags, print_sizes
 from lg_field.cli.region_files import short_json
 from lg_field.cli.running import run_command
@@ -56,15 +56,16 @@ class LookFlags:
         tell(f"{count} masks of {len(outputs.image_filenames)} training images: {int(hull.sum()):,} voxels agree")
         return voxel_set(field.occupancy, hull)
 
-    def focused(self, run: Run, field: RadianceField, shape: Region | None) -> Region | None:
+    def focused(self, run: Run, field: RadianceField, shape: Region | None, objects: ObjectFlags) -> Region | None:
         """What the cameras look at, within a shape, in scene units; the shape itself where --focus is not given."""
         from lg_field.nerfstudio.looking import focus_shares, training_cameras
-        from lg_field.radiance.components import Pieces, shown_voxels, voxel_set
+        from lg_field.radiance.components import shown_voxels
 
         if self.focus is None:
             return shape
         grid = field.occupancy
-        pieces = Pieces.of(shown_voxels(grid, both(field.region, shape)))
+        shown = shown_voxels(grid, both(field.region, shape))
+        pieces = objects.pieces(VoxelSource.of_field(field), shown)
         shares = focus_shares(run, training_cameras(run), pieces)
         if not len(shares) or not float(shares.sum()) > 0.0:
             raise ValueError(
@@ -79,9 +80,9 @@ class LookFlags:
         few = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
         tell(
             f"--focus: component {few} of {len(pieces)}, {total:.1%} of what the cameras see around their focus; "
-            f"{listed(pieces, grid)}"
+            f"{listed(pieces, grid)}{objects.advice(pieces)}"
         )
-        return both(voxel_set(grid, pieces.voxels(numbers)), without_voxels(shape, grid))
+        return objects.kept(pieces, numbers, shown, shape, grid)
 
 
 def crop_scene(
@@ -112,6 +113,7 @@ def crop_scene(
     from lg_field.table.editing import crop
 
     look.check()
+    region.objects.check()
     if output is None and not dry_run:
         raise ValueError("give the new run's folder with -o, or --dry-run")
     if output is not None and not dry_run:
@@ -152,7 +154,7 @@ def asked(
         if look.focus is not None:
             raise ValueError("give cells or --focus, not both")
         return None, cells
-    shape = look.focused(run, field, limit if shape is None else shape)
+    shape = look.focused(run, field, limit if shape is None else shape, region.objects)
     assert shape is not None
     check_inside(shape, field)
     return shape, None

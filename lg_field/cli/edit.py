@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from lg_field.cli.console import print_sizes, progress_bar, say
-from lg_field.cli.objects import around, voxels_of_file, warn_of_cut
+from lg_field.cli.objects import VoxelSource, around, voxels_of_file, warn_of_cut
 from lg_field.cli.options import NO_REGION, Address, OptionalOutput, Output, RegionFlags, check_outputs
 from lg_field.cli.region_files import region_json
 from lg_field.errors import doing
@@ -51,7 +51,7 @@ def crop(
         check_outputs(overwrite, [output], [input])
     console, begin = Console(), time.perf_counter()
     with doing(f"reading {input}"), FieldFile.open(input) as file:
-        shape, cells = region.resolve(file.skeleton, lambda: voxels_of_file(file))
+        shape, cells = region.resolve(file.skeleton, VoxelSource.of_file(file))
         rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
         exact = file.header.region if region.snap else exact
         report_crop(console, file, rows, exact)

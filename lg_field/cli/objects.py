@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lg_field.errors import notice, tell
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from lg_field.files import FieldFile
     from lg_field.radiance.components import Pieces
+    from lg_field.radiance.field import RadianceField
     from lg_field.radiance.occupancy_grid import OccupancyGrid
     from lg_field.space.regions import Region
     from lg_field.table.cell_table import CellTable
@@ -23,8 +24,31 @@ UP = (0.0, 0.0, 1.0)
 LARGEST = "largest"
 LISTED = 5
 """Components that are listed."""
+ONE = 0.95
+"""Share of the voxels of a component that is nearly everything."""
+GROUND = 0.5
+"""Least opacity of voxels that the ground is looked for among."""
 CUT = 0.02
 """Share of the kept surface that may be cut without a word."""
+
+
+class VoxelSource(NamedTuple):
+    """Where the voxels of a scene come from; asked only for what is needed."""
+
+    occupancy: Callable[[], OccupancyGrid]
+    """Which are occupied."""
+    field: Callable[[], RadianceField]
+    """The whole field, which says how dense they are."""
+
+    @staticmethod
+    def of_file(file: FieldFile) -> VoxelSource:
+        """An open scene file."""
+        return VoxelSource(lambda: voxels_of_file(file), lambda: cast("RadianceField", file.load()))
+
+    @staticmethod
+    def of_field(field: Any) -> VoxelSource:
+        """A scene that is loaded."""
+        return VoxelSource(lambda: field.occupancy, lambda: field)
 
 
 @dataclass(frozen=True)
@@ -38,6 +62,10 @@ class ObjectFlags:
     """Of scenes: only what lies above the ground, a level plane that is found (RANSAC); or above a given one, with
     NX x + NY y + NZ z + D >= 0: four numbers NX NY NZ D."""
 
+    solid: float = 0.0
+    """Voxels connect only where a way as long as a side of them absorbs this much of the light, 0 to 1: 0.5 tells
+    apart what haze connects. 0: all occupied voxels do."""
+
     @property
     def given(self) -> bool:
         """Whether an object was asked for."""
@@ -46,7 +74,7 @@ class ObjectFlags:
     def within(
         self,
         field: CellTable,
-        occupancy: Callable[[], OccupancyGrid],
+        source: VoxelSource,
         shape: Region | None,
         to_scene: Tensor | None = None,
     ) -> Region:
@@ -54,7 +82,7 @@ class ObjectFlags:
 
         Args:
             field: a scene.
-            occupancy: gives its voxels.
+            source: gives its voxels.
             shape: in scene units; None = everything.
             to_scene: (4, 4) from the units of the flags' numbers; None where those are scene units.
 
@@ -65,19 +93,25 @@ class ObjectFlags:
 
         if not isinstance(field, RadianceField):
             raise ValueError("--component and --above-plane are for scenes: a signal has no occupied voxels")
-        grid = occupancy()
+        self.check()
         if self.above_plane is not None:
-            above = self.above(field, grid, shape, to_scene)
+            above = self.above(field, source, shape, to_scene)
             shape = above if shape is None else shape & above
         if self.component:
-            shape = self.piece(field, grid, shape, to_scene)
+            shape = self.piece(field, source, shape, to_scene)
         assert shape is not None
         return shape
 
-    def above(self, field: CellTable, grid: OccupancyGrid, shape: Region | None, to_scene: Tensor | None) -> Region:
+    def check(self) -> None:
+        """Raise ValueError for numbers that make no sense."""
+        if not 0.0 <= self.solid < 1.0:
+            raise ValueError(f"--solid is a part of the light, from 0 to less than 1, got {self.solid:g}")
+
+    def above(self, field: CellTable, source: VoxelSource, shape: Region | None, to_scene: Tensor | None) -> Region:
         """The half space above the plane, in scene units; says where a found plane is."""
         from lg_field.radiance.components import shown_voxels
         from lg_field.radiance.ground import above_ground
+        from lg_field.radiance.solid import solid_voxels
         from lg_field.space.regions import HalfSpace, transformed
 
         numbers = self.above_plane or ()
@@ -87,19 +121,46 @@ class ObjectFlags:
             given = HalfSpace(numbers[:3], numbers[3])
             return given if to_scene is None else transformed(given, to_scene)
         up = getattr(field.description, "up", UP)
-        found = above_ground(grid, shown_voxels(grid, both(field.region, shape)), up)
+        whole = source.field()
+        shown = shown_voxels(whole.occupancy, both(field.region, shape))
+        found = above_ground(whole.occupancy, solid_voxels(whole, shown, max(self.solid, GROUND)), up)
         plane = " ".join(f"{v:.4g}" for v in (*found.normal, found.offset))
         tell(f"the ground that was found: --above-plane {plane} (scene units)")
         return found
 
-    def piece(self, field: CellTable, grid: OccupancyGrid, shape: Region | None, to_scene: Tensor | None) -> Region:
+    def piece(self, field: CellTable, source: VoxelSource, shape: Region | None, to_scene: Tensor | None) -> Region:
         """The component as a set of voxels, cut by the shape; says which one it is."""
-        from lg_field.radiance.components import Pieces, shown_voxels, voxel_set
+        from lg_field.radiance.components import shown_voxels
 
-        pieces = Pieces.of(shown_voxels(grid, both(field.region, shape)))
+        grid = source.occupancy()
+        shown = shown_voxels(grid, both(field.region, shape))
+        pieces = self.pieces(source, shown)
         number = self.number(pieces, grid, to_scene)
-        tell(f"component {number} of {len(pieces)}: {listed(pieces, grid)}")
-        return both(voxel_set(grid, pieces.voxels([number])), without_voxels(shape, grid))
+        tell(f"component {number} of {len(pieces)}: {listed(pieces, grid)}{self.advice(pieces)}")
+        return self.kept(pieces, [number], shown, shape, grid)
+
+    def pieces(self, source: VoxelSource, shown: Tensor) -> Pieces:
+        """The connected pieces of the (solid) voxels that are shown."""
+        from lg_field.radiance.components import Pieces
+        from lg_field.radiance.solid import solid_voxels
+
+        return Pieces.of(solid_voxels(source.field(), shown, self.solid) if self.solid else shown)
+
+    def kept(
+        self, pieces: Pieces, numbers: list[int], shown: Tensor, shape: Region | None, grid: OccupancyGrid
+    ) -> Region:
+        """Some pieces, with what is shown right beside them, as a set of voxels, cut by the shape."""
+        from lg_field.radiance.components import voxel_set
+        from lg_field.radiance.solid import with_skin
+
+        kept: Region = both(voxel_set(grid, with_skin(pieces, numbers, shown)), without_voxels(shape, grid))
+        return kept
+
+    def advice(self, pieces: Pieces) -> str:
+        """What to try where nearly everything is one piece."""
+        one = len(pieces) and float(pieces.sizes[0]) > ONE * float(pieces.sizes.sum())
+        more = "a larger --solid" if self.solid else "--solid 0.5"
+        return f"; nearly all is connected: {more}, --above-plane or a --box part it" if one else ""
 
     def number(self, pieces: Pieces, grid: OccupancyGrid, to_scene: Tensor | None) -> int:
         """The component asked for, counted from 1.

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from lg_field.cli.console import print_sizes as print_sizes
 from lg_field.cli.console import progress_bar as progress_bar
-from lg_field.cli.objects import NO_OBJECT, ObjectFlags, both
+from lg_field.cli.objects import NO_OBJECT, ObjectFlags, VoxelSource, both
 from lg_field.cli.region_files import read_cells, read_region
 from lg_field.cli.shapes import box_of, corners_of, obb_of, shapes_of, sphere_of
 from lg_field.signals.registry import KINDS
@@ -22,7 +22,6 @@ from lg_field.signals.registry import KINDS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lg_field.radiance.occupancy_grid import OccupancyGrid
     from lg_field.signals.signal import Signal
     from lg_field.space.regions import Region
     from lg_field.table.cell_table import CellTable
@@ -95,15 +94,15 @@ class RegionFlags:
     def resolve(
         self,
         field: CellTable,
-        occupancy: Callable[[], OccupancyGrid] | None = None,
+        source: VoxelSource | None = None,
         to_field: Tensor | None = None,
         limit: Region | None = None,
     ) -> tuple[Region | None, list[int] | None]:
         """For `editing.crop`: the region in the field's units, or the cells.
 
         Args:
-            field: what is to be cropped; on the meta device only if `occupancy` is given.
-            occupancy: gives the voxels of a scene; None = the field's own.
+            field: what is to be cropped; on the meta device only if `source` is given.
+            source: gives the voxels of a scene; None = the field's own.
             to_field: scenes: (4, 4) from the units of the flags' numbers; None where those are the field's.
             limit: what is kept of all that, in the field's units; None = everything.
 
@@ -130,8 +129,7 @@ class RegionFlags:
             shape = transformed(shape, to_field)
         shape = both(shape, limit)
         if self.objects.given:
-            own: Any = field
-            shape = self.objects.within(field, occupancy or (lambda: own.occupancy), shape, to_field)
+            shape = self.objects.within(field, source or VoxelSource.of_field(field), shape, to_field)
         return shape, None
 
     def shape(self, field: CellTable) -> Region | None:

@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from lg_field.cli.objects import voxels_of_file
+from lg_field.cli.objects import VoxelSource
 from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
 from lg_field.errors import doing
 from lg_field.files import FieldFile, atomic_write, refuse_existing, save
@@ -164,8 +164,8 @@ def part_of_file(input: str, region: RegionFlags) -> Part:
     from lg_field.radiance.components import settled, settles
 
     with FieldFile.open(input) as file:
-        voxels = lambda: voxels_of_file(file)  # noqa: E731
-        shape, cells = region.resolve(file.skeleton, voxels) if region.given else (None, None)
+        source = VoxelSource.of_file(file)
+        shape, cells = region.resolve(file.skeleton, source) if region.given else (None, None)
         field: Any = file.load(shape, cells, region.invert)
         field.region = file.header.region if region.snap else field.region
         field = settled(field) if settles(field, field.region) else field

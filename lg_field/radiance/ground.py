@@ -17,6 +17,8 @@ LEAST = 30
 """Voxels that a plane must hold."""
 PLANES = 8
 """Planes that are looked at."""
+NEAR = 0.6
+"""Unbounded scenes: how far from the origin the ground is looked for, scene units; cameras see about 1 about it."""
 
 
 def above_ground(
@@ -28,7 +30,7 @@ def above_ground(
 
     Args:
         grid: says where voxels are.
-        voxels: those that are looked at. Of an unbounded scene only the part in the uncontracted cube counts.
+        voxels: those that are looked at. Of an unbounded scene only those near the origin count (`NEAR`).
         up: upward direction, of any length.
         seed: of the random triples of points.
 
@@ -72,6 +74,6 @@ def upper_sides(
     above = padded.roll(shift, axis)[1:-1, 1:-1, 1:-1]
     points = middles(grid, (voxels & ~above).nonzero())
     if grid.frame.contraction:
-        points = points[(points.abs() <= 1.0).all(-1)]
+        points = points[points.norm(dim=-1) <= NEAR]
     found: np.ndarray = points.numpy()
     return found

@@ -15,7 +15,7 @@ from lg_field.radiance.render import RAYS, ask_view
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.views import Views
 
-MIDDLE = 0.15
+MIDDLE = 0.08
 """How far from the focus, in image widths and heights, what a camera shows counts (standard deviation)."""
 CAMERAS = 24
 """Cameras that stand for all."""
