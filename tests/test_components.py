@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import pytest
 import torch
 from ball_scene import LARGE, MEDIUM, SMALL, ball_scene, circle, occupy, random_points
@@ -27,6 +30,7 @@ from lg_field.radiance.hull import visual_hull
 from lg_field.radiance.occupancy import rows_of_dense
 from lg_field.radiance.render import render
 from lg_field.radiance.sight import cameras_that_see, seen_shares
+from lg_field.radiance.solid import solid_voxels, with_skin
 from lg_field.radiance.surface import radiance_mesh
 from lg_field.space.regions import HalfSpace, Region
 from lg_field.table.editing import crop
@@ -225,6 +229,51 @@ def test_no_ground_is_said() -> None:
     field = ball_scene([SMALL])
     with pytest.raises(ValueError, match="no level plane"):
         above_ground(field.occupancy, shown_voxels(field.occupancy, None), (0.0, 0.0, 1.0))
+
+
+def test_no_ground_lies_above_what_cameras_look_at() -> None:
+    """Of an unbounded scene, whose origin is that: a ceiling is none."""
+    pytest.importorskip("open3d")
+    field = ball_scene(contraction=True)
+    grid = field.occupancy
+    index = torch.ones_like(shown_voxels(grid, None))
+    height = middles(grid, index.nonzero())[:, 2].view(index.shape)
+    floor, ceiling = (height < -0.3) & (height > -0.45), (height < 0.58) & (height > 0.4)
+    assert bool(floor.any()) and bool(ceiling.any())
+    found = above_ground(grid, floor | ceiling, (0.0, 0.0, 1.0))
+    assert bool(found.contains(torch.tensor([[0.0, 0.0, 0.0]])))
+    with pytest.raises(ValueError, match="no level plane"):
+        above_ground(grid, ceiling, (0.0, 0.0, 1.0))
+
+
+# -- haze
+
+
+def test_solid_voxels_are_those_that_absorb() -> None:
+    field = ball_scene()
+    with torch.no_grad():
+        field.local.zero_()
+        density = float(field.density(torch.tensor([[0.5, 0.4, -0.2]])))
+    shown = shown_voxels(field.occupancy, None)
+    side = 2.0 / shown.shape[0]
+    absorbed = 1.0 - math.exp(-density * side)
+    assert torch.equal(solid_voxels(field, shown, 0.0), shown)
+    assert int(solid_voxels(field, shown, 0.2 * absorbed).sum()) > 0.5 * int(shown.sum())
+    levels = [solid_voxels(field, shown, part) for part in (0.0, 0.3, 0.6, 0.9, 0.999999)]
+    assert all(not bool((after & ~before).any()) for before, after in itertools.pairwise(levels))
+
+
+def test_a_skin_is_of_no_other_piece() -> None:
+    shown = torch.zeros(9, 3, 3, dtype=torch.bool)
+    shown[:8] = True
+    solid = torch.zeros_like(shown)
+    solid[:3], solid[4:8] = True, True
+    pieces = Pieces.of(solid)
+    assert len(pieces) == 2 and len(Pieces.of(shown)) == 1
+    first, second = (with_skin(pieces, [k], shown) for k in (1, 2))
+    assert torch.equal(first, shown & (torch.arange(9) >= 3)[:, None, None])
+    assert torch.equal(second, (torch.arange(9) <= 3)[:, None, None].expand_as(shown))
+    assert torch.equal(with_skin(Pieces.of(shown), [1], shown), shown)
 
 
 # -- cameras

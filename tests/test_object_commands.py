@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,45 @@ def test_cuts_through_density_are_said_and_others_are_not(scene: Path, tmp_path:
     between = lg("crop", scene, "--box", 0.12, -1, -1, 1, 1, 1, "--dry-run", cwd=tmp_path)
     assert "kept surface" not in between
     assert sorted(p.name for p in tmp_path.iterdir()) == []
+
+
+def test_haze_does_not_connect_solid_voxels(tmp_path: Path) -> None:
+    """Two balls joined by a thin bridge of haze: one component, or two where only solid voxels count."""
+    field = ball_scene([(-0.5, 0.0, 0.0, 0.3), (0.5, 0.0, 0.0, 0.25), (0.0, 0.0, 0.0, 0.3)])
+    with torch.no_grad():
+        field.local.zero_()
+        for parameter in field.shared.parameters():
+            parameter.zero_()
+        outer = (field.grid.boxes(field.cells).mean(1)[:, 0].abs() > 0.5).nonzero()[:, 0]
+    bias = bias_of_density(field)
+    with torch.no_grad():
+        field.local[:, bias] = -6.0
+        field.local[outer, bias] = 3.0
+        dense = field.density(torch.tensor([[-0.6, 0.0, 0.0], [0.0, 0.0, 0.0], [0.6, 0.0, 0.0]]))
+    assert float(dense[1]) < 1.0 < 20.0 < float(dense[[0, 2]].min())
+    lg_field.save(field, tmp_path / "haze.safetensors")
+    words = ("crop", "haze.safetensors", "--component", "largest", "--overwrite")
+    assert "component 1 of 1" in (said := lg(*words, "-o", "all.safetensors", cwd=tmp_path)) and "--solid 0.5" in said
+    assert "component 1 of 2" in lg(*words, "--solid", 0.5, "-o", "one.safetensors", cwd=tmp_path)
+    x = random_points()
+    one, everything = held(tmp_path / "one.safetensors", x), held(tmp_path / "haze.safetensors", x)
+    assert torch.equal(held(tmp_path / "all.safetensors", x), everything)
+    assert torch.equal(one[x[:, 0] < -0.5], everything[x[:, 0] < -0.5]) and not bool(one[x[:, 0] > -0.3].any())
+    assert "part of the light" in lg(*words, "--solid", 1, "-o", "x.safetensors", cwd=tmp_path, fails=True)
+
+
+def bias_of_density(field: lg_field.RadianceField) -> int:
+    """The number of a row that is added to the logarithm of the density."""
+    x = torch.tensor([[-0.6, 0.0, 0.0]])
+    with torch.no_grad():
+        before = field.density(x)
+        for column in range(field.local.shape[1] - 1, -1, -1):
+            field.local[:, column] = 1.0
+            after = field.density(x)
+            field.local[:, column] = 0.0
+            if torch.allclose(after / before, torch.tensor(math.e)):
+                return column
+    raise AssertionError("there is none")
 
 
 REFUSED = {

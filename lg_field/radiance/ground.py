@@ -19,6 +19,8 @@ PLANES = 8
 """Planes that are looked at."""
 NEAR = 0.6
 """Unbounded scenes: how far from the origin the ground is looked for, scene units; cameras see about 1 about it."""
+BELOW = 3
+"""Unbounded scenes: voxels that the origin, at which cameras look, may lie below the border."""
 
 
 def above_ground(
@@ -56,7 +58,8 @@ def above_ground(
         if len(inliers) >= LEAST and abs(cosine) >= LEVEL:
             normal = normal * np.sign(cosine)
             offset = -float(np.quantile(points[inliers] @ normal, 0.99)) - size
-            return HalfSpace(tuple(float(v) for v in normal), offset)
+            if not grid.frame.contraction or offset > -BELOW * size:
+                return HalfSpace(tuple(float(v) for v in normal), offset)
         points = np.delete(points, inliers, axis=0)
     raise ValueError(
         "no level plane was found among what is shown: give it as --above-plane NX NY NZ D, which keeps the points "
