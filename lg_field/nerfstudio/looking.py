@@ -55,7 +55,8 @@ def focus_shares(run: Run, outputs: DataparserOutputs, pieces: Pieces) -> Float[
 def hull_of_masks(
     grid: OccupancyGrid, region: Region | None, outputs: DataparserOutputs, folder: Path
 ) -> tuple[Bool[Tensor, "nx ny nz"], int]:
-    """The voxels that masks agree on: inside the masks of nearly all images that show them, and shown by two at least.
+    """The voxels that masks agree on: inside the masks of nearly all images that show them, and shown by two at least;
+    and those beside them, whose middles lie outside while what they hold may not.
 
     Args:
         grid: occupancy.
@@ -76,9 +77,11 @@ def hull_of_masks(
     views = Views(every.poses[index], every.focals[index], every.centers[index])
     alphas = torch.stack([read_mask(file) for file in files if file is not None])
     shown = shown_voxels(grid, region)
+    agreed = shown.clone()
     for some in shown.nonzero().split(POINTS):
-        shown[tuple(some.unbind(1))] = visual_hull(views, alphas, middles(grid, some), least=0.0)
-    return shown, len(which)
+        agreed[tuple(some.unbind(1))] = visual_hull(views, alphas, middles(grid, some), least=0.0)
+    grown = torch.nn.functional.max_pool3d(agreed[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
+    return grown & shown, len(which)
 
 
 def mask_files(images: list[Path], folder: Path) -> list[Path | None]:
