@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from lg_field.cli.objects import VoxelSource
 from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
 from lg_field.errors import doing
 from lg_field.files import FieldFile, atomic_write, refuse_existing, save
@@ -177,10 +178,14 @@ class Part(NamedTuple):
 def part_of_file(input: str, region: RegionFlags) -> Part:
     """The field of a file, or only the part that the region names: just its rows are read, and its mask is exact
     unless whole cells are wanted."""
+    from lg_field.radiance.components import settled, settles
+
     with FieldFile.open(input) as file:
-        shape, cells = region.resolve(file.skeleton) if region.given else (None, None)
-        field = file.load(shape, cells, region.invert)
+        source = VoxelSource.of_file(file)
+        shape, cells = region.resolve(file.skeleton, source) if region.given else (None, None)
+        field: Any = file.load(shape, cells, region.invert)
         field.region = file.header.region if region.snap else field.region
+        field = settled(field) if settles(field, field.region) else field
         return Part(field, file.precision, file.reader.bytes_read)
 
 
