@@ -70,16 +70,29 @@ def crop(
 
 def report_crop(console: Console, file: FieldFile, rows: Tensor, region: Region | None) -> None:
     """Print cells, parameters and bytes before and after, and how close the cells come to the region."""
+    from lg_field.table.kept_lines import KEPT
+
     field, sizes = file.skeleton, file.bytes_by_part()
     count, part = field.num_parameters(), len(rows) / field.num_rows
     local = round(count["local"] * part)
     kept_bytes = round(sizes["rows"] * part)
+    shared, shared_bytes = count["shared"], sizes["shared"]
+    entries = []
+    for name, mask in file.lines_to_keep(rows).items():
+        old = file.reader.entries[name]
+        kept = int(mask.sum())
+        shared -= (old.shape[0] - kept) * old.shape[1]
+        shared_bytes -= (old.shape[0] - kept) * old.row_bytes
+        if not bool(mask.all()) and name + KEPT not in file.reader.entries:
+            shared_bytes += -(-len(mask) // 8)
+        entries.append((f"{name.replace('_', ' ')} entries", old.shape[0], kept))
     rows_of_table = (
         ("cells", field.num_rows, len(rows)),
+        *entries,
         ("local parameters", count["local"], local),
-        ("shared parameters", count["shared"], count["shared"]),
-        ("total parameters", count["total"], local + count["shared"]),
-        ("bytes of weights", sizes["rows"] + sizes["shared"], kept_bytes + sizes["shared"]),
+        ("shared parameters", count["shared"], shared),
+        ("total parameters", count["total"], local + shared),
+        ("bytes of weights", sizes["rows"] + sizes["shared"], kept_bytes + shared_bytes),
     )
     print_sizes(console, file.reader.name, rows_of_table)
     if region is None:
