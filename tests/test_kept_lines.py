@@ -27,10 +27,11 @@ TABLE = "hash_table"
 
 
 def make(seed: int = 0, contraction: bool = False, filled: float = 0.2, **sizes) -> RadianceField:
-    """27 cells of 64 voxels, some of them occupied; a dense level and two hashed ones."""
+    """27 cells of 64 voxels, some of them occupied; a dense level and two hashed ones, whose nodes' borders are voxels'
+    borders here and there."""
     torch.manual_seed(seed)
     shape = {"local_width": 4, "global_width": 8, "grid_nodes": 3, "occupancy_voxels": 4, "hash_levels": 3}
-    shape |= {"hash_base_res": 8, "log2_hashmap_size": 10, "density_bias": 0.0, "contraction": contraction, **sizes}
+    shape |= {"hash_base_res": 7, "log2_hashmap_size": 10, "density_bias": 0.0, "contraction": contraction, **sizes}
     reach = 2.0 if contraction else 1.3
     field = RadianceField(PartitionGrid((3, 3, 3), (-reach, -1.0, -1.0), (reach, 1.0, 1.1)), RadianceSizes(**shape))
     if contraction:
@@ -146,12 +147,31 @@ def test_a_crop_says_the_same_to_the_bit_where_it_holds_something(contraction: b
     field = make(seed, contraction)
     small = crop(field, cells=cells)
     points = occupied_points(small)
+    lines = field.hash_grid.lines(field.frame.to_unit(points))[0]
+    assert bool(small.kept_lines[TABLE].mask()[lines.flatten().long()].all())
     assert torch.equal(said(small, points), said(field, points))
     assert entries(small) == int(small.kept_lines[TABLE].mask().sum()) < entries(field)
     assert small.num_parameters()["shared"] == field.num_parameters()["shared"] - 2 * (entries(field) - entries(small))
     assert field.kept_lines[TABLE].whole, "the source is untouched"
     again = crop(crop(field, cells=sorted({*cells, 5, 13})), cells=cells)
     assert same(small, again)
+
+
+def test_points_that_rounding_takes_to_be_in_a_voxel_read_what_counts_as_read() -> None:
+    """Far from the first cell places are coarse and unit coordinates are not; a node's border is the voxel's."""
+    field = make(hash_levels=1, hash_base_res=3, log2_hashmap_size=10)
+    field = extend(field, [-1.3 - 1000 * 2.6 / 3, -1.0, -1.0], field.grid.upper)
+    cell = int(field.grid.ravel(torch.tensor([1000, 1, 1])))
+    field.occupied[:] = False
+    field.occupied[cell, 3 * 16 :] = True  # from 3/12 of the way across the old domain
+    unit = (
+        torch.tensor([[0.25, 0.5, 0.5]]) - torch.arange(-500, 500)[:, None] * torch.tensor([[1.0, 0.0, 0.0]]) * 2.0**-26
+    )
+    voxels = (field.frame.unit_to_places(unit) * 4).long()
+    unit = unit[voxels[:, 0] == 4 * 1000 + 3]
+    read = field.lines_read({"cells": field.cells, "occupied": field.occupied})[TABLE]
+    assert float(unit[:, 0].min()) < 0.25 and bool(read[field.hash_grid.lines(unit)[0].flatten().long()].all())
+    assert not bool(read.all())
 
 
 @pytest.mark.parametrize("contraction", [False, True])

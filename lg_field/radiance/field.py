@@ -19,6 +19,7 @@ from lg_field.radiance import occupancy
 from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
+from lg_field.radiance.hash_grid import ROUNDING
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.tcnn import Implementation, encoder
@@ -276,11 +277,13 @@ class RadianceField(CellTable):
             return {}
         cells, occupied = rows["cells"], rows["occupied"]
         found = torch.zeros(self.hash_grid.num_entries, dtype=torch.bool, device=occupied.device)
+        margin = ROUNDING * max(a / b for a, b in zip(self.grid.counts, self.frame.origin.counts))
         for some in torch.arange(len(cells), device=cells.device).split(max(1, VOXELS // occupied.shape[1])):
             row, voxel = occupied[some].nonzero().unbind(1)
             low = occupancy.voxels_of(cells[some][row], voxel, self.grid, self.sizes.occupancy_voxels)
             places = torch.stack([low, low + 1], dim=1).double() / self.sizes.occupancy_voxels
-            found |= self.hash_grid.read(self.frame.places_to_unit(places.flatten(0, 1)).unflatten(0, (-1, 2)))
+            boxes = self.frame.places_to_unit(places.flatten(0, 1)).unflatten(0, (-1, 2))
+            found |= self.hash_grid.read(boxes + margin * boxes.new_tensor([[-1.0], [1.0]]))
         return {"hash_table": found}
 
     def split_(self, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:

@@ -18,7 +18,7 @@ from lg_field.table.kept_lines import KeptLines
 
 PRIMES = (1, 2654435761, 805459861)
 ROUNDING = 2.0**-20
-"""Points this part of the largest coordinate from a box may be taken to be in it, whoever computes in float32."""
+"""Whoever computes in float32: points this part of the largest number from a box may be taken to be in it."""
 NODES = 1 << 20
 """Nodes looked at at a time."""
 
@@ -110,8 +110,7 @@ class HashGrid:
         found = torch.zeros(self.num_entries, dtype=torch.bool, device=boxes.device)
         if len(boxes) == 0:
             return found
-        margin = ROUNDING * max(1.0, float(boxes.abs().max()))
-        lower, upper = (boxes[:, 0] - margin).clamp(0.0, 1.0), (boxes[:, 1] + margin).clamp(0.0, 1.0)
+        lower, upper = (boxes[:, 0] - ROUNDING).clamp(0.0, 1.0), (boxes[:, 1] + ROUNDING).clamp(0.0, 1.0)
         first = 0
         for level, entries in enumerate(map(self.entries, range(self.levels))):
             steps = self.resolution(level) - 1
