@@ -399,3 +399,17 @@ def test_another_implementation_is_given_the_whole_table() -> None:
     kept = field.kept_lines[TABLE]
     assert torch.equal(encode(field.hash_table, unit, kept), grid.encode(field.hash_table, unit, kept))
     assert given_tables[-1].numel() == grid.num_entries * grid.features
+
+
+def test_cells_that_hold_nothing_read_nothing(tmp_path: Path) -> None:
+    """A table without a line is edited, saved and trained like any other."""
+    field = make()
+    field.occupied[3] = False
+    empty = crop(field, cells=[3])
+    assert entries(empty) == 0 and not bool(said(empty, torch.zeros(4, 3)).isnan().any())
+    save(empty, tmp_path / "empty")
+    assert same(load(tmp_path / "empty"), empty)
+    assert same(merge(empty, crop(field, cells=[4])), crop(field, cells=[3, 4]))
+    empty.occupied[:] = True
+    train(empty)
+    assert bool(empty.hash_table.any())
