@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from lg_field.files import FieldFile
     from lg_field.space.regions import Region
+    from lg_field.table.cell_table import CellTable
+
+REPORT_SIZE = 320
+"""Pixels of a view in a crop's picture, along each side."""
 
 
 def crop(
@@ -26,6 +31,7 @@ def crop(
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
     dtype: Literal["as-is", "float32", "float16", "bfloat16"] = "as-is",
     dry_run: bool = False,
+    report: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Keep one part of a field file: smaller in proportion, no kept value changed; the file is never loaded whole.
@@ -36,6 +42,7 @@ def crop(
         region: what to keep.
         dtype: of the weights written.
         dry_run: only say what would be kept.
+        report: of a scene: write a picture (.png) of what is kept, with the cut marked; this reads the whole file.
         overwrite: replace an existing output.
     """
     from lg_field.files import FieldFile, crop_file
@@ -43,13 +50,14 @@ def crop(
 
     if output is None and not dry_run:
         raise ValueError("give the file to write with -o, or --dry-run")
-    if not dry_run:
-        check_outputs(overwrite, [output], [input])
+    check_outputs(overwrite, [report] if dry_run else [output, report], [input])
     console, begin = Console(), time.perf_counter()
     with doing(f"reading {input}"), FieldFile.open(input) as file:
         shape, cells = region.resolve(file.skeleton)
         rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
         report_crop(console, file, rows, None if region.snap else exact)
+        if report is not None:
+            write_report(console, file, report, file.load(shape, cells, region.invert), region.snap, overwrite)
     if output is None or dry_run:
         return
     with doing(f"writing {output}"), progress_bar(console) as progress:
@@ -107,6 +115,34 @@ def report_crop(console: Console, file: FieldFile, rows: Tensor, region: Region 
             f"the region is shown exactly, its weights follow the cells; cells half as wide would hold it in "
             f"{finer:.0%} of the space kept here (about {saved:,} bytes less)",
         )
+
+
+def write_report(
+    console: Console, file: FieldFile, path: Path, part: CellTable, whole_cells: bool, overwrite: bool
+) -> None:
+    """Write the picture of what a crop keeps of a scene.
+
+    Raises:
+        ValueError: no scene, or another kind of picture.
+    """
+    import torch
+
+    from lg_field.files import atomic_write
+    from lg_field.radiance.cut_picture import cut_picture
+    from lg_field.radiance.field import RadianceField
+    from lg_field.radiance.scene import Scene
+    from lg_field.signals.kinds.image import write_image
+
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--report writes a .png, got {path}")
+    scene, field = file.description, file.load()
+    if not (isinstance(part, RadianceField) and isinstance(field, RadianceField) and isinstance(scene, Scene)):
+        raise ValueError(f"--report shows scenes, as `lg-field pack` writes them; {file.reader.name} is none")
+    part.region = field.region if whole_cells else part.region
+    picture = cut_picture(field, part, scene, REPORT_SIZE)
+    with atomic_write(path, overwrite) as temporary:
+        write_image((picture * 255.0).round().to(torch.uint8), temporary)
+    say(console, f"{path}: the scene from two sides, what goes is grey; beside it what is kept, with the cut in red")
 
 
 def finer_share(field: Any, rows: Tensor, region: Region) -> float | None:
