@@ -13,19 +13,29 @@ from torch import Tensor, nn
 
 KEPT = "_kept"
 """Ends the name under which a state holds which lines of a tensor are kept: (N,) bool; not there if all are."""
-BLOCK = 128
+BLOCK = 256
 """Lines that are counted together."""
 ABSENT = 255
 """Stands for a line that is not kept."""
 
 
-class KeptLines(nn.Module):
-    """A set of the lines 0..N - 1. One that is not the whole takes about a byte a line."""
+def _ranks() -> Tensor:
+    """(256 * 8,) uint8: for a byte of bits and one of them how many before it are set, `ABSENT` if it is not."""
+    bits = (torch.arange(256)[:, None] >> torch.arange(8)) & 1
+    return (bits.cumsum(1) - bits).masked_fill_(bits == 0, ABSENT).flatten().to(torch.uint8)
 
-    within: Tensor | None
-    """(N,) uint8: how many lines of its block are kept before this one, `ABSENT` if it is not; None: all are kept."""
-    before: Tensor | None
+
+class KeptLines(nn.Module):
+    """A set of the lines 0..N - 1. One that is not the whole takes about a quarter of a byte a line."""
+
+    bits: Tensor | None
+    """(ceil(N / 8),) uint8: whether each line is kept, the first of 8 in the lowest bit; None: all are."""
+    before_byte: Tensor | None
+    """(ceil(N / 8),) uint8: how many lines of their block are kept before these 8."""
+    before_block: Tensor | None
     """(ceil(N / BLOCK),) int32: how many lines are kept before the block."""
+    ranks: Tensor | None
+    """See `_ranks`."""
 
     def __init__(self, total: int) -> None:
         """
@@ -34,17 +44,20 @@ class KeptLines(nn.Module):
         """
         super().__init__()
         self.total = total
-        self.register_buffer("within", None, persistent=False)
-        self.register_buffer("before", None, persistent=False)
+        for name in ("bits", "before_byte", "before_block", "ranks"):
+            self.register_buffer(name, None, persistent=False)
 
     @property
     def whole(self) -> bool:
         """Whether all lines are kept."""
-        return self.within is None
+        return self.bits is None
 
     def mask(self) -> Bool[Tensor, " lines"]:
         """(N,) bool: which lines are kept."""
-        return torch.ones(self.total, dtype=torch.bool) if self.within is None else self.within != ABSENT
+        if self.bits is None:
+            return torch.ones(self.total, dtype=torch.bool)
+        places = torch.arange(8, dtype=torch.uint8, device=self.bits.device)
+        return ((self.bits[:, None] >> places) & 1).flatten()[: self.total].bool()
 
     def numbers(self) -> Int64[Tensor, " kept"]:
         """(n,) int64, sorted: the kept lines."""
@@ -57,13 +70,16 @@ class KeptLines(nn.Module):
             mask: (N,) bool; None, or all True: the whole.
         """
         if mask is None or bool(mask.all()):
-            self.within = self.before = None
+            self.bits = self.before_byte = self.before_block = self.ranks = None
             return
-        blocks = nn.functional.pad(mask, (0, -self.total % BLOCK)).view(-1, BLOCK)
-        counts = blocks.sum(1)
-        before = blocks.cumsum(1, dtype=torch.int16) - blocks.short()
-        self.within = before.flatten()[: self.total].to(torch.uint8).masked_fill_(~mask, ABSENT)
-        self.before = (counts.cumsum(0) - counts).int()
+        bits = nn.functional.pad(mask, (0, -self.total % 8)).view(-1, 8)
+        counts = nn.functional.pad(bits.sum(1), (0, -len(bits) % (BLOCK // 8))).view(-1, BLOCK // 8)
+        of_block = counts.sum(1)
+        weights = 1 << torch.arange(8, dtype=torch.uint8, device=mask.device)
+        self.bits = (bits * weights).sum(1, dtype=torch.uint8)
+        self.before_byte = (counts.cumsum(1) - counts).flatten()[: len(bits)].to(torch.uint8)
+        self.before_block = (of_block.cumsum(0) - of_block).int()
+        self.ranks = _ranks().to(mask.device)
 
     def places(self, lines: Int[Tensor, "*batch"], absent: int) -> Int[Tensor, "*batch"]:
         """Where lines are among the kept ones.
@@ -75,12 +91,15 @@ class KeptLines(nn.Module):
         Returns:
             (...) of the same type.
         """
-        if self.within is None or self.before is None:
+        if self.bits is None or self.before_byte is None or self.before_block is None or self.ranks is None:
             return lines
         flat = lines.flatten()
-        within = self.within.index_select(0, flat)
-        places = self.before.index_select(0, flat >> BLOCK.bit_length() - 1).to(lines.dtype).add_(within)
-        return places.masked_fill_(within == ABSENT, absent).view(lines.shape)
+        byte = flat >> 3
+        at = self.bits.index_select(0, byte).to(lines.dtype).mul_(8).add_(flat & 7)
+        rank = self.ranks.index_select(0, at)
+        places = self.before_block.index_select(0, flat >> BLOCK.bit_length() - 1).to(lines.dtype)
+        places.add_(self.before_byte.index_select(0, byte)).add_(rank)
+        return places.masked_fill_(rank == ABSENT, absent).view(lines.shape)
 
     def pick(
         self, kept: Shaped[Tensor, "kept features"], mask: Bool[Tensor, " lines"]
