@@ -1,4 +1,4 @@
-"""Crops keep of the shared part's grid what their cells read: values, files, merges, training and extensions."""
+"""Crops keep of the shared part's grid what their cells read: the same values, files in proportion, merges."""
 
 from __future__ import annotations
 
@@ -10,63 +10,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_shared_grid import TABLE, entries, make, occupied_points, said, same
 
-from lg_field import PartitionGrid, Region, crop, extend, load, merge, save
+from lg_field import Region, crop, extend, load, merge, save
 from lg_field.files import FieldFile, FileError, crop_file, merge_files
 from lg_field.files.container import runs
-from lg_field.radiance import tcnn
-from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.hash_grid import HashGrid
-from lg_field.radiance.training import RadianceTrainer, TrainingSettings
-from lg_field.table.cell_table import CellTable
 from lg_field.table.checkpoint import CheckpointError
-from lg_field.table.editing import prune, regrow
+from lg_field.table.editing import prune
 from lg_field.table.kept_lines import KEPT, KeptLines
-
-TABLE = "hash_table"
-
-
-def make(seed: int = 0, contraction: bool = False, filled: float = 0.2, **sizes) -> RadianceField:
-    """27 cells of 64 voxels, some of them occupied; a dense level and two hashed ones, whose nodes' borders are voxels'
-    borders here and there."""
-    torch.manual_seed(seed)
-    shape = {"local_width": 4, "global_width": 8, "grid_nodes": 3, "occupancy_voxels": 4, "hash_levels": 3}
-    shape |= {"hash_base_res": 7, "log2_hashmap_size": 10, "density_bias": 0.0, "contraction": contraction, **sizes}
-    reach = 2.0 if contraction else 1.3
-    field = RadianceField(PartitionGrid((3, 3, 3), (-reach, -1.0, -1.0), (reach, 1.0, 1.1)), RadianceSizes(**shape))
-    if contraction:
-        field = RadianceField(PartitionGrid((3, 3, 3), (-2.0,) * 3, (2.0,) * 3), RadianceSizes(**shape))
-    with torch.no_grad():
-        field.hash_table.normal_()
-        field.local.normal_()
-    field.occupancy.restore_(torch.rand_like(field.occupied, dtype=torch.float32) < filled)
-    return field.eval()
-
-
-def occupied_points(field: RadianceField, count: int = 3000) -> torch.Tensor:
-    """Points of occupied voxels, many of them on the voxels' borders."""
-    places = torch.rand(count, 3) * torch.tensor(field.grid.counts)
-    r = field.sizes.occupancy_voxels
-    places[::2] = (places[::2] * r).round() / r
-    points = field.frame.from_places(places)
-    return points[field.is_occupied(points) & (field.rows_of_unit(field.frame.to_unit(points)) >= 0)]
-
-
-def said(field: RadianceField, points: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        density, features = field(points)
-    return torch.cat([density[:, None], features], dim=1)
-
-
-def entries(field: RadianceField) -> int:
-    return len(field.hash_table)
-
-
-def same(a: CellTable, b: CellTable) -> bool:
-    left, right = a.state_dict(), b.state_dict()
-    keys = left.keys() - {"_extra_state"}
-    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in keys)
-
 
 cell_lists = st.lists(st.integers(0, 26), min_size=1, max_size=20, unique=True).map(sorted)
 
@@ -313,103 +265,3 @@ def test_a_state_whose_entries_do_not_fit_is_refused_and_changes_nothing() -> No
     assert same(field, small)
     field.load_state_dict(make().state_dict())
     assert same(field, make())
-
-
-# -- training
-
-
-def rays(count: int = 200) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    origins = torch.nn.functional.normalize(torch.randn(count, 3), dim=-1) * 3
-    return origins, torch.nn.functional.normalize(torch.rand(count, 3) - 0.5 - origins, dim=-1), torch.rand(count, 3)
-
-
-def train(field: RadianceField, steps: int = 3) -> torch.optim.Optimizer:
-    torch.manual_seed(3)
-    settings = TrainingSettings(split_steps=(), steps_per_scene=32, prune_interval=0, background_color="white")
-    trainer = RadianceTrainer(field.train(), settings)
-    optimizer = torch.optim.Adam(field.parameters(), lr=1e-2, eps=1e-15)
-    for step in range(steps):
-        trainer.begin(step, [optimizer])
-        origins, directions, colors = rays()
-        losses = trainer.losses(trainer.render(origins, directions), colors)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-    return optimizer
-
-
-def test_training_goes_on_with_the_whole_table_and_no_value_changes_by_that() -> None:
-    small = crop(make(filled=0.5), cells=[0, 13, 26])
-    points = torch.rand(2000, 3) * 2.6 - 1.3
-    before, kept = said(small, points), small.kept_lines[TABLE].mask()
-    optimizer = torch.optim.Adam(small.parameters())
-    small(points)[0].sum().backward()
-    optimizer.step()
-    moments = optimizer.state[small.hash_table]["exp_avg"].clone()
-    small = crop(make(filled=0.5), cells=[0, 13, 26])
-    optimizer = torch.optim.Adam(small.parameters())
-    small(points)[0].sum().backward()
-    optimizer.step()
-    changed = said(small, points)
-    small.complete_lines_([optimizer])
-    assert entries(small) == len(kept) and small.kept_lines[TABLE].whole
-    assert torch.equal(said(small, points), changed) and not torch.equal(changed, before)
-    spread = optimizer.state[small.hash_table]["exp_avg"]
-    assert torch.equal(spread[kept], moments) and not bool(spread[~kept].any())
-    small.occupied[:] = True
-    train(small)
-    assert bool(small.hash_table[~kept].any()), "fresh entries are trained"
-
-
-@pytest.mark.parametrize("domain", [False, True])
-def test_an_extension_trains_fresh_entries_and_no_old_value_changes(domain: bool) -> None:
-    small = crop(make(filled=0.5), cells=range(12))
-    points = occupied_points(small)
-    before, kept = said(small, points), small.kept_lines[TABLE].mask()
-    larger = extend(small, [-1.3, -1.0, -1.0], [1.3, 1.6, 1.1]) if domain else regrow(small, range(12, 27))
-    larger.freeze_(torch.isin(larger.cells, larger.grid.locate(small.grid.boxes(small.cells).mean(1))))
-    assert int(larger.frozen.sum()) == 12
-    train(larger)
-    rows = larger.rows_of_unit(larger.frame.to_unit(points))
-    owned = (rows >= 0) & larger.frozen[rows]  # the old domain's upper border is the new cells'
-    assert torch.equal(said(larger.eval(), points)[owned], before[owned]) and owned.float().mean() > 0.9
-    table = larger.hash_table.detach()
-    assert torch.equal(table[kept], small.hash_table) and bool(table[~kept].any())
-    state = larger.state_dict()
-    again = RadianceField(larger.grid, larger.sizes, larger.cells)
-    again.load_state_dict(state)
-    assert torch.equal(again.lines_of_frozen()[TABLE], kept) and again.hash_table.requires_grad
-
-
-def test_another_implementation_is_given_the_whole_table() -> None:
-    field = crop(make(), cells=[2, 3])
-    grid, given_tables = field.hash_grid, []
-
-    class Other(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.params = torch.nn.Parameter(torch.zeros(grid.num_entries * grid.features))
-
-        def forward(self, unit: torch.Tensor) -> torch.Tensor:
-            given_tables.append(self.params)
-            return grid.encode(self.params.view(-1, grid.features), unit)
-
-    encode = tcnn.checked(grid, Other(), torch.device("cpu"))
-    unit = torch.rand(500, 3)
-    kept = field.kept_lines[TABLE]
-    assert torch.equal(encode(field.hash_table, unit, kept), grid.encode(field.hash_table, unit, kept))
-    assert given_tables[-1].numel() == grid.num_entries * grid.features
-
-
-def test_cells_that_hold_nothing_read_nothing(tmp_path: Path) -> None:
-    """A table without a line is edited, saved and trained like any other."""
-    field = make()
-    field.occupied[3] = False
-    empty = crop(field, cells=[3])
-    assert entries(empty) == 0 and not bool(said(empty, torch.zeros(4, 3)).isnan().any())
-    save(empty, tmp_path / "empty")
-    assert same(load(tmp_path / "empty"), empty)
-    assert same(merge(empty, crop(field, cells=[4])), crop(field, cells=[3, 4]))
-    empty.occupied[:] = True
-    train(empty)
-    assert bool(empty.hash_table.any())
