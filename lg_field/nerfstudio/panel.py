@@ -172,6 +172,7 @@ class RunSubject(SceneSubject):
             raise ValueError(f"the last checkpoint in {self.path} is not what is shown here")
         small = field.selected(self.selection.kept.nonzero()[:, 0])
         small.region = self.selection.state.region
+        small.drop_unread_lines_()
         checkpoint = cropped_checkpoint(run, small, keep_optimizer=False)
         written = write_run(run, checkpoint, path, overwrite=False, extra={"region.json": self.region_json()})
         return [path / "config.yml", written, path / "region.json"]

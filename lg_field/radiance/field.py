@@ -5,7 +5,7 @@ Where cells are is the `Frame`'s matter, which voxels hold something the `Occupa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +19,7 @@ from lg_field.radiance import occupancy
 from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
+from lg_field.radiance.hash_grid import ROUNDING
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.tcnn import Implementation, encoder
@@ -26,6 +27,9 @@ from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap
 from lg_field.table.cell_table import CellTable
 from lg_field.table.checkpoint import CheckpointError
+
+VOXELS = 1 << 19
+"""Occupied voxels whose entries are looked up at a time."""
 
 
 def _voxel_rows(name: str) -> Any:
@@ -48,7 +52,8 @@ class RadianceField(CellTable):
     """
 
     hash_table: nn.Parameter | None
-    """(entries, F) the shared part's own grid (`HashGrid`), if it has one."""
+    """(kept entries, F) the shared part's own grid (`HashGrid`), if it has one. Which entries are kept, `kept_lines`
+    says: after a crop those that occupied voxels of kept cells read."""
     local: nn.Parameter
     """(P, K) weights of each cell's sub-network."""
     features: nn.Parameter
@@ -58,6 +63,7 @@ class RadianceField(CellTable):
     occupied = _voxel_rows("occupied")
     thickness = _voxel_rows("thickness")
     seen = _voxel_rows("seen")
+    lines_follow = ("cells", "occupied")
 
     def __init__(self, grid: PartitionGrid, sizes: RadianceSizes, cells: Tensor | None = None) -> None:
         """
@@ -72,7 +78,8 @@ class RadianceField(CellTable):
         self.implementation: Implementation = "auto"
         """Which code evaluates the hash table: no part of the field's state."""
         self.extending = False
-        """Whether some rows are frozen; the shared part is then frozen too."""
+        """Whether some rows are frozen; what they read of the shared part is then frozen, too."""
+        self._frozen_lines: Tensor | None = None
         rows = self.num_rows
         grid_size = sizes.grid_nodes**3 * sizes.grid_features if sizes.network != "global" else 0
         self.add_rows("local", init_rows(self.chain, rows))
@@ -82,7 +89,10 @@ class RadianceField(CellTable):
         self._row_names += OccupancyGrid.ROWS
         self.shared = nn.ParameterDict(init_shared(self.chain))
         self.hash_grid = sizes.hash_grid()
-        self.hash_table = None if self.hash_grid is None else nn.Parameter(self.hash_grid.init_table())
+        if self.hash_grid is None:
+            self.hash_table = None
+        else:
+            self.add_lines("hash_table", self.hash_grid.init_table())
         color_in = sizes.color_features + SH_FEATURES + sizes.appearance_features
         width = sizes.color_width
         layers = [nn.Linear(color_in, width), nn.ReLU(), nn.Linear(width, 3)] if width else []
@@ -212,7 +222,7 @@ class RadianceField(CellTable):
                 inputs.insert(0, grid)
             if self.hash_grid is not None and self.hash_table is not None:
                 encode = encoder(self.hash_grid, self.implementation, unit.device)
-                inputs.append(encode(self.hash_table, unit))
+                inputs.append(encode(self._trainable_lines(self.hash_table), unit, self.kept_lines["hash_table"]))
             global_x = torch.cat(inputs, dim=1)
         table = self._trainable_rows(self.local)
         out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
@@ -233,6 +243,16 @@ class RadianceField(CellTable):
             return rows
         return torch.where(self.frozen[:, None], rows.detach(), rows)
 
+    def _trainable_lines(self, table: Tensor) -> Tensor:
+        """The shared part's grid, without gradients to the entries that frozen rows read."""
+        if not (self.extending and torch.is_grad_enabled()):
+            return table
+        frozen = self._frozen_lines
+        if frozen is None or frozen.device != table.device or len(frozen) != len(table):
+            kept = self.kept_lines["hash_table"]
+            self._frozen_lines = frozen = self.lines_of_frozen()["hash_table"][kept.mask().cpu()].to(table.device)
+        return torch.where(frozen[:, None], table.detach(), table)
+
     def rows_of_unit(self, unit: Float[Tensor, "points 3"]) -> Int64[Tensor, " points"]:
         """Unit coordinates of points -> the row that owns each, -1 where none does."""
         cells = self.frame.locate(unit)
@@ -246,6 +266,25 @@ class RadianceField(CellTable):
         return hit
 
     # -- rows
+
+    def lines_read(self, rows: Mapping[str, Tensor]) -> dict[str, Bool[Tensor, " lines"]]:
+        """Which entries of the shared part's grid points in occupied voxels of rows read, on any device.
+
+        Args:
+            rows: `cells` (n,) int64 and `occupied` (n, r^3) bool.
+        """
+        if self.hash_grid is None:
+            return {}
+        cells, occupied = rows["cells"], rows["occupied"]
+        found = torch.zeros(self.hash_grid.num_entries, dtype=torch.bool, device=occupied.device)
+        margin = ROUNDING * max(a / b for a, b in zip(self.grid.counts, self.frame.origin.counts))
+        for some in torch.arange(len(cells), device=cells.device).split(max(1, VOXELS // occupied.shape[1])):
+            row, voxel = occupied[some].nonzero().unbind(1)
+            low = occupancy.voxels_of(cells[some][row], voxel, self.grid, self.sizes.occupancy_voxels)
+            places = torch.stack([low, low + 1], dim=1).double() / self.sizes.occupancy_voxels
+            boxes = self.frame.places_to_unit(places.flatten(0, 1)).unflatten(0, (-1, 2))
+            found |= self.hash_grid.read(boxes + margin * boxes.new_tensor([[-1.0], [1.0]]))
+        return {"hash_table": found}
 
     def split_(self, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:
         """Cut every kept cell into 8 that together are the same function, in place: training from coarse to fine.
@@ -265,18 +304,25 @@ class RadianceField(CellTable):
         self.transform_rows_(transforms, optimizers)
 
     def freeze_(self, rows: Bool[Tensor, " rows"]) -> None:
-        """Let training change neither these rows nor the shared part, so that what they show stays to the bit.
+        """Let training change neither these rows nor what they read of the shared part, so that what they show stays
+        to the bit. Entries of its grid that no occupied voxel of theirs reads are trained.
 
         Args:
             rows: (P,) bool; all False: everything is trained again.
         """
         self.frozen.copy_(rows)
-        self.extending = bool(rows.any())
+        self.extending, self._frozen_lines = bool(rows.any()), None
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name in self.row_names or not self.extending)
+            trained = name in self.row_names or name in self.kept_lines
+            parameter.requires_grad_(trained or not self.extending)
+
+    def lines_of_frozen(self) -> dict[str, Bool[Tensor, " lines"]]:
+        """Which entries of the shared part's grid frozen rows read, by the grid's name; on the CPU."""
+        return self.lines_to_keep({name: getattr(self, name)[self.frozen] for name in self.lines_follow})
 
     def _changed_rows(self) -> None:
         super()._changed_rows()
+        self._frozen_lines = None
         self.occupancy.place(self.frame, self.cells)
 
     # -- state
@@ -317,6 +363,7 @@ class RadianceField(CellTable):
         name = prefix + "occupied"
         if name in state_dict:
             self.occupancy.restore_(state_dict[name])
+            self._frozen_lines = None
         if name in unexpected_keys:
             unexpected_keys.remove(name)
 

@@ -161,7 +161,8 @@ class RadianceTrainer:
     # -- before a step
 
     def begin(self, step: int, optimizers: Iterable[torch.optim.Optimizer] = ()) -> bool:
-        """Split, prune and look for empty space when it is time. To be called before anything random of the step.
+        """Split, prune and look for empty space when it is time; entries that a crop left out of the shared part's grid
+        are there again, as zeros. To be called before anything random of the step.
 
         Args:
             step: number of the step, from 0.
@@ -172,6 +173,7 @@ class RadianceTrainer:
         """
         self._go_on()
         settings, field, optimizers = self.settings, self.field, list(optimizers)
+        field.complete_lines_(optimizers)
         self.step, cells = step, field.cells
         if step in settings.split_steps:
             field.split_(optimizers)
