@@ -20,6 +20,7 @@ from lg_field.radiance.compositing import Samples, composite, over
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
+from lg_field.radiance.stopping import PICTURES, look_front_to_back
 
 RAYS = {"cpu": 1 << 13, "cuda": 1 << 16}
 """Rays at a time."""
@@ -98,10 +99,26 @@ def ask(
     directions: Float[Tensor, "rays 3"],
     samples: Samples,
     overlap: float = 0.0,
+    least_light: float = 0.0,
 ) -> Asked:
-    """Ask a field in the middles of samples; `overlap` as in `RadianceField.forward`."""
+    """Ask a field in the middles of samples.
+
+    Args:
+        field: the field.
+        origins: (N, 3) scene units.
+        directions: (N, 3) unit vectors.
+        samples: packed samples.
+        overlap: as in `RadianceField.forward`.
+        least_light: rays end where less than this part of the light gets through: samples behind are left out; 0: none.
+    """
     positions = samples.positions(origins, directions)
-    return Asked(field, origins, directions, samples, positions, *field(positions, overlap))
+    if least_light <= 0.0:
+        return Asked(field, origins, directions, samples, positions, *field(positions, overlap))
+    index, density, features = look_front_to_back(
+        lambda some: field(positions[some], overlap), samples, len(origins), least_light
+    )
+    kept = Samples(*(values[index] for values in samples))
+    return Asked(field, origins, directions, kept, positions[index], density, features)
 
 
 def shade(asked: Asked, appearance: Appearance | None = None) -> Float[Tensor, "samples 3"]:
@@ -128,11 +145,18 @@ def picture(
 
 @torch.no_grad()
 def ask_view(
-    field: RadianceField, scene: Scene, origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
+    field: RadianceField,
+    scene: Scene,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    least_light: float = PICTURES,
 ) -> Asked:
-    """Ask a field along rays between the scene's near and far plane, a step of the scene apart."""
+    """Ask a field along rays between the scene's near and far plane, a step of the scene apart.
+
+    `least_light` as in `ask`."""
     near, far = torch.full_like(origins[:, 0], scene.near), torch.full_like(origins[:, 0], scene.far)
-    return ask(field, origins, directions, field_samples(field, origins, directions, near, far, scene.step))
+    samples = field_samples(field, origins, directions, near, far, scene.step)
+    return ask(field, origins, directions, samples, least_light=least_light)
 
 
 @torch.no_grad()
@@ -145,7 +169,11 @@ def show(
 
 
 def render_rays(
-    field: RadianceField, scene: Scene, origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
+    field: RadianceField,
+    scene: Scene,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    least_light: float = PICTURES,
 ) -> Picture:
     """Render rays.
 
@@ -154,12 +182,18 @@ def render_rays(
         scene: near, far, step and background.
         origins: (N, 3) scene units.
         directions: (N, 3) unit vectors.
+        least_light: as in `ask`.
     """
-    return show(ask_view(field, scene, origins, directions), scene.far, origins.new_tensor(scene.background))
+    asked = ask_view(field, scene, origins, directions, least_light)
+    return show(asked, scene.far, origins.new_tensor(scene.background))
 
 
 def render(
-    field: RadianceField, scene: Scene, camera: Camera, progress: Callable[[int, int], None] | None = None
+    field: RadianceField,
+    scene: Scene,
+    camera: Camera,
+    progress: Callable[[int, int], None] | None = None,
+    least_light: float = PICTURES,
 ) -> Picture:
     """Render a picture.
 
@@ -168,6 +202,7 @@ def render(
         scene: its description.
         camera: from where.
         progress: called with rays done and in all.
+        least_light: as in `ask`.
 
     Returns:
         (height, width, ...) on the CPU.
@@ -177,7 +212,7 @@ def render(
     size, parts = RAYS.get(device.type, 1 << 14), []
     for first in range(0, len(origins), size):
         rays = (v[first : first + size].to(device) for v in (origins, directions))
-        parts.append(Picture(*(v.cpu() for v in render_rays(field, scene, *rays))))
+        parts.append(Picture(*(v.cpu() for v in render_rays(field, scene, *rays, least_light))))
         if progress is not None:
             progress(min(first + size, len(origins)), len(origins))
     shape = (camera.height, camera.width, -1)
