@@ -19,6 +19,7 @@ from lg_field.radiance import occupancy
 from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
+from lg_field.radiance.fused import fused_inputs
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.tcnn import Implementation, encoder
@@ -202,22 +203,28 @@ class RadianceField(CellTable):
             (M,) density per scene unit and (M, color_features).
         """
         by_row = sort_by_row(rows, self.num_rows)
-        unit, rows = by_row.sort(unit), by_row.sort(rows)
-        grid = self._grid_features(unit, rows)
-        local_x = torch.cat([grid, frequency_encoding(unit, self.sizes.local_frequencies)], dim=1)
-        global_x = None
-        if self.chain.global_width:
-            inputs = [frequency_encoding(unit, self.sizes.global_frequencies)]
-            if self.sizes.global_reads_grid and self.chain.local_width:
-                inputs.insert(0, grid)
-            if self.hash_grid is not None and self.hash_table is not None:
-                encode = encoder(self.hash_grid, self.implementation, unit.device)
-                inputs.append(encode(self.hash_table, unit))
-            global_x = torch.cat(inputs, dim=1)
+        local_x, global_x = self._inputs(by_row.sort(unit), by_row.sort(rows), by_row.offsets)
         table = self._trainable_rows(self.local)
         out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
         out = by_row.unsort(out)
         return torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0)), out[:, 1:]
+
+    def _inputs(self, unit: Tensor, rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the chain's local and global part read of points sorted by row: (M, local) and (M, global)."""
+        fused = fused_inputs(self, unit, offsets)
+        if fused is not None:
+            return fused
+        grid = self._grid_features(unit, rows)
+        local_x = torch.cat([grid, frequency_encoding(unit, self.sizes.local_frequencies)], dim=1)
+        if not self.chain.global_width:
+            return local_x, None
+        inputs = [frequency_encoding(unit, self.sizes.global_frequencies)]
+        if self.sizes.global_reads_grid and self.chain.local_width:
+            inputs.insert(0, grid)
+        if self.hash_grid is not None and self.hash_table is not None:
+            encode = encoder(self.hash_grid, self.implementation, unit.device)
+            inputs.append(encode(self.hash_table, unit))
+        return local_x, torch.cat(inputs, dim=1)
 
     def _grid_features(self, unit: Tensor, rows: Tensor) -> Tensor:
         """(M, grid_features) of the rows' grids; zeros for the global network, which has none."""

@@ -1,0 +1,55 @@
+"""The CPU kernels of what surrounds the chain, asked for in a radiance field's words; None where torch has to do it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lg_field.ops.backends.cpu import encode
+
+if TYPE_CHECKING:
+    from lg_field.radiance.field import RadianceField
+
+
+def fused_inputs(field: RadianceField, unit: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None] | None:
+    """`RadianceField`'s inputs of the chain at points sorted by row; None where the kernel cannot do it.
+
+    Args:
+        field: the field.
+        unit: (M, 3) unit coordinates.
+        offsets: (P + 1,) first point of each row, then M.
+    """
+    sizes, grid, table = field.sizes, field.hash_grid, field.hash_table
+    has_global, has_levels = field.chain.global_width > 0, grid is not None and table is not None
+    if not field.features.shape[1] or (has_levels and field.implementation == "tcnn"):
+        return None
+    wanted = encode.EncodeSizes(
+        counts=field.frame.origin.counts,  # type: ignore[arg-type]
+        nodes=sizes.grid_nodes,
+        grid_features=sizes.grid_features,
+        local_frequencies=sizes.local_frequencies,
+        global_frequencies=sizes.global_frequencies,
+        has_global=has_global,
+        grid_in_global=has_global and sizes.global_reads_grid and field.chain.local_width > 0,
+        **({} if grid is None or not has_global else _levels(grid)),
+    )
+    entries = table if table is not None and has_global else unit.new_zeros(0, 0)
+    if grid is not None and has_global and len(entries) != grid.num_entries:
+        return None  # part of a table
+    if encode.why_not(wanted, unit, field.features, entries) is not None:
+        return None
+    corners = field.grid.unravel(field.cells) - torch.tensor(field.frame.shift)
+    rows = field._trainable_rows(field.features)
+    local_x, global_x = encode.encode(unit, offsets, corners.to(unit), rows, entries, wanted)
+    return local_x, global_x if has_global else None
+
+
+def _levels(grid: object) -> dict[str, int]:
+    return {
+        "levels": grid.levels,  # type: ignore[attr-defined]
+        "level_features": grid.features,  # type: ignore[attr-defined]
+        "log2_size": grid.log2_size,  # type: ignore[attr-defined]
+        "base_res": grid.base_res,  # type: ignore[attr-defined]
+    }
