@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 from lg_field.ops.backends.cpu import encode
+from lg_field.ops.backends.cpu.march import Voxels, march_voxels
+from lg_field.ops.backends.cpu.march import why_not as why_not_march
+from lg_field.radiance.compositing import Samples
+from lg_field.radiance.sampling import steps_of_rays
 
 if TYPE_CHECKING:
     from lg_field.radiance.field import RadianceField
@@ -53,3 +57,44 @@ def _levels(grid: object) -> dict[str, int]:
         "log2_size": grid.log2_size,  # type: ignore[attr-defined]
         "base_res": grid.base_res,  # type: ignore[attr-defined]
     }
+
+
+def fused_march(
+    field: RadianceField,
+    origins: Tensor,
+    directions: Tensor,
+    near: Tensor,
+    far: Tensor,
+    step: float,
+    linear: float | None,
+    jitter: bool,
+    block: int,
+) -> Samples | None:
+    """`sampling.march` through the field's occupied voxels, whose arguments these are; None where torch has to do it.
+
+    Args:
+        block: steps to look at together; 1: there are no such looks.
+    """
+    if why_not_march(origins, directions, near, far) is not None or field.occupancy.occupied.device.type != "cpu":
+        return None
+    grid, frame = field.occupancy, field.frame
+    s_near, s_far, count, shift = steps_of_rays(near, far, step, linear, jitter)
+    origin = frame.origin
+    where = Voxels(
+        counts=frame.grid.counts,  # type: ignore[arg-type]
+        per_axis=grid.per_axis,
+        lower=origin.lower,  # type: ignore[arg-type]
+        upper=origin.upper,  # type: ignore[arg-type]
+        cells=origin.counts,  # type: ignore[arg-type]
+        shift=frame.shift,  # type: ignore[arg-type]
+        contraction=frame.contraction,
+    )
+    near_voxels = grid.near() if block > 1 else None
+    found = march_voxels(
+        *((origins, directions), (s_near, s_far), shift, step, count, where, grid.dense(), linear, block, near_voxels)
+    )
+    samples = Samples(*found)
+    if field.region is None:
+        return samples
+    inside = field.region.contains(samples.positions(origins, directions)).nonzero()[:, 0]
+    return Samples(*(values[inside] for values in samples))

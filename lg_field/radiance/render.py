@@ -18,6 +18,7 @@ from lg_field.radiance.cameras import look_along as look_along
 from lg_field.radiance.cameras import orbit as orbit
 from lg_field.radiance.compositing import Samples, composite, over
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.fused import fused_march
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.stopping import PICTURES, look_front_to_back
@@ -79,11 +80,17 @@ def field_samples(
     """
     grid = field.occupancy
     if field.frame.contraction:
+        fused = fused_march(field, origins, directions, near, far, step, LINEAR_UNTIL, jitter, 1)
+        if fused is not None:
+            return fused
         return march(origins, directions, near, far, step, field.is_occupied, LINEAR_UNTIL, jitter)
     enter, leave = ray_box(origins, directions, grid.bounds())
     near, far = torch.maximum(near, enter), torch.minimum(far, leave)
     voxel = min(field.grid.cell_size) / grid.per_axis
     block = 1 + int(2.0 * occupancy.MARGIN * voxel / step - 1e-3)  # the steps are less than the margin from its middle
+    fused = fused_march(field, origins, directions, near, far, step, None, jitter, block if block > 2 else 1)
+    if fused is not None:
+        return fused
     near_occupied = grid.is_near_occupied if block > 2 else None
     return march(
         *(origins, directions, near, far, step, field.is_occupied),
