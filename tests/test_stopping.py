@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,10 +15,11 @@ from lg_field.radiance.cameras import Camera
 from lg_field.radiance.compositing import Samples, composite
 from lg_field.radiance.outputs import OUTPUTS, least_light_of, ray_output
 from lg_field.radiance.render import ask, ask_view, field_samples, picture, render, render_rays, shade
-from lg_field.radiance.stopping import PICTURES, TRAINING, look_front_to_back
+from lg_field.radiance.stopping import PICTURES, TRAINING, look_at_once, look_front_to_back
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings
 
 SHADE = 1.0 / 255.0
+Case = tuple[Samples, Tensor, Tensor, int]
 
 
 @st.composite
@@ -32,17 +35,26 @@ def rays(draw) -> tuple[Samples, Tensor, Tensor, int]:
     return Samples(owner, ends - gaps[:, 1], ends), density, colors, count
 
 
-def stopped(case: tuple[Samples, Tensor, Tensor, int], least_light: float) -> tuple[Tensor, Samples, Tensor, Tensor]:
+WAYS = st.sampled_from([look_front_to_back, look_at_once])
+
+
+def stopped(case: Case, least_light: float, way: Callable) -> tuple[Tensor, Samples, Tensor, Tensor]:
+    """Numbers of the samples that are kept, those samples, and what was said of them."""
     samples, density, colors, count = case
-    kept, thick, seen = look_front_to_back(lambda i: (density[i], colors[i]), samples, count, least_light)
-    return kept, Samples(*(v[kept] for v in samples)), thick, seen
+
+    def look(some: Samples) -> tuple[Tensor, Tensor]:
+        at = torch.searchsorted(samples.starts, some.starts)
+        return density[at], colors[at]
+
+    some, thick, seen = way(look, samples, count, least_light)
+    return torch.searchsorted(samples.starts, some.starts), some, thick, seen
 
 
 @settings(max_examples=60)
-@given(rays(), st.sampled_from([PICTURES, TRAINING, 0.1]))
-def test_what_is_left_out_weighs_less_than_was_asked_for(case, least_light: float) -> None:
+@given(rays(), st.sampled_from([PICTURES, TRAINING, 0.1]), WAYS)
+def test_what_is_left_out_weighs_less_than_was_asked_for(case: Case, least_light: float, way: Callable) -> None:
     samples, density, colors, count = case
-    kept, some, thick, seen = stopped(case, least_light)
+    kept, some, thick, seen = stopped(case, least_light, way)
     whole, ours = composite(density, colors, samples, count, 50.0), composite(thick, seen, some, count, 50.0)
     assert torch.equal(thick, density[kept]) and torch.equal(seen, colors[kept])
     for a, b in zip(whole[:2], ours[:2]):
@@ -56,21 +68,21 @@ def test_what_is_left_out_weighs_less_than_was_asked_for(case, least_light: floa
         assert torch.equal(kept[of], (samples.rays == ray).nonzero()[: len(of), 0])
 
 
-@given(rays())
-def test_without_a_limit_nothing_is_left_out(case) -> None:
-    kept, some, thick, seen = stopped(case, 0.0)
+@given(rays(), WAYS)
+def test_without_a_limit_nothing_is_left_out(case: Case, way: Callable) -> None:
+    kept, some, thick, seen = stopped(case, 0.0, way)
     assert torch.equal(kept, torch.arange(len(case[1]))) and all(map(torch.equal, some, case[0]))
     assert torch.equal(thick, case[1]) and torch.equal(seen, case[2])
 
 
-@given(rays(), st.integers(0, 7))
-def test_a_ray_ends_where_it_ends_alone(case, number: int) -> None:
+@given(rays(), st.integers(0, 7), WAYS)
+def test_a_ray_ends_where_it_ends_alone(case: Case, number: int, way: Callable) -> None:
     samples, density, colors, count = case
     ray = number % count
-    kept, some, _, _ = stopped(case, PICTURES)
+    kept, some, _, _ = stopped(case, PICTURES, way)
     alone = (samples.rays == ray).nonzero()[:, 0]
     own = Samples(torch.zeros_like(alone), samples.starts[alone], samples.ends[alone])
-    by_itself, *_ = stopped((own, density[alone], colors[alone], 1), PICTURES)
+    by_itself, *_ = stopped((own, density[alone], colors[alone], 1), PICTURES, way)
     assert torch.equal(kept[some.rays == ray], alone[by_itself])
 
 

@@ -147,15 +147,9 @@ class RadianceField(CellTable):
             counts = unit.new_tensor(self.frame.origin.counts)
             moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
             rows = torch.where((rows >= 0) & (moved >= 0), moved, rows)
-        kept = rows >= 0
         if self.region is not None:
-            kept &= self.region.contains(positions)
-        index = kept.nonzero()[:, 0]
-        density, features = self.of_rows(unit[index], rows[index])
-        all_features = features.new_zeros(len(positions), self.sizes.color_features)
-        return density.new_zeros(len(positions)).index_copy(0, index, density), all_features.index_copy(
-            0, index, features
-        )
+            rows = torch.where(self.region.contains(positions), rows, -1)
+        return self.of_rows(unit, rows)
 
     def rgb(
         self,
@@ -197,17 +191,17 @@ class RadianceField(CellTable):
 
         Args:
             unit: (M, 3) unit coordinates.
-            rows: (M,) row asked at each point.
+            rows: (M,) row asked at each point, -1 for none.
 
         Returns:
-            (M,) density per scene unit and (M, color_features).
+            (M,) density per scene unit and (M, color_features); both 0 where no row was asked.
         """
         by_row = sort_by_row(rows, self.num_rows)
         local_x, global_x = self._inputs(by_row.sort(unit), by_row.sort(rows), by_row.offsets)
         table = self._trainable_rows(self.local)
         out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
-        out = by_row.unsort(out)
-        return torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0)), out[:, 1:]
+        density = torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0))
+        return by_row.unsort(density, len(rows)), by_row.unsort(out[:, 1:], len(rows))
 
     def _inputs(self, unit: Tensor, rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the chain's local and global part read of points sorted by row: (M, local) and (M, global)."""

@@ -75,9 +75,9 @@ def fused_march(
     Args:
         block: steps to look at together; 1: there are no such looks.
     """
-    if why_not_march(origins, directions, near, far) is not None or field.occupancy.occupied.device.type != "cpu":
-        return None
     grid, frame = field.occupancy, field.frame
+    if why_not_march(origins, directions, near, far) is not None or grid.dense().numel() >= 2**31:
+        return None
     s_near, s_far, count, shift = steps_of_rays(near, far, step, linear, jitter)
     origin = frame.origin
     where = Voxels(

@@ -21,7 +21,7 @@ from lg_field.radiance.field import RadianceField
 from lg_field.radiance.fused import fused_march
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
-from lg_field.radiance.stopping import PICTURES, look_front_to_back
+from lg_field.radiance.stopping import PICTURES, look_at_once, look_front_to_back
 
 RAYS = {"cpu": 1 << 13, "cuda": 1 << 16}
 """Rays at a time."""
@@ -50,12 +50,15 @@ class Asked(NamedTuple):
     """(N, 3) unit vectors."""
     samples: Samples
     """M packed samples."""
-    positions: Tensor
-    """(M, 3) their middles, where the field was asked."""
     density: Tensor
     """(M,) there, per scene unit."""
     features: Tensor
     """(M, color_features) there."""
+
+    @property
+    def positions(self) -> Float[Tensor, "samples 3"]:
+        """(M, 3) middles of the samples, where the field was asked."""
+        return self.samples.positions(self.origins, self.directions)
 
 
 def field_samples(
@@ -118,14 +121,12 @@ def ask(
         overlap: as in `RadianceField.forward`.
         least_light: rays end where less than this part of the light gets through: samples behind are left out; 0: none.
     """
-    positions = samples.positions(origins, directions)
-    if least_light <= 0.0:
-        return Asked(field, origins, directions, samples, positions, *field(positions, overlap))
-    index, density, features = look_front_to_back(
-        lambda some: field(positions[some], overlap), samples, len(origins), least_light
-    )
-    kept = Samples(*(values[index] for values in samples))
-    return Asked(field, origins, directions, kept, positions[index], density, features)
+
+    def look(some: Samples) -> tuple[Tensor, Tensor]:
+        return field(some.positions(origins, directions), overlap)
+
+    way = look_at_once if torch.is_grad_enabled() else look_front_to_back
+    return Asked(field, origins, directions, *way(look, samples, len(origins), least_light))
 
 
 def shade(asked: Asked, appearance: Appearance | None = None) -> Float[Tensor, "samples 3"]:
@@ -218,8 +219,8 @@ def render(
     origins, directions = (v.view(-1, 3) for v in camera.rays())
     size, parts = RAYS.get(device.type, 1 << 14), []
     for first in range(0, len(origins), size):
-        rays = (v[first : first + size].to(device) for v in (origins, directions))
-        parts.append(Picture(*(v.cpu() for v in render_rays(field, scene, *rays, least_light))))
+        some, ahead = (v[first : first + size].to(device) for v in (origins, directions))
+        parts.append(Picture(*(v.cpu() for v in render_rays(field, scene, some, ahead, least_light))))
         if progress is not None:
             progress(min(first + size, len(origins)), len(origins))
     shape = (camera.height, camera.width, -1)

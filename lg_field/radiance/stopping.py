@@ -6,23 +6,23 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from lg_field.radiance.compositing import Samples
+from lg_field.radiance.compositing import Samples, transmittances
 
 PICTURES, TRAINING = 1e-3, 1e-4
 """Part of the light below which what lies behind is not asked for: in pictures, and in training."""
 FIRST, GROWTH = 8, 1.25
 """Samples of each ray in the first round, and how many times as many the next ones have."""
 
-Look = Callable[[Int64[Tensor, " asked"]], tuple[Tensor, Tensor]]
-"""From the (n,) numbers of samples to their (n,) density and (n, C) features."""
+Look = Callable[[Samples], tuple[Tensor, Tensor]]
+"""From n samples to their (n,) density and (n, C) features."""
 
 
 def look_front_to_back(
     look: Look, samples: Samples, num_rays: int, least_light: float
-) -> tuple[Int64[Tensor, " asked"], Float[Tensor, " asked"], Float[Tensor, "asked features"]]:
+) -> tuple[Samples, Float[Tensor, " asked"], Float[Tensor, "asked features"]]:
     """Ask for samples in rounds, some of each ray at a time, until less than `least_light` of the light gets through.
 
     What is left out weighs less than `least_light` in all along a ray: the sum of all weights behind a place is at most
@@ -35,27 +35,46 @@ def look_front_to_back(
         least_light: transmittance in [0, 1) at which a ray ends; 0: never.
 
     Returns:
-        (n,) numbers of the samples asked, rising; (n,) their density and (n, C) their features.
+        The n samples asked, packed, (n,) their density and (n, C) their features.
     """
     if least_light <= 0.0 or len(samples.rays) == 0:
-        every = torch.arange(len(samples.rays), device=samples.rays.device)
-        return every, *look(every)
+        return samples, *look(samples)
     counts = torch.bincount(samples.rays, minlength=num_rays)
-    begins, lengths = counts.cumsum(0) - counts, samples.lengths
+    begins = counts.cumsum(0) - counts
     passed, asked = torch.zeros(num_rays, dtype=torch.float64, device=counts.device), []
     first, size = 0, FIRST
     rays = counts.nonzero()[:, 0]
     while len(rays):
         some = (counts[rays] - first).clamp_max(size)
         index = _runs(begins[rays] + first, some)
-        density, features = look(index)
-        asked.append((index, density, features))
-        passed.index_add_(0, samples.rays[index], (density.detach() * lengths[index]).double())
+        part = Samples(*(values[index] for values in samples))
+        density, features = look(part)
+        asked.append((index, density, features, *part))
+        passed.index_add_(0, part.rays, (density.detach() * part.lengths).double())
         first, size = first + size, math.ceil(size * GROWTH)
         rays = rays[(counts[rays] > first) & (passed[rays] < -math.log(least_light))]
-    index, density, features = (torch.cat(parts) for parts in zip(*asked))
-    index, order = index.sort()
-    return index, density[order], features[order]
+    if len(asked) == 1:
+        return part, density, features
+    index, *values = (torch.cat(parts) for parts in zip(*asked))
+    order = index.argsort()
+    density, features, *kept = (value[order] for value in values)
+    return Samples(*kept), density, features
+
+
+def look_at_once(
+    look: Look, samples: Samples, num_rays: int, least_light: float
+) -> tuple[Samples, Float[Tensor, " seen"], Float[Tensor, "seen features"]]:
+    """The same for values that want gradients: all samples are asked in one go, which costs less than rounds do, and
+    those that less than `least_light` gets through to are left out. Their gradients are zeros, which backends skip.
+
+    Arguments and results are those of `look_front_to_back`.
+    """
+    density, features = look(samples)
+    if least_light <= 0.0:
+        return samples, density, features
+    through = transmittances(density.detach() * samples.lengths, samples, num_rays)
+    seen = (through >= least_light).nonzero()[:, 0]
+    return Samples(*(values[seen] for values in samples)), density[seen], features[seen]
 
 
 def _runs(begins: Tensor, counts: Tensor) -> Tensor:

@@ -175,9 +175,13 @@ void learn_row(const EncodeTask& task, int64_t row) {
     int features = task.grid_features;
     float d[MOST_FEATURES];
     for (int64_t point = task.offsets[row]; point < task.offsets[row + 1]; ++point) {
-        for (int f = 0; f < features; ++f)
+        bool any = false;
+        for (int f = 0; f < features; ++f) {
             d[f] = task.dlocal_x[point * task.local_in + f] +
                    (task.grid_in_global ? task.dglobal_x[point * task.global_in + f] : 0.0f);
+            any |= d[f] != 0.0f;
+        }
+        if (!any) continue;  // nothing is seen of the point
         Cell cell(task, point, row);
         spread(task.dgrids, cell.lines, cell.weights, features, d);
     }
@@ -186,11 +190,14 @@ void learn_row(const EncodeTask& task, int64_t row) {
 void learn_level(const EncodeTask& task, const Level& level, int number) {
     int at = task.global_in - (task.levels - number) * task.level_features;
     for (int64_t point = 0; point < task.points; ++point) {
+        const float* d = task.dglobal_x + point * task.global_in + at;
+        bool any = false;
+        for (int f = 0; f < task.level_features; ++f) any |= d[f] != 0.0f;
+        if (!any) continue;  // nothing is seen of the point
         Corners corners;
         uint32_t lines[8];
         level.place(task, point, corners, lines);
-        spread(task.dtable + level.first * task.level_features, lines, corners.weights, task.level_features,
-               task.dglobal_x + point * task.global_in + at);
+        spread(task.dtable + level.first * task.level_features, lines, corners.weights, task.level_features, d);
     }
 }
 

@@ -132,7 +132,8 @@ class _Encode(torch.autograd.Function):
         dgrids, dtable = (torch.zeros(s) if wants else None for s, wants in zip((grids, table), wanted))
         tensors = {"dlocal_x": dlocal.contiguous()} | _global_part(sizes, "dglobal_x", dglobal.contiguous())
         tensors |= {name: t for name, t in (("dgrids", dgrids), ("dtable", dtable)) if t is not None}
-        _run("lg_field_encode_back", sizes, *ctx.saved_tensors, tensors)
+        unit, offsets, corners = ctx.saved_tensors
+        _run("lg_field_encode_back", sizes, unit, offsets, corners, tensors)
         return None, None, None, dgrids, dtable, None
 
 

@@ -56,7 +56,7 @@ inline void voxels_at(const MarchTask& t, const float* o, const float* d, const 
         for (int i = 0; i < STEPS; ++i) {
             float place = (x[a][i] - t.lower[a]) / width * t.cells[a] + t.shift[a];
             outside[i] |= !(place >= 0.0f) | !(place <= float(t.counts[a]));
-            float voxel = std::min(std::max(place * t.per_axis, 0.0f), float(size - 1));
+            float voxel = std::min(std::max(0.0f, place * t.per_axis), float(size - 1));  // NaN: 0
             index[i] = index[i] * size + int32_t(voxel);
         }
     }
