@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from lg_field.networks.initialization import init_rows, init_shared
 from lg_field.ops import local_global_chain, sort_by_row
+from lg_field.ops.sorting import RowSort
 from lg_field.radiance import occupancy
-from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics
+from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics, view_dependence
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
-from lg_field.radiance.fused import fused_inputs
+from lg_field.radiance.fused import fused_inputs, fused_shade
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.tcnn import Implementation, encoder
@@ -141,6 +142,37 @@ class RadianceField(CellTable):
         Returns:
             (M,) density per scene unit and (M, color_features); both 0 where no row owns the point.
         """
+        return self.of_rows(*self._owners(positions, overlap))
+
+    def looks(
+        self,
+        positions: Float[Tensor, "samples 3"],
+        rays: Int64[Tensor, " samples"],
+        directions: Float[Tensor, "rays 3"],
+        overlap: float = 0.0,
+    ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"], Float[Tensor, " samples"]]:
+        """Density and colour of samples on rays; of fields without a colour layer.
+
+        Args:
+            positions: (M, 3) scene units.
+            rays: (M,) ray of each.
+            directions: (N, 3) of the rays, unit vectors.
+            overlap: as in `forward`.
+
+        Returns:
+            (M,) density per scene unit, 0 where no row owns the point; (M, 3) in [0, 1]; (M,) `view_dependence`.
+        """
+        unit, rows = self._owners(positions, overlap)
+        by_row = sort_by_row(rows, self.num_rows)
+        out = self._outputs(unit, rows, by_row)
+        fused = fused_shade(self, out, by_row.order, rays, directions)
+        if fused is not None:
+            return fused
+        density, features = self._said(out, by_row, len(rows))
+        return density, self.rgb(features, directions[rays]), view_dependence(features)
+
+    def _owners(self, positions: Tensor, overlap: float) -> tuple[Tensor, Tensor]:
+        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is."""
         unit = self.frame.to_unit(positions)
         rows = self.rows_of_unit(unit)
         if overlap > 0.0:
@@ -149,7 +181,7 @@ class RadianceField(CellTable):
             rows = torch.where((rows >= 0) & (moved >= 0), moved, rows)
         if self.region is not None:
             rows = torch.where(self.region.contains(positions), rows, -1)
-        return self.of_rows(unit, rows)
+        return unit, rows
 
     def rgb(
         self,
@@ -197,11 +229,18 @@ class RadianceField(CellTable):
             (M,) density per scene unit and (M, color_features); both 0 where no row was asked.
         """
         by_row = sort_by_row(rows, self.num_rows)
+        return self._said(self._outputs(unit, rows, by_row), by_row, len(rows))
+
+    def _outputs(self, unit: Tensor, rows: Tensor, by_row: RowSort) -> Tensor:
+        """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
         local_x, global_x = self._inputs(by_row.sort(unit), by_row.sort(rows), by_row.offsets)
         table = self._trainable_rows(self.local)
-        out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
+        return local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
+
+    def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
+        """(M,) density and (M, color_features) of what the chain says."""
         density = torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0))
-        return by_row.unsort(density, len(rows)), by_row.unsort(out[:, 1:], len(rows))
+        return by_row.unsort(density, points), by_row.unsort(out[:, 1:], points)
 
     def _inputs(self, unit: Tensor, rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the chain's local and global part read of points sorted by row: (M, local) and (M, global)."""

@@ -10,6 +10,8 @@ from torch import Tensor
 from lg_field.ops.backends.cpu import encode
 from lg_field.ops.backends.cpu.march import Voxels, march_voxels
 from lg_field.ops.backends.cpu.march import why_not as why_not_march
+from lg_field.ops.backends.cpu.shade import shade
+from lg_field.ops.backends.cpu.shade import why_not as why_not_shade
 from lg_field.radiance.compositing import Samples
 from lg_field.radiance.sampling import steps_of_rays
 
@@ -98,3 +100,20 @@ def fused_march(
         return samples
     inside = field.region.contains(samples.positions(origins, directions)).nonzero()[:, 0]
     return Samples(*(values[inside] for values in samples))
+
+
+def fused_shade(
+    field: RadianceField, out: Tensor, order: Tensor, rays: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """`RadianceField.looks`'s results from the chain's (n, 28) outputs; None where torch has to do it.
+
+    Args:
+        field: a field without a colour layer.
+        out: of the samples that have a row, sorted by row.
+        order: (n,) number of the sample of each.
+        rays: (M,) ray of each sample.
+        directions: (N, 3) of the rays.
+    """
+    if why_not_shade(out, directions) is not None:
+        return None
+    return shade(out, order, rays, directions, field.sizes.density_bias)

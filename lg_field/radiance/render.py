@@ -53,7 +53,11 @@ class Asked(NamedTuple):
     density: Tensor
     """(M,) there, per scene unit."""
     features: Tensor
-    """(M, color_features) there."""
+    """(M, color_features) there, of fields with a colour layer; else (M, 0)."""
+    colors: Tensor | None = None
+    """(M, 3) in [0, 1] as their rays see them, of fields without one."""
+    dependence: Tensor | None = None
+    """(M,) how much those depend on the direction (`encodings.view_dependence`)."""
 
     @property
     def positions(self) -> Float[Tensor, "samples 3"]:
@@ -122,8 +126,12 @@ def ask(
         least_light: rays end where less than this part of the light gets through: samples behind are left out; 0: none.
     """
 
-    def look(some: Samples) -> tuple[Tensor, Tensor]:
-        return field(some.positions(origins, directions), overlap)
+    def look(some: Samples) -> tuple[Tensor, ...]:
+        positions = some.positions(origins, directions)
+        if field.sizes.color_width:
+            return field(positions, overlap)
+        density, colors, dependence = field.looks(positions, some.rays, directions, overlap)
+        return density, colors.new_zeros(len(colors), 0), colors, dependence
 
     way = look_at_once if torch.is_grad_enabled() else look_front_to_back
     return Asked(field, origins, directions, *way(look, samples, len(origins), least_light))
@@ -131,6 +139,8 @@ def ask(
 
 def shade(asked: Asked, appearance: Appearance | None = None) -> Float[Tensor, "samples 3"]:
     """Colours of the samples, [0, 1], as their rays see them."""
+    if asked.colors is not None:
+        return asked.colors
     rays = asked.samples.rays
     looks = None if appearance is None else appearance(rays)
     return asked.field.rgb(asked.features, asked.directions[rays], looks)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lg_field.radiance.compositing import Samples, transmittances
@@ -16,13 +16,13 @@ PICTURES, TRAINING = 1e-3, 1e-4
 FIRST, GROWTH = 8, 1.25
 """Samples of each ray in the first round, and how many times as many the next ones have."""
 
-Look = Callable[[Samples], tuple[Tensor, Tensor]]
-"""From n samples to their (n,) density and (n, C) features."""
+Look = Callable[[Samples], tuple[Tensor, ...]]
+"""From n samples to their (n,) density, and more (n, ...) of them."""
+Answer = tuple[Any, ...]
+"""n packed `Samples`, their (n,) density, and what else was said of them."""
 
 
-def look_front_to_back(
-    look: Look, samples: Samples, num_rays: int, least_light: float
-) -> tuple[Samples, Float[Tensor, " asked"], Float[Tensor, "asked features"]]:
+def look_front_to_back(look: Look, samples: Samples, num_rays: int, least_light: float) -> Answer:
     """Ask for samples in rounds, some of each ray at a time, until less than `least_light` of the light gets through.
 
     What is left out weighs less than `least_light` in all along a ray: the sum of all weights behind a place is at most
@@ -35,7 +35,7 @@ def look_front_to_back(
         least_light: transmittance in [0, 1) at which a ray ends; 0: never.
 
     Returns:
-        The n samples asked, packed, (n,) their density and (n, C) their features.
+        The n samples asked, packed; their (n,) density; what else was said of them.
     """
     if least_light <= 0.0 or len(samples.rays) == 0:
         return samples, *look(samples)
@@ -48,33 +48,31 @@ def look_front_to_back(
         some = (counts[rays] - first).clamp_max(size)
         index = _runs(begins[rays] + first, some)
         part = Samples(*(values[index] for values in samples))
-        density, features = look(part)
-        asked.append((index, density, features, *part))
+        density, *more = look(part)
+        asked.append((index, *part, density, *more))
         passed.index_add_(0, part.rays, (density.detach() * part.lengths).double())
         first, size = first + size, math.ceil(size * GROWTH)
         rays = rays[(counts[rays] > first) & (passed[rays] < -math.log(least_light))]
     if len(asked) == 1:
-        return part, density, features
+        return part, density, *more
     index, *values = (torch.cat(parts) for parts in zip(*asked))
     order = index.argsort()
-    density, features, *kept = (value[order] for value in values)
-    return Samples(*kept), density, features
+    values = [value[order] for value in values]
+    return Samples(*values[:3]), *values[3:]
 
 
-def look_at_once(
-    look: Look, samples: Samples, num_rays: int, least_light: float
-) -> tuple[Samples, Float[Tensor, " seen"], Float[Tensor, "seen features"]]:
+def look_at_once(look: Look, samples: Samples, num_rays: int, least_light: float) -> Answer:
     """The same for values that want gradients: all samples are asked in one go, which costs less than rounds do, and
     those that less than `least_light` gets through to are left out. Their gradients are zeros, which backends skip.
 
     Arguments and results are those of `look_front_to_back`.
     """
-    density, features = look(samples)
+    density, *more = look(samples)
     if least_light <= 0.0:
-        return samples, density, features
+        return samples, density, *more
     through = transmittances(density.detach() * samples.lengths, samples, num_rays)
     seen = (through >= least_light).nonzero()[:, 0]
-    return Samples(*(values[seen] for values in samples)), density[seen], features[seen]
+    return Samples(*(values[seen] for values in samples)), density[seen], *(values[seen] for values in more)
 
 
 def _runs(begins: Tensor, counts: Tensor) -> Tensor:

@@ -30,7 +30,6 @@ from torch import Tensor
 
 from lg_field.radiance.compositing import Samples, image_on
 from lg_field.radiance.distillation import imitation_loss
-from lg_field.radiance.encodings import view_dependence
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.random_state import random_state, restore_random_state
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
@@ -309,8 +308,9 @@ class RadianceTrainer:
         losses = {"rgb_loss": (rgb - truth).square().mean()}
         if self.settings.harmonics_loss_mult and view.asked is not None and not self.field.sizes.color_width:
             assert view.marched is not None
-            part = len(view.asked.features) / len(view.marched.rays)  # a mean over all samples, unseen ones count as 0
-            losses["harmonics_loss"] = self.settings.harmonics_loss_mult * part * view_dependence(view.asked.features)
+            assert view.asked.dependence is not None
+            mean = view.asked.dependence.sum() / len(view.marched.rays)  # over all samples, unseen ones count as 0
+            losses["harmonics_loss"] = self.settings.harmonics_loss_mult * mean
         if view.seam is not None:
             losses["seam_loss"] = self.settings.seam_loss_mult * view.seam
         if view.haze is not None and view.opacity is not None:
