@@ -17,10 +17,12 @@ from torch import Tensor
 
 from lg_field import PartitionGrid, Region
 from lg_field.ops import ChainSizes, local_global_chain, sort_by_row
-from lg_field.ops.backends.cpu import SWITCH, encode, march, native
+from lg_field.ops.backends.cpu import SWITCH, encode, march, native, shade
+from lg_field.ops.sorting import RowSort
+from lg_field.radiance.encodings import view_dependence
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.fused import fused_inputs, fused_march
-from lg_field.radiance.render import field_samples
+from lg_field.radiance.render import ask, field_samples, picture
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler")
 GRID = PartitionGrid((2, 3, 2), (-1.0, -1.0, -1.0), (1.0, 2.0, 1.0))
@@ -68,6 +70,60 @@ def test_what_the_chain_reads_is_what_torch_reads(sizes: RadianceSizes, seed: in
     for a, b in zip(ours, exact, strict=True):
         scale = float(b.abs().max()) if b.numel() else 1.0
         torch.testing.assert_close(a.double(), b.double(), rtol=0, atol=2e-4 * max(scale, 1.0))
+
+
+def looks(out: Tensor, order: Tensor, rays: Tensor, directions: Tensor, fused: bool) -> list[Tensor]:
+    """Density, colour and view dependence, and the gradient of a weighted sum of them."""
+    out = out.detach().requires_grad_()
+    if fused:
+        seen = shade.shade(out, order, rays, directions, -3.0)
+    else:
+        field = RadianceField(GRID, RadianceSizes(color_width=0, color_features=27, density_bias=-3.0))
+        density, features = field._said(out, RowSort(order, torch.zeros(1, dtype=torch.int64)), len(rays))
+        seen = density, field.rgb(features, directions[rays]), view_dependence(features)
+    generator = torch.Generator().manual_seed(1)
+    total = sum((part * torch.randn(part.shape, generator=generator).to(part)).sum() for part in seen)
+    return [*(part.detach() for part in seen), *torch.autograd.grad(total, out)]
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.integers(1, 300), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.1, 3.0, 8.0]))
+def test_samples_look_as_they_do_with_torch(seed: int, count: int, owned: float, scale: float) -> None:
+    torch.manual_seed(seed)
+    rays, directions = torch.randint(0, 7, (count,)), torch.nn.functional.normalize(torch.randn(7, 3), dim=1)
+    order = (torch.rand(count) < owned).nonzero()[:, 0]
+    order = order[torch.randperm(len(order))]
+    out = torch.randn(len(order), 28) * scale
+    ours = looks(out, order, rays, directions, fused=True)
+    for a, b in zip(ours, looks(out.double(), order, rays, directions.double(), fused=False), strict=True):
+        largest = float(b.abs().max()) if b.numel() else 1.0
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5 * max(largest, 1.0))
+    with threads(3):
+        assert all(map(torch.equal, ours, looks(out, order, rays, directions, fused=True)))
+
+
+@pytest.mark.parametrize("contraction", [False, True])
+def test_a_field_looks_the_same_with_and_without_kernels(contraction: bool) -> None:
+    """Samples of rays, with gradients; what is kept of them as well."""
+    torch.manual_seed(0)
+    reach = 2.0 if contraction else 1.0
+    grid = PartitionGrid((3, 3, 3), (-reach,) * 3, (reach,) * 3)
+    sizes = RadianceSizes(color_width=0, color_features=27, hash_levels=2, contraction=contraction, density_bias=2.0)
+    field = RadianceField(grid, sizes, torch.arange(0, 27, 2))
+    origins = torch.nn.functional.normalize(torch.randn(50, 3), dim=1) * 2.5
+    directions = torch.nn.functional.normalize(-origins + 0.3 * torch.randn(50, 3), dim=1)
+    parameters = [field.local, field.features, field.hash_table, *field.shared.values()]
+    found = []
+    for value in ("1", "chain"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(SWITCH, value)
+            samples = field_samples(field, origins, directions, torch.zeros(50), torch.full((50,), 9.0), 0.05)
+            asked = ask(field, origins, directions, samples, least_light=1e-4)
+            seen = picture(asked, asked.colors, 9.0, None)
+            loss = seen.rgb.square().sum() + seen.depth.mean() + asked.dependence.sum()
+            found.append([seen.rgb, seen.depth, *torch.autograd.grad(loss, parameters)])
+    for a, b in zip(*found):
+        torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3 * float(b.detach().abs().max()) + 1e-6)
 
 
 def test_kernels_give_the_same_bits_whatever_the_threads() -> None:
@@ -155,6 +211,8 @@ def test_what_a_kernel_cannot_do_is_said_and_torch_does_it(monkeypatch: pytest.M
     assert encode.why_not(sizes, unit) is None and march.why_not(unit) is None
     assert "gives no gradients to points" in str(encode.why_not(sizes, unit.clone().requires_grad_()))
     assert "float32 tensors on the CPU" in str(march.why_not(unit.double()))
+    assert "28 outputs" in str(shade.why_not(torch.zeros(2, 5), unit))
+    assert "no gradients to directions" in str(shade.why_not(torch.zeros(2, 28), unit.clone().requires_grad_()))
     assert "24 frequencies at most" in str(
         encode.why_not(encode.EncodeSizes((1, 1, 1), 2, 2, 25, 1, False, False), unit)
     )

@@ -23,7 +23,7 @@ from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.stopping import PICTURES, look_at_once, look_front_to_back
 
-RAYS = {"cpu": 1 << 13, "cuda": 1 << 16}
+RAYS = {"cpu": 1 << 14, "cuda": 1 << 16}
 """Rays at a time."""
 Appearance = Callable[[Int64[Tensor, " samples"]], Float[Tensor, "samples width"] | None]
 """From the (M,) ray of each sample to its (M, A) appearance; None = the average."""
