@@ -24,7 +24,7 @@ FIRST_HEIGHT = 40
 """Pixels of the very first picture, while the speed is unknown."""
 FIRST_SECONDS = 0.15
 """What the first picture after a movement may cost."""
-RAYS = 1 << 12
+RAYS = 1 << 14
 """Rays between two looks at whether the picture is still wanted."""
 
 

@@ -20,7 +20,7 @@ from lg_field.ops.sizes import ChainSizes
 logger = logging.getLogger(__name__)
 
 SWITCH = "LG_FIELD_CPU_KERNEL"
-"""Environment variable; 0 = do without the kernel."""
+"""Environment variable; 0 = do without kernels, chain = with this one alone."""
 ABI = 2
 """`ABI` of chain.cpp."""
 LEAST_SKIPPED = 0.9
