@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import random
 import shutil
 import subprocess
@@ -40,6 +41,8 @@ shapes = st.builds(
     residual=st.booleans(),
     global_in_features=st.sampled_from([None, 6, 39]),
 ) | st.builds(ChainSizes, st.just(2), st.just(3), st.sampled_from(widths), st.just(0), st.integers(0, 3))
+AVX2 = Path("/proc/cpuinfo").exists() and " avx2 " in Path("/proc/cpuinfo").read_text()
+CHAINS = [ChainSizes(3, 1, 4, 6, 1), ChainSizes(2, 3, 14, 20, 2, residual=True), ChainSizes(2, 3, 1, 3, 0, "relu")]
 counts = st.lists(st.sampled_from([0, 1, 2, 15, 16, 17, 63, 64, 65, 150]), min_size=1, max_size=6)
 
 
@@ -119,10 +122,11 @@ def test_step_gives_the_gradients_of_the_mean_squared_error_whatever_the_threads
     assert all(torch.equal(p.grad, 2 * grad) for p, grad in zip(parameters, first[1:]))
 
 
-@given(sizes=counts, keep=st.randoms(use_true_random=False))
-@settings(max_examples=30)
-def test_value_of_a_point_does_not_depend_on_the_others_to_the_bit(sizes: list[int], keep: random.Random) -> None:
-    shape = ChainSizes(2, 3, 14, 20, 2, residual=True)
+@given(shape=st.sampled_from(CHAINS), sizes=counts, keep=st.randoms(use_true_random=False))
+@settings(max_examples=60)
+def test_value_of_a_point_does_not_depend_on_the_others_to_the_bit(
+    shape: ChainSizes, sizes: list[int], keep: random.Random
+) -> None:
     x, offsets, table, shared, _ = make(shape, sizes, torch.float32)
     rows = torch.repeat_interleave(torch.arange(len(sizes)), offsets.diff())
     kept = torch.tensor([keep.random() < 0.4 for _ in rows], dtype=torch.bool)
@@ -157,6 +161,20 @@ def test_refuses_what_it_cannot_do_and_auto_goes_on_without() -> None:
         local_global_chain(x, torch.tensor([0, 9, 7]), table, shared, shape, backend="cpu")
     with pytest.raises(ValueError, match=r"merge_bias must be \(6,\), got \(5,\)"):
         local_global_chain(x, offsets, table, shared | {"merge_bias": torch.zeros(5)}, shape, backend="cpu")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None or platform.machine() != "x86_64", reason="needs g++ on x86-64")
+@pytest.mark.skipif(not AVX2, reason="needs AVX2")
+def test_the_same_holds_where_gcc_would_rather_not_fuse(tmp_path: Path) -> None:
+    compiler = tmp_path / "c++"
+    compiler.write_text('#!/bin/bash\nexec g++ "${@/-march=native/-march=znver3}"\n')
+    compiler.chmod(0o755)
+    test = f"{__file__}::{test_value_of_a_point_does_not_depend_on_the_others_to_the_bit.__name__}"
+    environment = os.environ | {"CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+    done = subprocess.run(command, env=environment, text=True, capture_output=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stdout
+    assert list((tmp_path / "lg-field").glob("chain-*.so"))
 
 
 PROGRAM = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import platform
@@ -15,6 +16,11 @@ from pathlib import Path
 
 SOURCE, HEADER = (Path(__file__).with_name(name) for name in ("chain.cpp", "products.h"))
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-strict-aliasing", "-shared", "-fPIC", "-pthread"]
+SAME_ROUNDING = ["--param=avoid-fma-max-bits=0"]
+"""For GCC, which on some processors fuses multiply and add in some blocks of a product and not in others: the value
+of a point would depend on how many points there are beside it."""
+NATIVE = ("-march=native", "-mcpu=native")
+"""Not every compiler knows the first on every processor."""
 logger = logging.getLogger(__name__)
 
 
@@ -51,8 +57,8 @@ def _compile(compiler: str, source: Path, path: Path) -> None:
     logger.info("building the CPU kernel into %s", path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         result = Path(folder, path.name)
-        for native in ("-march=native", "-mcpu=native"):  # not every compiler knows the first on every processor
-            command = [compiler, *FLAGS, native, str(source), "-o", str(result)]
+        for rounding, native in itertools.product((SAME_ROUNDING, []), NATIVE):
+            command = [compiler, *FLAGS, *rounding, native, str(source), "-o", str(result)]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode == 0:
                 result.replace(path)
@@ -64,7 +70,7 @@ def _compile(compiler: str, source: Path, path: Path) -> None:
 def _key(compiler: str, source: Path) -> str:
     real = Path(compiler).resolve()
     headers = sorted(source.parent.glob("*.h"))
-    code = [source.read_text(), *(header.read_text() for header in headers), *FLAGS]
+    code = [source.read_text(), *(header.read_text() for header in headers), *FLAGS, *SAME_ROUNDING]
     parts = [*code, str(real), str(real.stat().st_size), str(real.stat().st_mtime_ns), processor()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
 
