@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import logging
+import math
 import shutil
 
 import pytest
@@ -19,9 +20,10 @@ from lg_field import PartitionGrid, Region
 from lg_field.ops import ChainSizes, local_global_chain, sort_by_row
 from lg_field.ops.backends.cpu import SWITCH, encode, march, native, shade
 from lg_field.ops.sorting import RowSort
-from lg_field.radiance.encodings import view_dependence
+from lg_field.radiance.encodings import frequency_encoding, view_dependence
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.fused import fused_inputs, fused_march
+from lg_field.radiance.hash_grid import HashGrid
 from lg_field.radiance.render import ask, field_samples, picture
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler")
@@ -229,3 +231,59 @@ def test_a_kernel_of_another_version_is_refused(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.WARNING):
         reason = native.native("encode", encode.ABI + 1, ctypes.sizeof(encode.EncodeTask))
     assert "encode.cpp has version 1" in str(reason) and "does without a CPU kernel" in caplog.text
+
+
+def test_marching_keeps_to_occupied_voxels_and_to_the_span_of_each_ray() -> None:
+    where = march.Voxels((2, 1, 1), 2, (0.0, 0.0, 0.0), (2.0, 1.0, 1.0), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0), False)
+    voxels = torch.zeros(4, 2, 2, dtype=torch.bool)
+    voxels[1] = voxels[3] = True  # x in [0.5, 1) and [1.5, 2]
+    origins = torch.tensor([[-1.0, 0.5, 0.5], [3.0, 0.2, 0.9], [0.0, 5.0, 0.5], [-1.0, 0.5, 0.5]])
+    directions = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    near, far = torch.zeros(4), torch.tensor([5.0, 5.0, 5.0, 1.8])
+    rays, starts, ends = march.march_voxels(
+        (origins, directions), (near, far), torch.zeros(4), 0.125, 40, where, voxels.flatten()
+    )
+    found = [(rays == ray).sum().item() for ray in range(4)]
+    assert found == [8, 8, 0, 2]  # four steps in each of two voxels; nothing beside the box; the last ray ends early
+    middles = origins[rays] + directions[rays] * (0.5 * (starts + ends))[:, None]
+    assert bool((((middles[:, 0] * 2).long() % 2) == 1).all()) and bool((ends - starts == 0.125).all())
+    nothing = march.march_voxels(
+        (origins, directions), (near, far), torch.zeros(4), 0.125, 40, where, torch.zeros(16, dtype=torch.bool)
+    )
+    assert all(len(part) == 0 for part in nothing)
+    for bad in (torch.nan, torch.inf, 1e30):
+        away = (origins + bad, directions)
+        assert len(march.march_voxels(away, (near, far), torch.zeros(4), 0.125, 40, where, voxels.flatten())[0]) == 0
+
+
+def test_grids_are_read_at_their_nodes_and_at_what_lies_beyond() -> None:
+    """At a node its own features; outside of the cell those of the nearest point in it; frequencies of the position."""
+    sizes = encode.EncodeSizes((1, 1, 1), 3, 2, 1, 2, True, True, levels=1, level_features=1, log2_size=6, base_res=4)
+    grids, table = torch.randn(1, 54), torch.randn(64, 1)
+    offsets, corners = torch.tensor([0, 3]), torch.zeros(1, 3)
+    unit = torch.tensor([[0.5, 0.0, 1.0], [0.5, -3.0, 7.0], [0.25, 0.25, 0.25]])
+    local, everywhere = encode.encode(unit, offsets, corners, grids, table, sizes)
+    nodes = grids.view(3, 3, 3, 2)
+    torch.testing.assert_close(local[0, :2], nodes[1, 0, 2])
+    torch.testing.assert_close(local[1, :2], nodes[1, 0, 2])
+    torch.testing.assert_close(local[2, :2], nodes[:2, :2, :2].mean((0, 1, 2)))
+    torch.testing.assert_close(local[:, 2:], frequency_encoding(unit, 1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(everywhere[:, 2:17], frequency_encoding(unit, 2), rtol=0, atol=1e-5)
+    assert torch.equal(everywhere[:, :2], local[:, :2]) and everywhere.shape[1] == sizes.global_in
+    torch.testing.assert_close(everywhere[:, 17:], HashGrid(1, 1, 6, 4).encode(table, unit))
+    lost = torch.full((3, 3), torch.nan)
+    assert not bool(encode.encode(lost, offsets, corners, grids, table, sizes)[0][:, 2:].isfinite().any())
+
+
+def test_opaque_samples_learn_nothing_more_of_their_density() -> None:
+    """Density is capped where a step absorbs everything anyway: no gradient there, none of rounding."""
+    out = torch.zeros(2, 28)
+    out[0, 0] = 40.0
+    out.requires_grad_()
+    rays, directions = torch.zeros(2, dtype=torch.int64), torch.tensor([[0.0, 0.0, 1.0]])
+    density, rgb, dependence = shade.shade(out, torch.tensor([1, 0]), rays, directions, 1.0)
+    torch.testing.assert_close(density, torch.tensor([math.e, math.exp(12.0)]))
+    assert torch.equal(rgb, torch.full((2, 3), 0.5)) and torch.equal(dependence, torch.zeros(2))
+    (grad,) = torch.autograd.grad(density.sum(), out)
+    assert float(grad[0, 0]) == 0.0 and float(grad[1, 0]) == pytest.approx(math.e)
+    assert not bool(grad[:, 1:].any())

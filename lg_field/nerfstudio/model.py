@@ -188,8 +188,8 @@ class LGModel(Model):
             return view.picture._asdict() | {VIEW: view}
         with torch.no_grad():
             samples = field_samples(self.table, origins, directions, near, far, self.step_length)
-        least_light = 0.0 if self.whole_rays else self.config.render_least_light
-        asked = ask(self.table, origins, directions, samples, least_light=least_light)
+            least_light = 0.0 if self.whole_rays else self.config.render_least_light
+            asked = ask(self.table, origins, directions, samples, least_light=least_light)
         shown = show(asked, self.config.far_plane, self._background(origins), appearance)
         return shown._asdict() | ({} if self.extras is None else self.extras(asked, shown))
 

@@ -28,9 +28,10 @@ logger = logging.getLogger(__name__)
 def library(name: str = "chain") -> ctypes.CDLL | str:
     """A kernel, built if no cached one fits source, compiler and processor; or one line that says why there is none.
 
-    `name`: of the .cpp file beside this one.
-
     A build takes some seconds, once. The file appears whole or not at all, so processes may build at the same time.
+
+    Args:
+        name: of the .cpp file beside this one.
     """
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
     if compiler is None:

@@ -96,7 +96,6 @@ def march_voxels(
     if near_voxels is not None:
         tensors["near_voxels"] = near_voxels
     kept = {name: t.detach().contiguous() for name, t in tensors.items()}
-    triples = {name: (ctypes.c_float * 3)(*getattr(where, name)) for name in ("lower", "upper", "cells", "shift")}
     task = MarchTask(
         rays=len(jitter),
         count=count,
@@ -107,9 +106,14 @@ def march_voxels(
         counts=(ctypes.c_int32 * 3)(*where.counts),
         step=step,
         linear=linear or 0.0,
-        **triples,
+        **{name: (ctypes.c_float * 3)(*getattr(where, name)) for name in ("lower", "upper", "cells", "shift")},
         **{name: t.data_ptr() for name, t in kept.items()},
     )
+    return _run(task)
+
+
+def _run(task: MarchTask) -> tuple[Tensor, Tensor, Tensor]:
+    """March, and take what was found."""
     built = native("march", ABI, ctypes.sizeof(MarchTask))
     assert isinstance(built, ctypes.CDLL)
     built.lg_field_march.restype = ctypes.c_void_p
