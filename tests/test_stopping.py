@@ -149,3 +149,27 @@ def test_training_asks_for_what_is_seen_and_remembers_where_rays_went() -> None:
     for bad in (-0.1, 1.0):
         with pytest.raises(ValueError, match="least_light must"):
             TrainingSettings(least_light=bad).check()
+
+
+def test_renders_of_a_run_end_where_they_are_told_to_and_whole_rays_do_not() -> None:
+    pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
+    from small_model import bundle, make_model
+
+    asked = {}
+    for name, options in (
+        ("default", {}),
+        ("never", {"render_least_light": 0.0}),
+        ("soon", {"render_least_light": 0.5}),
+    ):
+        model = make_model(**options).eval()
+        model.extras = lambda seen, shown, name=name: asked.update({name: len(seen.density)}) or {}
+        pictures = dict.fromkeys((False, True))
+        for whole in pictures:
+            model.whole_rays = whole
+            pictures[whole] = model(bundle())
+            asked[name, whole] = asked[name]
+        limit = max(model.config.render_least_light, 1e-6)
+        assert float((pictures[True]["rgb"] - pictures[False]["rgb"]).abs().max()) <= limit
+        assert float((pictures[True]["accumulation"] - pictures[False]["accumulation"]).abs().max()) <= limit
+    assert asked["soon", False] < asked["default", False] <= asked["never", False]
+    assert len({asked[name, True] for name in ("default", "never", "soon")} | {asked["never", False]}) == 1
