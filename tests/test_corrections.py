@@ -172,7 +172,10 @@ def test_a_picture_and_another_run_know_nothing_of_corrections() -> None:
     assert torch.equal(model(bundle())["rgb"], before)
     state = {f"_model.{name}": value for name, value in model.state_dict().items()}
     others = without_corrections(state)
-    assert {n for n in state if n not in others} == {"_model.camera_optimizer.pose_adjustment", "_model.exposure.change"}
+    assert {n for n in state if n not in others} == {
+        "_model.camera_optimizer.pose_adjustment",
+        "_model.exposure.change",
+    }
     fresh = make_model(camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"), exposure=True)
     fresh.load_state_dict({name.removeprefix("_model."): value for name, value in others.items()})
     assert not bool(fresh.exposure.change.any()) and torch.equal(fresh.eval()(bundle())["rgb"], before)
