@@ -21,8 +21,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -35,91 +34,13 @@ from lg_field.radiance.random_state import random_state, restore_random_state
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
 from lg_field.radiance.sampling import LINEAR_UNTIL, to_steps
 from lg_field.radiance.seams import border_disagreement
-from lg_field.radiance.stopping import TRAINING
+from lg_field.radiance.settings import BACKGROUNDS
+from lg_field.radiance.settings import TrainingSettings as TrainingSettings
 
 FIRST_STRIDE, LONGEST_STRIDE = 8.0, 16.0
 """Marching steps are this many times as long at first, and at most."""
 Develop = Callable[[Float[Tensor, "rays 3"], Float[Tensor, "rays 1"]], Float[Tensor, "rays 3"]]
 """From (N, 3) colours, weighted by the (N, 1) accumulation, to the colours that a camera shows."""
-BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
-
-
-@dataclass
-class TrainingSettings:
-    """What training does when, and how much its losses weigh."""
-
-    split_steps: tuple[int, ...] = (500,)
-    """Steps at which every kept cell is cut into 8."""
-    steps_per_scene: int = 384
-    """Marching steps along the diagonal of the scene box."""
-    samples_per_batch: int = 2**18
-    """Samples a training step aims for: steps along rays are longer while more space is occupied."""
-    near_plane: float = 0.05
-    """Distance at which rays start."""
-    far_plane: float = 1000.0
-    """Distance at which rays end."""
-    background_color: Literal["random", "white", "black"] = "random"
-    """Background in training; random works with images that have alpha and keeps the empty space empty."""
-    overlap: float = 0.0
-    """Training samples this part of a cell from a border are given to either neighbour (the paper's overlap)."""
-    occupancy_threshold: float = 0.005
-    """A voxel is empty if a marching step through it absorbs less than this."""
-    occupancy_points: int = 2**16
-    """Voxels looked at in each occupancy update."""
-    occupancy_interval: int = 16
-    """Steps between occupancy updates."""
-    prune_interval: int = 100
-    """Steps between prunings of empty cells; 0 = never."""
-    prune_from: int = 100
-    """First step that may prune."""
-    unseen_from: int = 150
-    """Step from which space that no training ray has passed through counts as empty."""
-    opacity_loss_mult: float = 0.005
-    """Contracted scenes: weight of the mean opacity of a step's samples and of random points. Unneeded haze fades, also
-    where no ray goes, and its cells are pruned."""
-    distill_steps: int = 2000
-    """Steps that imitate the teacher before the images are learned from."""
-    seam_loss_mult: float = 0.05
-    """Weight of the disagreement of neighbouring cells on their common borders; 0 = off."""
-    seam_points: int = 512
-    """Points on borders that a step looks at."""
-    least_light: float = TRAINING
-    """Rays end where less than this part of the light gets through: samples behind a surface cost nothing. 0 = never.
-    Contracted scenes, whose opacity loss looks at all samples, and imitation ask for all of them."""
-    harmonics_loss_mult: float = 0.0
-    """Weight of the mean square of the colours' harmonics above degree 0: directions that no camera looks along show
-    what others do. Of fields without a colour layer."""
-
-    distortion_loss_mult: float = 0.0
-    """Weight of how far apart along a ray what it sees lies (mip-NeRF 360, eq. 15): haze and floaters fade. Distances
-    are in near plane to far end of the scene."""
-
-    def check(self) -> None:
-        """Raise ValueError where a number makes no sense."""
-        for name in ("steps_per_scene", "samples_per_batch", "occupancy_points", "occupancy_interval"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in (
-            "overlap",
-            "least_light",
-            "prune_interval",
-            "opacity_loss_mult",
-            "distill_steps",
-            "seam_loss_mult",
-            "seam_points",
-            "harmonics_loss_mult",
-            "distortion_loss_mult",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not 0.0 < self.near_plane < self.far_plane:
-            raise ValueError(
-                f"near_plane must be positive and below far_plane, got {self.near_plane}, {self.far_plane}"
-            )
-        if self.least_light >= 1.0:
-            raise ValueError(f"least_light must be below 1, got {self.least_light}")
-        if self.background_color not in ("random", *BACKGROUNDS):
-            raise ValueError(f"background_color must be random, white or black, got {self.background_color!r}")
 
 
 class TrainingView(NamedTuple):
