@@ -148,6 +148,16 @@ def test_one_picture_is_written_in_the_format_of_its_name(scene, tmp_path, name)
         assert image.size == (18, 12) and image.format == {"p.png": "PNG", "p.webp": "WEBP"}.get(name, "JPEG")
 
 
+def test_where_rays_end_is_a_choice_that_hardly_shows(scene, tmp_path):
+    """Within a shade of 255, which is where rounding falls."""
+    pictures = []
+    for number, words in enumerate(((), ("--least-light", 0))):
+        lg("render", scene, "--orbit", 1, *SMALL, *words, "-o", f"{number}.png", cwd=tmp_path)
+        pictures.append(np.asarray(Image.open(tmp_path / f"{number}.png")).astype(int))
+    usual, whole = pictures
+    assert np.abs(usual - whole).max() <= 1 and usual.std() > 1
+
+
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
 def test_videos_have_the_pictures_of_the_orbit(scene, tmp_path, name):
     av = pytest.importorskip("av", reason="videos need av")
@@ -175,6 +185,8 @@ def test_a_folder_holds_pictures_with_alpha(scene, tmp_path):
         (("-o", "p", "--orbit", 1, "--width", -4, "--height", -4), "a picture has 1 to"),
         (("-o", "p", "--orbit", 1, "--fps", 0), "--fps must be at least 1"),
         (("-o", "p", "--orbit", 1, "--elevation", "nan"), "--elevation finite"),
+        (("-o", "p", "--orbit", 1, "--least-light", 1), "--least-light must be at least 0 and below 1"),
+        (("-o", "p", "--orbit", 1, "--least-light", -0.1), "--least-light must be at least 0 and below 1"),
         (("-o", "p"), "either --orbit COUNT or --camera"),
         (("-o", "p", "--camera", "gone.json"), "gone.json"),
     ],

@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 
 from lg_field.cli.console import print_sizes, progress_bar, say
+from lg_field.cli.objects import VoxelSource, around, voxels_of_file, warn_of_cut
 from lg_field.cli.options import NO_REGION, Address, OptionalOutput, Output, RegionFlags, check_outputs
 from lg_field.cli.region_files import region_json
 from lg_field.errors import doing
@@ -46,6 +47,9 @@ def crop(
         overwrite: replace an existing output.
     """
     from lg_field.files import FieldFile, crop_file
+    from lg_field.radiance.carving import crop_voxels
+    from lg_field.radiance.components import settles
+    from lg_field.radiance.scene import Scene
     from lg_field.table.editing import rows_to_keep
 
     if output is None and not dry_run:
@@ -53,16 +57,20 @@ def crop(
     check_outputs(overwrite, [report] if dry_run else [output, report], [input])
     console, begin = Console(), time.perf_counter()
     with doing(f"reading {input}"), FieldFile.open(input) as file:
-        shape, cells = region.resolve(file.skeleton)
+        shape, cells = region.resolve(file.skeleton, VoxelSource.of_file(file))
         rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
-        report_crop(console, file, rows, None if region.snap else exact)
+        exact = file.header.region if region.snap else exact
+        report_crop(console, file, rows, exact)
+        if isinstance(file.description, Scene):
+            warn_of_cut(voxels_of_file(file, around(file, rows)), file.header.region, file.cells[rows], exact)
+        by_voxels = settles(file.skeleton, exact)
         if report is not None:
             write_report(console, file, report, file.load(shape, cells, region.invert), region.snap, overwrite)
     if output is None or dry_run:
         return
     with doing(f"writing {output}"), progress_bar(console) as progress:
         task = progress.add_task("copying rows", total=None)
-        size = crop_file(
+        size = (crop_voxels if by_voxels else crop_file)(
             input,
             output,
             shape,

@@ -99,8 +99,8 @@ def place_of(flags: RegionFlags, field: RadianceField, run: Run, world: bool) ->
 
     from lg_field.space.regions import transformed
 
-    if flags.cells or flags.snap:
-        raise ValueError("extend-scene takes --box, --sphere, --obb or --region, with or without --invert")
+    if flags.cells or flags.snap or flags.objects.given:
+        raise ValueError("extend-scene takes --box, --sphere, --obb, --region, --also, --without and --invert")
     if not flags.given:
         return None
     region, _ = flags.resolve(field)

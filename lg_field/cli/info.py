@@ -99,6 +99,7 @@ def lines_of(file: FieldFile) -> list[tuple[str, str]]:
 
 def description_lines(file: FieldFile) -> list[tuple[str, str]]:
     """What the field is of; nothing if its file does not say."""
+    from lg_field.radiance.carving import edit_words
     from lg_field.radiance.scene import Scene
     from lg_field.signals.signal import Signal
 
@@ -106,7 +107,8 @@ def description_lines(file: FieldFile) -> list[tuple[str, str]]:
     if isinstance(about, Signal):
         return signal_lines(about)
     if isinstance(about, Scene):
-        return [("scene", f"marching step {about.step:g}, background {tuple(about.background)}")]
+        dropped = [("edited", words) for words in edit_words(file.header.history)]
+        return [("scene", f"marching step {about.step:g}, background {tuple(about.background)}"), *dropped]
     return []
 
 

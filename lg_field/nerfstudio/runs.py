@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import yaml
 from jaxtyping import Float
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.engine.trainer import TrainerConfig
 from torch import Tensor
 
@@ -128,24 +129,36 @@ def viewpoints(places: Float[Tensor, "places 3"] | None) -> tuple[tuple[float, f
 def first_camera(run: Run) -> tuple[Any, float] | None:
     """Camera to scene (4 x 4, plain numbers) and focal length in picture heights of a training camera, in the run's
     scene space; None without the data set."""
+    try:
+        outputs = training_outputs(run)
+    except Exception as error:  # whatever a data parser raises about a data set that has changed
+        warnings.warn(f"no camera comes along, the data set cannot be read: {error}", stacklevel=2)
+        return None
+    if outputs is None:
+        return None
+    cameras = outputs.cameras
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3] = cameras.camera_to_worlds[0]
+    return rows_of(matrix), float(cameras.fy[0] / cameras.height[0])
+
+
+def training_outputs(run: Run) -> DataparserOutputs | None:
+    """What the run's data parser finds of its training images, in the run's scene space; None without the data set.
+
+    Raises:
+        Exception: whatever a data parser raises about a data set that has changed.
+    """
     manager: Any = run.config.pipeline.datamanager
     parser = copy.deepcopy(manager.dataparser)
     if manager.data is not None:
         parser.data = Path(manager.data)
     if not parser.data.exists():
         return None
-    try:
-        outputs = parser.setup().get_dataparser_outputs("train")
-        transforms = run.config_path.parent / TRANSFORMS
-        if transforms.exists():  # the data parser's scene space is not the run's
-            align(outputs, transforms)
-        cameras = outputs.cameras
-    except Exception as error:  # whatever a data parser raises about a data set that has changed
-        warnings.warn(f"no camera comes along, the data set cannot be read: {error}", stacklevel=2)
-        return None
-    matrix = torch.eye(4, dtype=torch.float64)
-    matrix[:3] = cameras.camera_to_worlds[0]
-    return rows_of(matrix), float(cameras.fy[0] / cameras.height[0])
+    outputs = parser.setup().get_dataparser_outputs("train")
+    transforms = run.config_path.parent / TRANSFORMS
+    if transforms.exists():  # the data parser's scene space is not the run's
+        align(outputs, transforms)
+    return outputs
 
 
 def rows_of(matrix: Tensor) -> tuple[tuple[float, ...], ...]:

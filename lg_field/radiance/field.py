@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from lg_field.networks.initialization import init_rows, init_shared
 from lg_field.ops import local_global_chain, sort_by_row
+from lg_field.ops.sorting import RowSort
 from lg_field.radiance import occupancy
-from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics
+from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics, view_dependence
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
+from lg_field.radiance.fused import fused_inputs, fused_shade
 from lg_field.radiance.hash_grid import ROUNDING
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
@@ -150,21 +152,46 @@ class RadianceField(CellTable):
         Returns:
             (M,) density per scene unit and (M, color_features); both 0 where no row owns the point.
         """
+        return self.of_rows(*self._owners(positions, overlap))
+
+    def looks(
+        self,
+        positions: Float[Tensor, "samples 3"],
+        rays: Int64[Tensor, " samples"],
+        directions: Float[Tensor, "rays 3"],
+        overlap: float = 0.0,
+    ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"], Float[Tensor, " samples"]]:
+        """Density and colour of samples on rays; of fields without a colour layer.
+
+        Args:
+            positions: (M, 3) scene units.
+            rays: (M,) ray of each.
+            directions: (N, 3) of the rays, unit vectors.
+            overlap: as in `forward`.
+
+        Returns:
+            (M,) density per scene unit, 0 where no row owns the point; (M, 3) in [0, 1]; (M,) `view_dependence`.
+        """
+        unit, rows = self._owners(positions, overlap)
+        by_row = sort_by_row(rows, self.num_rows)
+        out = self._outputs(unit, rows, by_row)
+        fused = fused_shade(self, out, by_row.order, rays, directions)
+        if fused is not None:
+            return fused
+        density, features = self._said(out, by_row, len(rows))
+        return density, self.rgb(features, directions[rays]), view_dependence(features)
+
+    def _owners(self, positions: Tensor, overlap: float) -> tuple[Tensor, Tensor]:
+        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is."""
         unit = self.frame.to_unit(positions)
         rows = self.rows_of_unit(unit)
         if overlap > 0.0:
             counts = unit.new_tensor(self.frame.origin.counts)
             moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
             rows = torch.where((rows >= 0) & (moved >= 0), moved, rows)
-        kept = rows >= 0
         if self.region is not None:
-            kept &= self.region.contains(positions)
-        index = kept.nonzero()[:, 0]
-        density, features = self.of_rows(unit[index], rows[index])
-        all_features = features.new_zeros(len(positions), self.sizes.color_features)
-        return density.new_zeros(len(positions)).index_copy(0, index, density), all_features.index_copy(
-            0, index, features
-        )
+            rows = torch.where(self.region.contains(positions), rows, -1)
+        return unit, rows
 
     def rgb(
         self,
@@ -206,28 +233,41 @@ class RadianceField(CellTable):
 
         Args:
             unit: (M, 3) unit coordinates.
-            rows: (M,) row asked at each point.
+            rows: (M,) row asked at each point, -1 for none.
 
         Returns:
-            (M,) density per scene unit and (M, color_features).
+            (M,) density per scene unit and (M, color_features); both 0 where no row was asked.
         """
         by_row = sort_by_row(rows, self.num_rows)
-        unit, rows = by_row.sort(unit), by_row.sort(rows)
+        return self._said(self._outputs(unit, rows, by_row), by_row, len(rows))
+
+    def _outputs(self, unit: Tensor, rows: Tensor, by_row: RowSort) -> Tensor:
+        """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
+        local_x, global_x = self._inputs(by_row.sort(unit), by_row.sort(rows), by_row.offsets)
+        table = self._trainable_rows(self.local)
+        return local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
+
+    def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
+        """(M,) density and (M, color_features) of what the chain says."""
+        density = torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0))
+        return by_row.unsort(density, points), by_row.unsort(out[:, 1:], points)
+
+    def _inputs(self, unit: Tensor, rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the chain's local and global part read of points sorted by row: (M, local) and (M, global)."""
+        fused = fused_inputs(self, unit, offsets)
+        if fused is not None:
+            return fused
         grid = self._grid_features(unit, rows)
         local_x = torch.cat([grid, frequency_encoding(unit, self.sizes.local_frequencies)], dim=1)
-        global_x = None
-        if self.chain.global_width:
-            inputs = [frequency_encoding(unit, self.sizes.global_frequencies)]
-            if self.sizes.global_reads_grid and self.chain.local_width:
-                inputs.insert(0, grid)
-            if self.hash_grid is not None and self.hash_table is not None:
-                encode = encoder(self.hash_grid, self.implementation, unit.device)
-                inputs.append(encode(self._trainable_lines(self.hash_table), unit, self.kept_lines["hash_table"]))
-            global_x = torch.cat(inputs, dim=1)
-        table = self._trainable_rows(self.local)
-        out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
-        out = by_row.unsort(out)
-        return torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0)), out[:, 1:]
+        if not self.chain.global_width:
+            return local_x, None
+        inputs = [frequency_encoding(unit, self.sizes.global_frequencies)]
+        if self.sizes.global_reads_grid and self.chain.local_width:
+            inputs.insert(0, grid)
+        if self.hash_grid is not None and self.hash_table is not None:
+            encode = encoder(self.hash_grid, self.implementation, unit.device)
+            inputs.append(encode(self._trainable_lines(self.hash_table), unit, self.kept_lines["hash_table"]))
+        return local_x, torch.cat(inputs, dim=1)
 
     def _grid_features(self, unit: Tensor, rows: Tensor) -> Tensor:
         """(M, grid_features) of the rows' grids; zeros for the global network, which has none."""
