@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from wild import field_file
 
+from lg_field.cli.scene import check_pixels
 from lg_field.errors import Notice, notice, notices_shown
 from lg_field.signals.decode import check_size, decoded_bytes, size_words
 from lg_field.signals.signal import Signal
@@ -96,7 +97,6 @@ def test_sizes_in_words():
 
 
 def test_standard_input_and_output_are_named(folder: Path):
-    assert "standard input cannot be read: formats are told" in refused(folder, "encode", "-", "-o", "x.st")
     for command in (("info", "-"), ("validate", "-"), ("decode", "-", "-o", "x.png"), ("mesh", "-", "-o", "x.ply")):
         assert "standard input cannot be read: field files" in refused(folder, *command)
     assert "never to standard output" in refused(folder, "encode", "p.png", "-o", "-")
@@ -106,7 +106,7 @@ def test_standard_input_and_output_are_named(folder: Path):
 def test_pipes_and_folders_are_named(folder: Path):
     os.mkfifo(folder / "pipe.png")
     (folder / "box.png").mkdir()
-    assert "pipe.png, a pipe or device, cannot be read" in refused(folder, "encode", "pipe.png", "-o", "x.st")
+    assert "/dev/null, a device, cannot be read" in refused(folder, "encode", "/dev/null", "-o", "x.st")
     assert "pipe.png, a pipe or device, cannot be read" in refused(folder, "info", "pipe.png")
     assert "box.png is a folder" in refused(folder, "encode", "box.png", "-o", "x.st")
     assert "box.png is a folder" in refused(folder, "decode", "p.st", "-o", "box.png", "--overwrite")
@@ -177,3 +177,39 @@ def test_notices_are_lines_on_stderr(capsys: pytest.CaptureFixture[str]):
     with pytest.warns(Notice, match="^alone$"):
         notice("alone")
     assert sys.modules["warnings"].showwarning is not None
+
+
+def test_boxes_may_be_open_at_an_end(folder: Path):
+    for name, box in (("open", ("0", "2", "inf", "inf")), ("shut", (0, 2, 17, 12)), ("left", ("-inf", 2, "inf", 12))):
+        lg("crop", "p.st", "-o", f"{name}.st", "--box", *box, "--overwrite", cwd=folder)
+        lg("decode", f"{name}.st", "-o", f"{name}.npy", "--box", *box, "--overwrite", cwd=folder)
+    shut = np.load(folder / "shut.npy")
+    assert shut.shape == (10, 17, 3)
+    assert all(np.array_equal(np.load(folder / f"{name}.npy"), shut) for name in ("open", "left"))
+    for box in (("0", "0", "nan", "9"), ("inf", "0", "inf", "9")):
+        refused(folder, "crop", "p.st", "-o", "x.st", "--box", *box)
+
+
+# -- how large
+
+
+def test_meshes_and_pictures_out_of_all_proportion_are_said_and_stopped(folder: Path):
+    field_file(Signal("occupancy", (8, 8, 8), 1, "bool", (0.0, 1.0)), folder / "s.st")
+    text = refused(folder, "mesh", "s.st", "-o", "x.ply", "--resolution", 100_000)
+    assert "at --resolution 100,000 may need 178,667" in text and " GB of memory, more than --max-size 16" in text
+    text = lg("mesh", "s.st", "-o", "x.ply", "--resolution", 100_000, "--max-size", 1e9, cwd=folder, fails=True)
+    assert "are free" in text and not (folder / "x.ply").exists()  # a larger limit still asks what there is
+    assert "must be at least 1" in refused(folder, "mesh", "s.st", "-o", "x.ply", "--resolution", 0)
+    text = refused(folder, "render", "s.st", "-o", "many", "--orbit", 100_000)
+    assert "100,000 pictures of 512 x 512 have 78.6 GB of pixels, more than --max-size 32" in text
+    assert "is no scene file" in refused(folder, "render", "s.st", "-o", "many", "--orbit", 100_000, "--max-size", 99)
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(1, 1000), st.floats(1e-3, 1e3))
+def test_pictures_are_refused_exactly_beyond_the_limit(width: int, height: int, count: int, limit: float):
+    fits = count * width * height * 3 <= limit * 1e9
+    try:
+        check_pixels([(width, height)] * count, 3, limit)
+        assert fits
+    except ValueError as error:
+        assert not fits and "--max-size" in str(error)

@@ -175,7 +175,7 @@ def test_of_several_pages_one_is_chosen(tmp_path: Path) -> None:
         more = {"lossless": True} if suffix == ".webp" else {}
         frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], duration=100, **more)
     for suffix, what in {".tif": "3 pages", ".gif": "3 frames", ".webp": "3 frames", ".png": "3 frames"}.items():
-        text = lg("encode", f"a{suffix}", "-o", "x", *QUICK, cwd=tmp_path, fails=True)
+        text = lg("encode", f"a{suffix}", "-o", "x", *QUICK, "--kind", "image", cwd=tmp_path, fails=True)
         assert what in text and f"a{suffix}:1 to a{suffix}:3" in text and text.count("\n") == 1
         text = lg("encode", f"a{suffix}:4", "-o", "x", *QUICK, cwd=tmp_path, fails=True)
         assert "numbered from 1 to 3" in text and text.count("\n") == 1

@@ -27,6 +27,8 @@ def encode(
     flags: Annotated[FitFlags, tyro.conf.arg(name="")] = NO_FLAGS,
     preset: str | None = None,
     config: Path | None = None,
+    kind: str = "",
+    format: str = "",
 ) -> None:
     """Train a network on an image, sound, video, volume or mesh and save it as a field file.
 
@@ -39,6 +41,10 @@ def encode(
         flags: device, pictures, logs, resuming.
         preset: settings of configs/NAME.yaml; flags win over it.
         config: settings of this YAML file; flags win over it.
+        kind: read it as this kind of signal (a TIFF of several pages: volume; a GIF of one frame: video); the default
+            is what its name and content say.
+        format: suffix of its format, such as png, where the name does not say it; of a pipe or - (standard input) the
+            default is what its first bytes say.
     """
     from lg_field.signals import read_signal
     from lg_field.signals.encode import build_fit, domain_grid, fitting
@@ -47,7 +53,7 @@ def encode(
     check_flags(flags, output, [input, config])
     said, console = (settings, chosen_settings(preset, config)), Console()
     with doing(f"encoding {input}"):
-        data = read_signal(input, resolve_shape(*(layer.shape for layer in said)))
+        data = read_signal(input, resolve_shape(*(layer.shape for layer in said)), kind, format)
         complete = resolve(data.signal.traits, *said)
         cells = data.needed_cells(domain_grid(data.signal, complete.network), complete.shape.margin)
         for note in data.notes(cells):

@@ -96,7 +96,8 @@ def extended(
     from lg_field.signals.settings import ShapeConfig
 
     signal = signal_of(field)
-    data = read_signal(target, ShapeConfig(resolution=max(signal.shape)))
+    kind = signal.kind if signal.traits.can_read(target) else ""
+    data = read_signal(target, ShapeConfig(resolution=max(signal.shape)), kind)
     if data.signal.kind != signal.kind:
         raise ValueError(f"the field is of {signal.kind}, the target {target} of {data.signal.kind}")
     return data.signal.traits.extend(field, data, first_sample(at, data.signal))

@@ -74,6 +74,7 @@ def mesh(
     exact: bool = False,
     finish: Annotated[FinishFlags, tyro.conf.arg(name="")] = FinishFlags(),
     reports: Annotated[ReportFlags, tyro.conf.arg(name="")] = ReportFlags(),
+    max_size: float = 16.0,
     overwrite: bool = False,
 ) -> None:
     """Export the surface of a trained scene, an encoded shape or a volume, or of a part of it. Cuts are closed.
@@ -96,12 +97,13 @@ def mesh(
             pieces thinner than four voxels that the fast way may miss.
         finish: what is done to the mesh before it is written.
         reports: what is said about it.
+        max_size: GB of memory; a resolution that may need more is refused before it begins.
         overwrite: replace existing files.
     """
     from lg_field.meshing.writing import write_mesh
     from lg_field.signals.shapes.mesh_file import read_mesh
 
-    check_outputs(output, reports.report, finish, overwrite)
+    check_outputs(output, reports.report, finish, overwrite, resolution, max_size)
     in_world = wants_world(output_units, world)
     source = None if reports.metrics is None else read_mesh(reports.metrics)
     console, begin = Console(), time.perf_counter()
@@ -121,8 +123,10 @@ def mesh(
     say_more(console, surface, source, reports, field)
 
 
-def check_outputs(output: Path, report: Path | None, finish: FinishFlags, overwrite: bool) -> None:
-    """Refuse what could not be written, before the work.
+def check_outputs(
+    output: Path, report: Path | None, finish: FinishFlags, overwrite: bool, resolution: int, max_size: float
+) -> None:
+    """Refuse what could not be written, or is too large, before the work.
 
     Raises:
         ValueError: a suffix or numbers that make no sense.
@@ -132,10 +136,26 @@ def check_outputs(output: Path, report: Path | None, finish: FinishFlags, overwr
     from lg_field.meshing.writing import check_suffix
 
     check_suffix(output)
+    check_resolution(resolution, max_size)
     finish.check()
     for path in (output, report):
         if path is not None:
             refuse_existing(path, overwrite)
+
+
+def check_resolution(resolution: int, max_size: float) -> None:
+    """Raise ValueError for a resolution below 1, or one at which a cube may need more GB of memory than allowed."""
+    from lg_field.signals.decode import size_words
+    from lg_field.signals.surface import memory_needed
+
+    if resolution < 1:
+        raise ValueError(f"--resolution must be at least 1, got {resolution}")
+    needed = memory_needed((resolution,) * 3)
+    if needed > max_size * 1e9:
+        raise ValueError(
+            f"a mesh at --resolution {resolution:,} may need {size_words(needed)} of memory, more than --max-size "
+            f"{max_size:g}: give a smaller --resolution, one --box at a time, or a larger --max-size (GB)"
+        )
 
 
 def wants_world(output_units: Literal["scene", "world"] | None, world: bool) -> bool | None:

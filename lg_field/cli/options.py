@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,8 @@ class RegionFlags:
     box: Annotated[
         tuple[float, ...],
         tyro.conf.arg(
-            help="Lower corner, then upper corner (image: LEFT TOP RIGHT BOTTOM; sound: START END). "
+            help="Lower corner, then upper corner (image: LEFT TOP RIGHT BOTTOM; sound: START END; inf: to "
+            "the end of a signal). "
             f"Units - scene: nerfstudio's scene space, {UNITS}."
         ),
     ] = ()
@@ -222,18 +223,27 @@ def check_outputs(overwrite: bool, outputs: Sequence[Path | None], inputs: Seque
         OSError: an output is a folder or a device.
     """
     from lg_field.files import file_to_write, refuse_existing
+    from lg_field.signals.parts import split_part
 
-    seen: dict[Path, str] = {Path(path).resolve(): "is what is read" for path in inputs if path is not None}
+    read = [split_part(Path(path))[0].resolve() for path in inputs if path is not None]
+    read += [inner.resolve() for folder in read if folder.is_dir() for inner in folder.iterdir()]
+    seen: dict[Path, str] = dict.fromkeys(read, "is what is read")
     for path in outputs:
         if path is None:
             continue
         if str(path) == "-":
             raise ValueError("files are written whole or not at all, never to standard output: give a path")
-        if path.resolve() in seen:
-            raise ValueError(f"{path} {seen[path.resolve()]}; give another path to write to")
+        same = path.resolve() if path.resolve() in seen else _other_name(path, seen)
+        if same is not None:
+            raise ValueError(f"{path} {seen[same]}; give another path to write to")
         refuse_existing(path, overwrite)
         file_to_write(path)
         seen[path.resolve()] = "is to be written twice"
+
+
+def _other_name(path: Path, seen: Iterable[Path]) -> Path | None:
+    """Which of these is the same file by another name (a hard link, or another case of letters)."""
+    return next((p for p in seen if path.is_file() and p.is_file() and path.samefile(p)), None)
 
 
 def pick_device(device: str) -> str:

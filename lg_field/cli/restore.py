@@ -168,8 +168,10 @@ def read_sinogram(path: Path) -> Tensor:
     Raises:
         ValueError: no array of numbers.
     """
-    from lg_field.signals.arrays import ARRAYS, read_array
+    from lg_field.signals.arrays import is_array, read_array
+    from lg_field.signals.inputs import as_file
 
-    if path.suffix.lower() not in ARRAYS:
-        raise ValueError(f"{path}: a sinogram is an array, .npy or .npz; a picture of the slice needs --simulate")
-    return read_array(path)
+    with as_file(path) as given:
+        if not is_array(given):
+            raise ValueError(f"{given}: a sinogram is an array, .npy or .npz; a picture of the slice needs --simulate")
+        return read_array(given)

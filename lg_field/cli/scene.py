@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mimetypes
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -71,8 +71,10 @@ def render(
     height: int = 512,
     elevation: float | None = None,
     transparent: bool = False,
+    least_light: float = 1e-3,
     fps: int = 24,
     device: str = "auto",
+    max_size: float = 32.0,
     overwrite: bool = False,
 ) -> None:
     """Render a scene file to a picture, a folder of pictures, or a video.
@@ -87,23 +89,29 @@ def render(
         height: pixels.
         elevation: degrees above the horizon of an orbit; the default is the training camera's.
         transparent: pictures with alpha instead of the scene's background.
+        least_light: rays end where less than this part of the light gets through; 0 = where the scene ends.
         fps: pictures a second of a video.
         device: auto, cpu, cuda, ...
+        max_size: GB of pixels in all; what is larger is refused before anything is rendered.
         overwrite: replace existing files.
     """
     holds = what_it_holds(output, transparent)
     check_numbers(orbit, camera, width, height, elevation, fps)
+    if not 0.0 <= least_light < 1.0:
+        raise ValueError(f"--least-light must be at least 0 and below 1, got {least_light}")
     refuse_existing(output, overwrite)
     console, begin = Console(), time.perf_counter()
     path = None if camera is None else read_path(camera, width, height)
-    check_count(output, holds, orbit if path is None else len(path))
+    sizes = [(width, height)] * orbit if path is None else [(c.width, c.height) for c in path]
+    check_count(output, holds, len(sizes))
+    check_pixels(sizes, 4 if transparent else 3, max_size)
     field, _, read = part_of_file(input, region)
     scene = scene_of(field, input)
     field = field.to(pick_device(device))
     cameras = orbit_of(field, scene, orbit, width, height, elevation) if path is None else path
     with doing(f"rendering {output}"), progress_bar(console) as progress:
         task = progress.add_task("rendering", total=len(cameras))
-        pictures = (rendered(field, scene, c, transparent, progress, task) for c in cameras)
+        pictures = (rendered(field, scene, c, transparent, least_light, progress, task) for c in cameras)
         write_pictures(pictures, output, holds, fps, overwrite)
     seconds = time.perf_counter() - begin
     console.print(
@@ -147,6 +155,19 @@ def check_count(output: Path, holds: Holds, count: int) -> None:
     """Raise ValueError for several pictures in the file of one."""
     if holds == "picture" and count != 1:
         raise ValueError(f"{output} is one picture, {count} were asked for: give a folder or .mp4")
+
+
+def check_pixels(sizes: Sequence[tuple[int, int]], channels: int, max_size: float) -> None:
+    """Raise ValueError for pictures of these widths and heights that have more GB of pixels than the limit."""
+    from lg_field.signals.decode import size_words
+
+    count = sum(width * height for width, height in sizes) * channels
+    if count > max_size * 1e9:
+        width, height = sizes[0]
+        raise ValueError(
+            f"{len(sizes):,} pictures of {width:,} x {height:,} have {size_words(count)} of pixels, more than "
+            f"--max-size {max_size:g}: ask for fewer or smaller ones, or give a larger --max-size (GB)"
+        )
 
 
 class Part(NamedTuple):
@@ -216,7 +237,13 @@ def write_pictures(pictures: Iterator[Tensor], output: Path, holds: Holds, fps: 
 
 
 def rendered(
-    field: RadianceField, scene: Scene, camera: Camera, transparent: bool, progress: Progress, task: Any
+    field: RadianceField,
+    scene: Scene,
+    camera: Camera,
+    transparent: bool,
+    least_light: float,
+    progress: Progress,
+    task: Any,
 ) -> Tensor:
     """A picture as (height, width, 3 or 4) uint8."""
     import torch
@@ -224,7 +251,7 @@ def rendered(
     from lg_field.radiance.compositing import straight_alpha
     from lg_field.radiance.render import render
 
-    picture = render(field, scene, camera)
+    picture = render(field, scene, camera, least_light=least_light)
     progress.advance(task)
     rgb, alpha = picture.rgb, picture.accumulation
     if transparent:

@@ -76,10 +76,23 @@ def points_in_voxels(cells: Tensor, voxels: Tensor, grid: PartitionGrid, per_axi
     Returns:
         (M, 3) in cells, 0..counts.
     """
+    index = voxels_of(cells, voxels, grid, per_axis)
+    return (index + torch.rand(index.shape, device=cells.device)) / per_axis
+
+
+def voxels_of(cells: Tensor, voxels: Tensor, grid: PartitionGrid, per_axis: int) -> Tensor:
+    """Where voxels are in the whole domain.
+
+    Args:
+        cells: (M,) cell numbers.
+        voxels: (M,) voxel in the cell, 0..r^3 - 1.
+
+    Returns:
+        (M, 3) int64, counted in voxels from the domain's lower corner.
+    """
     r = per_axis
     inner = torch.stack([voxels // (r * r), voxels // r % r, voxels % r], dim=-1)
-    index = grid.unravel(cells) * r + inner
-    return (index + torch.rand(index.shape, device=cells.device)) / r
+    return grid.unravel(cells) * r + inner
 
 
 def choose_voxels(bits: Tensor, rows: Tensor, count: int) -> Tensor:

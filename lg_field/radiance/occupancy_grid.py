@@ -84,10 +84,13 @@ class OccupancyGrid(nn.Module):
     def is_near_occupied(self, positions: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
         """Whether occupied voxels are near scene points: False only if all are farther than `occupancy.MARGIN` voxels
         along some axis. Points outside the domain count as their nearest point in it."""
-        near = self._derived(
+        return self.near()[self._voxels(self.frame.to_places(positions))]
+
+    def near(self) -> Bool[Tensor, " voxels"]:
+        """`dense`, grown by `occupancy.MARGIN` voxels."""
+        return self._derived(
             "near", lambda: occupancy.dilate(self.dense(), self.frame.grid, self.per_axis, occupancy.MARGIN)
         )
-        return near[self._voxels(self.frame.to_places(positions))]
 
     def numbers(self, positions: Float[Tensor, "points 3"]) -> Int64[Tensor, " points"]:
         """Number in the dense view of the voxel of each scene point; outside the domain of the nearest one in it."""

@@ -13,6 +13,7 @@ from lg_field.errors import tell
 from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
 from lg_field.signals.arrays import is_array, read_samples
 from lg_field.signals.data import SignalData
+from lg_field.signals.inputs import as_file
 from lg_field.signals.parts import split_part
 from lg_field.signals.reading import read_signal
 from lg_field.signals.signal import LIMITS, Signal
@@ -32,11 +33,17 @@ def read_picture(path: Path) -> SignalData:
         FileNotFoundError: no such file.
         ValueError: another kind of file, a broken one, or one with NaN or infinite values.
     """
-    if not is_array(path):
-        data = read_signal(path)
+    with as_file(path) as given:
+        if is_array(given):
+            return _array_picture(given)
+        data = read_signal(given)
         if not isinstance(data, SignalData) or len(data.signal.shape) != 2:
-            raise ValueError(f"{path} is of kind {data.signal.kind}, a picture is needed")
+            raise ValueError(f"{given} is of kind {data.signal.kind}, a picture is needed (one frame: {given}:1)")
         return data
+
+
+def _array_picture(path: Path) -> SignalData:
+    """See `read_picture`."""
     if not split_part(path)[0].is_file():
         raise FileNotFoundError(f"{path} does not exist")
     values, dtype = read_samples(path)

@@ -1,4 +1,5 @@
-"""One part of a file that holds several: `scan.npz:volume`, page 3 of `stack.tif:3`, frame 1 of `film.webp:1`."""
+"""One part of what holds several: `scan.npz:volume`, page 3 of `stack.tif:3`, frame 1 of `film.webp:1`, the second
+series of a folder, `scans:2`."""
 
 from __future__ import annotations
 
@@ -10,9 +11,13 @@ PARTED = re.compile(r"(.*\.(?:npz|tiff?|gif|webp|a?png|avif)):(.+)", re.IGNORECA
 
 
 def split_part(path: Path) -> tuple[Path, str]:
-    """A file, and which of its parts is asked for; "" = none in particular."""
-    found = None if path.is_file() else PARTED.fullmatch(str(path))
-    return (Path(found[1]), found[2]) if found else (path, "")
+    """A file or folder, and which of its parts is asked for; "" = none in particular."""
+    if path.exists():
+        return path, ""
+    if found := PARTED.fullmatch(str(path)):
+        return Path(found[1]), found[2]
+    folder, colon, part = str(path).rpartition(":")
+    return (Path(folder), part) if colon and Path(folder).is_dir() else (path, "")
 
 
 def chosen_page(part: str, count: int, path: Path, what: str) -> int:
@@ -36,5 +41,8 @@ def chosen_page(part: str, count: int, path: Path, what: str) -> int:
     return int(part) - 1
 
 
-CURES = {"frames": ", or make it a video first (ffmpeg -i IN OUT.mp4)", "pages": ", or save a stack as .npy, a volume"}
+CURES = {
+    "frames": ", or encode it as a video (--kind video)",
+    "pages": ", or encode all of them as a volume (--kind volume)",
+}
 """What else can be done with a file of several pages."""

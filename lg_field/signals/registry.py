@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lg_field.signals.parts import split_part
+
 if TYPE_CHECKING:
     from lg_field.signals.kinds.base import Kind
 
@@ -40,11 +42,32 @@ def kind_of_file(path: Path) -> Kind:
     Raises:
         ValueError: none does.
     """
+    folder = split_part(path)[0].is_dir()
     for kind in KINDS.values():
-        if kind.matches(path):
+        if (kind.folders or not folder) and kind.matches(path):
             return kind
+    if folder:
+        raise ValueError(f"{path} is a folder without DICOM slices; give a file: an image, sound, video, array or mesh")
     suffix = path.suffix.lower() or "files without a suffix"
     raise ValueError(f"{path}: cannot encode {suffix}; use {' '.join(readable_suffixes())}")
+
+
+def kind_to_read(path: Path, name: str = "") -> Kind:
+    """The kind that a file is to be read as.
+
+    Args:
+        path: the file, or a part of it.
+        name: of the kind that is asked for; "" = `kind_of_file`.
+
+    Raises:
+        ValueError: no such kind, or it does not read such files.
+    """
+    if not name:
+        return kind_of_file(path)
+    kind = kind_named(name)
+    if (split_part(path)[0].is_dir() and not kind.folders) or not kind.can_read(path):
+        raise ValueError(f"{path}: --kind {name} reads {' '.join((*kind.reads, *kind.on_request))}")
+    return kind
 
 
 def readable_suffixes() -> tuple[str, ...]:

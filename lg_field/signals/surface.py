@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -125,10 +126,15 @@ def signal_mesh(
 def _check_resolution(voxels: np.ndarray, resolution: int) -> None:
     """Raise ValueError before starting on a mesh of (3,) voxels per axis that memory does not hold."""
     check_memory(
-        int(voxels.prod() / 6 + 1200 * max(1, resolution) ** 2) + 400_000_000,
+        memory_needed(tuple(voxels.tolist())),
         f"a mesh of {' x '.join(f'{v:.0f}' for v in voxels)} voxels",
         f"use a --resolution below {resolution}, or mesh one --box at a time",
     )
+
+
+def memory_needed(voxels: tuple[float, float, float]) -> int:
+    """Bytes, about, that meshing takes at most with so many voxels per axis."""
+    return int(math.prod(voxels) / 6 + 1200 * max(1.0, *voxels) ** 2) + 400_000_000
 
 
 def kept_bounds(field: LocalGlobalNetwork) -> np.ndarray:

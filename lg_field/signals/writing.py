@@ -45,6 +45,7 @@ def write_samples(slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Pat
     if path.suffix.lower() != ARRAY:
         signal.traits.write(slabs, path, signal)
         return
+    signal.traits.say_array(path, signal)
     dtype, at = np.dtype(signal.dtype), 0
     file = np.lib.format.open_memmap(path, "w+", dtype, (*signal.shape, signal.channels))
     for slab in slabs:

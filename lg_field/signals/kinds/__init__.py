@@ -2,8 +2,10 @@
 
 from lg_field.signals.kinds.audio import Audio
 from lg_field.signals.kinds.base import Kind as Kind
+from lg_field.signals.kinds.dicom import Dicom
 from lg_field.signals.kinds.image import Image
 from lg_field.signals.kinds.nifti import Nifti
+from lg_field.signals.kinds.nrrd import Nrrd
 from lg_field.signals.kinds.shape import Shape
 from lg_field.signals.kinds.video import Video
 from lg_field.signals.kinds.volume import Volume
@@ -18,3 +20,5 @@ register(Video())
 register(Volume())
 register(Shape())
 register(Nifti())
+register(Nrrd())
+register(Dicom())

@@ -59,6 +59,10 @@ class Kind(ABC):
     """What one sample is called."""
     reads: ClassVar[tuple[str, ...]]
     """Suffixes of the files it is read from, lower case."""
+    on_request: ClassVar[tuple[str, ...]] = ()
+    """Suffixes of more files, which it is read from where this kind is asked for by name."""
+    folders: ClassVar[bool] = False
+    """Whether it may be read from a folder of files."""
     writes: ClassVar[tuple[str, ...]] = ()
     """Suffixes of the files that `write` writes (a .npy can be written of every kind)."""
     fill: ClassVar[float] = -1.0
@@ -96,6 +100,10 @@ class Kind(ABC):
         """Whether a file, or the part of one (see `parts`), is of this kind."""
         return split_part(path)[0].name.lower().endswith(self.reads)
 
+    def can_read(self, path: Path) -> bool:
+        """Whether a file, or the part of one, may be read as this kind where it is asked for by name."""
+        return split_part(path)[0].name.lower().endswith((*self.reads, *self.on_request))
+
     @abstractmethod
     def read(self, path: Path, options: ShapeConfig) -> Samples:
         """Read a file.
@@ -111,6 +119,9 @@ class Kind(ABC):
 
     def check_write(self, path: Path, signal: Signal) -> None:  # noqa: B027
         """Raise ValueError, before anything is decoded, if a file of this suffix cannot hold such a signal."""
+
+    def say_array(self, path: Path, signal: Signal) -> None:  # noqa: B027
+        """Say what of such a signal an array file (.npy) cannot hold and nobody would expect to be missing."""
 
     def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         """Write decoded samples to a file of one of the suffixes `writes`.

@@ -22,6 +22,13 @@ FASTEST = 240.0
 """Frames a second that an uneven video is brought to at most."""
 
 
+BT709 = 1
+HDR = {16: "HDR with PQ", 18: "HDR with HLG"}
+"""FFmpeg's numbers of curves that reach beyond white."""
+WIDE = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
+"""FFmpeg's numbers of primaries far from BT.709's."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """When frames are shown: evenly, some of them repeatedly where their times were uneven."""
@@ -38,7 +45,9 @@ ROUNDING = Fraction(1, 1000)
 """Seconds that the time of a frame may be off by: some files count milliseconds."""
 
 
-def even_timing(times: Sequence[Fraction], last: Fraction, named: Fraction | None, base: Fraction | None) -> Timing:
+def even_timing(
+    times: Sequence[Fraction], last: Fraction, named: Fraction | None, base: Fraction | None, exact: bool = False
+) -> Timing:
     """An even rate for frames shown at these times.
 
     Args:
@@ -46,6 +55,7 @@ def even_timing(times: Sequence[Fraction], last: Fraction, named: Fraction | Non
         last: seconds that the last one is shown for, 0 if unknown.
         named: the rate that the file gives; None if it gives none.
         base: the lowest rate at which all times fall on a frame; None if unknown.
+        exact: the last one's time counts like the others', too: as animations say it, not as video files do.
 
     Returns:
         Evenly timed frames at their own rate, each once. Others repeated at the base rate where that is a modest
@@ -55,7 +65,8 @@ def even_timing(times: Sequence[Fraction], last: Fraction, named: Fraction | Non
     if count == 1:
         return Timing(float(named or base or 25), (0,))
     step = (times[-1] - times[0]) / (count - 1)
-    if step > 0 and max(abs(t - times[0] - i * step) for i, t in enumerate(times)) <= EVEN * step:
+    ends = not exact or abs(last - step) <= EVEN * step
+    if step > 0 and ends and max(abs(t - times[0] - i * step) for i, t in enumerate(times)) <= EVEN * step:
         off = Fraction(1) if named is None else abs(step - 1 / named)
         close = off < step / 100 or off * (count - 1) <= ROUNDING
         return Timing(float(named if close and named is not None else 1 / step), tuple(range(count)))
@@ -101,6 +112,14 @@ def display_matrix(frame: Any) -> np.ndarray | None:
     return np.frombuffer(found[0], dtype="<i4").reshape(3, 3) if found else None
 
 
+def standard_colours(frame: Any) -> Any:
+    """A PyAV frame with the light and the primaries of BT.709; one of about these as it is. FFmpeg takes its matrix and
+    its range, full or limited, from the frame."""
+    if int(frame.color_trc) not in HDR and int(frame.color_primaries) not in WIDE:
+        return frame
+    return frame.reformat(format="rgb24", dst_color_trc=BT709, dst_color_primaries=BT709)
+
+
 def say_left_out(path: Path, container: Any, frame: Any) -> None:
     """A `notice` of what a file holds that is not encoded: sound, other streams, alpha, more than 8 bits."""
     streams, parts = container.streams, frame.format.components
@@ -115,5 +134,9 @@ def say_left_out(path: Path, container: Any, frame: Any) -> None:
     if left:
         notice(f"{path}: left out: {', '.join(left)}; a video is encoded as frames of red, green and blue")
     bits = max(part.bits for part in parts)
+    curve, gamut = HDR.get(int(frame.color_trc), ""), WIDE.get(int(frame.color_primaries), "")
+    if curve or gamut:
+        clipped = ", light beyond its white is clipped" if curve else ""
+        notice(f"{path}: its colours ({' '.join(filter(None, (curve, gamut)))}) become BT.709{clipped}")
     if bits > 8:
         notice(f"{path}: its {bits} bits a colour are rounded to 8")

@@ -13,6 +13,7 @@ from torch import Tensor
 from lg_field.quality import SSIM_WINDOW, ssim
 from lg_field.signals.data import SignalData
 from lg_field.signals.features import picture_features
+from lg_field.signals.kinds.animation import is_animation
 from lg_field.signals.kinds.base import Bounds, Figures, Kind
 from lg_field.signals.pictures.hdr import KNEE, linear
 from lg_field.signals.pictures.reading import read_image
@@ -37,6 +38,10 @@ class Image(Kind):
     fit = {"lr": 5e-4}
     network = {}
     flat = True
+
+    def matches(self, path: Path) -> bool:
+        """A still: animations are videos."""
+        return super().matches(path) and not is_animation(path)
 
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_image(path)

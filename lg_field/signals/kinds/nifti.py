@@ -6,48 +6,30 @@ signal's description, and written back when a field is decoded. Axes are the fil
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
 from lg_field.signals.arrays import as_samples
 from lg_field.signals.data import SignalData
-from lg_field.signals.kinds.base import Kind
-from lg_field.signals.kinds.volume import Volume, as_volume
+from lg_field.signals.kinds.scan import EXTRA, WRITERS, Scan
+from lg_field.signals.kinds.volume import as_volume
 from lg_field.signals.settings import ShapeConfig
 from lg_field.signals.signal import Signal
 
-EXTRA: dict[str, float] = {"slope": 1.0, "intercept": 0.0, "qform": 0, "sform": 2, "units": 2}
-"""Entries of `Signal.extra`, and what is written where there are none: value = slope * stored number + intercept, the
-codes of the two affines, and the code of the units (2: millimetres)."""
 
-
-class Nifti(Volume):
-    """A volume with a place in the world: meshes of it are in the file's world units, millimetres as a rule."""
+class Nifti(Scan):
+    """A scan in a NIfTI file."""
 
     name = "nifti"
-    sample = "voxel"
     reads = (".nii", ".nii.gz")
-    writes = reads
-    matches = Kind.matches
 
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_nifti(path)
-
-    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
-        write_nifti(torch.cat(list(slabs)), path, signal)
-
-    def check_extra(self, extra: Mapping[str, Any]) -> None:
-        numbers = [isinstance(v, (int, float)) and math.isfinite(v) for v in extra.values()]
-        if extra and not (extra.keys() == EXTRA.keys() and all(numbers) and extra["slope"]):
-            raise ValueError(f"extra of nifti needs finite numbers {', '.join(EXTRA)}, got {extra}")
 
 
 def read_nifti(path: Path) -> SignalData:
@@ -92,6 +74,9 @@ def write_nifti(samples: Shaped[Tensor, "nx ny nz 1"], path: Path, signal: Signa
     image.header["xyzt_units"] = int(extra["units"])
     image.header.set_slope_inter(extra["slope"], extra["intercept"])  # with these said, numbers are stored as they are
     nibabel.save(image, path)
+
+
+WRITERS.update({".nii": write_nifti, ".nii.gz": write_nifti})
 
 
 def _nibabel() -> Any:

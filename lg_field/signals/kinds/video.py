@@ -1,4 +1,4 @@
-"""Video through PyAV: frames are kept as 8-bit RGB."""
+"""Video through PyAV, and animated pictures through Pillow: frames are kept as 8-bit RGB, of animations also RGBA."""
 
 from __future__ import annotations
 
@@ -16,8 +16,17 @@ from lg_field.errors import notice
 from lg_field.quality import SSIM_WINDOW, ssim
 from lg_field.signals.data import SignalData
 from lg_field.signals.features import volume_features
+from lg_field.signals.kinds.animation import (
+    PLAYS,
+    READS,
+    WRITES,
+    check_plays,
+    is_animation,
+    read_animation,
+    write_animation,
+)
 from lg_field.signals.kinds.base import Bounds, Figures, Kind
-from lg_field.signals.kinds.frames import Timing, display_matrix, even_timing, say_left_out, upright
+from lg_field.signals.kinds.frames import Timing, display_matrix, even_timing, say_left_out, standard_colours, upright
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 
@@ -26,6 +35,7 @@ CODECS: dict[str, tuple[str, dict[str, str]]] = {".webm": ("libvpx-vp9", {"crf":
 """Codecs of files that hold no H.264."""
 BT709, LIMITED = 1, 1
 """FFmpeg's numbers of the colours that are written: BT.709, luma from 16 to 235."""
+CONTAINERS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 LARGEST = 16_384
 """Pixels of a side that H.264 and VP9 encoders take."""
 
@@ -40,31 +50,45 @@ class Video(Kind):
     round = False
     frozen = ("time",)
     sample = "pixel"
-    reads = (".mp4", ".avi", ".mov", ".mkv", ".webm")
-    writes = reads
+    reads = (*CONTAINERS, ".apng")
+    on_request = (".gif", ".webp", ".png")
+    writes = (*CONTAINERS, *WRITES)
     cell_size = (60, 64, 64)
     fit = {"lr": 1e-4, "steps": 5000, "sample_fraction": 0.002, "overlap": 2}
     flat = True
 
+    def matches(self, path: Path) -> bool:
+        """A video, or an animated picture as a whole."""
+        return super().matches(path) or is_animation(path)
+
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
-        return read_video(path)
+        return read_animation(path) if path.suffix.lower() in READS else read_video(path)
 
     def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
+        if path.suffix.lower() in WRITES:
+            write_animation(slabs, path, signal)
+            return
+        if signal.extra.get(PLAYS, 1) != 1:
+            notice(f"{path.suffix} is played once: that it repeats is left out; .gif, .webp and .apng keep it")
         write_video(slabs, path, signal.rate, pixel_aspect(signal.extra))
 
     def check_extra(self, extra: Mapping[str, Any]) -> None:
-        """The shape of pixels that are not square."""
+        """The shape of pixels that are not square, or how often an animation is played."""
+        if PLAYS in extra:
+            check_plays(extra)
         pixel_aspect(extra)
 
     def check_write(self, path: Path, signal: Signal) -> None:
         _, height, width = signal.shape
-        if max(height, width) > LARGEST:
+        suffix = path.suffix.lower()
+        largest, channels = WRITES.get(suffix, LARGEST), (3, 4) if suffix in WRITES else (3,)
+        if max(height, width) > largest:
             raise ValueError(
-                f"{path}: videos have at most {LARGEST:,} pixels a side, these frames are {width:,} x {height:,}; "
+                f"{path}: videos have at most {largest:,} pixels a side, these frames are {width:,} x {height:,}; "
                 "decode at a smaller --scale, or to .npy"
             )
-        if signal.channels != 3:
-            raise ValueError(f"{path}: videos have 3 channels, this one {signal.channels}; decode to .npy")
+        if signal.channels not in channels:
+            raise ValueError(f"{path}: {suffix} has 3 channels, this video {signal.channels}; decode to .apng or .webp")
 
     def features(
         self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"
@@ -101,7 +125,8 @@ def read_video(path: Path) -> SignalData:
     """Read all frames of the first video stream, upright, evenly timed.
 
     Frames whose times are uneven are repeated at an even rate of the same duration; that, and what is left out (sound,
-    transparency, more than 8 bits), is said in a `notice`. The description keeps pixels that are not square.
+    transparency, more than 8 bits, colours beyond those of BT.709), is said in a `notice`. The description
+    keeps pixels that are not square.
 
     Raises:
         ValueError: not a video, broken, without frames, or with frames of several sizes.
@@ -145,7 +170,7 @@ def _decoded(path: Path, container: Any, stream: Any) -> tuple[list[tuple[np.nda
             say_left_out(path, container, frame)
         matrix = display_matrix(frame)
         try:
-            pixels = upright(frame.to_ndarray(format="rgb24"), matrix)
+            pixels = upright(standard_colours(frame).to_ndarray(format="rgb24"), matrix)
         except ValueError as error:
             raise ValueError(f"{path} {error}") from error
         if frames and pixels.shape != frames[0][0].shape:
@@ -169,7 +194,7 @@ def pixel_aspect(extra: Mapping[str, Any]) -> Fraction | None:
     Raises:
         ValueError: something else is said.
     """
-    if not extra:
+    if not extra or PLAYS in extra:
         return None
     pair: Any = extra.get("pixel_aspect")
     whole = isinstance(pair, (list, tuple)) and len(pair) == 2 and all(type(n) is int for n in pair)

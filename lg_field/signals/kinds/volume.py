@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
+import torch
 from jaxtyping import Float32, Shaped
 from torch import Tensor
 
@@ -11,6 +14,7 @@ from lg_field.signals.arrays import ARRAYS, as_samples, holds_booleans, is_array
 from lg_field.signals.data import SignalData
 from lg_field.signals.features import volume_features
 from lg_field.signals.kinds.base import Kind
+from lg_field.signals.pictures.stack import TIFF, read_stack, write_stack
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 
@@ -21,7 +25,9 @@ class Volume(Kind):
     name = "volume"
     axes = ("x", "y", "z")
     units = "voxels"
-    reads = ARRAYS
+    reads: ClassVar[tuple[str, ...]] = ARRAYS
+    on_request: ClassVar[tuple[str, ...]] = TIFF
+    writes: ClassVar[tuple[str, ...]] = TIFF
     cell_size = (32, 32, 32)
     fit = {"lr": 1e-4, "steps": 2000, "sample_fraction": 0.02, "overlap": 1}
     surface = True
@@ -31,9 +37,12 @@ class Volume(Kind):
         return is_array(path) and not holds_booleans(path)
 
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
-        array = load_array(path)
+        array = load_array(path) if is_array(path) else read_stack(path)
         check_shape(array.shape, str(path))
         return as_volume(*as_samples(array, str(path)), str(path))
+
+    def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
+        write_stack(torch.cat(list(slabs))[..., 0].numpy().astype(signal.dtype), path)
 
     def features(
         self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"

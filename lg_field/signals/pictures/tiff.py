@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +39,18 @@ def read_tiff(path: Path, part: str = "") -> Raster:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
-            every: list[Any] = list(file.pages)
+        with quiet_tifffile(), tifffile.TiffFile(path) as file:
+            every = pages_of(file, path)
             pages = [page for page in every if not (page.is_reduced or page.is_mask)] or every
             stacked = int((file.imagej_metadata or {}).get("images", 1)) if len(pages) == 1 else 1
             if stacked > 1:
-                raise ValueError(f"{path} holds {stacked} pages in one (ImageJ): save them as .npy, a volume")
+                raise ValueError(f"{path} holds {stacked} pages in one (ImageJ): encode a volume (--kind volume)")
             index = chosen_page(part, len(pages), path, "pages")
             page = pages[index]
             raster = Raster(np.zeros((0, 0, 1)))
-            _unusual(page, path)
+            check_page(page, path)
+            if page.imagedepth > 1:
+                raise ValueError(f"{path} holds a volume of {page.imagedepth} planes: encode it as one (--kind volume)")
             if int(page.photometric) in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
                 _read_page(page, raster, path)
             else:
@@ -59,13 +65,40 @@ def read_tiff(path: Path, part: str = "") -> Raster:
     return raster
 
 
-def _unusual(page: Any, path: Path) -> None:
-    """Raise ValueError for pages that are no picture."""
+@contextmanager
+def quiet_tifffile() -> Iterator[None]:
+    """Context: tifffile logs nothing; what matters it raises."""
+    log = logging.getLogger("tifffile")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def pages_of(file: Any, path: Path) -> list[Any]:
+    """All pages of an opened TIFF.
+
+    Raises:
+        ValueError: one names an earlier one as its next.
+    """
+    pages, offsets = [], set()
+    for page in file.pages:
+        if page.offset in offsets:
+            raise ValueError(f"{path} is broken: its pages follow one another in a circle")
+        offsets.add(page.offset)
+        pages.append(page)
+    return pages
+
+
+def check_page(page: Any, path: Path) -> None:
+    """Raise ValueError for pages that hold no numbers, or not all of them."""
     if page.dtype is None or page.dtype.kind not in "iufb":
         held = "numbers of an unknown type" if page.dtype is None else str(page.dtype)
         raise ValueError(f"{path} holds {held}: real numbers are needed; convert it first")
-    if page.imagedepth > 1:
-        raise ValueError(f"{path} holds a volume of {page.imagedepth} planes: save it as .npy")
+    if (named := len(page.dataoffsets)) < (needed := math.prod(page.chunked)):
+        raise ValueError(f"{path} is broken: it names {named:,} of its {needed:,} strips or tiles")
 
 
 def _read_page(page: Any, raster: Raster, path: Path) -> None:
