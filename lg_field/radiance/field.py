@@ -21,17 +21,14 @@ from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spheric
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
 from lg_field.radiance.fused import fused_inputs, fused_shade
-from lg_field.radiance.hash_grid import ROUNDING
+from lg_field.radiance.lines import lines_read
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
+from lg_field.radiance.sizes import saved_sizes as saved_sizes
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap
 from lg_field.table.cell_table import CellTable
-from lg_field.table.checkpoint import CheckpointError
-
-VOXELS = 1 << 19
-"""Occupied voxels whose entries are looked up at a time."""
 
 
 def _voxel_rows(name: str) -> Any:
@@ -315,16 +312,7 @@ class RadianceField(CellTable):
         """
         if self.hash_grid is None:
             return {}
-        cells, occupied = rows["cells"], rows["occupied"]
-        found = torch.zeros(self.hash_grid.num_entries, dtype=torch.bool, device=occupied.device)
-        margin = ROUNDING * max(a / b for a, b in zip(self.grid.counts, self.frame.origin.counts))
-        for some in torch.arange(len(cells), device=cells.device).split(max(1, VOXELS // occupied.shape[1])):
-            row, voxel = occupied[some].nonzero().unbind(1)
-            low = occupancy.voxels_of(cells[some][row], voxel, self.grid, self.sizes.occupancy_voxels)
-            places = torch.stack([low, low + 1], dim=1).double() / self.sizes.occupancy_voxels
-            boxes = self.frame.places_to_unit(places.flatten(0, 1)).unflatten(0, (-1, 2))
-            found |= self.hash_grid.read(boxes + margin * boxes.new_tensor([[-1.0], [1.0]]))
-        return {"hash_table": found}
+        return {"hash_table": lines_read(self.hash_grid, self.frame, rows["cells"], rows["occupied"])}
 
     def split_(self, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:
         """Cut every kept cell into 8 that together are the same function, in place: training from coarse to fine.
@@ -406,15 +394,3 @@ class RadianceField(CellTable):
             self._frozen_lines = None
         if name in unexpected_keys:
             unexpected_keys.remove(name)
-
-
-def saved_sizes(state: dict[str, Any]) -> RadianceSizes:
-    """The sizes of a field, from the extra state in its checkpoint.
-
-    Raises:
-        CheckpointError: there are none, or they make no sense.
-    """
-    try:
-        return RadianceSizes.from_dict(state["config"] if "config" in state else state["shape"])  # version 1: shape
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the sizes in the checkpoint make no sense: {error}") from error

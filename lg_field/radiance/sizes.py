@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from lg_field.ops import ChainSizes
 from lg_field.radiance.encodings import SH_FEATURES, frequency_features
 from lg_field.radiance.hash_grid import HashGrid
+from lg_field.table.checkpoint import CheckpointError
 
 Network = Literal["local-global", "per-partition", "global"]
 OLDER = {"global_reads_grid": False}
@@ -177,3 +178,15 @@ class RadianceSizes:
 
 COUNTS = tuple(name for name, default in vars(RadianceSizes).items() if type(default) is int)
 """Entries that are whole numbers."""
+
+
+def saved_sizes(state: dict[str, Any]) -> RadianceSizes:
+    """The sizes of a field, from the extra state in its checkpoint.
+
+    Raises:
+        CheckpointError: there are none, or they make no sense.
+    """
+    try:
+        return RadianceSizes.from_dict(state["config"] if "config" in state else state["shape"])  # version 1: shape
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the sizes in the checkpoint make no sense: {error}") from error
