@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lg_field import PartitionGrid, Region, crop, load, prune, save
+from lg_field.ops.backends.cpu import SWITCH
 from lg_field.radiance.compositing import Samples, accumulate, render_weights
 from lg_field.radiance.encodings import frequency_encoding, frequency_features, spherical_harmonics
 from lg_field.radiance.feature_grid import interpolate
@@ -295,7 +296,8 @@ def test_a_seam_is_seen_where_cells_disagree_and_not_where_they_agree(contractio
 
 @pytest.mark.parametrize("jitter", [False, True])
 @pytest.mark.parametrize("step", [0.01, 0.03, 0.11])
-def test_looking_at_blocks_of_steps_first_loses_no_sample(step: float, jitter: bool):
+def test_looking_at_blocks_of_steps_first_loses_no_sample(step: float, jitter: bool, monkeypatch):
+    monkeypatch.setenv(SWITCH, "chain")
     field = make_field()
     with torch.no_grad():
         field.occupied.copy_(torch.rand(field.occupied.shape) < 0.02)

@@ -115,7 +115,7 @@ def test_gradients_do_not_depend_on_who_looks():
     samples = field_samples(FIELD, origins, directions, near, far, FIELD.description.step)
     asked = ask(FIELD, origins, directions, samples)
     trained = picture(asked, shade(asked), 1000.0, torch.ones(3))
-    shown = render_rays(FIELD, FIELD.description, origins, directions)
+    shown = render_rays(FIELD, FIELD.description, origins, directions, 0.0)
     assert trained.rgb.requires_grad and not shown.rgb.requires_grad
     assert torch.equal(trained.rgb.clamp(0, 1), shown.rgb) and torch.equal(trained.depth, shown.depth)
 

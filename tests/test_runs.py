@@ -17,11 +17,12 @@ from demo_scene import write_demo_scene
 pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
 
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+from nerfstudio.scripts.train import train_loop
 
-from lg_field import Region
+from lg_field import Region, crop
 from lg_field.errors import UserError
 from lg_field.nerfstudio.config import LGTrainerConfig, lg_field_tiny
-from lg_field.nerfstudio.extension import device_here, extended_run, grown
+from lg_field.nerfstudio.extension import check_unchanged, device_here, extended_run, grown
 from lg_field.nerfstudio.model import LGModelConfig, SizesOptions
 from lg_field.nerfstudio.pipeline import LGPipeline
 from lg_field.nerfstudio.runs import STATE, TABLE, cropped_checkpoint, load_run, pack, write_run
@@ -203,3 +204,44 @@ def test_a_run_of_version_1_loads_packs_and_crops(tmp_path):
     write_run(run, cropped_checkpoint(run, small, True), tmp_path / "small", False, {})
     again = load_run(tmp_path / "small")
     assert torch.equal(again.field().local, field.local[:2]) and STATE not in again.checkpoint["pipeline"]
+
+
+# -- the shared part's grid after a crop
+
+
+def test_a_cropped_run_trains_on_and_grows_with_the_whole_grid(scene, run, tmp_path):
+    """A crop holds the entries that its cells read, and their moments; training has all of them again."""
+    source = load_run(run)
+    field = source.field()
+    small = crop(field, cells=field.cells[:3])
+    kept = small.kept_lines["hash_table"].mask()
+    assert 0 < int(kept.sum()) < len(kept)
+    checkpoint = cropped_checkpoint(source, small, True)
+    name = TABLE + "hash_table"
+    assert torch.equal(checkpoint["pipeline"][name], source.checkpoint["pipeline"][name][kept])
+    old, new = (c["optimizers"]["grids"]["state"][1]["exp_avg"] for c in (source.checkpoint, checkpoint))
+    assert torch.equal(new, old[kept])
+    write_run(source, checkpoint, tmp_path / "crop", False, {})
+    assert torch.equal(load_run(tmp_path / "crop").field().hash_table, small.hash_table)
+    packed = pack(load_run(tmp_path / "crop"))
+    assert torch.equal(packed.hash_table, small.hash_table) and len(pack(source).hash_table) <= len(kept)
+    config = config_of(scene, tmp_path / "more", 3)
+    config.load_dir = tmp_path / "crop/nerfstudio_models"
+    more = load_run(trained(config))
+    assert more.step == SAVED + 2 and len(more.field().hash_table) == len(kept)
+    assert more.checkpoint["optimizers"]["grids"]["state"][1]["exp_avg"].shape == field.hash_table.shape
+
+    larger = grown(small, None)
+    config = extended_run(load_run(tmp_path / "crop"), larger, None, tmp_path / "grown", 4, False)
+    config.vis = "tensorboard"
+    train_loop(0, 1, config)
+    after = check_unchanged(larger, tmp_path / "grown")
+    table = after.hash_table.detach()
+    assert torch.equal(table[kept], small.hash_table) and bool(table[~kept].any())
+    with torch.no_grad():
+        after.hash_table[kept.nonzero()[0]] += 1.0
+    state = load_run(tmp_path / "grown")
+    state.checkpoint["pipeline"][name] = after.hash_table.detach()
+    write_run(state, state.checkpoint, tmp_path / "bad", False, {})
+    with pytest.raises(ValueError, match=r"hash_table of .* changed where it was frozen"):
+        check_unchanged(larger, tmp_path / "bad")

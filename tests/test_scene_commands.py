@@ -20,6 +20,8 @@ import lg_field
 from lg_field.cli.options import RegionFlags
 from lg_field.cli.scene import PICTURES, VIDEOS, what_it_holds
 from lg_field.radiance.camera_path import read_camera_path
+from lg_field.radiance.cut_picture import BEFORE, cut_view
+from lg_field.radiance.render import Camera, look_along
 from lg_field.radiance.scene import Scene
 from lg_field.table.editing import crop
 
@@ -146,6 +148,16 @@ def test_one_picture_is_written_in_the_format_of_its_name(scene, tmp_path, name)
         assert image.size == (18, 12) and image.format == {"p.png": "PNG", "p.webp": "WEBP"}.get(name, "JPEG")
 
 
+def test_where_rays_end_is_a_choice_that_hardly_shows(scene, tmp_path):
+    """Within a shade of 255, which is where rounding falls."""
+    pictures = []
+    for number, words in enumerate(((), ("--least-light", 0))):
+        lg("render", scene, "--orbit", 1, *SMALL, *words, "-o", f"{number}.png", cwd=tmp_path)
+        pictures.append(np.asarray(Image.open(tmp_path / f"{number}.png")).astype(int))
+    usual, whole = pictures
+    assert np.abs(usual - whole).max() <= 1 and usual.std() > 1
+
+
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
 def test_videos_have_the_pictures_of_the_orbit(scene, tmp_path, name):
     av = pytest.importorskip("av", reason="videos need av")
@@ -173,6 +185,8 @@ def test_a_folder_holds_pictures_with_alpha(scene, tmp_path):
         (("-o", "p", "--orbit", 1, "--width", -4, "--height", -4), "a picture has 1 to"),
         (("-o", "p", "--orbit", 1, "--fps", 0), "--fps must be at least 1"),
         (("-o", "p", "--orbit", 1, "--elevation", "nan"), "--elevation finite"),
+        (("-o", "p", "--orbit", 1, "--least-light", 1), "--least-light must be at least 0 and below 1"),
+        (("-o", "p", "--orbit", 1, "--least-light", -0.1), "--least-light must be at least 0 and below 1"),
         (("-o", "p"), "either --orbit COUNT or --camera"),
         (("-o", "p", "--camera", "gone.json"), "gone.json"),
     ],
@@ -245,3 +259,37 @@ def test_a_path_of_cameras_gives_a_picture_each(scene, tmp_path):
     lg("render", scene, "--camera", "c.json", "-o", "out", cwd=tmp_path)
     first, second = (np.asarray(Image.open(p)) for p in sorted((tmp_path / "out").iterdir()))
     assert first.shape == (7, 9, 3) and (first == second).all() and first.std() > 0
+
+
+# -- a crop's picture
+
+
+def test_a_crop_shows_its_cut_and_nothing_else_as_one(scene):
+    field = lg_field.load(scene)
+    half = lg_field.crop(field, lg_field.Region.box([-1.0, -1.0, -1.0], [0.2, 1.0, 1.0]))
+    away = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    cut_side, other = (Camera(look_along(4 * d, -d, up), 1.2, 24, 24) for d in (away, -away))
+    seen = cut_view(field, half, field.description, cut_side)
+    depths = seen.part.depth[seen.cut]
+    assert len(depths) > 10 and float((4 - depths).max()) < 0.25 + 2 * BEFORE * 0.05, "at the plane x = 0.2"
+    assert not bool((seen.kept & seen.cut).any())
+    assert bool((seen.whole.accumulation[seen.kept] > 0.5).all())
+    back = cut_view(field, half, field.description, other)
+    assert not bool(back.cut.any()) or back.cut.float().mean() < seen.cut.float().mean() / 4
+    same = cut_view(field, field, field.description, cut_side)
+    assert not bool(same.cut.any()) and torch.equal(same.kept, same.whole.accumulation > 0.5)
+    assert torch.equal(same.picture(), torch.cat([same.whole.rgb] * 2, dim=1))
+
+
+def test_crop_writes_a_picture_of_what_it_would_keep(scene, tmp_path):
+    box = ("--box", -1, -1, -1, 0.2, 1, 1)
+    said = lg("crop", scene, *box, "--dry-run", "--report", "kept.png", cwd=tmp_path)
+    assert "with the cut in red" in said and [p.name for p in tmp_path.iterdir()] == ["kept.png"]
+    with Image.open(tmp_path / "kept.png") as image:
+        assert image.size == (640, 640)
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    red = (pixels[..., 0] > 120) & (pixels[..., 1:].max(-1) < 110)
+    assert red[:, 320:].sum() > 100
+    assert "exists" in lg("crop", scene, *box, "--dry-run", "--report", "kept.png", cwd=tmp_path, fails=True)
+    assert "a .png" in lg("crop", scene, *box, "--dry-run", "--report", "kept.jpg", cwd=tmp_path, fails=True)

@@ -74,3 +74,20 @@ def test_captures_are_compared_by_what_their_images_show(tmp_path: Path, monkeyp
     captures.compare("ball", ["a", "b"], tmp_path)
     with Image.open(tmp_path / "ball.png") as together:
         assert together.size == (48, 72)
+
+
+def test_crops_are_measured_against_the_share_of_cells(tmp_path: Path):
+    """More cells, more of everything; the whole file is the whole."""
+    from small_scene import small_scene
+
+    from lg_field import save
+
+    save(small_scene(), tmp_path / "scene")
+    command = [sys.executable, str(SCRIPTS / "proportion.py"), str(tmp_path / "scene"), "--size", "12"]
+    subprocess.run([*command, "--shares", "0.1", "1", "0.5", "--output", str(tmp_path / "out")], check=True)
+    rows = results(tmp_path / "out")
+    assert [r["cells"] for r in rows] == ["32 (100.0%)", "32 (100.0%)", "16 (50.0%)", "3 (9.4%)"]
+    for name in ("bytes", "parameters", "memory"):
+        shares = [float(r[name].split("(")[1].rstrip("%)")) for r in rows]
+        assert shares[0] == 100.0 and shares[1:] == sorted(shares[1:], reverse=True) and 9.4 < shares[-1] < 60
+    assert (tmp_path / "out" / "proportion.png").read_bytes().startswith(b"\x89PNG")

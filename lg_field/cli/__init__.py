@@ -14,6 +14,7 @@ def main() -> None:
 
 def commands() -> dict[str, Callable[..., None]]:
     """The subcommands by name."""
+    from lg_field.cli.clean import clean
     from lg_field.cli.decode import decode
     from lg_field.cli.edit import crop, merge, prune
     from lg_field.cli.encode import encode
@@ -31,6 +32,7 @@ def commands() -> dict[str, Callable[..., None]]:
         "info": info,
         "validate": validate,
         "crop": crop,
+        "clean": clean,
         "extend": extend,
         "prune": prune,
         "merge": merge,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,7 +60,7 @@ def decode(
     from lg_field.signals.writing import check_output
 
     check_outputs(overwrite, [output], [input])
-    if region.cells or region.sphere or region.region or region.obb or region.invert:
+    if replace(region, box=()).given or region.invert:
         raise ValueError("decode takes a --box; crop the file first for other regions")
     begin = time.perf_counter()
     console = Console()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
 from lg_field.cli.console import print_sizes, progress_bar, say
+from lg_field.cli.objects import VoxelSource, around, voxels_of_file, warn_of_cut
 from lg_field.cli.options import NO_REGION, Address, OptionalOutput, Output, RegionFlags, check_outputs
 from lg_field.cli.region_files import region_json
 from lg_field.errors import doing
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
     from lg_field.files import FieldFile
     from lg_field.space.regions import Region
+    from lg_field.table.cell_table import CellTable
+
+REPORT_SIZE = 320
+"""Pixels of a view in a crop's picture, along each side."""
 
 
 def crop(
@@ -26,6 +32,7 @@ def crop(
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
     dtype: Literal["as-is", "float32", "float16", "bfloat16"] = "as-is",
     dry_run: bool = False,
+    report: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Keep one part of a field file: smaller in proportion, no kept value changed; the file is never loaded whole.
@@ -36,25 +43,34 @@ def crop(
         region: what to keep.
         dtype: of the weights written.
         dry_run: only say what would be kept.
+        report: of a scene: write a picture (.png) of what is kept, with the cut marked; this reads the whole file.
         overwrite: replace an existing output.
     """
     from lg_field.files import FieldFile, crop_file
+    from lg_field.radiance.carving import crop_voxels
+    from lg_field.radiance.components import settles
+    from lg_field.radiance.scene import Scene
     from lg_field.table.editing import rows_to_keep
 
     if output is None and not dry_run:
         raise ValueError("give the file to write with -o, or --dry-run")
-    if not dry_run:
-        check_outputs(overwrite, [output], [input])
+    check_outputs(overwrite, [report] if dry_run else [output, report], [input])
     console, begin = Console(), time.perf_counter()
     with doing(f"reading {input}"), FieldFile.open(input) as file:
-        shape, cells = region.resolve(file.skeleton)
+        shape, cells = region.resolve(file.skeleton, VoxelSource.of_file(file))
         rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
-        report_crop(console, file, rows, None if region.snap else exact)
+        exact = file.header.region if region.snap else exact
+        report_crop(console, file, rows, exact)
+        if isinstance(file.description, Scene):
+            warn_of_cut(voxels_of_file(file, around(file, rows)), file.header.region, file.cells[rows], exact)
+        by_voxels = settles(file.skeleton, exact)
+        if report is not None:
+            write_report(console, file, report, file.load(shape, cells, region.invert), region.snap, overwrite)
     if output is None or dry_run:
         return
     with doing(f"writing {output}"), progress_bar(console) as progress:
         task = progress.add_task("copying rows", total=None)
-        size = crop_file(
+        size = (crop_voxels if by_voxels else crop_file)(
             input,
             output,
             shape,
@@ -70,16 +86,29 @@ def crop(
 
 def report_crop(console: Console, file: FieldFile, rows: Tensor, region: Region | None) -> None:
     """Print cells, parameters and bytes before and after, and how close the cells come to the region."""
+    from lg_field.table.kept_lines import KEPT
+
     field, sizes = file.skeleton, file.bytes_by_part()
     count, part = field.num_parameters(), len(rows) / field.num_rows
     local = round(count["local"] * part)
     kept_bytes = round(sizes["rows"] * part)
+    shared, shared_bytes = count["shared"], sizes["shared"]
+    entries = []
+    for name, mask in file.lines_to_keep(rows).items():
+        old = file.reader.entries[name]
+        kept = int(mask.sum())
+        shared -= (old.shape[0] - kept) * old.shape[1]
+        shared_bytes -= (old.shape[0] - kept) * old.row_bytes
+        if not bool(mask.all()) and name + KEPT not in file.reader.entries:
+            shared_bytes += -(-len(mask) // 8)
+        entries.append((f"{name.replace('_', ' ')} entries", old.shape[0], kept))
     rows_of_table = (
         ("cells", field.num_rows, len(rows)),
+        *entries,
         ("local parameters", count["local"], local),
-        ("shared parameters", count["shared"], count["shared"]),
-        ("total parameters", count["total"], local + count["shared"]),
-        ("bytes of weights", sizes["rows"] + sizes["shared"], kept_bytes + sizes["shared"]),
+        ("shared parameters", count["shared"], shared),
+        ("total parameters", count["total"], local + shared),
+        ("bytes of weights", sizes["rows"] + sizes["shared"], kept_bytes + shared_bytes),
     )
     print_sizes(console, file.reader.name, rows_of_table)
     if region is None:
@@ -94,6 +123,34 @@ def report_crop(console: Console, file: FieldFile, rows: Tensor, region: Region 
             f"the region is shown exactly, its weights follow the cells; cells half as wide would hold it in "
             f"{finer:.0%} of the space kept here (about {saved:,} bytes less)",
         )
+
+
+def write_report(
+    console: Console, file: FieldFile, path: Path, part: CellTable, whole_cells: bool, overwrite: bool
+) -> None:
+    """Write the picture of what a crop keeps of a scene.
+
+    Raises:
+        ValueError: no scene, or another kind of picture.
+    """
+    import torch
+
+    from lg_field.files import atomic_write
+    from lg_field.radiance.cut_picture import cut_picture
+    from lg_field.radiance.field import RadianceField
+    from lg_field.radiance.scene import Scene
+    from lg_field.signals.kinds.image import write_image
+
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--report writes a .png, got {path}")
+    scene, field = file.description, file.load()
+    if not (isinstance(part, RadianceField) and isinstance(field, RadianceField) and isinstance(scene, Scene)):
+        raise ValueError(f"--report shows scenes, as `lg-field pack` writes them; {file.reader.name} is none")
+    part.region = field.region if whole_cells else part.region
+    picture = cut_picture(field, part, scene, REPORT_SIZE)
+    with atomic_write(path, overwrite) as temporary:
+        write_image((picture * 255.0).round().to(torch.uint8), temporary)
+    say(console, f"{path}: the scene from two sides, what goes is grey; beside it what is kept, with the cut in red")
 
 
 def finer_share(field: Any, rows: Tensor, region: Region) -> float | None:

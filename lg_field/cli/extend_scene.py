@@ -63,7 +63,8 @@ def extend_scene(
     larger = grown(field, place_of(region, field, run, world), scene_corners(domain, run, world))
     fresh = larger.num_rows - field.num_rows
     console.print(
-        f"{field.num_rows} old cells and the shared part stay as they are; training {fresh} new ones for {steps} steps",
+        f"{field.num_rows} old cells and what they read of the shared part stay as they are; training {fresh} new ones "
+        f"for {steps} steps",
         highlight=False,
         soft_wrap=True,
     )
@@ -73,7 +74,7 @@ def extend_scene(
     after = trained(config, larger, output, vis)
     console.print(
         f"cells {field.num_rows} -> {after.num_rows}, parameters {field.num_parameters()['total']:,} -> "
-        f"{after.num_parameters()['total']:,}; every old number is the same to the bit, "
+        f"{after.num_parameters()['total']:,}; every number that old cells read is the same to the bit, "
         f"{time.perf_counter() - begin:.1f} s\n{output / 'config.yml'}",
         highlight=False,
         soft_wrap=True,
@@ -81,7 +82,7 @@ def extend_scene(
 
 
 def trained(config: TrainerConfig, larger: RadianceField, output: Path, vis: str) -> RadianceField:
-    """Train the new rows through nerfstudio; the field as written, every old number of it checked."""
+    """Train the new rows through nerfstudio; the field as written, after a look at what was frozen."""
     from nerfstudio.scripts.train import train_loop
 
     from lg_field.nerfstudio.extension import check_unchanged
@@ -98,8 +99,8 @@ def place_of(flags: RegionFlags, field: RadianceField, run: Run, world: bool) ->
 
     from lg_field.space.regions import transformed
 
-    if flags.cells or flags.snap:
-        raise ValueError("extend-scene takes --box, --sphere, --obb or --region, with or without --invert")
+    if flags.cells or flags.snap or flags.objects.given:
+        raise ValueError("extend-scene takes --box, --sphere, --obb, --region, --also, --without and --invert")
     if not flags.given:
         return None
     region, _ = flags.resolve(field)

@@ -58,6 +58,7 @@ def facts_of(file: FieldFile) -> dict[str, Any]:
             "rows": names,
         },
         "region": data["region"],
+        "lines": {name: {"kept": int(k.mask().sum()), "of": k.total} for name, k in field.kept_lines.items()},
         "parameters": field.num_parameters() | parts_of(field),
         "bytes": file.bytes_by_part(),
         "precision": file.precision,
@@ -84,6 +85,8 @@ def lines_of(file: FieldFile) -> list[tuple[str, str]]:
     count, size = facts["parameters"], facts["bytes"]
     shared = ", ".join(f"{k} {v:,}" for k, v in count.items() if k not in ("local", "shared", "total"))
     shared = f" ({shared})" if shared else ""
+    for name, kept in facts["lines"].items():
+        lines.append((name.replace("_", " "), f"{kept['kept']:,} of {kept['of']:,} entries"))
     lines.append(("parameters", f"{count['total']:,}: local {count['local']:,}, shared {count['shared']:,}{shared}"))
     lines.append(
         ("bytes", f"{size['total']:,}: header {size['header']:,}, shared {size['shared']:,}, rows {size['rows']:,}")
@@ -96,6 +99,7 @@ def lines_of(file: FieldFile) -> list[tuple[str, str]]:
 
 def description_lines(file: FieldFile) -> list[tuple[str, str]]:
     """What the field is of; nothing if its file does not say."""
+    from lg_field.radiance.carving import edit_words
     from lg_field.radiance.scene import Scene
     from lg_field.signals.signal import Signal
 
@@ -103,7 +107,8 @@ def description_lines(file: FieldFile) -> list[tuple[str, str]]:
     if isinstance(about, Signal):
         return signal_lines(about)
     if isinstance(about, Scene):
-        return [("scene", f"marching step {about.step:g}, background {tuple(about.background)}")]
+        dropped = [("edited", words) for words in edit_words(file.header.history)]
+        return [("scene", f"marching step {about.step:g}, background {tuple(about.background)}"), *dropped]
     return []
 
 

@@ -193,6 +193,7 @@ def field_to_mesh(
     input: str | None, load_config: Path | None, region: RegionFlags
 ) -> tuple[Any, Callable[[], np.ndarray] | None]:
     """The field of a file or a run, cut to the region; and of scenes what gives the (4, 4) matrix to world units."""
+    from lg_field.radiance.components import settled
     from lg_field.signals.signal import Signal
     from lg_field.table.editing import crop
 
@@ -215,7 +216,7 @@ def field_to_mesh(
     shape, cells = region.resolve(whole)
     field = crop(whole, shape, cells=cells, invert=region.invert)
     field.region = whole.region if region.snap else field.region
-    return field, to_world
+    return settled(field), to_world
 
 
 def up_axis(field: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,14 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from lg_field.cli.console import print_sizes as print_sizes
 from lg_field.cli.console import progress_bar as progress_bar
-from lg_field.cli.region_files import oriented_box, read_cells, read_region
+from lg_field.cli.objects import NO_OBJECT, ObjectFlags, VoxelSource, both
+from lg_field.cli.region_files import read_cells, read_region
+from lg_field.cli.shapes import box_of, corners_of, obb_of, shapes_of, sphere_of
 from lg_field.signals.registry import KINDS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lg_field.signals.signal import Signal
     from lg_field.space.regions import Region
     from lg_field.table.cell_table import CellTable
@@ -67,6 +70,13 @@ class RegionFlags:
     region: Path | None = None
     """JSON of a region in the units of --box (as crops of scenes save it), or with "units": "domain" as `info` prints
     it; of cells (by the viewer); or a nerfstudio camera path with a crop box."""
+    also: tuple[str, ...] = ()
+    """More shapes to keep, by name: box, sphere or obb with their numbers, or region and a JSON file; as many as
+    wanted: sphere 0 0 0 1 sphere 1 0 0 0.5."""
+    without: tuple[str, ...] = ()
+    """Shapes to leave out of what is kept, written as for --also."""
+    objects: Annotated[ObjectFlags, tyro.conf.arg(name="")] = NO_OBJECT
+    """An object within all that."""
     invert: bool = False
     """Keep everything else."""
     snap: bool = False
@@ -75,44 +85,83 @@ class RegionFlags:
     @property
     def given(self) -> bool:
         """Whether any region was asked for."""
-        return bool(self.box or self.sphere or self.obb or self.cells or self.region)
+        return self.placed or bool(self.cells or self.region or self.objects.given)
 
-    def resolve(self, field: CellTable) -> tuple[Region | None, list[int] | None]:
+    @property
+    def placed(self) -> bool:
+        """Whether a shape was asked for, other than by --region."""
+        return bool(self.box or self.sphere or self.obb or self.also or self.without)
+
+    def resolve(
+        self,
+        field: CellTable,
+        source: VoxelSource | None = None,
+        to_field: Tensor | None = None,
+        limit: Region | None = None,
+    ) -> tuple[Region | None, list[int] | None]:
         """For `editing.crop`: the region in the field's units, or the cells.
+
+        Args:
+            field: what is to be cropped; on the meta device only if `source` is given.
+            source: gives the voxels of a scene; None = the field's own.
+            to_field: scenes: (4, 4) from the units of the flags' numbers; None where those are the field's.
+            limit: what is kept of all that, in the field's units; None = everything.
 
         Raises:
             ValueError: nothing given, or not fitting the field.
         """
         from lg_field.cli.cells import parse_cells
+        from lg_field.space.regions import transformed
 
         listed = None if self.region is None else read_cells(self.region, field.grid)
-        placed = self.box or self.sphere or self.obb or (self.region is not None and listed is None)
+        placed = self.placed or self.objects.given or limit or (self.region is not None and listed is None)
         if (self.cells or listed) and (placed or (self.cells and listed)):
             raise ValueError("give cells or a region, not both")
         if self.cells:
             return None, parse_cells(self.cells, field.grid)
         if listed:
             return None, listed
-        parts = self.parts(field)
-        if not parts:
-            raise ValueError("say what to keep: --box, --sphere, --obb, --cells or --region")
-        region = parts[0]
-        for part in parts[1:]:
-            region = region | part
-        return region, None
+        shape = self.shape(field)
+        if shape is None and limit is None and not self.objects.given:
+            raise ValueError(
+                "say what to keep: --box, --sphere, --obb, --cells, --region, --without, --component or --above-plane"
+            )
+        if shape is not None and to_field is not None:
+            shape = transformed(shape, to_field)
+        shape = both(shape, limit)
+        if self.objects.given:
+            shape = self.objects.within(field, source or VoxelSource.of_field(field), shape, to_field)
+        return shape, None
 
-    def parts(self, field: CellTable) -> list[Region]:
-        """The regions asked for, in the field's units."""
+    def shape(self, field: CellTable) -> Region | None:
+        """The shapes asked for, joined, without those to leave out; None if there are none."""
         from lg_field.signals.signal import Signal
 
         about, axes = field.description, field.grid.dim
         signal = about if isinstance(about, Signal) else None
-        parts = self.drawn(axes, signal)
+        more, less = (
+            shapes_of(words, axes, signal, flag) for words, flag in ((self.also, "--also"), (self.without, "--without"))
+        )
+        files = [] if self.region is None else [self.region]
+        kept = self.placed_in(field, [*self.drawn(axes, signal), *more.drawn], [*files, *more.files])
+        holes = self.placed_in(field, *less)
+        shape = joined(kept) if kept else None
+        if not holes:
+            return shape
+        return ~joined(holes) if shape is None else shape - joined(holes)
+
+    def placed_in(self, field: CellTable, parts: list[Region], files: list[Path]) -> list[Region]:
+        """Shapes and regions of files, in the field's units."""
+        from lg_field.signals.signal import Signal
+
+        about = field.description
+        signal = about if isinstance(about, Signal) else None
+        parts = list(parts)
         exact: list[Region] = []
-        if self.region is not None:
-            region, in_domain = read_region(self.region)
+        for path in files:
+            region, in_domain = read_region(path)
             if signal is not None and not in_domain:
-                with naming(self.region):
+                with naming(path):
                     signal.traits.region_to_samples(signal, region)
             (exact if in_domain else parts).append(region)
         if signal is None:
@@ -126,20 +175,8 @@ class RegionFlags:
         Raises:
             ValueError: another number of numbers than the axes need.
         """
-        from lg_field.space.regions import Region
-
-        parts: list[Region] = []
-        if self.box:
-            parts.append(Region.box(*corners_of(self.box, axes, signal)))
-        if self.sphere:
-            if len(self.sphere) != axes + 1:
-                raise ValueError(f"--sphere needs {axes} numbers of the center and a radius, got {len(self.sphere)}")
-            parts.append(Region.sphere(self.sphere[:-1], self.sphere[-1]))
-        if self.obb:
-            if axes != 3 or len(self.obb) != 9:
-                raise ValueError("--obb is for scenes and shapes and needs nine numbers: center, roll pitch yaw, size")
-            parts.append(oriented_box(self.obb[:3], self.obb[3:6], self.obb[6:]))
-        return parts
+        given = ((self.box, box_of), (self.sphere, sphere_of), (self.obb, obb_of))
+        return [make(numbers, axes, signal) for numbers, make in given if numbers]
 
 
 NO_REGION = RegionFlags()
@@ -160,33 +197,6 @@ def joined(regions: list[Region]) -> Region:
     for region in rest:
         first = first | region
     return first
-
-
-def corners_of(box: tuple[float, ...], axes: int, signal: Signal | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Lower and upper corner of a --box, in the units and order it is given in.
-
-    Raises:
-        ValueError: another number of numbers than the axes need, or ones that are no numbers; infinite ones of scenes.
-    """
-
-    if len(box) != 2 * axes:
-        what = "scene" if signal is None else f"{signal.kind} ({signal.traits.units})"
-        raise ValueError(f"--box of a {what} needs {2 * axes} numbers, got {len(box)}")
-    if signal is not None:
-        box = half_open(box, signal)
-    if not all(map(math.isfinite, box)):
-        raise ValueError(f"--box needs finite numbers, got {box}")
-    return box[:axes], box[axes:]
-
-
-def half_open(box: tuple[float, ...], signal: Signal) -> tuple[float, ...]:
-    """A box with the ends of the signal in the place of infinite numbers, in the user's units and order."""
-    axes = len(signal.shape)
-    ends = [signal.traits.from_samples(signal, corner) for corner in ((0.0,) * axes, tuple(map(float, signal.shape)))]
-    least, most = (tuple(pick(pair) for pair in zip(*ends)) for pick in (min, max))
-    return tuple(
-        {-math.inf: low, math.inf: high}.get(number, number) for number, low, high in zip(box, least * 2, most * 2)
-    )
 
 
 def sample_corners(box: tuple[float, ...], signal: Signal) -> tuple[tuple[float, ...], tuple[float, ...]]:

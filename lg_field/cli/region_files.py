@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 DOMAIN = "domain"
 """What the entry "units" of a region's JSON says where its numbers are those of the field's domain."""
 
+LONGEST = 600
+"""Characters of a region's JSON that are shown."""
+
 
 def oriented_box(center: Sequence[float], rpy: Sequence[float], size: Sequence[float]) -> Region:
     """The box that nerfstudio's viewer and camera paths give.
@@ -95,10 +98,16 @@ def read_region(path: Path) -> tuple[Region, bool]:
         raise ValueError(f"{path}: {error}") from error
 
 
+def short_json(data: dict[str, Any]) -> str:
+    """A region's data as a line of JSON; of one that is too long to be read, as of many voxels, how it begins."""
+    text = json.dumps(data)
+    return text if len(text) <= LONGEST else f"{text[:80]}... ({len(text):,} characters)"
+
+
 def region_json(region: Region, field: CellTable) -> str:
-    """A field's exact region as a line of JSON that `--region` reads."""
+    """A field's exact region as a line of JSON that `--region` reads; one too long to be read is cut short."""
     from lg_field.signals.signal import Signal
 
     # Scenes are asked for regions in the units that their fields keep them in.
     units = {"units": DOMAIN} if isinstance(field.description, Signal) else {}
-    return json.dumps(region.to_dict() | units)
+    return short_json(region.to_dict() | units)

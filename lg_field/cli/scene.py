@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from lg_field.cli.objects import VoxelSource
 from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
 from lg_field.errors import doing
 from lg_field.files import FieldFile, atomic_write, refuse_existing, save
@@ -70,6 +71,7 @@ def render(
     height: int = 512,
     elevation: float | None = None,
     transparent: bool = False,
+    least_light: float = 1e-3,
     fps: int = 24,
     device: str = "auto",
     max_size: float = 32.0,
@@ -87,6 +89,7 @@ def render(
         height: pixels.
         elevation: degrees above the horizon of an orbit; the default is the training camera's.
         transparent: pictures with alpha instead of the scene's background.
+        least_light: rays end where less than this part of the light gets through; 0 = where the scene ends.
         fps: pictures a second of a video.
         device: auto, cpu, cuda, ...
         max_size: GB of pixels in all; what is larger is refused before anything is rendered.
@@ -94,6 +97,8 @@ def render(
     """
     holds = what_it_holds(output, transparent)
     check_numbers(orbit, camera, width, height, elevation, fps)
+    if not 0.0 <= least_light < 1.0:
+        raise ValueError(f"--least-light must be at least 0 and below 1, got {least_light}")
     refuse_existing(output, overwrite)
     console, begin = Console(), time.perf_counter()
     path = None if camera is None else read_path(camera, width, height)
@@ -106,7 +111,7 @@ def render(
     cameras = orbit_of(field, scene, orbit, width, height, elevation) if path is None else path
     with doing(f"rendering {output}"), progress_bar(console) as progress:
         task = progress.add_task("rendering", total=len(cameras))
-        pictures = (rendered(field, scene, c, transparent, progress, task) for c in cameras)
+        pictures = (rendered(field, scene, c, transparent, least_light, progress, task) for c in cameras)
         write_pictures(pictures, output, holds, fps, overwrite)
     seconds = time.perf_counter() - begin
     console.print(
@@ -177,10 +182,14 @@ class Part(NamedTuple):
 def part_of_file(input: str, region: RegionFlags) -> Part:
     """The field of a file, or only the part that the region names: just its rows are read, and its mask is exact
     unless whole cells are wanted."""
+    from lg_field.radiance.components import settled, settles
+
     with FieldFile.open(input) as file:
-        shape, cells = region.resolve(file.skeleton) if region.given else (None, None)
-        field = file.load(shape, cells, region.invert)
+        source = VoxelSource.of_file(file)
+        shape, cells = region.resolve(file.skeleton, source) if region.given else (None, None)
+        field: Any = file.load(shape, cells, region.invert)
         field.region = file.header.region if region.snap else field.region
+        field = settled(field) if settles(field, field.region) else field
         return Part(field, file.precision, file.reader.bytes_read)
 
 
@@ -228,7 +237,13 @@ def write_pictures(pictures: Iterator[Tensor], output: Path, holds: Holds, fps: 
 
 
 def rendered(
-    field: RadianceField, scene: Scene, camera: Camera, transparent: bool, progress: Progress, task: Any
+    field: RadianceField,
+    scene: Scene,
+    camera: Camera,
+    transparent: bool,
+    least_light: float,
+    progress: Progress,
+    task: Any,
 ) -> Tensor:
     """A picture as (height, width, 3 or 4) uint8."""
     import torch
@@ -236,7 +251,7 @@ def rendered(
     from lg_field.radiance.compositing import straight_alpha
     from lg_field.radiance.render import render
 
-    picture = render(field, scene, camera)
+    picture = render(field, scene, camera, least_light=least_light)
     progress.advance(task)
     rgb, alpha = picture.rgb, picture.accumulation
     if transparent:

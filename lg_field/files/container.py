@@ -91,23 +91,34 @@ class Reader:
         self.bytes_read += count
         return buffer
 
-    def read(self, name: str, rows: Tensor | None = None) -> Tensor:
+    def read(self, name: str, rows: Tensor | None = None, most: int | None = None) -> Tensor:
         """A tensor, or some of its lines.
 
         Args:
             name: of the tensor.
             rows: sorted (n,) line numbers; only these are fetched, neighbours in one request.
+            most: requests at most: then the narrowest gaps between lines are fetched, too; None = as many as it takes.
         """
         entry = self.entries[name]
         if rows is None:
             data, shape = self.read_at(entry.start, entry.num_bytes), entry.shape
         else:
             data, shape = bytearray(), (len(rows), *entry.shape[1:])
-            for first, last in runs(rows):
-                data += self.read_at(entry.start + first * entry.row_bytes, (last - first) * entry.row_bytes)
+            for first, last in runs(rows, most):
+                block = self.read_at(entry.start + first * entry.row_bytes, (last - first) * entry.row_bytes)
+                data += block if most is None else self._lines_of(block, entry, rows, first, last)
         if not data:
             return torch.empty(shape, dtype=entry.dtype)
         return torch.frombuffer(data, dtype=entry.dtype).view(shape)
+
+    @staticmethod
+    def _lines_of(block: bytearray, entry: Entry, rows: Tensor, first: int, last: int) -> bytearray:
+        """Of the bytes of lines `first` to `last` those of the wanted lines."""
+        wanted = rows[(rows >= first) & (rows < last)] - first
+        if len(wanted) == last - first:
+            return block
+        lines = torch.frombuffer(block, dtype=torch.uint8).view(last - first, entry.row_bytes)[wanted]
+        return bytearray(lines.numpy().tobytes())
 
     def pieces(self, name: str, rows: Tensor) -> Iterator[bytes | bytearray]:
         """The bytes of some lines, a few MB at a time."""
@@ -188,11 +199,16 @@ def parse_json(text: bytes | str, name: str) -> dict[str, Any]:
     return data
 
 
-def runs(rows: Tensor) -> list[tuple[int, int]]:
-    """Sorted (n,) numbers -> [first, last) of each stretch of neighbours."""
+def runs(rows: Tensor, most: int | None = None) -> list[tuple[int, int]]:
+    """Sorted (n,) numbers -> [first, last) of each stretch of neighbours; of at most so many stretches, which then hold
+    the narrowest gaps between them, too."""
     if len(rows) == 0:
         return []
-    breaks = (rows.diff() != 1).nonzero()[:, 0] + 1
+    steps = rows.diff()
+    breaks = (steps != 1).nonzero()[:, 0] + 1
+    if most is not None and len(breaks) >= most:
+        widest = steps.argsort(descending=True, stable=True)[: most - 1]
+        breaks = widest.sort().values + 1
     firsts = torch.cat([rows[:1], rows[breaks]])
     lasts = torch.cat([rows[breaks - 1], rows[-1:]]) + 1
     return list(zip(firsts.tolist(), lasts.tolist()))

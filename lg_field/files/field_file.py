@@ -8,17 +8,21 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
-from lg_field.files.bits import unpack_bits
+from lg_field.files.bits import stored_shape, unpack_bits
 from lg_field.files.container import FileError, Reader, parse_json
 from lg_field.files.schema import KEY, Header, check_tensors, one_line, validate
 from lg_field.space.regions import Region
 from lg_field.table.cell_table import CellTable
-from lg_field.table.checkpoint import check_cell_sets, check_cells
+from lg_field.table.checkpoint import check_cell_sets, check_cells, check_kept_lines
 from lg_field.table.description import Description
 from lg_field.table.editing import cell_sets_to_keep, rows_to_keep
+from lg_field.table.kept_lines import KEPT
+
+LINE_REQUESTS = 16
+"""Requests for lines of one shared tensor, at most: they lie scattered, and a request costs more than many lines."""
 
 
 class FieldFile:
@@ -91,13 +95,42 @@ class FieldFile:
         field = self.header.field(kept, "cpu")
         field.region = new_region
         state: dict[str, Any] = {"cells": kept, **sets, "_extra_state": field.get_extra_state()}
-        for name, template in self.saved().items():
-            if name == "cells" or name in self.skeleton.cell_set_names:
-                continue
-            values = self._finite(name, self.reader.read(name, rows if name in self.skeleton.row_names else None))
-            state[name] = unpack_bits(values, template) if template.dtype == torch.bool else values.float()
+        by_lines = self.skeleton.line_names
+        for name in self.saved().keys() - state.keys() - by_lines - set(self.skeleton.cell_set_names):
+            state[name] = self._values(name, rows if name in self.skeleton.row_names else None)
+        for name, mask in self.lines_to_keep(rows).items():
+            state[name] = self.lines(name, mask).float()
+            state |= {} if bool(mask.all()) else {name + KEPT: mask}
         field.load_state_dict(state)
         return field
+
+    def _values(self, name: str, rows: Tensor | None) -> Tensor:
+        """A tensor or some of its lines, as a field holds them."""
+        values, template = self._finite(name, self.reader.read(name, rows)), self.saved()[name]
+        return unpack_bits(values, template) if template.dtype == torch.bool else values.float()
+
+    def lines_to_keep(self, rows: Int64[Tensor, " n"] | None) -> dict[str, Bool[Tensor, " lines"]]:
+        """Which lines of the shared tensors that rows read line by line a part with these rows keeps; None = all of
+        the file's, whatever its rows read."""
+        if rows is None:
+            return {name: kept.mask() for name, kept in self.skeleton.kept_lines.items()}
+        of_rows = {"cells": self.cells[rows]}
+        if self.skeleton.kept_lines:
+            of_rows |= {n: self._values(n, rows) for n in self.skeleton.lines_follow if n != "cells"}
+        return self.skeleton.lines_to_keep(of_rows)
+
+    def lines(self, name: str, mask: Bool[Tensor, " lines"]) -> Shaped[Tensor, "kept features"]:
+        """Some lines of a shared tensor of the file's type, in few requests: `LINE_REQUESTS` at most.
+
+        Args:
+            name: of the tensor.
+            mask: (N,) bool, lines that the file has.
+
+        Raises:
+            FileError: NaN or infinite weights.
+        """
+        places = mask[self.skeleton.kept_lines[name].mask()].nonzero()[:, 0]
+        return self._finite(name, self.reader.read(name, places, LINE_REQUESTS))
 
     def saved(self) -> dict[str, Tensor]:
         """Name -> meta tensor of everything the file holds, `cells` included."""
@@ -133,7 +166,24 @@ class FieldFile:
         sets = {n: self._cell_list(n, header) for n in skeleton.cell_set_names if n in self.reader.entries}
         check_cell_sets(sets, cells, header.grid)
         skeleton.set_cell_sets(sets)
+        skeleton.resize_lines_(
+            {
+                name: self._kept_lines(name, kept.total)
+                for name, kept in skeleton.kept_lines.items()
+                if name + KEPT in self.reader.entries
+            }
+        )
         return skeleton
+
+    def _kept_lines(self, name: str, total: int) -> Tensor:
+        template, entry = torch.empty(total, dtype=torch.bool, device="meta"), self.reader.entries[name + KEPT]
+        if (entry.dtype, entry.shape) != (torch.uint8, stored_shape(template)):
+            raise ValueError(
+                f"{name}{KEPT} must hold a bit for each of {total:,} lines, got {entry.dtype} {entry.shape}"
+            )
+        mask = unpack_bits(self.reader.read(name + KEPT), template)
+        check_kept_lines(mask, name, total)
+        return mask
 
     def _cell_list(self, name: str, header: Header) -> Tensor:
         entry = self.reader.entries.get(name)

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from lg_field.files.atomic import atomic_write
 from lg_field.files.bits import pack_bits
-from lg_field.files.container import FileError, tensor_bytes, write_container
+from lg_field.files.container import Entry, FileError, tensor_bytes, write_container
 from lg_field.files.field_file import FieldFile, load
 from lg_field.files.schema import KEY, check_tensors, header_of
 from lg_field.space.regions import Region
 from lg_field.table.cell_table import CellTable
 from lg_field.table.checkpoint import check_cell_sets
 from lg_field.table.editing import cell_sets_to_keep, merge, rows_to_keep
+from lg_field.table.kept_lines import KEPT
 
 Precision = Literal["float32", "float16", "bfloat16"]
 Bytes = Iterable[bytes | bytearray | memoryview]
@@ -49,6 +50,7 @@ def save(
     shapes = {name: (value.dtype, tuple(value.shape)) for name, value in stored.items()}
     skeleton = header.field(field.cells.cpu(), "meta")
     skeleton.set_cell_sets(field.cell_sets())
+    skeleton.resize_lines_({n: kept.mask().cpu() for n, kept in field.kept_lines.items() if not kept.whole})
     check_cell_sets(field.cell_sets(), field.cells, field.grid)
     check_tensors(skeleton, shapes)
     with atomic_write(path, overwrite) as temporary, open(temporary, "wb") as file:
@@ -92,20 +94,33 @@ def crop_file(
         _, text = header_of(skeleton)
         shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
         data: dict[str, Bytes] = {}
-        for name in file.saved():
+        for name, whole in {**sets, **_lines_to_store(file, rows, dtype)}.items():
+            shapes[name], data[name] = (whole.dtype, tuple(whole.shape)), _once(whole)
+        for name in file.saved().keys() - skeleton.line_names - set(skeleton.cell_set_names):
             entry = file.reader.entries[name]
-            if name in skeleton.cell_set_names:
-                if name in sets:
-                    shapes[name], data[name] = (sets[name].dtype, tuple(sets[name].shape)), _once(sets[name])
-                continue
             is_row = name in skeleton.row_names
             kept = rows if is_row else torch.arange(entry.shape[0] if entry.shape else 1)
-            stored = getattr(torch, dtype) if dtype and entry.dtype.is_floating_point else entry.dtype
+            stored = _stored_dtype(entry, dtype)
             shapes[name] = (stored, (len(kept), *entry.shape[1:]))
             data[name] = _converted(file, name, kept, stored, progress)
         with open(temporary, "wb") as out:
             write_container(out, shapes, {KEY: text}, data)
     return Path(target).stat().st_size
+
+
+def _stored_dtype(entry: Entry, wanted: Precision | None) -> torch.dtype:
+    """Type of a tensor in a crop's file."""
+    return getattr(torch, wanted) if wanted and entry.dtype.is_floating_point else entry.dtype
+
+
+def _lines_to_store(file: FieldFile, rows: Tensor, wanted: Precision | None) -> dict[str, Tensor]:
+    """What a crop's file holds of the shared tensors that rows read line by line: name -> tensor as it is stored."""
+    stored: dict[str, Tensor] = {}
+    for name, mask in file.lines_to_keep(rows).items():
+        stored[name] = _fitting(file, name, file.lines(name, mask), _stored_dtype(file.reader.entries[name], wanted))
+        if not bool(mask.all()):
+            stored[name + KEPT] = pack_bits(mask)
+    return stored
 
 
 def merge_files(
@@ -154,7 +169,16 @@ def _converted(
     for values in file.values(name, rows):
         if progress is not None:
             progress(values.nbytes)
-        converted = values.to(wanted)
-        if wanted.is_floating_point and not bool(converted.isfinite().all()):
-            raise FileError(f"{file.reader.name}: {name} holds values too large for {wanted}")
-        yield tensor_bytes(converted)
+        yield tensor_bytes(_fitting(file, name, values, wanted))
+
+
+def _fitting(file: FieldFile, name: str, values: Tensor, wanted: torch.dtype) -> Tensor:
+    """Values of the wanted type.
+
+    Raises:
+        FileError: too large for it.
+    """
+    converted = values.to(wanted)
+    if wanted.is_floating_point and not bool(converted.isfinite().all()):
+        raise FileError(f"{file.reader.name}: {name} holds values too large for {wanted}")
+    return converted

@@ -1,4 +1,6 @@
-"""Growing a trained scene: new cells are trained with new images, old ones and the shared part never change."""
+"""Growing a trained scene: new cells are trained with new images; old ones never change, nor what they read of the
+shared part.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from lg_field.table.editing import extend, regrow
 
 
 def grown(field: RadianceField, region: Region | None, domain: Sequence[float] = ()) -> RadianceField:
-    """A field with fresh rows, its old rows and the shared part frozen.
+    """A field with fresh rows; its old rows and what they read of the shared part are frozen.
 
     Args:
         field: the source; untouched.
@@ -112,12 +114,16 @@ def check_unchanged(before: RadianceField, run_folder: Path) -> RadianceField:
         raise ValueError(f"{run_folder} lost frozen cells: please report this as a bug")
     state = before.state_dict()
     for name, value in after.state_dict().items():
-        if not torch.is_tensor(value):
+        if not torch.is_tensor(value) or name in after.line_names:
             continue
         if name in before.row_names:
             same = torch.equal(value[torch.isin(after.cells, old)], state[name][torch.isin(before.cells, old)])
         else:
             same = torch.equal(value, state[name])
         if not same:
+            raise ValueError(f"{TABLE}{name} of {run_folder} changed where it was frozen: please report this as a bug")
+    for name, read in before.lines_of_frozen().items():
+        ours, theirs = (f.kept_lines[name].spread(getattr(f, name).detach())[read] for f in (before, after))
+        if not torch.equal(ours, theirs):
             raise ValueError(f"{TABLE}{name} of {run_folder} changed where it was frozen: please report this as a bug")
     return after

@@ -28,6 +28,7 @@ from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.placement import near_cubic
 from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
+from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.radiance.views import VIEWPOINTS
@@ -66,6 +67,8 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     """Cells per axis at the start; None = about 64, nearly cubic."""
     space: Literal["auto", "bounded", "contracted"] = "auto"
     """Bounded: the scene box is all there is. Contracted: the grid divides contracted space. Auto: by the data."""
+    render_least_light: float = PICTURES
+    """Rays of renders end where less than this part of the light gets through; 0: where the scene ends."""
     render_background_color: Literal["white", "black"] = "white"
     """Background of renders and metrics. `rgba` outputs are transparent whatever it is."""
     teacher: Path | None = None
@@ -92,6 +95,8 @@ class LGModel(Model):
     """Of the last training step: mean squared error, mean accumulation and mean alpha of its pixels."""
     extras: Callable[[Asked, Picture], dict[str, Tensor]] | None = None
     """What an open viewer shows beside the usual outputs, of rendered rays."""
+    whole_rays: bool = False
+    """Whether an open viewer shows something that needs rays asked to their end."""
 
     def populate_modules(self) -> None:
         """Build the field and its trainer; no metric that would download weights."""
@@ -183,7 +188,8 @@ class LGModel(Model):
             return view.picture._asdict() | {VIEW: view}
         with torch.no_grad():
             samples = field_samples(self.table, origins, directions, near, far, self.step_length)
-        asked = ask(self.table, origins, directions, samples)
+            least_light = 0.0 if self.whole_rays else self.config.render_least_light
+            asked = ask(self.table, origins, directions, samples, least_light=least_light)
         shown = show(asked, self.config.far_plane, self._background(origins), appearance)
         return shown._asdict() | ({} if self.extras is None else self.extras(asked, shown))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lg_field.nerfstudio.datamanager import scene_to_world
 from lg_field.nerfstudio.runs import cropped_checkpoint, load_run, rows_of, viewpoints, write_run
-from lg_field.radiance.outputs import EXTRAS, extra_output
+from lg_field.radiance.outputs import EXTRAS, WHOLE, extra_output
 from lg_field.radiance.render import Asked, Picture
 from lg_field.radiance.scene import Scene
 from lg_field.space.regions import OrientedBox, Region
@@ -97,6 +97,7 @@ class PanelControl(ViewerControl):
         """`EXTRAS` for an open viewer. A seam costs twice the rest, so it is 0 unless it is looked at."""
         control = self.viewer.control_panel
         looked_at = {control.output_render, control.split_output_render}
+        self.model.whole_rays = bool(looked_at & set(WHOLE))  # from the next picture on
         result = {}
         for name in EXTRAS:
             if name == "seam" and name not in looked_at:
@@ -172,6 +173,7 @@ class RunSubject(SceneSubject):
             raise ValueError(f"the last checkpoint in {self.path} is not what is shown here")
         small = field.selected(self.selection.kept.nonzero()[:, 0])
         small.region = self.selection.state.region
+        small.drop_unread_lines_()
         checkpoint = cropped_checkpoint(run, small, keep_optimizer=False)
         written = write_run(run, checkpoint, path, overwrite=False, extra={"region.json": self.region_json()})
         return [path / "config.yml", written, path / "region.json"]

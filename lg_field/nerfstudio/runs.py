@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import yaml
 from jaxtyping import Float
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.engine.trainer import TrainerConfig
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from lg_field.radiance.field import RadianceField, saved_sizes
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import selected_state
 from lg_field.space.partition import PartitionGrid
+from lg_field.table.kept_lines import KEPT
 
 TABLE = "_model.field.table."
 """Prefix of the field's table in a checkpoint's pipeline state."""
@@ -77,8 +79,8 @@ class Run:
 def pack(run: Run) -> RadianceField:
     """The run's field with all that viewing, rendering and meshing need, ready for `lg_field.save`.
 
-    The average appearance becomes part of the colour layer. Where the data set is at hand, one of its cameras comes
-    along, as the place from which a viewer starts.
+    Of the shared part's grid it has what its cells read. The average appearance becomes part of the colour layer. Where
+    the data set is at hand, one of its cameras comes along, as the place from which a viewer starts.
 
     Raises:
         FileNotFoundError: the run has no dataparser_transforms.json.
@@ -100,6 +102,7 @@ def pack(run: Run) -> RadianceField:
         viewpoints=viewpoints(run.checkpoint["pipeline"].get("_model.viewpoints")),
     )
     field.history = {"steps": run.step + 1, "method": run.config.method_name}
+    field.drop_unread_lines_()
     return field
 
 
@@ -126,24 +129,36 @@ def viewpoints(places: Float[Tensor, "places 3"] | None) -> tuple[tuple[float, f
 def first_camera(run: Run) -> tuple[Any, float] | None:
     """Camera to scene (4 x 4, plain numbers) and focal length in picture heights of a training camera, in the run's
     scene space; None without the data set."""
+    try:
+        outputs = training_outputs(run)
+    except Exception as error:  # whatever a data parser raises about a data set that has changed
+        warnings.warn(f"no camera comes along, the data set cannot be read: {error}", stacklevel=2)
+        return None
+    if outputs is None:
+        return None
+    cameras = outputs.cameras
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3] = cameras.camera_to_worlds[0]
+    return rows_of(matrix), float(cameras.fy[0] / cameras.height[0])
+
+
+def training_outputs(run: Run) -> DataparserOutputs | None:
+    """What the run's data parser finds of its training images, in the run's scene space; None without the data set.
+
+    Raises:
+        Exception: whatever a data parser raises about a data set that has changed.
+    """
     manager: Any = run.config.pipeline.datamanager
     parser = copy.deepcopy(manager.dataparser)
     if manager.data is not None:
         parser.data = Path(manager.data)
     if not parser.data.exists():
         return None
-    try:
-        outputs = parser.setup().get_dataparser_outputs("train")
-        transforms = run.config_path.parent / TRANSFORMS
-        if transforms.exists():  # the data parser's scene space is not the run's
-            align(outputs, transforms)
-        cameras = outputs.cameras
-    except Exception as error:  # whatever a data parser raises about a data set that has changed
-        warnings.warn(f"no camera comes along, the data set cannot be read: {error}", stacklevel=2)
-        return None
-    matrix = torch.eye(4, dtype=torch.float64)
-    matrix[:3] = cameras.camera_to_worlds[0]
-    return rows_of(matrix), float(cameras.fy[0] / cameras.height[0])
+    outputs = parser.setup().get_dataparser_outputs("train")
+    transforms = run.config_path.parent / TRANSFORMS
+    if transforms.exists():  # the data parser's scene space is not the run's
+        align(outputs, transforms)
+    return outputs
 
 
 def rows_of(matrix: Tensor) -> tuple[tuple[float, ...], ...]:
@@ -197,19 +212,30 @@ def cropped_checkpoint(run: Run, field: RadianceField, keep_optimizer: bool) -> 
     elif STATE in pipeline:
         pipeline[STATE] = {name: selected_state(state, rows) for name, state in pipeline[STATE].items()}
     if keep_optimizer:
-        sizes = [run.checkpoint["pipeline"][TABLE + name].shape for name in ("local", "features")]
-        optimizers = {name: _select_moments(state, sizes, rows) for name, state in run.checkpoint["optimizers"].items()}
+        kept = _kept_of_checkpoint(run, field, rows)
+        optimizers = {name: _select_moments(state, kept) for name, state in run.checkpoint["optimizers"].items()}
     schedulers = run.checkpoint.get("schedulers", {})
     return {**run.checkpoint, "pipeline": pipeline, "optimizers": optimizers, "schedulers": schedulers}
 
 
-def _select_moments(state: dict[str, Any], sizes: list[torch.Size], rows: Tensor) -> dict[str, Any]:
-    """Optimizer state in which tensors of the tables' sizes keep only these rows."""
+def _kept_of_checkpoint(run: Run, field: RadianceField, rows: Tensor) -> dict[torch.Size, Tensor]:
+    """Which lines a crop keeps of the checkpoint's tensors, by the size of these: its (n,) rows, and of the shared
+    part's grid the entries that are left."""
+    table = {k[len(TABLE) :]: v for k, v in run.checkpoint["pipeline"].items() if k.startswith(TABLE)}
+    kept = {table[name].shape: rows for name in ("local", "features")}
+    for name, lines in field.kept_lines.items():
+        there = table.get(name + KEPT, torch.ones(lines.total, dtype=torch.bool))
+        kept[table[name].shape] = lines.mask()[there].nonzero()[:, 0]
+    return kept
+
+
+def _select_moments(state: dict[str, Any], kept: dict[torch.Size, Tensor]) -> dict[str, Any]:
+    """Optimizer state in which tensors of these sizes keep only these lines."""
     state = copy.deepcopy(state)
     for moments in state["state"].values():
         for key, value in moments.items():
-            if torch.is_tensor(value) and value.shape in sizes:
-                moments[key] = value[rows].clone()
+            if torch.is_tensor(value) and value.shape in kept:
+                moments[key] = value[kept[value.shape]].clone()
     return state
 
 

@@ -13,27 +13,39 @@ class RowSort(NamedTuple):
     """Result of `sort_by_row`; reuse it for everything indexed by the same points."""
 
     order: Int64[Tensor, " points"]
-    """(M,) int64: sorted[k] = points[order[k]]."""
+    """(n,) int64: sorted[k] = points[order[k]]; of points without a row there is none."""
     offsets: Int64[Tensor, " edges"]
     """(P + 1,) int64: points of row r are sorted[offsets[r]:offsets[r + 1]]."""
 
-    def sort(self, points: Shaped[Tensor, points * rest]) -> Shaped[Tensor, points * rest]:
-        """(M, ...) -> the same in row order."""
+    def sort(self, points: Shaped[Tensor, "points *rest"]) -> Shaped[Tensor, "sorted *rest"]:
+        """(M, ...) -> (n, ...) the same in row order."""
         return points[self.order]
 
-    def unsort(self, values: Shaped[Tensor, points * rest]) -> Shaped[Tensor, points * rest]:
-        """(M, ...) in row order -> the original order."""
-        return torch.empty_like(values).index_copy(0, self.order, values)
+    def unsort(
+        self, values: Shaped[Tensor, "sorted *rest"], points: int | None = None
+    ) -> Shaped[Tensor, "points *rest"]:
+        """(n, ...) in row order -> (M, ...) in the original order, 0 for points without a row.
+
+        Args:
+            values: (n, ...).
+            points: M; None = n.
+        """
+        count = len(values) if points is None else points
+        new = values.new_empty if count == len(values) else values.new_zeros
+        return new(count, *values.shape[1:]).index_copy(0, self.order, values)
 
 
 def sort_by_row(rows: Int[Tensor, " points"], num_rows: int) -> RowSort:
     """Sort points by the row that owns them.
 
     Args:
-        rows: (M,) int64 in 0..num_rows - 1 (drop points without a row first).
+        rows: (M,) int64 in -1..num_rows - 1; points whose row is -1 are left out.
         num_rows: P.
     """
     small = rows.int() if num_rows < 2**31 else rows
     sorted_rows, order = torch.sort(small, stable=True)
     edges = torch.arange(num_rows + 1, device=rows.device, dtype=small.dtype)
-    return RowSort(order, torch.searchsorted(sorted_rows, edges))
+    offsets = torch.searchsorted(sorted_rows, edges)
+    if bool((rows < 0).any()):
+        order, offsets = order[int(offsets[0]) :], offsets - offsets[0]
+    return RowSort(order, offsets)

@@ -54,11 +54,15 @@ def render_weights(density: Float[Tensor, " samples"], samples: Samples, num_ray
         (M,), differentiable in density.
     """
     thickness = density * samples.lengths
+    return transmittances(thickness, samples, num_rays) * -torch.expm1(-thickness)
+
+
+def transmittances(thickness: Float[Tensor, " samples"], samples: Samples, num_rays: int) -> Float[Tensor, " samples"]:
+    """Part of the light that gets through to each sample, from the (M,) optical thickness of all of them."""
     passed = torch.cumsum(thickness.double(), 0)
-    first = torch.searchsorted(samples.rays, torch.arange(num_rays, device=density.device))
+    first = torch.searchsorted(samples.rays, torch.arange(num_rays, device=thickness.device))
     before_ray = torch.cat([passed.new_zeros(1), passed])[first]
-    transmittance = torch.exp(-(passed - thickness - before_ray[samples.rays])).to(density.dtype)
-    return transmittance * -torch.expm1(-thickness)
+    return torch.exp(-(passed - thickness - before_ray[samples.rays])).to(thickness.dtype)
 
 
 def composite(

@@ -42,10 +42,10 @@ def spherical_harmonics(directions: Tensor) -> Tensor:
     )
 
 
-def view_dependence(features: Float[Tensor, "points features"]) -> Float[Tensor, ""]:
+def view_dependence(features: Float[Tensor, "points features"]) -> Float[Tensor, " points"]:
     """Mean square of the harmonics above degree 0 of colours that are `SH_FEATURES` harmonics each: 0 for colours that
     are the same from everywhere."""
-    return features.unflatten(1, (-1, SH_FEATURES))[..., 1:].square().mean()
+    return features.unflatten(1, (-1, SH_FEATURES))[..., 1:].square().mean((1, 2))
 
 
 SH_FEATURES = 9

@@ -5,7 +5,7 @@ Where cells are is the `Frame`'s matter, which voxels hold something the `Occupa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,10 +15,13 @@ from torch import Tensor, nn
 
 from lg_field.networks.initialization import init_rows, init_shared
 from lg_field.ops import local_global_chain, sort_by_row
+from lg_field.ops.sorting import RowSort
 from lg_field.radiance import occupancy
-from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics
+from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics, view_dependence
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
+from lg_field.radiance.fused import fused_inputs, fused_shade
+from lg_field.radiance.hash_grid import ROUNDING
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.tcnn import Implementation, encoder
@@ -26,6 +29,9 @@ from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap
 from lg_field.table.cell_table import CellTable
 from lg_field.table.checkpoint import CheckpointError
+
+VOXELS = 1 << 19
+"""Occupied voxels whose entries are looked up at a time."""
 
 
 def _voxel_rows(name: str) -> Any:
@@ -48,7 +54,8 @@ class RadianceField(CellTable):
     """
 
     hash_table: nn.Parameter | None
-    """(entries, F) the shared part's own grid (`HashGrid`), if it has one."""
+    """(kept entries, F) the shared part's own grid (`HashGrid`), if it has one. Which entries are kept, `kept_lines`
+    says: after a crop those that occupied voxels of kept cells read."""
     local: nn.Parameter
     """(P, K) weights of each cell's sub-network."""
     features: nn.Parameter
@@ -58,6 +65,7 @@ class RadianceField(CellTable):
     occupied = _voxel_rows("occupied")
     thickness = _voxel_rows("thickness")
     seen = _voxel_rows("seen")
+    lines_follow = ("cells", "occupied")
 
     def __init__(self, grid: PartitionGrid, sizes: RadianceSizes, cells: Tensor | None = None) -> None:
         """
@@ -72,7 +80,8 @@ class RadianceField(CellTable):
         self.implementation: Implementation = "auto"
         """Which code evaluates the hash table: no part of the field's state."""
         self.extending = False
-        """Whether some rows are frozen; the shared part is then frozen too."""
+        """Whether some rows are frozen; what they read of the shared part is then frozen, too."""
+        self._frozen_lines: Tensor | None = None
         rows = self.num_rows
         grid_size = sizes.grid_nodes**3 * sizes.grid_features if sizes.network != "global" else 0
         self.add_rows("local", init_rows(self.chain, rows))
@@ -82,7 +91,10 @@ class RadianceField(CellTable):
         self._row_names += OccupancyGrid.ROWS
         self.shared = nn.ParameterDict(init_shared(self.chain))
         self.hash_grid = sizes.hash_grid()
-        self.hash_table = None if self.hash_grid is None else nn.Parameter(self.hash_grid.init_table())
+        if self.hash_grid is None:
+            self.hash_table = None
+        else:
+            self.add_lines("hash_table", self.hash_grid.init_table())
         color_in = sizes.color_features + SH_FEATURES + sizes.appearance_features
         width = sizes.color_width
         layers = [nn.Linear(color_in, width), nn.ReLU(), nn.Linear(width, 3)] if width else []
@@ -140,21 +152,46 @@ class RadianceField(CellTable):
         Returns:
             (M,) density per scene unit and (M, color_features); both 0 where no row owns the point.
         """
+        return self.of_rows(*self._owners(positions, overlap))
+
+    def looks(
+        self,
+        positions: Float[Tensor, "samples 3"],
+        rays: Int64[Tensor, " samples"],
+        directions: Float[Tensor, "rays 3"],
+        overlap: float = 0.0,
+    ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"], Float[Tensor, " samples"]]:
+        """Density and colour of samples on rays; of fields without a colour layer.
+
+        Args:
+            positions: (M, 3) scene units.
+            rays: (M,) ray of each.
+            directions: (N, 3) of the rays, unit vectors.
+            overlap: as in `forward`.
+
+        Returns:
+            (M,) density per scene unit, 0 where no row owns the point; (M, 3) in [0, 1]; (M,) `view_dependence`.
+        """
+        unit, rows = self._owners(positions, overlap)
+        by_row = sort_by_row(rows, self.num_rows)
+        out = self._outputs(unit, rows, by_row)
+        fused = fused_shade(self, out, by_row.order, rays, directions)
+        if fused is not None:
+            return fused
+        density, features = self._said(out, by_row, len(rows))
+        return density, self.rgb(features, directions[rays]), view_dependence(features)
+
+    def _owners(self, positions: Tensor, overlap: float) -> tuple[Tensor, Tensor]:
+        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is."""
         unit = self.frame.to_unit(positions)
         rows = self.rows_of_unit(unit)
         if overlap > 0.0:
             counts = unit.new_tensor(self.frame.origin.counts)
             moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
             rows = torch.where((rows >= 0) & (moved >= 0), moved, rows)
-        kept = rows >= 0
         if self.region is not None:
-            kept &= self.region.contains(positions)
-        index = kept.nonzero()[:, 0]
-        density, features = self.of_rows(unit[index], rows[index])
-        all_features = features.new_zeros(len(positions), self.sizes.color_features)
-        return density.new_zeros(len(positions)).index_copy(0, index, density), all_features.index_copy(
-            0, index, features
-        )
+            rows = torch.where(self.region.contains(positions), rows, -1)
+        return unit, rows
 
     def rgb(
         self,
@@ -196,28 +233,41 @@ class RadianceField(CellTable):
 
         Args:
             unit: (M, 3) unit coordinates.
-            rows: (M,) row asked at each point.
+            rows: (M,) row asked at each point, -1 for none.
 
         Returns:
-            (M,) density per scene unit and (M, color_features).
+            (M,) density per scene unit and (M, color_features); both 0 where no row was asked.
         """
         by_row = sort_by_row(rows, self.num_rows)
-        unit, rows = by_row.sort(unit), by_row.sort(rows)
+        return self._said(self._outputs(unit, rows, by_row), by_row, len(rows))
+
+    def _outputs(self, unit: Tensor, rows: Tensor, by_row: RowSort) -> Tensor:
+        """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
+        local_x, global_x = self._inputs(by_row.sort(unit), by_row.sort(rows), by_row.offsets)
+        table = self._trainable_rows(self.local)
+        return local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
+
+    def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
+        """(M,) density and (M, color_features) of what the chain says."""
+        density = torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0))
+        return by_row.unsort(density, points), by_row.unsort(out[:, 1:], points)
+
+    def _inputs(self, unit: Tensor, rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the chain's local and global part read of points sorted by row: (M, local) and (M, global)."""
+        fused = fused_inputs(self, unit, offsets)
+        if fused is not None:
+            return fused
         grid = self._grid_features(unit, rows)
         local_x = torch.cat([grid, frequency_encoding(unit, self.sizes.local_frequencies)], dim=1)
-        global_x = None
-        if self.chain.global_width:
-            inputs = [frequency_encoding(unit, self.sizes.global_frequencies)]
-            if self.sizes.global_reads_grid and self.chain.local_width:
-                inputs.insert(0, grid)
-            if self.hash_grid is not None and self.hash_table is not None:
-                encode = encoder(self.hash_grid, self.implementation, unit.device)
-                inputs.append(encode(self.hash_table, unit))
-            global_x = torch.cat(inputs, dim=1)
-        table = self._trainable_rows(self.local)
-        out = local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
-        out = by_row.unsort(out)
-        return torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0)), out[:, 1:]
+        if not self.chain.global_width:
+            return local_x, None
+        inputs = [frequency_encoding(unit, self.sizes.global_frequencies)]
+        if self.sizes.global_reads_grid and self.chain.local_width:
+            inputs.insert(0, grid)
+        if self.hash_grid is not None and self.hash_table is not None:
+            encode = encoder(self.hash_grid, self.implementation, unit.device)
+            inputs.append(encode(self._trainable_lines(self.hash_table), unit, self.kept_lines["hash_table"]))
+        return local_x, torch.cat(inputs, dim=1)
 
     def _grid_features(self, unit: Tensor, rows: Tensor) -> Tensor:
         """(M, grid_features) of the rows' grids; zeros for the global network, which has none."""
@@ -233,6 +283,16 @@ class RadianceField(CellTable):
             return rows
         return torch.where(self.frozen[:, None], rows.detach(), rows)
 
+    def _trainable_lines(self, table: Tensor) -> Tensor:
+        """The shared part's grid, without gradients to the entries that frozen rows read."""
+        if not (self.extending and torch.is_grad_enabled()):
+            return table
+        frozen = self._frozen_lines
+        if frozen is None or frozen.device != table.device or len(frozen) != len(table):
+            kept = self.kept_lines["hash_table"]
+            self._frozen_lines = frozen = self.lines_of_frozen()["hash_table"][kept.mask().cpu()].to(table.device)
+        return torch.where(frozen[:, None], table.detach(), table)
+
     def rows_of_unit(self, unit: Float[Tensor, "points 3"]) -> Int64[Tensor, " points"]:
         """Unit coordinates of points -> the row that owns each, -1 where none does."""
         cells = self.frame.locate(unit)
@@ -246,6 +306,25 @@ class RadianceField(CellTable):
         return hit
 
     # -- rows
+
+    def lines_read(self, rows: Mapping[str, Tensor]) -> dict[str, Bool[Tensor, " lines"]]:
+        """Which entries of the shared part's grid points in occupied voxels of rows read, on any device.
+
+        Args:
+            rows: `cells` (n,) int64 and `occupied` (n, r^3) bool.
+        """
+        if self.hash_grid is None:
+            return {}
+        cells, occupied = rows["cells"], rows["occupied"]
+        found = torch.zeros(self.hash_grid.num_entries, dtype=torch.bool, device=occupied.device)
+        margin = ROUNDING * max(a / b for a, b in zip(self.grid.counts, self.frame.origin.counts))
+        for some in torch.arange(len(cells), device=cells.device).split(max(1, VOXELS // occupied.shape[1])):
+            row, voxel = occupied[some].nonzero().unbind(1)
+            low = occupancy.voxels_of(cells[some][row], voxel, self.grid, self.sizes.occupancy_voxels)
+            places = torch.stack([low, low + 1], dim=1).double() / self.sizes.occupancy_voxels
+            boxes = self.frame.places_to_unit(places.flatten(0, 1)).unflatten(0, (-1, 2))
+            found |= self.hash_grid.read(boxes + margin * boxes.new_tensor([[-1.0], [1.0]]))
+        return {"hash_table": found}
 
     def split_(self, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:
         """Cut every kept cell into 8 that together are the same function, in place: training from coarse to fine.
@@ -265,18 +344,25 @@ class RadianceField(CellTable):
         self.transform_rows_(transforms, optimizers)
 
     def freeze_(self, rows: Bool[Tensor, " rows"]) -> None:
-        """Let training change neither these rows nor the shared part, so that what they show stays to the bit.
+        """Let training change neither these rows nor what they read of the shared part, so that what they show stays
+        to the bit. Entries of its grid that no occupied voxel of theirs reads are trained.
 
         Args:
             rows: (P,) bool; all False: everything is trained again.
         """
         self.frozen.copy_(rows)
-        self.extending = bool(rows.any())
+        self.extending, self._frozen_lines = bool(rows.any()), None
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name in self.row_names or not self.extending)
+            trained = name in self.row_names or name in self.kept_lines
+            parameter.requires_grad_(trained or not self.extending)
+
+    def lines_of_frozen(self) -> dict[str, Bool[Tensor, " lines"]]:
+        """Which entries of the shared part's grid frozen rows read, by the grid's name; on the CPU."""
+        return self.lines_to_keep({name: getattr(self, name)[self.frozen] for name in self.lines_follow})
 
     def _changed_rows(self) -> None:
         super()._changed_rows()
+        self._frozen_lines = None
         self.occupancy.place(self.frame, self.cells)
 
     # -- state
@@ -317,6 +403,7 @@ class RadianceField(CellTable):
         name = prefix + "occupied"
         if name in state_dict:
             self.occupancy.restore_(state_dict[name])
+            self._frozen_lines = None
         if name in unexpected_keys:
             unexpected_keys.remove(name)
 

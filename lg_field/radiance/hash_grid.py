@@ -1,20 +1,26 @@
 """The grid of the shared part: several resolutions over the whole domain, hashed where they are fine.
 
 The multi-resolution hash encoding of instant-ngp (Müller et al., SIGGRAPH 2022, section 3), entry for entry as
-tiny-cuda-nn lays it out, so that one table serves both (`tcnn.py`). Unlike the cells' own grids it is kept whole by
-every crop.
+tiny-cuda-nn lays it out, so that one table serves both (`tcnn.py`). A crop keeps the entries that what it keeps reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lg_field.radiance.feature_grid import corner_weights, corners, weighted_sum
+from lg_field.table.kept_lines import KeptLines
 
 PRIMES = (1, 2654435761, 805459861)
+ROUNDING = 2.0**-20
+"""Whoever computes in float32: points this part of the largest number from a box may be taken to be in it."""
+NODES = 1 << 20
+"""Nodes looked at at a time."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +65,105 @@ class HashGrid:
         lines, weights, first = [], [], 0
         place = unit.clamp(0.0, 1.0).T.contiguous()  # axes first: every operation runs along the points
         for level in range(self.levels):
-            resolution, entries = self.resolution(level), self.entries(level)
-            scaled = place * (resolution - 1) + 0.5
+            scaled = place * (self.resolution(level) - 1) + 0.5
             low = scaled.floor()
-            dense = resolution**3 <= entries
-            # Of a hash only the last bits count, so 32 of them are enough whatever overflows.
-            factors = (1, resolution, resolution**2) if dense else tuple(p & (entries - 1) for p in PRIMES)
+            factors = self._factors(level)
             first_corner = low.int() * torch.tensor(factors, dtype=torch.int32, device=unit.device)[:, None]
             steps = torch.tensor([[0, f] for f in factors], dtype=torch.int32, device=unit.device)
-            nodes = corners(first_corner[:, None] + steps[:, :, None], torch.add if dense else torch.bitwise_xor)
-            nodes = torch.where(nodes >= entries, nodes - entries, nodes) if dense else nodes & (entries - 1)
-            lines.append(nodes + first)
+            pairs = first_corner[:, None] + steps[:, :, None]
+            lines.append(self._entry(level, corners(pairs, self._join(level))) + first)
             weights.append(corner_weights(scaled - low))
-            first += entries
+            first += self.entries(level)
         return torch.stack(lines, dim=1), torch.stack(weights, dim=1)
 
-    def encode(self, table: Tensor, unit: Tensor) -> Tensor:
-        """(num_entries, F) table, (M, 3) in [0, 1] -> (M, L F), level by level."""
+    def _dense(self, level: int) -> bool:
+        """Whether every node of a level has an entry of its own."""
+        return self.resolution(level) ** 3 <= self.entries(level)
+
+    def _factors(self, level: int) -> tuple[int, ...]:
+        """What a node's index along each axis is multiplied with. Of a hash only the last bits count, so 32 of them are
+        enough whatever overflows."""
+        resolution, entries = self.resolution(level), self.entries(level)
+        return (1, resolution, resolution**2) if self._dense(level) else tuple(p & (entries - 1) for p in PRIMES)
+
+    def _join(self, level: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """What joins the multiplied indices of a node."""
+        return torch.add if self._dense(level) else torch.bitwise_xor
+
+    def _entry(self, level: int, joined: Tensor) -> Tensor:
+        """Joined indices -> number of the entry in its level."""
+        entries = self.entries(level)
+        if not self._dense(level):
+            return joined & (entries - 1)
+        return torch.where(joined >= entries, joined - entries, joined)
+
+    def read(self, boxes: Float[Tensor, "boxes 2 3"]) -> Bool[Tensor, " lines"]:
+        """Which lines of the table points in boxes read.
+
+        Args:
+            boxes: (n, 2, 3) lower and upper corners, unit coordinates, float64. What is outside of [0, 1] reads what
+                its nearest point in there does.
+
+        Returns:
+            (num_entries,) bool: no line that `lines` gives for a point in a box is left out.
+        """
+        found = torch.zeros(self.num_entries, dtype=torch.bool, device=boxes.device)
+        if len(boxes) == 0:
+            return found
+        lower, upper = (boxes[:, 0] - ROUNDING).clamp(0.0, 1.0), (boxes[:, 1] + ROUNDING).clamp(0.0, 1.0)
+        first = 0
+        for level, entries in enumerate(map(self.entries, range(self.levels))):
+            steps = self.resolution(level) - 1
+            low, high = (torch.floor(corner * steps + 0.5).long() for corner in (lower, upper))
+            self._mark(level, low, high + 1, found[first : first + entries])
+            first += entries
+        return found
+
+    def _mark(
+        self, level: int, low: Int64[Tensor, "boxes 3"], high: Int64[Tensor, "boxes 3"], found: Bool[Tensor, " entries"]
+    ) -> None:
+        """Mark the entries of all nodes from `low` to `high`, these included."""
+        low, high = _distinct(low, high, self.resolution(level) + 1)
+        size = (high - low).amax(0) + 1
+        inner = torch.cartesian_prod(*(torch.arange(int(n), device=low.device) for n in size[1:]))
+        factors = torch.tensor(self._factors(level), dtype=torch.int32, device=low.device)
+        for some, last in zip(*(corner.split(max(1, NODES // len(inner))) for corner in (low, high))):
+            others = torch.minimum(some[:, None, 1:] + inner, last[:, None, 1:]).int() * factors[1:]
+            plane = self._join(level)(others[..., 0], others[..., 1])
+            for step in range(int(size[0])):
+                x = torch.minimum(some[:, :1] + step, last[:, :1]).int() * factors[0]
+                found[self._entry(level, self._join(level)(x, plane)).flatten().long()] = True
+
+    def encode(self, table: Tensor, unit: Tensor, kept: KeptLines | None = None) -> Tensor:
+        """Features of every level at points.
+
+        Args:
+            table: (num_entries, F), or the kept entries of it.
+            unit: (M, 3) in [0, 1].
+            kept: which entries the table holds, None = all. The others count as zeros.
+
+        Returns:
+            (M, L F), level by level.
+        """
         lines, weights = self.lines(unit)
+        if kept is not None and not kept.whole:
+            lines = kept.places(lines, absent=len(table))
+            table = torch.cat([table, table.new_zeros(1, self.features)])
         by_level = weighted_sum(table, lines.flatten(1), weights.flatten(1)).view(self.levels, len(unit), self.features)
         return by_level.permute(1, 0, 2).flatten(1)
+
+
+def _distinct(
+    low: Int64[Tensor, "boxes 3"], high: Int64[Tensor, "boxes 3"], nodes: int
+) -> tuple[Int64[Tensor, "fewer 3"], Int64[Tensor, "fewer 3"]]:
+    """Boxes of nodes 0..`nodes` - 1, each of them once."""
+    size = high - low
+    most = size.amax(0) + 1
+    key = low[:, 0]
+    for number, limit in ((low[:, 1], nodes), (low[:, 2], nodes), *((size[:, k], int(most[k])) for k in range(3))):
+        key = key * limit + number
+    order = key.argsort()
+    new = torch.ones_like(order, dtype=torch.bool)
+    new[1:] = key[order].diff() != 0
+    kept = order[new]
+    return low[kept], high[kept]

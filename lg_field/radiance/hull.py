@@ -13,7 +13,11 @@ SOME = 0.05
 
 
 def visual_hull(
-    views: Views, alphas: Float[Tensor, "views height width"], points: Float[Tensor, "points 3"], misses: float = 0.1
+    views: Views,
+    alphas: Float[Tensor, "views height width"],
+    points: Float[Tensor, "points 3"],
+    misses: float = 0.1,
+    least: float = 1 / 3,
 ) -> Bool[Tensor, " points"]:
     """Which points may belong to what is cut out: inside the alpha of nearly all images that show them.
 
@@ -22,9 +26,10 @@ def visual_hull(
         alphas: in [0, 1], of each view.
         points: world points.
         misses: part of those images that may say otherwise (poses, distortion and masks are never exact).
+        least: part of all images that must show a point.
 
     Returns:
-        False also where less than a third of the images, or only one, shows the point.
+        False also where fewer images, or only one, show the point.
     """
     count, (height, width) = len(alphas), alphas.shape[1:]
     solid = torch.nn.functional.max_pool2d(alphas[:, None].float(), 3, stride=1, padding=1)[:, 0] > SOME
@@ -40,7 +45,7 @@ def visual_hull(
         kept = missed <= misses * count
         left, shown, missed = left[kept], shown[kept], missed[kept]
     hull = torch.zeros(len(points), dtype=torch.bool)
-    hull[left] = (shown >= max(2.0, count / 3)) & (missed <= misses * shown)
+    hull[left] = (shown >= max(2.0, count * least)) & (missed <= misses * shown)
     return hull
 
 

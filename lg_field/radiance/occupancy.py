@@ -33,6 +33,13 @@ def dense_occupancy(bits: Tensor, cells: Tensor, grid: PartitionGrid, per_axis: 
     return full.reshape(-1)
 
 
+def rows_of_dense(dense: Tensor, cells: Tensor, grid: PartitionGrid, per_axis: int) -> Tensor:
+    """Voxels of the whole domain, (C1 r * C2 r * C3 r,) or with three axes -> (P, r^3) those of some cells; the inverse
+    of `dense_occupancy` for these."""
+    blocks = dense.reshape(*[n for c in grid.counts for n in (c, per_axis)]).permute(0, 2, 4, 1, 3, 5)
+    return blocks.reshape(grid.num_cells, -1)[cells]
+
+
 def dilate(bits: Tensor, grid: PartitionGrid, per_axis: int, by: int = 1) -> Tensor:
     """Dense occupancy grown by some voxels in all directions."""
     grown = bits.view(1, 1, *[c * per_axis for c in grid.counts]).float()
@@ -69,10 +76,23 @@ def points_in_voxels(cells: Tensor, voxels: Tensor, grid: PartitionGrid, per_axi
     Returns:
         (M, 3) in cells, 0..counts.
     """
+    index = voxels_of(cells, voxels, grid, per_axis)
+    return (index + torch.rand(index.shape, device=cells.device)) / per_axis
+
+
+def voxels_of(cells: Tensor, voxels: Tensor, grid: PartitionGrid, per_axis: int) -> Tensor:
+    """Where voxels are in the whole domain.
+
+    Args:
+        cells: (M,) cell numbers.
+        voxels: (M,) voxel in the cell, 0..r^3 - 1.
+
+    Returns:
+        (M, 3) int64, counted in voxels from the domain's lower corner.
+    """
     r = per_axis
     inner = torch.stack([voxels // (r * r), voxels // r % r, voxels % r], dim=-1)
-    index = grid.unravel(cells) * r + inner
-    return (index + torch.rand(index.shape, device=cells.device)) / r
+    return grid.unravel(cells) * r + inner
 
 
 def choose_voxels(bits: Tensor, rows: Tensor, count: int) -> Tensor:

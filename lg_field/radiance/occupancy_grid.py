@@ -84,10 +84,17 @@ class OccupancyGrid(nn.Module):
     def is_near_occupied(self, positions: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
         """Whether occupied voxels are near scene points: False only if all are farther than `occupancy.MARGIN` voxels
         along some axis. Points outside the domain count as their nearest point in it."""
-        near = self._derived(
+        return self.near()[self._voxels(self.frame.to_places(positions))]
+
+    def near(self) -> Bool[Tensor, " voxels"]:
+        """`dense`, grown by `occupancy.MARGIN` voxels."""
+        return self._derived(
             "near", lambda: occupancy.dilate(self.dense(), self.frame.grid, self.per_axis, occupancy.MARGIN)
         )
-        return near[self._voxels(self.frame.to_places(positions))]
+
+    def numbers(self, positions: Float[Tensor, "points 3"]) -> Int64[Tensor, " points"]:
+        """Number in the dense view of the voxel of each scene point; outside the domain of the nearest one in it."""
+        return self._voxels(self.frame.to_places(positions))
 
     def _voxels(self, places: Tensor) -> Tensor:
         counts = torch.tensor(self.frame.grid.counts, device=places.device)
@@ -128,10 +135,9 @@ class OccupancyGrid(nn.Module):
 
     def empty_rows(self) -> Bool[Tensor, " rows"]:
         """Cells without an occupied voxel, counting those next to one in a neighbouring cell as filled."""
-        counts, r = self.frame.grid.counts, self.per_axis
-        grown = occupancy.dilate(self.dense(), self.frame.grid, r)
-        cells = grown.view(*[n for c in counts for n in (c, r)]).permute(0, 2, 4, 1, 3, 5)
-        return ~cells.reshape(self.frame.grid.num_cells, -1)[self.cells].any(1)
+        grid, r = self.frame.grid, self.per_axis
+        grown = occupancy.dilate(self.dense(), grid, r)
+        return ~occupancy.rows_of_dense(grown, self.cells, grid, r).any(1)
 
     # -- training
 

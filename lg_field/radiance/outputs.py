@@ -11,12 +11,20 @@ from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import Asked, Picture, picture, show
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.seams import SOLID, look
+from lg_field.radiance.stopping import PICTURES
 
 OUTPUTS = ("rgb", "accumulation", "depth", "cells", "density", "seam")
 EXTRAS = OUTPUTS[3:]
 """Those that a picture does not have."""
+WHOLE = ("density",)
+"""Those that need rays asked to their end, not only as far as anything can be seen."""
 SEAM_REACH = 0.1
 """Part of a cell's width from a border within which its jump is shown."""
+
+
+def least_light_of(name: str) -> float:
+    """Part of the light below which rays may end (see `render.ask`) where an output is wanted."""
+    return 0.0 if name in WHOLE else PICTURES
 
 
 @torch.no_grad()
@@ -26,7 +34,7 @@ def ray_output(
     """One of `OUTPUTS`.
 
     Args:
-        asked: rays with the field asked along them.
+        asked: rays with the field asked along them, as far as `least_light_of` says.
         scene: far plane, background and step.
         name: which.
 

@@ -18,10 +18,12 @@ from lg_field.radiance.cameras import look_along as look_along
 from lg_field.radiance.cameras import orbit as orbit
 from lg_field.radiance.compositing import Samples, composite, over
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.fused import fused_march
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
+from lg_field.radiance.stopping import PICTURES, look_at_once, look_front_to_back
 
-RAYS = {"cpu": 1 << 13, "cuda": 1 << 16}
+RAYS = {"cpu": 1 << 14, "cuda": 1 << 16}
 """Rays at a time."""
 Appearance = Callable[[Int64[Tensor, " samples"]], Float[Tensor, "samples width"] | None]
 """From the (M,) ray of each sample to its (M, A) appearance; None = the average."""
@@ -48,12 +50,19 @@ class Asked(NamedTuple):
     """(N, 3) unit vectors."""
     samples: Samples
     """M packed samples."""
-    positions: Tensor
-    """(M, 3) their middles, where the field was asked."""
     density: Tensor
     """(M,) there, per scene unit."""
     features: Tensor
-    """(M, color_features) there."""
+    """(M, color_features) there, of fields with a colour layer; else (M, 0)."""
+    colors: Tensor | None = None
+    """(M, 3) in [0, 1] as their rays see them, of fields without one."""
+    dependence: Tensor | None = None
+    """(M,) how much those depend on the direction (`encodings.view_dependence`)."""
+
+    @property
+    def positions(self) -> Float[Tensor, "samples 3"]:
+        """(M, 3) middles of the samples, where the field was asked."""
+        return self.samples.positions(self.origins, self.directions)
 
 
 def field_samples(
@@ -78,11 +87,17 @@ def field_samples(
     """
     grid = field.occupancy
     if field.frame.contraction:
+        fused = fused_march(field, origins, directions, near, far, step, LINEAR_UNTIL, jitter, 1)
+        if fused is not None:
+            return fused
         return march(origins, directions, near, far, step, field.is_occupied, LINEAR_UNTIL, jitter)
     enter, leave = ray_box(origins, directions, grid.bounds())
     near, far = torch.maximum(near, enter), torch.minimum(far, leave)
     voxel = min(field.grid.cell_size) / grid.per_axis
     block = 1 + int(2.0 * occupancy.MARGIN * voxel / step - 1e-3)  # the steps are less than the margin from its middle
+    fused = fused_march(field, origins, directions, near, far, step, None, jitter, block if block > 2 else 1)
+    if fused is not None:
+        return fused
     near_occupied = grid.is_near_occupied if block > 2 else None
     return march(
         *(origins, directions, near, far, step, field.is_occupied),
@@ -98,14 +113,34 @@ def ask(
     directions: Float[Tensor, "rays 3"],
     samples: Samples,
     overlap: float = 0.0,
+    least_light: float = 0.0,
 ) -> Asked:
-    """Ask a field in the middles of samples; `overlap` as in `RadianceField.forward`."""
-    positions = samples.positions(origins, directions)
-    return Asked(field, origins, directions, samples, positions, *field(positions, overlap))
+    """Ask a field in the middles of samples.
+
+    Args:
+        field: the field.
+        origins: (N, 3) scene units.
+        directions: (N, 3) unit vectors.
+        samples: packed samples.
+        overlap: as in `RadianceField.forward`.
+        least_light: rays end where less than this part of the light gets through: samples behind are left out; 0: none.
+    """
+
+    def look(some: Samples) -> tuple[Tensor, ...]:
+        positions = some.positions(origins, directions)
+        if field.sizes.color_width:
+            return field(positions, overlap)
+        density, colors, dependence = field.looks(positions, some.rays, directions, overlap)
+        return density, colors.new_zeros(len(colors), 0), colors, dependence
+
+    way = look_at_once if torch.is_grad_enabled() else look_front_to_back
+    return Asked(field, origins, directions, *way(look, samples, len(origins), least_light))
 
 
 def shade(asked: Asked, appearance: Appearance | None = None) -> Float[Tensor, "samples 3"]:
     """Colours of the samples, [0, 1], as their rays see them."""
+    if asked.colors is not None:
+        return asked.colors
     rays = asked.samples.rays
     looks = None if appearance is None else appearance(rays)
     return asked.field.rgb(asked.features, asked.directions[rays], looks)
@@ -128,11 +163,18 @@ def picture(
 
 @torch.no_grad()
 def ask_view(
-    field: RadianceField, scene: Scene, origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
+    field: RadianceField,
+    scene: Scene,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    least_light: float = PICTURES,
 ) -> Asked:
-    """Ask a field along rays between the scene's near and far plane, a step of the scene apart."""
+    """Ask a field along rays between the scene's near and far plane, a step of the scene apart.
+
+    `least_light` as in `ask`."""
     near, far = torch.full_like(origins[:, 0], scene.near), torch.full_like(origins[:, 0], scene.far)
-    return ask(field, origins, directions, field_samples(field, origins, directions, near, far, scene.step))
+    samples = field_samples(field, origins, directions, near, far, scene.step)
+    return ask(field, origins, directions, samples, least_light=least_light)
 
 
 @torch.no_grad()
@@ -145,7 +187,11 @@ def show(
 
 
 def render_rays(
-    field: RadianceField, scene: Scene, origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
+    field: RadianceField,
+    scene: Scene,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    least_light: float = PICTURES,
 ) -> Picture:
     """Render rays.
 
@@ -154,12 +200,18 @@ def render_rays(
         scene: near, far, step and background.
         origins: (N, 3) scene units.
         directions: (N, 3) unit vectors.
+        least_light: as in `ask`.
     """
-    return show(ask_view(field, scene, origins, directions), scene.far, origins.new_tensor(scene.background))
+    asked = ask_view(field, scene, origins, directions, least_light)
+    return show(asked, scene.far, origins.new_tensor(scene.background))
 
 
 def render(
-    field: RadianceField, scene: Scene, camera: Camera, progress: Callable[[int, int], None] | None = None
+    field: RadianceField,
+    scene: Scene,
+    camera: Camera,
+    progress: Callable[[int, int], None] | None = None,
+    least_light: float = PICTURES,
 ) -> Picture:
     """Render a picture.
 
@@ -168,6 +220,7 @@ def render(
         scene: its description.
         camera: from where.
         progress: called with rays done and in all.
+        least_light: as in `ask`.
 
     Returns:
         (height, width, ...) on the CPU.
@@ -176,8 +229,8 @@ def render(
     origins, directions = (v.view(-1, 3) for v in camera.rays())
     size, parts = RAYS.get(device.type, 1 << 14), []
     for first in range(0, len(origins), size):
-        rays = (v[first : first + size].to(device) for v in (origins, directions))
-        parts.append(Picture(*(v.cpu() for v in render_rays(field, scene, *rays))))
+        some, ahead = (v[first : first + size].to(device) for v in (origins, directions))
+        parts.append(Picture(*(v.cpu() for v in render_rays(field, scene, some, ahead, least_light))))
         if progress is not None:
             progress(min(first + size, len(origins)), len(origins))
     shape = (camera.height, camera.width, -1)

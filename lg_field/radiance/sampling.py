@@ -78,9 +78,7 @@ def march(
     Returns:
         Packed samples in ray order; the same ones for every `block`.
     """
-    s_near, s_far = (_to_steps(t, linear_until) for t in (near, far))
-    count = int(((s_far - s_near).amax() / step).ceil().clamp_min(0)) if len(near) else 0
-    shift = torch.rand_like(near) - 0.5 if jitter else torch.zeros_like(near)
+    s_near, s_far, count, shift = steps_of_rays(near, far, step, linear_until, jitter)
 
     def place(rays: Tensor, slots: Tensor) -> Tensor:
         """Where steps begin."""
@@ -102,6 +100,16 @@ def march(
     points = torch.addcmul(origins[rays], directions[rays], samples.middles[:, None])
     hit = (before_far & occupied(points)).nonzero()[:, 0]
     return Samples(*(values[hit] for values in samples))
+
+
+def steps_of_rays(
+    near: Float[Tensor, " rays"], far: Float[Tensor, " rays"], step: float, linear: float | None, jitter: bool
+) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"], int, Float[Tensor, " rays"]]:
+    """What `march` makes of its arguments: (N,) first and (N,) last marching coordinate, the number of steps of the
+    longest ray, and (N,) part of a step by which each ray's are shifted."""
+    s_near, s_far = (_to_steps(t, linear) for t in (near, far))
+    count = int(((s_far - s_near).amax() / step).ceil().clamp_min(0)) if len(near) else 0
+    return s_near, s_far, count, torch.rand_like(near) - 0.5 if jitter else torch.zeros_like(near)
 
 
 def _to_steps(t: Tensor, linear: float | None) -> Tensor:

@@ -53,7 +53,7 @@ class RadianceSizes:
     """The shared sub-network reads the cell's grid, too: what decodes features is learned from all cells at once."""
     hash_levels: int = 0
     """Levels of a feature grid over the whole domain that the shared sub-network reads, each twice as fine; 0 = none.
-    Every crop keeps all of it."""
+    A crop keeps what the cells it keeps read of it."""
     hash_features: Literal[1, 2, 4, 8] = 2
     """Features per node of it."""
     hash_base_res: int = 16

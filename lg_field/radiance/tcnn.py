@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from lg_field.radiance.hash_grid import HashGrid
+from lg_field.table.kept_lines import KeptLines
 
 Implementation = Literal["auto", "torch", "tcnn"]
-Encode = Callable[[Tensor, Tensor], Tensor]
-"""`HashGrid.encode`: table and positions -> features."""
+Encode = Callable[[Tensor, Tensor, KeptLines | None], Tensor]
+"""`HashGrid.encode`: table, positions, and which entries the table holds -> features."""
 
 TOLERANCE = 1e-3
 """Largest difference between the two, of a table with entries in [-1, 1]; another order of entries makes one near 1."""
@@ -78,14 +79,16 @@ def tcnn_encoder(grid: HashGrid, device: torch.device) -> Encode:
 
 
 def checked(grid: HashGrid, module: torch.nn.Module, device: torch.device) -> Encode:
-    """The same as `grid.encode` by a module with one flat parameter `params`, after a look that it is the same.
+    """The same as `grid.encode` by a module with one flat parameter `params`, after a look that it is the same. The
+    module is given the whole table, with zeros where an entry is not kept.
 
     Raises:
         ValueError: it is not.
     """
 
-    def encode(table: Tensor, unit: Tensor) -> Tensor:
-        result: Tensor = torch.func.functional_call(module, {"params": table.flatten()}, (unit.clamp(0.0, 1.0),))
+    def encode(table: Tensor, unit: Tensor, kept: KeptLines | None = None) -> Tensor:
+        whole = table if kept is None else kept.spread(table)
+        result: Tensor = torch.func.functional_call(module, {"params": whole.flatten()}, (unit.clamp(0.0, 1.0),))
         return result.to(table.dtype)
 
     generator = torch.Generator().manual_seed(0)

@@ -30,11 +30,11 @@ from torch import Tensor
 
 from lg_field.radiance.compositing import Samples, image_on
 from lg_field.radiance.distillation import imitation_loss
-from lg_field.radiance.encodings import view_dependence
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.random_state import random_state, restore_random_state
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
 from lg_field.radiance.seams import border_disagreement
+from lg_field.radiance.stopping import TRAINING
 
 FIRST_STRIDE, LONGEST_STRIDE = 8.0, 16.0
 """Marching steps are this many times as long at first, and at most."""
@@ -80,6 +80,9 @@ class TrainingSettings:
     """Weight of the disagreement of neighbouring cells on their common borders; 0 = off."""
     seam_points: int = 512
     """Points on borders that a step looks at."""
+    least_light: float = TRAINING
+    """Rays end where less than this part of the light gets through: samples behind a surface cost nothing. 0 = never.
+    Contracted scenes, whose opacity loss looks at all samples, and imitation ask for all of them."""
     harmonics_loss_mult: float = 0.0
     """Weight of the mean square of the colours' harmonics above degree 0: directions that no camera looks along show
     what others do. Of fields without a colour layer."""
@@ -91,6 +94,7 @@ class TrainingSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in (
             "overlap",
+            "least_light",
             "prune_interval",
             "opacity_loss_mult",
             "distill_steps",
@@ -104,6 +108,8 @@ class TrainingSettings:
             raise ValueError(
                 f"near_plane must be positive and below far_plane, got {self.near_plane}, {self.far_plane}"
             )
+        if self.least_light >= 1.0:
+            raise ValueError(f"least_light must be below 1, got {self.least_light}")
         if self.background_color not in ("random", *BACKGROUNDS):
             raise ValueError(f"background_color must be random, white or black, got {self.background_color!r}")
 
@@ -117,6 +123,8 @@ class TrainingView(NamedTuple):
     """The rays' samples; None where there were none."""
     stride: float
     """Of the next step."""
+    marched: Samples | None = None
+    """All samples in occupied space, those that are not asked for too."""
     opacity: Tensor | None = None
     """(M,) part of the light that each sample absorbs."""
     haze: Tensor | None = None
@@ -161,7 +169,8 @@ class RadianceTrainer:
     # -- before a step
 
     def begin(self, step: int, optimizers: Iterable[torch.optim.Optimizer] = ()) -> bool:
-        """Split, prune and look for empty space when it is time. To be called before anything random of the step.
+        """Split, prune and look for empty space when it is time; entries that a crop left out of the shared part's grid
+        are there again, as zeros. To be called before anything random of the step.
 
         Args:
             step: number of the step, from 0.
@@ -172,6 +181,7 @@ class RadianceTrainer:
         """
         self._go_on()
         settings, field, optimizers = self.settings, self.field, list(optimizers)
+        field.complete_lines_(optimizers)
         self.step, cells = step, field.cells
         if step in settings.split_steps:
             field.split_(optimizers)
@@ -224,10 +234,16 @@ class RadianceTrainer:
             background = origins.new_tensor(BACKGROUNDS[settings.background_color])
         if len(samples.rays) == 0:
             return self._nothing(origins, background)
-        asked = ask(self.field, origins, directions, samples, settings.overlap)
+        least_light = 0.0 if self.field.sizes.contraction or self._imitates else settings.least_light
+        asked = ask(self.field, origins, directions, samples, settings.overlap, least_light)
         colors = shade(asked, appearance)
         seen = picture(asked, colors, settings.far_plane, background)
-        return self._with_terms(TrainingView(seen, asked, self._next_stride(samples)), colors)
+        return self._with_terms(TrainingView(seen, asked, self._next_stride(samples), samples), colors)
+
+    @property
+    def _imitates(self) -> bool:
+        """Whether this step learns from the teacher."""
+        return self.teacher is not None and self.step < self.settings.distill_steps
 
     def _nothing(self, origins: Tensor, background: Tensor | None) -> TrainingView:
         """Of rays without a sample: with gradients that are 0."""
@@ -246,7 +262,8 @@ class RadianceTrainer:
         if field.sizes.contraction:
             anywhere = field.frame.from_unit(torch.rand_like(positions[: settings.seam_points]))
             view = view._replace(haze=field.opacity(anywhere, self.step_length))
-        if self.teacher is not None and self.step < settings.distill_steps:
+        if self._imitates:
+            assert self.teacher is not None
             self.teacher.to(positions.device)
             difference = imitation_loss(self.teacher, positions, directions, asked.density, colors, lengths)
             view = view._replace(imitation=difference)
@@ -292,7 +309,10 @@ class RadianceTrainer:
         rgb, truth = self.compare(view, image)
         losses = {"rgb_loss": (rgb - truth).square().mean()}
         if self.settings.harmonics_loss_mult and view.asked is not None and not self.field.sizes.color_width:
-            losses["harmonics_loss"] = self.settings.harmonics_loss_mult * view_dependence(view.asked.features)
+            assert view.marched is not None
+            assert view.asked.dependence is not None
+            mean = view.asked.dependence.sum() / len(view.marched.rays)  # over all samples, unseen ones count as 0
+            losses["harmonics_loss"] = self.settings.harmonics_loss_mult * mean
         if view.seam is not None:
             losses["seam_loss"] = self.settings.seam_loss_mult * view.seam
         if view.haze is not None and view.opacity is not None:
@@ -302,8 +322,8 @@ class RadianceTrainer:
     def _learned(self, view: TrainingView) -> None:
         """Remember what a step has seen, and how long the next one's marching steps are."""
         self.stride = view.stride
-        if view.asked is not None:
-            unit = self.field.frame.to_unit(view.asked.positions)
+        if view.asked is not None and view.marched is not None:
+            unit = self.field.frame.to_unit(view.marched.positions(view.asked.origins, view.asked.directions))
             self.field.occupancy.mark_seen(unit, self.field.rows_of_unit(unit))
 
     # -- state

@@ -52,6 +52,21 @@ class Views:
         flat = torch.stack([right / safe, -up / safe], dim=-1)
         return self.centers[:, None] + flat * self.focals[:, None], depth
 
+    def rays(self, places: Float[Tensor, "places 2"]) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]]:
+        """Rays through places of the images, view by view.
+
+        Args:
+            places: in image widths and heights, from the left upper corner.
+
+        Returns:
+            (views * places, 3) float64 origins and unit directions, in world units.
+        """
+        flat = (places.to(self.poses) - self.centers[:, None]) / self.focals[:, None]
+        local = torch.stack([flat[..., 0], -flat[..., 1], -torch.ones_like(flat[..., 0])], dim=-1)
+        away = torch.einsum("vij,vpj->vpi", self.poses[:, :, :3], local)
+        origins = self.origins[:, None].expand_as(away)
+        return origins.flatten(0, 1), (away / away.norm(dim=-1, keepdim=True)).flatten(0, 1)
+
     def at_corners(self, depth: float) -> Float[Tensor, "corners 3"]:
         """World points that the four corners of each image show at a depth along the optical axis."""
         places = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 2)

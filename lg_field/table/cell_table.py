@@ -2,7 +2,8 @@
 
 `CellTable` is the base of every field. It knows which of its tensors are rows, finds the row of a point, and selects
 rows: the whole of cropping and pruning. Subclasses add the shared part and say what the rows mean. Cells without a row
-are empty, unless a subclass keeps a named set of cells that are something else (`add_cell_set`).
+are empty, unless a subclass keeps a named set of cells that are something else (`add_cell_set`). Of a shared tensor
+that rows read line by line (`add_lines`) edits keep the lines that kept rows read.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
 from lg_field.space.partition import PartitionGrid
@@ -20,6 +21,7 @@ from lg_field.space.regions import BoxMap, Region, region_from_dict
 from lg_field.table.checkpoint import CheckpointError as CheckpointError
 from lg_field.table.checkpoint import check_cells, check_state
 from lg_field.table.description import Description
+from lg_field.table.kept_lines import KEPT, KeptLines
 from lg_field.table.optimizer_state import RowTransform, replace_parameter
 
 NOTHING_KEPT = "nothing would be kept: no cell of the field is in what you asked for"
@@ -32,6 +34,10 @@ class CellTable(nn.Module):
 
     cells: Tensor
     """(P,) int64, sorted and unique: the kept cells' numbers."""
+    kept_lines: Mapping[str, KeptLines]
+    """Of each shared tensor that rows read line by line: which of its lines there are."""
+    lines_follow: tuple[str, ...] = ()
+    """Names of the row tensors that say which lines a row reads."""
 
     def __init__(self, grid: PartitionGrid, cells: Tensor | None = None) -> None:
         """
@@ -49,6 +55,7 @@ class CellTable(nn.Module):
         """Plain facts about the training (steps, seconds, PSNR); saved in its file."""
         self._row_names: list[str] = ["cells"]
         self._cell_sets: list[str] = []
+        self.kept_lines = nn.ModuleDict()  # type: ignore[assignment]
         kept = torch.arange(grid.num_cells) if cells is None else cells.clone()
         check_cells(kept, grid)
         self.register_buffer("cells", kept)
@@ -102,6 +109,75 @@ class CellTable(nn.Module):
         for name in self._cell_sets:
             cells = sets.get(name)
             setattr(self, name, cells.to(self.cells.device) if cells is not None and len(cells) else None)
+
+    def add_lines(self, name: str, lines: Float[Tensor, "lines features"]) -> None:
+        """Register a shared parameter called `name` that rows read line by line, (N, F), all of it.
+
+        Edits keep the lines that kept rows read; a state holds beside what is left which lines these are (`KEPT`).
+        """
+        self.register_parameter(name, nn.Parameter(lines))
+        self.kept_lines[name] = KeptLines(len(lines))  # type: ignore[index]
+
+    @property
+    def line_names(self) -> set[str]:
+        """Names in a state of the shared tensors that rows read line by line, and of which lines there are."""
+        return {name + end for name in self.kept_lines for end in ("", KEPT)}
+
+    def lines_read(self, rows: Mapping[str, Tensor]) -> dict[str, Bool[Tensor, " lines"]]:
+        """Which lines of the shared tensors rows read, whether they are there or not.
+
+        Args:
+            rows: the tensors `lines_follow` of these rows, by name.
+
+        Returns:
+            By the name of the shared tensor (N,) bool, on the rows' device.
+        """
+        return {}
+
+    def lines_to_keep(self, rows: Mapping[str, Tensor]) -> dict[str, Bool[Tensor, " lines"]]:
+        """What an edit keeps of the shared tensors' lines: those that are there and that rows read (see `lines_read`).
+        On the CPU."""
+        return {
+            name: read.cpu() if self.kept_lines[name].whole else read.cpu() & self.kept_lines[name].mask().cpu()
+            for name, read in self.lines_read(rows).items()
+        }
+
+    def resize_lines_(self, masks: Mapping[str, Bool[Tensor, " lines"]]) -> None:
+        """Say which lines of the shared tensors there are, in place, before their values come: they are zeros.
+
+        Args:
+            masks: name -> (N,) bool; tensors left out are whole.
+        """
+        for name, kept in self.kept_lines.items():
+            old, mask = getattr(self, name), masks.get(name)
+            kept.set_(mask)
+            old.data = old.new_zeros(kept.total if mask is None else int(mask.sum()), *old.shape[1:])
+
+    def keep_lines_(self, masks: Mapping[str, Bool[Tensor, " lines"]]) -> None:
+        """Keep only some lines of the shared tensors, in place.
+
+        Args:
+            masks: name -> (N,) bool; lines that are not there stay away.
+        """
+        for name, mask in masks.items():
+            kept, old = self.kept_lines[name], getattr(self, name)
+            mask = mask.to(old.device) & kept.mask().to(old.device)
+            if not bool(mask.all()):
+                setattr(self, name, nn.Parameter(kept.pick(old.detach(), mask), old.requires_grad))
+                kept.set_(mask)
+
+    def drop_unread_lines_(self) -> None:
+        """Keep only those lines of the shared tensors that the field's rows read, in place: what it says of what the
+        rows hold stays as it is to the bit."""
+        self.keep_lines_(self.lines_to_keep({name: getattr(self, name) for name in self.lines_follow}))
+
+    def complete_lines_(self, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:
+        """Make the shared tensors whole again, in place, to train them: the lines that were not there are zeros, as
+        they read before, so that no value changes. Optimizers and their state follow."""
+        for name, kept in self.kept_lines.items():
+            if not kept.whole:
+                self.transform_rows_({name: kept.spread}, optimizers)
+                kept.set_(None)
 
     @property
     def row_names(self) -> tuple[str, ...]:
@@ -180,8 +256,9 @@ class CellTable(nn.Module):
         """Replace table tensors; optimizers get the new parameters, and their state follows.
 
         Args:
-            transforms: for each name in `row_names`, a function from the old (P, ...) tensor to the new one. It is
-                also applied to optimizer state of the same shape (Adam's moments), so it must be linear.
+            transforms: name -> function from the old (P, ...) tensor to the new one, for all of `row_names` or for
+                tensors that are no rows. It is also applied to optimizer state of the same shape (Adam's moments), so
+                it must be linear.
             optimizers: whose parameters and state are to follow.
         """
         optimizers = tuple(optimizers)
@@ -239,6 +316,13 @@ class CellTable(nn.Module):
         self.region = None if state.get("region") is None else region_from_dict(state["region"])
         self._changed_rows()
 
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """Which lines there are goes along where it is not all."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        for name, kept in self.kept_lines.items():
+            if not kept.whole:
+                destination[prefix + name + KEPT] = kept.mask()
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Take whatever rows the checkpoint holds: everything is checked first, then tables are resized to it.
 
@@ -252,4 +336,9 @@ class CellTable(nn.Module):
             for name in self._row_names:
                 old = getattr(self, name)  # stays the same object: optimizers may hold it already
                 old.data = old.new_zeros(len(state["cells"]), *old.shape[1:])
+            masks = {name: state.get(name + KEPT) for name in self.kept_lines}
+            self.resize_lines_({name: m.to(self.cells.device) for name, m in masks.items() if m is not None})
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        unexpected = args[3] if len(args) > 3 else kwargs["unexpected_keys"]
+        kept_names = {prefix + name + KEPT for name in self.kept_lines}
+        unexpected[:] = [name for name in unexpected if name not in kept_names]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lg_field.space.partition import PartitionGrid
+from lg_field.table.kept_lines import KEPT, KeptLines
 
 
 @runtime_checkable
@@ -18,6 +19,9 @@ class Checked(Protocol):
     @property
     def row_names(self) -> tuple[str, ...]:
         """Names of the tensors with one line per kept cell."""
+
+    kept_lines: Mapping[str, KeptLines]
+    """Of the shared tensors that rows read line by line: which lines there are."""
 
     @property
     def cell_set_names(self) -> tuple[str, ...]:
@@ -56,6 +60,16 @@ def check_cell_sets(sets: Mapping[str, Tensor], cells: Tensor, grid: PartitionGr
         taken = torch.cat([taken, members])
 
 
+def check_kept_lines(mask: Tensor, name: str, total: int) -> None:
+    """Raise CheckpointError unless `mask` says of each of `total` lines of a tensor whether it is kept, and some are
+    not."""
+    if mask.dtype != torch.bool or tuple(mask.shape) != (total,) or bool(mask.all()):
+        raise CheckpointError(
+            f"{name}{KEPT} must say of each of {total} lines whether it is kept, and not be there if all are; got "
+            f"{mask.dtype} {tuple(mask.shape)}"
+        )
+
+
 def check_state(field: Checked, state: Mapping[str, Any]) -> None:
     """Raise CheckpointError, in one line, unless a state dict fits a field up to the number of its rows.
 
@@ -63,7 +77,7 @@ def check_state(field: Checked, state: Mapping[str, Any]) -> None:
         field: to be loaded into; it says which tensors there are and of which sizes.
         state: names without prefix -> tensors, and the `_extra_state`.
     """
-    optional = set(field.cell_set_names)
+    optional = {*field.cell_set_names, *(name + KEPT for name in field.kept_lines)}
     wanted = {name: value for name, value in field.state_dict().items() if name not in optional}
     missing = [name for name in wanted if name not in state]
     extra = state.get("_extra_state")
@@ -74,11 +88,17 @@ def check_state(field: Checked, state: Mapping[str, Any]) -> None:
     cells, grid = state["cells"], PartitionGrid.from_dict(extra["grid"])
     check_cells(cells, grid)
     check_cell_sets({name: state[name] for name in field.cell_set_names if name in state}, cells, grid)
+    lines = {name: kept.total for name, kept in field.kept_lines.items()}
+    for name, total in lines.items():
+        if name + KEPT in state:
+            check_kept_lines(state[name + KEPT], name, total)
+            lines[name] = int(state[name + KEPT].sum())
     for name, old in wanted.items():
         if name == "_extra_state":
             continue
         new, is_row = state[name], name in field.row_names
-        size = (len(cells), *old.shape[1:]) if is_row else tuple(old.shape)
+        first = (len(cells),) if is_row else (lines[name],) if name in lines else tuple(old.shape[:1])
+        size = (*first, *old.shape[1:])
         if tuple(new.shape) != size:
             needed = f"the {len(cells)} kept cells and the configuration need" if is_row else "the configuration needs"
             raise CheckpointError(

@@ -1,6 +1,7 @@
 """Editing: crop, extend, merge, prune. Model in, new model out; the source is never touched.
 
-A crop selects rows, an extension appends them, a merge joins them; nothing else ever changes.
+A crop selects rows, an extension appends them, a merge joins them; nothing else ever changes. Of shared tensors that
+rows read line by line a crop keeps the lines that its rows read, a merge those of both parts.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def crop(
     result = field.selected(rows)
     result.region = new_region
     result.set_cell_sets(cell_sets_to_keep(field, region, cells, invert))
+    result.drop_unread_lines_()
     return result
 
 
@@ -207,9 +209,10 @@ def merge(first: Table, second: Table) -> Table:
     rows = [name for name in first.row_names if name in ours]
     sets = (first.cell_sets(), second.cell_sets())
     for name, value in ours.items():
-        is_shared = torch.is_tensor(value) and name not in rows and name not in first.cell_set_names
+        is_shared = torch.is_tensor(value) and name not in {*rows, *first.cell_set_names, *first.line_names}
         if is_shared and not torch.equal(value, theirs[name]):
             raise ValueError(f"{apart}: {name} of the shared part differs")
+    lines = {name: _joined_lines(name, first, second) for name in first.kept_lines}
     for one, other in zip(sets, (second, first)):
         for name, cells in one.items():
             if bool(torch.isin(cells, other.cells).any()):
@@ -223,6 +226,9 @@ def merge(first: Table, second: Table) -> Table:
     with torch.no_grad():
         for name in rows:
             getattr(result, name)[at] = theirs[name][new]
+    result.resize_lines_({name: mask for name, (mask, _) in lines.items()})
+    for name, (_, values) in lines.items():
+        getattr(result, name).data.copy_(values)
     result.set_cell_sets(
         {
             n: torch.cat([s[n] for s in sets if n in s]).unique()
@@ -233,6 +239,23 @@ def merge(first: Table, second: Table) -> Table:
     if first.region is not None and second.region is not None:
         result.region = first.region | second.region
     return result
+
+
+def _joined_lines(name: str, first: CellTable, second: CellTable) -> tuple[Bool[Tensor, " lines"], Tensor]:
+    """Which lines of a shared tensor one of two fields has, (N,) bool, and their values.
+
+    Raises:
+        ValueError: they disagree in a line that both have.
+    """
+    device = first.cells.device
+    kept = [field.kept_lines[name] for field in (first, second)]
+    ours, theirs = (lines.mask().to(device) for lines in kept)
+    values, others = (
+        lines.spread(getattr(field, name).detach()).to(device) for lines, field in zip(kept, (first, second))
+    )
+    if not torch.equal(values[ours & theirs], others[ours & theirs]):
+        raise ValueError(f"not crops of one field: {name} of the shared part differs")
+    return ours | theirs, torch.where(ours[:, None], values, others)[ours | theirs]
 
 
 def prune(field: Table, empty: Bool[Tensor, " rows"]) -> Table:
@@ -247,4 +270,6 @@ def prune(field: Table, empty: Bool[Tensor, " rows"]) -> Table:
     """
     if empty.shape != (field.num_rows,) or empty.dtype != torch.bool:
         raise ValueError(f"empty must be ({field.num_rows},) bool, one per row, got {empty.dtype} {tuple(empty.shape)}")
-    return field.selected((~empty).nonzero()[:, 0])
+    result = field.selected((~empty).nonzero()[:, 0])
+    result.drop_unread_lines_()
+    return result

@@ -276,7 +276,7 @@ def numbers_of(subject: Subject) -> str:
     selection = subject.selection
     source, precision = selection.field, subject.precision
     whole = size_of(source, source.num_rows, True, precision)
-    shown = size_of(source, int(selection.kept.sum()), True, precision)
+    shown = size_of(subject.shown, subject.shown.num_rows, True, precision)
     chosen = size_of(source, int(selection.selected.sum()), False, precision)
     lines = [f"**Shown** {size_text(shown, whole)}", f"**Selected** {size_text(chosen, whole)}"]
     where = subject.extent(selection.selected_cells if chosen.cells else selection.cells)

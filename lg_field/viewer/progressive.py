@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lg_field.radiance.outputs import ray_output
+from lg_field.radiance.outputs import least_light_of, ray_output
 from lg_field.radiance.render import Camera, ask_view
 from lg_field.radiance.seams import SOLID
 from lg_field.viewer.outputs import to_picture
@@ -24,7 +24,7 @@ FIRST_HEIGHT = 40
 """Pixels of the very first picture, while the speed is unknown."""
 FIRST_SECONDS = 0.15
 """What the first picture after a movement may cost."""
-RAYS = 1 << 12
+RAYS = 1 << 14
 """Rays between two looks at whether the picture is still wanted."""
 
 
@@ -120,7 +120,8 @@ class Renderer(threading.Thread):
         for o, d in zip(origins.split(RAYS), directions.split(RAYS)):
             if interruptible and self._wanted.is_set():
                 return None
-            asked = ask_view(field, scene, o.to(field.cells.device), d.to(field.cells.device))
+            rays = o.to(field.cells.device), d.to(field.cells.device)
+            asked = ask_view(field, scene, *rays, least_light_of(output))
             value, accumulation, depth = ray_output(asked, scene, output)
             values.append(value.cpu())
             depths.append(torch.where(accumulation > SOLID, depth, scene.far).cpu())

@@ -92,6 +92,7 @@ class Selection:
         result = self.field.selected(self.kept.nonzero()[:, 0])
         result.region = self.state.region
         result.set_cell_sets(self.state.sets)
+        result.drop_unread_lines_()
         return result.eval()
 
     # -- selecting

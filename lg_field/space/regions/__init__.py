@@ -11,5 +11,7 @@ from lg_field.space.regions.combinations import Complement as Complement
 from lg_field.space.regions.combinations import Intersection as Intersection
 from lg_field.space.regions.combinations import Scaled as Scaled
 from lg_field.space.regions.combinations import Union as Union
+from lg_field.space.regions.half_space import HalfSpace as HalfSpace
 from lg_field.space.regions.similarity import Similarity as Similarity
 from lg_field.space.regions.sphere import Sphere as Sphere
+from lg_field.space.regions.voxels import VoxelSet as VoxelSet

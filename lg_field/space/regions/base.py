@@ -72,6 +72,16 @@ class Region(ABC):
         either: Region = KINDS["union"]((*self.parts_of("union"), *other.parts_of("union")))
         return either
 
+    def __sub__(self, other: Region) -> Region:
+        """The points that are not in the other one.
+
+        Raises:
+            ValueError: each part of this one is a part of the other, so that nothing is left.
+        """
+        if set(self.parts_of("union")) <= set(other.parts_of("union")):
+            raise ValueError(f"nothing would be kept: {self.noun} without itself holds nothing")
+        return self & ~other
+
     def __invert__(self) -> Region:
         """The points outside."""
         outside: Region = KINDS["complement"](self)
@@ -147,6 +157,29 @@ class Region(ABC):
         """
         self.check_dim(grid.dim, "the field has")
         return self._touched(grid, unwarp_boxes)
+
+    def bounds(self) -> Float64[Tensor, "2 d"]:
+        """The smallest axis-aligned box that surely holds it: (2, d) float64 corners, infinite where it has no end. Of
+        an intersection without a point the lower corner may lie above the upper one."""
+        return torch.tensor([[-torch.inf] * self.dim, [torch.inf] * self.dim], dtype=torch.float64)
+
+    # -- which voxels
+
+    def voxels(self, lattice: PartitionGrid, contracted: bool) -> Bool[Tensor, "nx ny nz"] | None:
+        """The voxels of a lattice that it consists of; None where it is not made of whole voxels of that lattice.
+
+        Args:
+            lattice: the voxels, as cells.
+            contracted: the lattice divides contracted space.
+        """
+        return None
+
+    def split_voxels(
+        self, lattice: PartitionGrid, contracted: bool
+    ) -> tuple[Bool[Tensor, "nx ny nz"] | None, Region | None]:
+        """What it consists of: the points in these voxels (None: any) that are in this region (None: anywhere)."""
+        whole = self.voxels(lattice, contracted)
+        return (None, self) if whole is None else (whole, None)
 
     @abstractmethod
     def _contains(self, points: Tensor) -> Tensor:

@@ -70,6 +70,9 @@ class Box(Region, kind="box"):
             return grid.touched_by_box(self.lower, self.upper)
         return super()._touched(grid, unwarp_boxes)
 
+    def bounds(self) -> Tensor:
+        return torch.tensor([self.lower, self.upper], dtype=torch.float64)
+
     def moved(self, by: Similarity) -> Region:
         if self.dim != 3:
             return super().moved(by)
@@ -128,6 +131,11 @@ class OrientedBox(Region, kind="oriented_box"):
 
     def _covers(self, boxes: Tensor) -> Tensor:
         return self._contains(corners(boxes)).all(1)
+
+    def bounds(self) -> Tensor:
+        center = torch.tensor(self.center, dtype=torch.float64)
+        reach = torch.tensor(self.rotation, dtype=torch.float64).abs() @ torch.tensor(self.size).double() / 2
+        return torch.stack([center - reach, center + reach])
 
     def moved(self, by: Similarity) -> Region:
         return _moved_box(self.center, torch.tensor(self.rotation, dtype=torch.float64), self.size, by)

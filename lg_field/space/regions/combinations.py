@@ -53,6 +53,13 @@ class Complement(Region, kind="complement"):
     def _covers(self, boxes: Tensor) -> Tensor:
         return ~self.part._touches(boxes)
 
+    def bounds(self) -> Tensor:
+        return self.part.part.bounds() if isinstance(self.part, Complement) else super().bounds()
+
+    def voxels(self, lattice: PartitionGrid, contracted: bool) -> Tensor | None:
+        inside = self.part.voxels(lattice, contracted)
+        return None if inside is None else ~inside
+
     def moved(self, by: Similarity) -> Region:
         return ~self.part.moved(by)
 
@@ -102,6 +109,10 @@ class Scaled(Region, kind="scaled"):
     def _covers(self, boxes: Tensor) -> Tensor:
         return self.part._covers(self._scaled(boxes))
 
+    def bounds(self) -> Tensor:
+        inner = self.part.bounds()
+        return (inner - inner.new_tensor(self.offset)) / inner.new_tensor(self.scale)
+
     def _scaled(self, values: Tensor) -> Tensor:
         return values * values.new_tensor(self.scale) + values.new_tensor(self.offset)
 
@@ -143,6 +154,17 @@ class Joined(Region):
     def parts_of(self, kind: str) -> tuple[Region, ...]:
         return self.parts if kind == self.kind else (self,)
 
+    def part_bounds(self) -> tuple[Tensor, Tensor]:
+        """(n, d) lower and upper corners of the parts."""
+        lower, upper = torch.stack([part.bounds() for part in self.parts]).unbind(1)
+        return lower, upper
+
+    def part_voxels(self, lattice: PartitionGrid, contracted: bool) -> list[Tensor] | None:
+        """The parts' voxels; None if one of them does not consist of whole ones."""
+        found = [part.voxels(lattice, contracted) for part in self.parts]
+        whole = [voxels for voxels in found if voxels is not None]
+        return whole if len(whole) == len(found) else None
+
     def moved(self, by: Similarity) -> Region:
         return type(self)(tuple(part.moved(by) for part in self.parts))
 
@@ -172,6 +194,14 @@ class Union(Joined, kind="union"):
     def _covers(self, boxes: Tensor) -> Tensor:
         return torch.stack([part._covers(boxes) for part in self.parts]).any(0)
 
+    def bounds(self) -> Tensor:
+        lower, upper = self.part_bounds()
+        return torch.stack([lower.amin(0), upper.amax(0)])
+
+    def voxels(self, lattice: PartitionGrid, contracted: bool) -> Tensor | None:
+        found = self.part_voxels(lattice, contracted)
+        return None if found is None else torch.stack(found).any(0)
+
     def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> Tensor:
         return torch.cat([part._touched(grid, unwarp_boxes) for part in self.parts]).unique()
 
@@ -190,6 +220,21 @@ class Intersection(Joined, kind="intersection"):
 
     def _covers(self, boxes: Tensor) -> Tensor:
         return torch.stack([part._covers(boxes) for part in self.parts]).all(0)
+
+    def bounds(self) -> Tensor:
+        lower, upper = self.part_bounds()
+        return torch.stack([lower.amax(0), upper.amin(0)])
+
+    def voxels(self, lattice: PartitionGrid, contracted: bool) -> Tensor | None:
+        found = self.part_voxels(lattice, contracted)
+        return None if found is None else torch.stack(found).all(0)
+
+    def split_voxels(self, lattice: PartitionGrid, contracted: bool) -> tuple[Tensor | None, Region | None]:
+        found = [part.split_voxels(lattice, contracted) for part in self.parts]
+        masks = [mask for mask, _ in found if mask is not None]
+        rest = tuple(part for _, part in found if part is not None)
+        left = None if not rest else rest[0] if len(rest) == 1 else Intersection(rest)
+        return torch.stack(masks).all(0) if masks else None, left
 
     def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> Tensor:
         kept = self.parts[0]._touched(grid, unwarp_boxes)

@@ -43,6 +43,10 @@ class Sphere(Region, kind="sphere"):
     def _covers(self, boxes: Tensor) -> Tensor:
         return self._contains(corners(boxes)).all(1)
 
+    def bounds(self) -> Tensor:
+        center = torch.tensor(self.center, dtype=torch.float64)
+        return torch.stack([center - self.radius, center + self.radius])
+
     def moved(self, by: Similarity) -> Region:
         return Sphere(by.point(self.center), self.radius * by.scale) if self.dim == 3 else super().moved(by)
 

@@ -1,4 +1,4 @@
-"""Builds the fused CPU kernel with the system's C++ compiler at first use and keeps it in a cache folder."""
+"""Builds the CPU kernels with the system's C++ compiler at first use and keeps them in a cache folder."""
 
 from __future__ import annotations
 
@@ -25,19 +25,23 @@ logger = logging.getLogger(__name__)
 
 
 @functools.cache
-def library() -> ctypes.CDLL | str:
-    """The kernel, built if no cached one fits source, compiler and processor; or one line that says why there is none.
+def library(name: str = "chain") -> ctypes.CDLL | str:
+    """A kernel, built if no cached one fits source, compiler and processor; or one line that says why there is none.
 
     A build takes some seconds, once. The file appears whole or not at all, so processes may build at the same time.
+
+    Args:
+        name: of the .cpp file beside this one.
     """
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
     if compiler is None:
         return "there is no C++ compiler: install g++ or clang, or name one in CXX"
+    source = SOURCE.with_name(f"{name}.cpp")
     try:
-        path = cache_folder() / f"chain-{_key(compiler)}.so"
+        path = cache_folder() / f"{name}-{_key(compiler, source)}.so"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _compile(compiler, path)
+            _compile(compiler, source, path)
         return ctypes.CDLL(str(path))
     except (OSError, RuntimeError) as error:
         reason = f"it cannot be built with {compiler}: {error}"
@@ -50,12 +54,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lg-field"
 
 
-def _compile(compiler: str, path: Path) -> None:
+def _compile(compiler: str, source: Path, path: Path) -> None:
     logger.info("building the CPU kernel into %s", path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         result = Path(folder, path.name)
         for rounding, native in itertools.product((SAME_ROUNDING, []), NATIVE):
-            command = [compiler, *FLAGS, *rounding, native, str(SOURCE), "-o", str(result)]
+            command = [compiler, *FLAGS, *rounding, native, str(source), "-o", str(result)]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode == 0:
                 result.replace(path)
@@ -64,9 +68,10 @@ def _compile(compiler: str, path: Path) -> None:
     raise RuntimeError(lines[0][:200])
 
 
-def _key(compiler: str) -> str:
+def _key(compiler: str, source: Path) -> str:
     real = Path(compiler).resolve()
-    code = [SOURCE.read_text(), HEADER.read_text(), *FLAGS, *SAME_ROUNDING]
+    headers = sorted(source.parent.glob("*.h"))
+    code = [source.read_text(), *(header.read_text() for header in headers), *FLAGS, *SAME_ROUNDING]
     parts = [*code, str(real), str(real.stat().st_size), str(real.stat().st_mtime_ns), processor()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:20]
 

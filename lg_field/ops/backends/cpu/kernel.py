@@ -20,9 +20,11 @@ from lg_field.ops.sizes import ChainSizes
 logger = logging.getLogger(__name__)
 
 SWITCH = "LG_FIELD_CPU_KERNEL"
-"""Environment variable; 0 = do without the kernel."""
+"""Environment variable; 0 = do without kernels, chain = with this one alone."""
 ABI = 2
 """`ABI` of chain.cpp."""
+LEAST_SKIPPED = 0.9
+"""Part of the points that have gradients below which the others are left out of the backward pass."""
 MERGES = {"concat": 1, "add": 0}
 """Merge -> `Task.concat`."""
 
@@ -180,14 +182,31 @@ class _FusedChain(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, global_x, offsets, table, *shared = ctx.saved_tensors
-        wants_x, wants_global_x, _, wants_table, _, *wants_shared = ctx.needs_input_grad
-        dx = torch.empty(x.shape) if wants_x and ctx.sizes.local_width else None
-        dglobal_x = torch.empty(global_x.shape) if wants_global_x and ctx.sizes.global_width else None
-        dtable = torch.zeros(table.shape) if wants_table else None
-        dshared = [torch.zeros(s.shape) if wants else None for s, wants in zip(shared, wants_shared)]
-        grads = {"dy": dy, "dx": dx, "dglobal_x": dglobal_x, "dtable": dtable}
-        _run(x, global_x, offsets, table, shared, ctx.sizes, grads, dshared)
-        return dx, dglobal_x, None, dtable, None, *dshared
+        some = dy.any(1).nonzero()[:, 0]
+        if len(some) > LEAST_SKIPPED * len(dy):
+            dx, dglobal_x, *others = _gradients(ctx, x, global_x, offsets, table, shared, dy)
+            return dx, dglobal_x, None, others[0], None, *others[1:]
+        cut = torch.searchsorted(some, offsets)  # gradients of the other points are zeros
+        dx, dglobal_x, *others = _gradients(ctx, x[some], global_x[some], cut, table, shared, dy[some])
+        dx, dglobal_x = (
+            None if part is None else torch.zeros(whole.shape).index_copy_(0, some, part)
+            for whole, part in ((x, dx), (global_x, dglobal_x))
+        )
+        return dx, dglobal_x, None, others[0], None, *others[1:]
+
+
+def _gradients(
+    ctx: Any, x: Tensor, global_x: Tensor, offsets: Tensor, table: Tensor, shared: Sequence[Tensor], dy: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Of x, global_x, table and shared, those that are wanted."""
+    wants_x, wants_global_x, _, wants_table, _, *wants_shared = ctx.needs_input_grad
+    dx = torch.empty(x.shape) if wants_x and ctx.sizes.local_width else None
+    dglobal_x = torch.empty(global_x.shape) if wants_global_x and ctx.sizes.global_width else None
+    dtable = torch.zeros(table.shape) if wants_table else None
+    dshared = [torch.zeros(s.shape) if wants else None for s, wants in zip(shared, wants_shared)]
+    grads = {"dy": dy, "dx": dx, "dglobal_x": dglobal_x, "dtable": dtable}
+    _run(x, global_x, offsets, table, shared, ctx.sizes, grads, dshared)
+    return dx, dglobal_x, dtable, *dshared
 
 
 def _check(offsets: Tensor, points: int, shared: Sequence[Tensor], sizes: ChainSizes) -> None:

@@ -1,0 +1,128 @@
+"""Steps along rays that lie in occupied voxels, by one kernel (march.cpp)."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from lg_field.ops.backends.cpu.native import native, why_not_these
+
+ABI = 1
+"""`MARCH_ABI` of march.cpp."""
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """Where the voxels are."""
+
+    counts: tuple[int, int, int]
+    """Cells per axis of the whole grid."""
+    per_axis: int
+    """Voxels per cell and axis."""
+    lower: Triple
+    """Lower corner of the box of unit coordinates."""
+    upper: Triple
+    """Its upper corner."""
+    cells: Triple
+    """Cells per axis in it."""
+    shift: Triple
+    """Cells per axis of the whole grid before it."""
+    contraction: bool
+    """Whether points are contracted first (mip-NeRF 360, eq. 10, with the max norm)."""
+
+
+class MarchTask(ctypes.Structure):
+    """`MarchTask` of march.cpp."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("rays", "count")],
+        *[(name, ctypes.c_int32) for name in ("block", "contraction", "threads", "per_axis")],
+        ("counts", ctypes.c_int32 * 3),
+        *[(name, ctypes.c_float) for name in ("step", "linear")],
+        *[(name, ctypes.c_float * 3) for name in ("lower", "upper", "cells", "shift")],
+        *[(name, ctypes.c_void_p) for name in ("origins", "directions", "near", "far", "jitter")],
+        *[(name, ctypes.c_void_p) for name in ("voxels", "near_voxels")],
+    ]
+
+
+def why_not(*tensors: Tensor) -> str | None:
+    """Why the kernel cannot march rays of these tensors, in one line; None if it can."""
+    reason = why_not_these(*tensors)
+    if reason is not None:
+        return reason
+    built = native("march", ABI, ctypes.sizeof(MarchTask))
+    return built if isinstance(built, str) else None
+
+
+def march_voxels(
+    rays: tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]],
+    span: tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]],
+    jitter: Float[Tensor, " rays"],
+    step: float,
+    count: int,
+    where: Voxels,
+    voxels: Bool[Tensor, " voxels"],
+    linear: float | None = None,
+    block: int = 1,
+    near_voxels: Bool[Tensor, " voxels"] | None = None,
+) -> tuple[Int64[Tensor, " samples"], Float[Tensor, " samples"], Float[Tensor, " samples"]]:
+    """The steps; called only where `why_not` is None.
+
+    Args:
+        rays: (N, 3) origins and (N, 3) unit directions.
+        span: (N,) first and (N,) last marching coordinate.
+        jitter: (N,) part of a step by which each ray's steps are shifted.
+        step: length of a step, marching coordinates.
+        count: steps of a ray at most.
+        where: the voxels' places.
+        voxels: whether each of the grid's voxels is occupied, row by row.
+        linear: distance up to which marching coordinates are distances, if not everywhere.
+        block: look at this many steps at a time first, in
+        near_voxels: which are False only where no step within half a block is occupied.
+
+    Returns:
+        (M,) ray, (M,) first and (M,) last distance of each step.
+
+    Raises:
+        MemoryError: there is no room for them.
+    """
+    tensors = dict(zip(("origins", "directions", "near", "far"), (*rays, *span)))
+    tensors |= {"jitter": jitter, "voxels": voxels}
+    if near_voxels is not None:
+        tensors["near_voxels"] = near_voxels
+    kept = {name: t.detach().contiguous() for name, t in tensors.items()}
+    task = MarchTask(
+        rays=len(jitter),
+        count=count,
+        block=block,
+        contraction=where.contraction,
+        threads=torch.get_num_threads(),
+        per_axis=where.per_axis,
+        counts=(ctypes.c_int32 * 3)(*where.counts),
+        step=step,
+        linear=linear or 0.0,
+        **{name: (ctypes.c_float * 3)(*getattr(where, name)) for name in ("lower", "upper", "cells", "shift")},
+        **{name: t.data_ptr() for name, t in kept.items()},
+    )
+    return _run(task)
+
+
+def _run(task: MarchTask) -> tuple[Tensor, Tensor, Tensor]:
+    """March, and take what was found."""
+    built = native("march", ABI, ctypes.sizeof(MarchTask))
+    assert isinstance(built, ctypes.CDLL)
+    built.lg_field_march.restype = ctypes.c_void_p
+    total = ctypes.c_int64()
+    found = built.lg_field_march(ctypes.byref(task), ctypes.byref(total))
+    if not found:
+        raise MemoryError("marching rays found no memory for their steps")
+    owners = torch.empty(total.value, dtype=torch.int64)
+    starts, ends = torch.empty(total.value), torch.empty(total.value)
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (owners, starts, ends)]
+    built.lg_field_march_take(ctypes.c_void_p(found), *pointers)
+    return owners, starts, ends

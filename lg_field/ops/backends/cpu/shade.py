@@ -1,0 +1,101 @@
+"""Density and colour of samples from what the chain says of them, by one kernel (shade.cpp)."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lg_field.ops.backends.cpu.native import native, why_not_these
+
+ABI = 1
+"""`SHADE_ABI` of shade.cpp."""
+WIDTH = 28
+"""Outputs of the chain: density, and nine spherical harmonics for each of red, green and blue."""
+
+
+class ShadeTask(ctypes.Structure):
+    """`ShadeTask` of shade.cpp."""
+
+    _fields_ = [
+        ("points", ctypes.c_int64),
+        ("threads", ctypes.c_int32),
+        ("bias", ctypes.c_float),
+        *[(name, ctypes.c_void_p) for name in ("out", "directions", "order", "rays", "density", "rgb", "dependence")],
+        *[(name, ctypes.c_void_p) for name in ("ddensity", "drgb", "ddependence", "dout")],
+    ]
+
+
+def why_not(out: Tensor, directions: Tensor) -> str | None:
+    """Why the kernel cannot shade these outputs seen in these directions, in one line; None if it can."""
+    if out.shape[1:] != (WIDTH,):
+        return f"it takes {WIDTH} outputs of the chain"
+    if directions.requires_grad:
+        return "it gives no gradients to directions"
+    reason = why_not_these(out, directions)
+    if reason is not None:
+        return reason
+    built = native("shade", ABI, ctypes.sizeof(ShadeTask))
+    return built if isinstance(built, str) else None
+
+
+def shade(
+    out: Float[Tensor, "points 28"],
+    order: Int64[Tensor, " points"],
+    rays: Int64[Tensor, " samples"],
+    directions: Float[Tensor, "rays 3"],
+    bias: float,
+) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"], Float[Tensor, " samples"]]:
+    """What samples look like; called only where `why_not` is None. Once differentiable, in out.
+
+    Args:
+        out: (n, 28) outputs of the chain for the samples that have a row, sorted by row.
+        order: (n,) number of the sample of each.
+        rays: (M,) ray of each sample.
+        directions: (N, 3) unit vectors.
+        bias: added to the first output before exp.
+
+    Returns:
+        (M,) density, 0 for samples without a row; (M, 3) colours in [0, 1]; (M,) mean square of each sample's harmonics
+        above degree 0.
+    """
+    density, rgb, dependence = _Shade.apply(out, order, rays, directions, bias)
+    return density, rgb, dependence
+
+
+class _Shade(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, out: Tensor, order: Tensor, rays: Tensor, directions: Tensor, bias: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        whole, count = len(order) == len(rays), len(rays)
+        density, dependence = (out.new_empty(count) if whole else out.new_zeros(count) for _ in range(2))
+        rgb = out.new_empty(count, 3) if whole else out.new_full((count, 3), 0.5)
+        fixed = {"out": out, "order": order, "rays": rays, "directions": directions}
+        _run(bias, fixed | {"density": density, "rgb": rgb, "dependence": dependence})
+        ctx.save_for_backward(*fixed.values(), density, rgb)
+        ctx.bias = bias
+        return density, rgb, dependence
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, ddensity: Tensor, drgb: Tensor, ddependence: Tensor) -> tuple[Tensor | None, ...]:
+        names = ("out", "order", "rays", "directions", "density", "rgb")
+        tensors = dict(zip(names, ctx.saved_tensors))
+        dout = torch.empty(tensors["out"].shape)
+        _run(ctx.bias, tensors | {"ddensity": ddensity, "drgb": drgb, "ddependence": ddependence, "dout": dout})
+        return dout, None, None, None, None
+
+
+def _run(bias: float, tensors: dict[str, Tensor]) -> None:
+    """One call of the kernel."""
+    built = native("shade", ABI, ctypes.sizeof(ShadeTask))
+    assert isinstance(built, ctypes.CDLL)
+    kept = {name: t.detach().contiguous() for name, t in tensors.items()}
+    pointers = {name: t.data_ptr() for name, t in kept.items()}
+    task = ShadeTask(points=len(tensors["out"]), threads=torch.get_num_threads(), bias=bias, **pointers)
+    built.lg_field_shade(ctypes.byref(task))

@@ -1,0 +1,154 @@
+"""Scene files without a part of their voxels: objects cut out of them, and floaters dropped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lg_field.files import FieldFile, save
+from lg_field.files.bits import unpack_bits
+from lg_field.files.writing import Precision
+from lg_field.radiance.components import Pieces, settled, shown_voxels, voxel_set
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.scene import Scene
+from lg_field.radiance.sight import cameras_that_see
+from lg_field.radiance.views import Views
+from lg_field.space.regions import Region
+
+EDITS = "edits"
+"""Entry of a field's history that holds what was dropped voxel by voxel."""
+MOST_EDITS = 16
+"""The latest ones are kept."""
+
+
+def crop_voxels(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    region: Region | None = None,
+    *,
+    cells: Sequence[int] | Tensor | None = None,
+    invert: bool = False,
+    snap: bool = False,
+    dtype: Precision | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """`crop_file` where the region says something of whole voxels: their bits are cleared, so the file holds no mask of
+    them, and only what is kept is loaded.
+
+    Args:
+        source: scene file, local or an address fsspec reads.
+        target: local file to write.
+        region: keep this,
+        cells: or these cells.
+        invert: remove them instead.
+        snap: keep whole cells.
+        dtype: store weights so; None = as they are.
+        overwrite: replace an existing target, even the source itself.
+        progress: called with the number of bytes just read.
+
+    Returns:
+        Bytes of the target.
+    """
+    with FieldFile.open(source) as file:
+        field: Any = file.load(region, cells, invert)
+        field.region = file.header.region if snap else field.region
+        precision: Any = dtype or file.precision
+        voxels = unpack_bits(file.reader.read("occupied"), file.saved()["occupied"])
+        before = Held(int(voxels.sum()), file.skeleton.num_rows)
+        if progress is not None:
+            progress(file.reader.bytes_read)
+    small = noted(settled(field), "crop", before)
+    return save(small, target, dtype=precision, overwrite=overwrite)
+
+
+class Held(NamedTuple):
+    """What a field holds."""
+
+    voxels: int
+    """Occupied ones."""
+    cells: int
+    """Kept ones."""
+
+    @staticmethod
+    def by(field: RadianceField) -> Held:
+        """What a field holds."""
+        return Held(int(field.occupied.sum()), field.num_rows)
+
+
+def noted(field: RadianceField, edit: str, before: Held) -> RadianceField:
+    """The field, with what an edit dropped written down in its history."""
+    after, old = Held.by(field), field.history.get(EDITS, [])
+    entry = {"edit": edit, "voxels": [before.voxels, after.voxels], "cells": [before.cells, after.cells]}
+    field.history = field.history | {EDITS: [*(old if isinstance(old, list) else []), entry][-MOST_EDITS:]}
+    return field
+
+
+def edit_words(history: dict[str, Any]) -> list[str]:
+    """The edits of a history in words; of one from anyone, those that make sense."""
+    found = history.get(EDITS, [])
+    words = []
+    for entry in found if isinstance(found, list) else []:
+        try:
+            (a, b), (c, d) = entry["voxels"], entry["cells"]
+            words.append(f"{str(entry['edit'])[:40]}: voxels {a:,} -> {b:,}, cells {c:,} -> {d:,}")
+        except (TypeError, KeyError, ValueError):
+            continue
+    return words
+
+
+def floaters(
+    field: RadianceField,
+    pieces: Pieces,
+    share: float,
+    least_cameras: int = 0,
+    places: Float[Tensor, "cameras 3"] | None = None,
+    views: Views | None = None,
+) -> Bool[Tensor, " pieces"]:
+    """Which pieces are floaters: smaller than a share of the largest one, or seen by too few cameras.
+
+    Args:
+        field: the scene; its description says where rays start and end.
+        pieces: of its voxels.
+        share: part of the largest piece's voxels that others must have, 0..1.
+        least_cameras: cameras that must see some of a piece; the largest piece is kept whoever sees it.
+        places: (n, 3) of the cameras, scene units.
+        views: the cameras, where more is known than their places.
+    """
+    drop = pieces.sizes < share * pieces.sizes[0]
+    if least_cameras and places is not None and isinstance(field.description, Scene):
+        asked = [k + 1 for k in range(1, len(pieces)) if not bool(drop[k])]
+        seen = cameras_that_see(field, field.description, places, pieces, asked, views)
+        for number, count in zip(asked, seen):
+            drop[number - 1] = count < least_cameras
+    return drop
+
+
+def without_pieces(field: RadianceField, pieces: Pieces, drop: Bool[Tensor, " pieces"]) -> RadianceField:
+    """The field without the voxels of some pieces, and without the rows that have none left; no weight changes.
+
+    Args:
+        field: the source; untouched.
+        pieces: of the voxels it shows.
+        drop: (n,) whether each goes.
+
+    Raises:
+        ValueError: nothing would be kept.
+    """
+    grid, kept = field.occupancy, (~drop).nonzero()[:, 0] + 1
+    if not bool(drop.any()):
+        return field
+    only = voxel_set(grid, pieces.voxels(kept))
+    marked = field.selected(torch.arange(field.num_rows))
+    marked.region = only if field.region is None else field.region & only
+    return settled(marked)
+
+
+def pieces_of_field(field: RadianceField) -> Pieces:
+    """The connected pieces of what a field shows."""
+    return Pieces.of(shown_voxels(field.occupancy, field.region))

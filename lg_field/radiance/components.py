@@ -1,0 +1,234 @@
+"""Objects of a scene: connected pieces of what its occupied voxels show, kept or dropped without changing a weight.
+
+Voxels are known by their index per axis on the *lattice*: the grid of the field's frame with every cell cut into its
+voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from lg_field.radiance import occupancy
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.occupancy_grid import OccupancyGrid
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import Region, VoxelSet
+from lg_field.table.cell_table import NOTHING_KEPT
+
+VOXELS = 1 << 20
+"""Voxels looked at at a time."""
+
+
+def lattice_of(grid: OccupancyGrid) -> PartitionGrid:
+    """The voxels of the whole domain, as cells."""
+    return grid.frame.grid.refined(grid.per_axis)
+
+
+def voxel_set(grid: OccupancyGrid, dense: Bool[Tensor, "nx ny nz"]) -> VoxelSet:
+    """Voxels of a lattice as a region.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return VoxelSet.of(dense, lattice_of(grid), grid.frame.contraction)
+
+
+def scene_boxes(grid: OccupancyGrid, index: Int64[Tensor, "n 3"]) -> Float[Tensor, "n 2 3"]:
+    """Scene-space boxes (float64) around voxels, on the CPU; those of contracted space are curved."""
+    lattice = lattice_of(grid)
+    boxes = lattice.boxes(lattice.ravel(index.cpu()))
+    return boxes if grid.frame.unwarp_boxes is None else grid.frame.unwarp_boxes(boxes)
+
+
+def middles(grid: OccupancyGrid, index: Int64[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+    """Scene-space middles (float64) of voxels, on the CPU."""
+    return grid.frame.from_places((index.cpu().double() + 0.5) / grid.per_axis)
+
+
+def shown_voxels(grid: OccupancyGrid, region: Region | None) -> Bool[Tensor, "nx ny nz"]:
+    """The occupied voxels that a region shows some of, on the CPU.
+
+    Args:
+        grid: the occupancy.
+        region: None = everything.
+    """
+    lattice = lattice_of(grid)
+    shown = grid.dense().cpu().view(lattice.counts).clone()
+    if region is None:
+        return shown
+    mask, rest = region.split_voxels(lattice, grid.frame.contraction)
+    if mask is not None:
+        shown &= mask
+    if rest is not None:
+        index = shown.nonzero()
+        for some in index.split(VOXELS):
+            shown[tuple(some.unbind(1))] = rest.touches(scene_boxes(grid, some))
+    return shown
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Connected pieces of voxels, the one with the most voxels first; voxels that share a face, an edge or a corner are
+    connected, over the borders of cells as within."""
+
+    labels: Int64[Tensor, "nx ny nz"]
+    """Piece of each voxel, counted from 1; 0 = of none."""
+    sizes: Int64[Tensor, " pieces"]
+    """Voxels of each, falling."""
+
+    @staticmethod
+    def of(voxels: Bool[Tensor, "nx ny nz"]) -> Pieces:
+        """The pieces of some voxels; of two as large the one whose first voxel comes first.
+
+        Raises:
+            ImportError: scipy is missing.
+        """
+        try:
+            from scipy import ndimage
+        except ImportError as error:
+            raise ImportError("connected components need scipy: pip install 'lg-field[mesh]'") from error
+        labels, count = ndimage.label(voxels.cpu().numpy(), structure=torch.ones(3, 3, 3).numpy())
+        found = torch.from_numpy(labels).long()
+        sizes = torch.bincount(found.view(-1), minlength=count + 1)[1:]
+        order = torch.argsort(sizes, descending=True, stable=True)
+        rank = torch.zeros(count + 1, dtype=torch.int64)
+        rank[order + 1] = torch.arange(1, count + 1)
+        return Pieces(rank[found], sizes[order])
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def voxels(self, numbers: Sequence[int] | Tensor) -> Bool[Tensor, "nx ny nz"]:
+        """The voxels of some pieces.
+
+        Args:
+            numbers: counted from 1.
+
+        Raises:
+            ValueError: no such piece.
+        """
+        wanted = torch.zeros(len(self) + 1, dtype=torch.bool)
+        for number in numbers:
+            if not 1 <= int(number) <= len(self):
+                raise ValueError(f"there is no component {int(number)}: what is shown has {len(self)}")
+            wanted[int(number)] = True
+        return wanted[self.labels]
+
+    def nearest(self, place: Float[Tensor, 3]) -> tuple[int, float]:
+        """The piece with the voxel nearest to a place of the lattice, and the distance to that voxel's middle; both in
+        voxels.
+
+        Raises:
+            ValueError: there is no piece.
+        """
+        index = self.labels.nonzero()
+        if not len(index):
+            raise ValueError("there is no component: no occupied voxel is shown")
+        away = (index.double() + 0.5 - place.double()).norm(dim=-1)
+        first = int(away.argmin())
+        return int(self.labels[tuple(index[first])]), float(away[first])
+
+
+def settled(field: RadianceField, keep_region: bool = False) -> RadianceField:
+    """The field with what its exact region says of whole voxels said by its occupancy instead: no weight changes, and
+    every query answers as before.
+
+    Args:
+        field: the source; untouched.
+        keep_region: leave the region as it is, too, so that training does not fill dropped voxels again.
+
+    Returns:
+        A new field without the rows that have no occupied voxel left; `field` itself where its region says nothing of
+        whole voxels.
+
+    Raises:
+        ValueError: nothing would be kept.
+    """
+    if field.region is None:
+        return field
+    grid = field.occupancy
+    mask, rest = field.region.split_voxels(lattice_of(grid), grid.frame.contraction)
+    if mask is None:
+        return field
+    kept = grid.occupied & occupancy.rows_of_dense(mask.to(grid.cells.device), grid.cells, field.grid, grid.per_axis)
+    rows = kept.any(1).nonzero()[:, 0]
+    if not len(rows):
+        raise ValueError(NOTHING_KEPT)
+    result = field.selected(rows)
+    result.occupancy.restore_(kept[rows])
+    result.region = field.region if keep_region else rest
+    return result
+
+
+def settles(field: object, region: Region | None) -> bool:
+    """Whether a region of a field says something of whole voxels of it."""
+    if not isinstance(field, RadianceField) or region is None:
+        return False
+    lattice = field.grid.refined(field.sizes.occupancy_voxels)
+    return region.split_voxels(lattice, field.sizes.contraction)[0] is not None
+
+
+class Cut(NamedTuple):
+    """What a cut goes through, in voxels."""
+
+    cut: int
+    """Kept ones beside an occupied one that is dropped."""
+    surface: int
+    """Kept ones beside one that is not kept, be it empty or dropped."""
+
+    @property
+    def share(self) -> float:
+        """Part of the kept surface that is cut, 0..1."""
+        return self.cut / max(1, self.surface)
+
+
+def cut_through(shown: Bool[Tensor, "nx ny nz"], kept: Bool[Tensor, "nx ny nz"]) -> Cut:
+    """What a cut goes through.
+
+    Args:
+        shown: occupied voxels before it.
+        kept: those of them that it keeps.
+    """
+    kept = kept & shown
+    return Cut(int((kept & beside(shown & ~kept)).sum()), int((kept & beside(~kept, True)).sum()))
+
+
+def beside(voxels: Bool[Tensor, "nx ny nz"], outside: bool = False) -> Bool[Tensor, "nx ny nz"]:
+    """Voxels that share a face with one of some voxels; `outside` says whether those beyond the lattice are such."""
+    padded = torch.nn.functional.pad(voxels, (1,) * 6, value=outside)
+    found = torch.zeros_like(voxels)
+    for axis in range(3):
+        for shift in (-1, 1):
+            found |= padded.roll(shift, axis)[1:-1, 1:-1, 1:-1]
+    return found
+
+
+def kept_middles(
+    shown: Bool[Tensor, "nx ny nz"], cells: Int64[Tensor, " rows"], region: Region | None, grid: OccupancyGrid
+) -> Bool[Tensor, "nx ny nz"]:
+    """Those of some voxels that a crop keeps the middle of.
+
+    Args:
+        shown: the voxels.
+        cells: that the crop keeps.
+        region: that it shows; None = whole cells.
+        grid: of the field before the crop.
+    """
+    lattice, kept = lattice_of(grid), shown.clone()
+    has_row = torch.zeros(grid.frame.grid.num_cells, dtype=torch.bool)
+    has_row[cells.cpu()] = True
+    mask, rest = (None, None) if region is None else region.split_voxels(lattice, grid.frame.contraction)
+    if mask is not None:
+        kept &= mask
+    for some in kept.nonzero().split(VOXELS):
+        owned = has_row[grid.frame.grid.ravel(some // grid.per_axis)]
+        if rest is not None:
+            owned &= rest.contains(middles(grid, some))
+        kept[tuple(some.unbind(1))] = owned
+    return kept

@@ -1,0 +1,126 @@
+"""Which pieces of a scene cameras see, and how much of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lg_field.radiance.components import Pieces, middles
+from lg_field.radiance.compositing import render_weights
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.render import RAYS, ask_view
+from lg_field.radiance.scene import Scene
+from lg_field.radiance.views import Views
+
+MIDDLE = 0.08
+"""How far from the focus, in image widths and heights, what a camera shows counts (standard deviation)."""
+CAMERAS = 24
+"""Cameras that stand for all."""
+NODES = 32
+"""Rays of each, per axis."""
+ENOUGH = 0.1
+"""Part of the light of a ray that comes from a piece which it sees."""
+TARGETS = 12
+"""Voxels of a piece that are looked for."""
+
+
+def seen_shares(
+    field: RadianceField, scene: Scene, views: Views, pieces: Pieces, focus: Float[Tensor, 3]
+) -> Float[Tensor, " pieces"]:
+    """How much of what cameras see around their focus is of each piece.
+
+    Args:
+        field: the field.
+        scene: its near and far plane and step.
+        views: cameras, scene units.
+        pieces: of the field's voxels.
+        focus: (3,) scene units: what the cameras look at.
+
+    Returns:
+        (pieces,) float64, with the sum 1 unless the cameras see none of them.
+    """
+    steps = (torch.arange(NODES, dtype=torch.float64) + 0.5) / NODES
+    pixels = torch.cartesian_prod(steps, steps)
+    total = torch.zeros(len(pieces) + 1, dtype=torch.float64)
+    for k in range(0, len(views.poses), max(1, -(-len(views.poses) // CAMERAS))):
+        view = views[k]
+        places, depth = (v[0] for v in view.project(focus[None].double()))
+        middle = places[0] if float(depth[0]) > 0 else view.centers[0]
+        window = torch.exp(-0.5 * ((pixels - middle) / MIDDLE).square().sum(-1))
+        total += piece_weights(field, scene, *view.rays(pixels), pieces, window)
+    shares = total[1:]
+    return shares / shares.sum().clamp_min(1e-12)
+
+
+@torch.no_grad()
+def piece_weights(
+    field: RadianceField,
+    scene: Scene,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    pieces: Pieces,
+    window: Float[Tensor, " rays"],
+) -> Float[Tensor, " labels"]:
+    """(pieces + 1,) float64 light that rays bring from each piece, weighted by ray; the first number is of none."""
+    device, labels = field.cells.device, pieces.labels.view(-1)
+    total = torch.zeros(len(pieces) + 1, dtype=torch.float64)
+    for part in torch.arange(len(origins)).split(RAYS.get(device.type, 1 << 14)):
+        asked = ask_view(field, scene, origins[part].float().to(device), directions[part].float().to(device))
+        weights = render_weights(asked.density, asked.samples, len(part)).double().cpu()
+        found = labels[field.occupancy.numbers(asked.positions).cpu()]
+        total.index_add_(0, found, weights * window[part][asked.samples.rays.cpu()])
+    return total
+
+
+@torch.no_grad()
+def cameras_that_see(
+    field: RadianceField,
+    scene: Scene,
+    places: Float[Tensor, "cameras 3"],
+    pieces: Pieces,
+    numbers: Sequence[int],
+    views: Views | None = None,
+) -> list[int]:
+    """How many cameras see each of some pieces: some of a few of its voxels, inside the image where views are known.
+
+    Args:
+        field: the field.
+        scene: its near and far plane and step.
+        places: (n, 3) of the cameras, scene units.
+        pieces: of the field's voxels.
+        numbers: the pieces asked about, counted from 1.
+        views: the cameras; None where only their places are known.
+    """
+    labels, device = pieces.labels.view(-1), field.cells.device
+    targets = [_spread(pieces.labels == number) for number in numbers]
+    owner = torch.cat([torch.full((len(t),), k) for k, t in enumerate(targets)]) if targets else torch.zeros(0).long()
+    points = middles(field.occupancy, torch.cat(targets)) if targets else torch.zeros(0, 3)
+    counts = torch.zeros(len(numbers), dtype=torch.int64)
+    for k, place in enumerate(places.double()):
+        inside = torch.ones(len(points), dtype=torch.bool) if views is None else _in_image(views[k], points)
+        which = inside.nonzero()[:, 0]
+        if not len(which):
+            continue
+        directions = torch.nn.functional.normalize(points[which] - place, dim=-1).float().to(device)
+        asked = ask_view(field, scene, place.float().to(device).expand_as(directions).contiguous(), directions)
+        rays = asked.samples.rays.cpu()
+        weights = render_weights(asked.density, asked.samples, len(which)).cpu()
+        own = labels[field.occupancy.numbers(asked.positions).cpu()] == torch.tensor(numbers)[owner[which]][rays]
+        light = torch.zeros(len(which)).index_add_(0, rays, weights * own)
+        counts[owner[which][light > ENOUGH].unique()] += 1
+    return [int(count) for count in counts]
+
+
+def _spread(voxels: Bool[Tensor, "nx ny nz"]) -> Tensor:
+    """(at most TARGETS, 3) of some voxels, evenly among them."""
+    index = voxels.nonzero()
+    return index[torch.linspace(0, len(index) - 1, min(TARGETS, len(index))).round().long()]
+
+
+def _in_image(view: Views, points: Tensor) -> Tensor:
+    """(n,) bool: one camera's image shows the point, or something before it."""
+    places, depth = (v[0] for v in view.project(points))
+    return (depth > 0) & ((places >= 0) & (places < 1)).all(-1)

@@ -1,0 +1,49 @@
+"""Which voxels hold something solid, and not only haze: pieces that haze alone connects are told apart by these."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from lg_field.radiance.components import Pieces, scene_boxes
+from lg_field.radiance.field import RadianceField
+
+VOXELS = 1 << 15
+"""Voxels looked at at a time."""
+
+
+@torch.no_grad()
+def solid_voxels(field: RadianceField, shown: Bool[Tensor, "nx ny nz"], opacity: float) -> Bool[Tensor, "nx ny nz"]:
+    """Those of some voxels in which a way as long as a side absorbs at least so much, at one of eight points.
+
+    Args:
+        field: the field; says the density.
+        shown: the voxels, by their index on its lattice.
+        opacity: part of the light, 0..1; 0 = all of them.
+    """
+    solid = shown.clone()
+    if opacity <= 0.0:
+        return solid
+    steps = torch.cartesian_prod(*[torch.tensor([0.25, 0.75], dtype=torch.float64)] * 3)
+    for some in shown.nonzero().split(VOXELS):
+        boxes = scene_boxes(field.occupancy, some)
+        places = (some[:, None] + steps).flatten(0, 1) / field.occupancy.per_axis
+        points = field.frame.from_places(places).float().to(field.cells.device)
+        densest = field.density(points).view(-1, len(steps)).amax(1).double().cpu()
+        length = (boxes[:, 1] - boxes[:, 0]).amin(-1)
+        solid[tuple(some.unbind(1))] = -torch.expm1(-densest * length) >= opacity
+    return solid
+
+
+def with_skin(pieces: Pieces, numbers: list[int], shown: Bool[Tensor, "nx ny nz"]) -> Bool[Tensor, "nx ny nz"]:
+    """Some pieces of solid voxels, with the others that are shown next to them, unless those are of other pieces.
+
+    Args:
+        pieces: of the solid voxels.
+        numbers: which, counted from 1.
+        shown: all voxels, solid or not.
+    """
+    own = pieces.voxels(numbers)
+    near = torch.nn.functional.max_pool3d(own[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
+    return own | (near & shown & (pieces.labels == 0))
