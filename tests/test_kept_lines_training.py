@@ -11,6 +11,7 @@ from small_shared_grid import TABLE, entries, make, occupied_points, said, same
 from lg_field import crop, extend, load, merge, save
 from lg_field.radiance import tcnn
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.hash_grid import MANY
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings
 from lg_field.table.editing import regrow
 
@@ -76,6 +77,16 @@ def test_an_extension_trains_fresh_entries_and_no_old_value_changes(domain: bool
     again = RadianceField(larger.grid, larger.sizes, larger.cells)
     again.load_state_dict(state)
     assert torch.equal(again.lines_of_frozen()[TABLE], kept) and again.hash_table.requires_grad
+
+
+def test_few_points_and_many_are_said_the_same_of() -> None:
+    """Many look their entries up in a table that was made whole for them."""
+    field = crop(make(), cells=[0, 13])
+    grid, table, kept = field.hash_grid, field.hash_table, field.kept_lines[TABLE]
+    unit = torch.rand(600, 3)
+    assert 8 * grid.levels * len(unit) > MANY * kept.total > 8 * grid.levels * 100
+    many, few = grid.encode(table, unit, kept), [grid.encode(table, part, kept) for part in unit.split(100)]
+    assert torch.equal(many, torch.cat(few)) and torch.equal(many, grid.encode(kept.spread(table), unit))
 
 
 def test_another_implementation_is_given_the_whole_table() -> None:

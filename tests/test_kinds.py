@@ -73,9 +73,8 @@ def test_no_name_is_taken_twice_and_unknown_ones_are_refused() -> None:
         kind_of_file(Path("x.txt"))
     assert len(readable_suffixes()) == len(set(readable_suffixes()))
     for name, kind in KINDS.items():
-        assert {kind_of_file(Path(f"X{suffix.upper()}")).name for suffix in set(kind.writes) & set(kind.reads)} <= {
-            name
-        }
+        own = set(kind.writes) & set(kind.reads)
+        assert {kind_of_file(Path(f"X{suffix.upper()}")).name for suffix in own} <= {name}
 
 
 def test_kinds_are_compared_by_name_nowhere_else() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_scene import small_scene
 
-from lg_field.cli.options import oriented_box
+from lg_field.cli.region_files import oriented_box
 from lg_field.meshing.bounds import common, hull, region_bounds
 from lg_field.meshing.cut import HALVINGS, edges_of, placed_on_cuts
 from lg_field.meshing.mesh import EmptyMeshError, Mesh, marching_cubes

@@ -250,3 +250,11 @@ def test_pages_in_a_circle_and_missing_strips_are_refused(tmp_path: Path) -> Non
     for kind in ("image", "volume"):
         with pytest.raises(ValueError, match=r"b\.tif is broken: its pages follow one another in a circle"):
             read_signal(tmp_path / "b.tif", kind=kind)
+    tifffile.imwrite(tmp_path / "c.tif", GRID[..., 0], photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(tmp_path / "c.tif") as file:
+        at = file.pages[0].tags["ImageLength"].valueoffset
+    data = bytearray((tmp_path / "c.tif").read_bytes())
+    data[at : at + 4] = (1 << 24).to_bytes(4, "little")
+    (tmp_path / "c.tif").write_bytes(data)
+    with pytest.raises(ValueError, match=r"c\.tif is broken: it names 1 of its [\d,]+ strips"):
+        read_signal(tmp_path / "c.tif")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import threading
 from pathlib import Path
@@ -17,6 +18,8 @@ import lg_field
 from lg_field.cli.restore import read_sinogram
 from lg_field.signals import read_signal
 from lg_field.signals.inputs import as_file, checked_suffix
+from lg_field.signals.reading import naming_file
+from lg_field.signals.registry import kind_named, kind_to_read
 from lg_field.signals.sniffing import LOOKED_AT, sniffed
 
 QUICK = ("--steps", 2, "--local-width", 4, "--global-width", 4)
@@ -127,3 +130,16 @@ def test_a_kind_reads_its_own_files_only(every: list[Path]) -> None:
         read_signal(folder, kind="volume")
     assert read_signal(folder / "grid.npy", kind="volume").signal.kind == "volume"
     assert read_signal(folder / "rgb.png", kind="image").signal == read_signal(folder / "rgb.png").signal
+
+
+def test_errors_name_the_file_and_those_of_libraries_say_that_it_is_broken() -> None:
+    path = Path("ct")
+    for does, line in (
+        (lambda: json.loads("{"), "ct is broken: Expecting"),
+        (lambda: b"\xff".decode(), "ct is broken: 'utf-8' codec"),
+        (lambda: kind_named("expected"), "ct: kind must be one of"),  # a name within a word is no name
+        (lambda: np.empty(1 << 55, np.uint8), "ct is too large for the memory there is"),
+        (lambda: kind_to_read(Path("ct")), "ct: cannot encode"),
+    ):
+        with pytest.raises(ValueError, match=f"^{line}"), naming_file(path):
+            does()

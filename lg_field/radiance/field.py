@@ -18,10 +18,10 @@ from lg_field.ops import local_global_chain, sort_by_row
 from lg_field.ops.sorting import RowSort
 from lg_field.radiance import occupancy
 from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics, view_dependence
+from lg_field.radiance.entries import entries_read
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
 from lg_field.radiance.fused import fused_inputs, fused_shade
-from lg_field.radiance.lines import lines_read
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.sizes import saved_sizes as saved_sizes
@@ -312,7 +312,7 @@ class RadianceField(CellTable):
         """
         if self.hash_grid is None:
             return {}
-        return {"hash_table": lines_read(self.hash_grid, self.frame, rows["cells"], rows["occupied"])}
+        return {"hash_table": entries_read(self.hash_grid, self.frame, rows["cells"], rows["occupied"])}
 
     def split_(self, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:
         """Cut every kept cell into 8 that together are the same function, in place: training from coarse to fine.

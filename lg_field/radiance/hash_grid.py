@@ -19,6 +19,8 @@ from lg_field.table.kept_lines import KeptLines
 PRIMES = (1, 2654435761, 805459861)
 ROUNDING = 2.0**-20
 """Whoever computes in float32: points this part of the largest number from a box may be taken to be in it."""
+MANY = 4
+"""For more lookups than this many times the entries it is faster to have them all in their places first."""
 NODES = 1 << 20
 """Nodes looked at at a time."""
 
@@ -146,7 +148,9 @@ class HashGrid:
             (M, L F), level by level.
         """
         lines, weights = self.lines(unit)
-        if kept is not None and not kept.whole:
+        if kept is not None and lines.numel() > MANY * kept.total:
+            table = kept.spread(table)
+        elif kept is not None and not kept.whole:
             lines = kept.places(lines, absent=len(table))
             table = torch.cat([table, table.new_zeros(1, self.features)])
         by_level = weighted_sum(table, lines.flatten(1), weights.flatten(1)).view(self.levels, len(unit), self.features)

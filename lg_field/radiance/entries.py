@@ -1,4 +1,4 @@
-"""Which lines of the shared part's grid the cells of a field read."""
+"""Which entries of the shared part's grid a scene reads: what a crop keeps of it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from lg_field.radiance.frame import Frame
 from lg_field.radiance.hash_grid import ROUNDING, HashGrid
 
 VOXELS = 1 << 19
-"""Occupied voxels whose entries are looked up at a time."""
+"""Occupied voxels looked at at a time."""
 
 
-def lines_read(
+def entries_read(
     grid: HashGrid, frame: Frame, cells: Int64[Tensor, " rows"], occupied: Bool[Tensor, "rows voxels"]
-) -> Bool[Tensor, " lines"]:
-    """Which entries of the grid points in occupied voxels of rows read.
+) -> Bool[Tensor, " entries"]:
+    """Which entries points in occupied voxels of some cells read.
 
     Args:
-        grid: the grid.
+        grid: the shared part's.
         frame: where the cells are.
-        cells: (P,) of the rows.
-        occupied: (P, r^3) which voxels of each hold something.
+        cells: (n,) their numbers.
+        occupied: (n, r^3) their voxels.
+
+    Returns:
+        (num_entries,) bool.
     """
     found = torch.zeros(grid.num_entries, dtype=torch.bool, device=occupied.device)
-    margin, per_axis = ROUNDING * max(a / b for a, b in zip(frame.grid.counts, frame.origin.counts)), 1
-    while per_axis**3 < occupied.shape[1]:
-        per_axis += 1
+    per_axis = round(occupied.shape[1] ** (1 / 3))
+    margin = ROUNDING * max(a / b for a, b in zip(frame.grid.counts, frame.origin.counts))
     for some in torch.arange(len(cells), device=cells.device).split(max(1, VOXELS // occupied.shape[1])):
         row, voxel = occupied[some].nonzero().unbind(1)
         low = occupancy.voxels_of(cells[some][row], voxel, frame.grid, per_axis)
