@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -113,6 +113,7 @@ def test_up_is_the_cameras_up_and_from_the_air_against_the_view():
 
 
 @given(st.tuples(*[st.floats(-1.0, 1.0)] * 3))
+@example((0.0, 1.2e-07, -0.0625))
 def test_turning_takes_up_to_the_third_axis(direction: tuple[float, float, float]):
     up = torch.tensor(direction, dtype=torch.float64)
     if float(up.norm()) < 1e-3:

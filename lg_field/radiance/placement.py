@@ -115,14 +115,13 @@ def upward(views: Views, points: Float[Tensor, "points 3"] | None = None) -> Flo
 
 def turn(up: Float[Tensor, 3]) -> Float[Tensor, "3 3"]:
     """The float64 rotation by the least angle that takes a unit direction to (0, 0, 1)."""
-    up = up.double()
-    axis = torch.linalg.cross(up, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
-    cosine = float(up[2])
-    if cosine < -1.0 + 1e-9:
-        return torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
-    x, y, z = axis.tolist()
-    skew = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float64)
-    return torch.eye(3, dtype=torch.float64) + skew + skew @ skew / (1.0 + cosine)
+    x, y, z = (up.double() / up.double().norm()).tolist()
+    sine = math.hypot(x, y)
+    if sine == 0.0:
+        return torch.diag(torch.tensor([1.0, 1.0, 1.0] if z > 0 else [1.0, -1.0, -1.0], dtype=torch.float64))
+    a, b = y / sine, -x / sine  # the axis: horizontal, across the direction
+    skew = torch.tensor([[0.0, 0.0, b], [0.0, 0.0, -a], [-b, a, 0.0]], dtype=torch.float64)
+    return torch.eye(3, dtype=torch.float64) + sine * skew + (1.0 - z) * skew @ skew
 
 
 def _middle(points: Tensor) -> Tensor:
