@@ -33,7 +33,7 @@ from lg_field.radiance.sight import cameras_that_see, seen_shares
 from lg_field.radiance.solid import solid_voxels, with_skin
 from lg_field.radiance.surface import radiance_mesh
 from lg_field.space.regions import HalfSpace, Region
-from lg_field.table.editing import crop
+from lg_field.table.editing import crop, merge
 
 ALL = (LARGE, MEDIUM, SMALL)
 
@@ -126,6 +126,26 @@ def test_a_crop_of_a_crop_is_the_crop_of_both() -> None:
             crop(field, a - b)
     with pytest.raises(ValueError, match="nothing would be kept"):
         settled(crop(settled(crop(field, one)), ~one))
+
+
+@pytest.mark.parametrize("contraction", [False, True])
+def test_objects_of_one_cell_merge_into_all_that_they_were(contraction: bool) -> None:
+    field = ball_scene(contraction=contraction)
+    pieces = pieces_of_field(field)
+    whole, ball = pieces.labels > 0, pieces.voxels([1])
+    part = ball & (torch.rand(ball.shape, generator=torch.Generator().manual_seed(0)) < 0.5)
+    one, rest = (settled(crop(field, voxel_set(field.occupancy, some))) for some in (part, whole & ~part))
+    both = torch.isin(one.cells, rest.cells)
+    assert bool(both.any()), "they share cells"
+    joined = merge(one, rest)
+    x = random_points()
+    kept = joined.is_occupied(x)
+    assert torch.equal(kept, field.is_occupied(x)) and torch.equal(kept, one.is_occupied(x) | rest.is_occupied(x))
+    assert all(torch.equal(a, b) for a, b in zip(joined(x[kept]), field(x[kept])))
+    with torch.no_grad():
+        rest.local.add_(1.0)
+    with pytest.raises(ValueError, match="their rows differ in cells that both have"):
+        merge(one, rest)
 
 
 def test_a_component_is_one_piece_of_mesh() -> None:

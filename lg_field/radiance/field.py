@@ -59,6 +59,7 @@ class RadianceField(CellTable):
     """(P, R^3 F) feature grid of each cell."""
     frozen: Tensor
     """(P,) bool: rows that training must not change (extension); kept in checkpoints, not in field files."""
+    shown_rows = ("occupied",)
     occupied = _voxel_rows("occupied")
     thickness = _voxel_rows("thickness")
     seen = _voxel_rows("seen")

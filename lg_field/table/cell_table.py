@@ -38,6 +38,8 @@ class CellTable(nn.Module):
     """Of each shared tensor that rows read line by line: which of its lines there are."""
     lines_follow: tuple[str, ...] = ()
     """Names of the row tensors that say which lines a row reads."""
+    shown_rows: tuple[str, ...] = ()
+    """Names of the (P, n) bool row tensors that say what of its cell a row shows: crops may differ in them."""
 
     def __init__(self, grid: PartitionGrid, cells: Tensor | None = None) -> None:
         """

@@ -195,7 +195,7 @@ def with_rows(
 
 
 def merge(first: Table, second: Table) -> Table:
-    """Join two crops of one field.
+    """Join two crops of one field. Of a cell that both have it shows what either does.
 
     Raises:
         ValueError: they are not crops of the same field: other grid, sizes, shared part, or rows that disagree.
@@ -219,13 +219,16 @@ def merge(first: Table, second: Table) -> Table:
                 raise ValueError(f"{apart}: a cell that is {name} in one has a row in the other")
     common, new = torch.isin(first.cells, second.cells), ~torch.isin(second.cells, first.cells)
     for name in rows:
-        if not torch.equal(ours[name][common], theirs[name][~new]):
+        if name not in first.shown_rows and not torch.equal(ours[name][common], theirs[name][~new]):
             raise ValueError(f"{apart}: their rows differ in cells that both have")
     result = with_rows(first, first.grid, first.cells.cpu(), second.cells[new].cpu())
     at = torch.isin(result.cells, second.cells[new])
     with torch.no_grad():
         for name in rows:
             getattr(result, name)[at] = theirs[name][new]
+            if name in first.shown_rows:
+                both = torch.isin(result.cells, first.cells[common])
+                getattr(result, name)[both] = ours[name][common] | theirs[name][~new]
     result.resize_lines_({name: mask for name, (mask, _) in lines.items()})
     for name, (_, values) in lines.items():
         getattr(result, name).data.copy_(values)
