@@ -94,7 +94,6 @@ lg_field = MethodSpecification(
         model=LGModelConfig(
             sizes=SizesOptions(grid_nodes=17, hash_levels=4, log2_hashmap_size=15, color_width=0, color_features=27),
             harmonics_loss_mult=2e-3,
-            distortion_loss_mult=1e-2,
             eval_num_rays_per_chunk=1 << 14,
         ),
         fields_lr=5e-3,
@@ -115,7 +114,6 @@ lg_field_tiny = MethodSpecification(
             steps_per_scene=256,
             occupancy_points=2**15,
             harmonics_loss_mult=2e-3,
-            distortion_loss_mult=1e-2,
             eval_num_rays_per_chunk=1 << 13,
         ),
         fields_lr=5e-3,

@@ -57,8 +57,8 @@ class TrainingSettings:
     what others do. Of fields without a colour layer."""
 
     distortion_loss_mult: float = 0.0
-    """Weight of how far apart along a ray what it sees lies (mip-NeRF 360, eq. 15): haze and floaters fade. Distances
-    are in near plane to far end of the scene."""
+    """Weight of how far apart along a ray what it sees lies (mip-NeRF 360, eq. 15), in parts of the longest ray: haze
+    and floaters fade, but too much of it (0.01 is much) takes thin and far things, too."""
 
     def check(self) -> None:
         """Raise ValueError where a number makes no sense."""
