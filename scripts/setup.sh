@@ -55,6 +55,10 @@ install_packages() {
     say "missing: $missing (Debian's names). Please install them; going on without."
 }
 
+install_python_packages() {
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt -e '.[all,dev]'
+}
+
 # What .venv should hold: a hash of the files that say so. Fails where there is no working .venv.
 fingerprint() {
     .venv/bin/python - pyproject.toml setup.py scripts/constraints.txt 2>/dev/null <<'END'
@@ -79,8 +83,8 @@ if ! is_installed; then
     install_packages
     make_venv
     rm -f .venv/lg-field-installed
-    step "installing Python packages into .venv (the first time: 8 GB, a few minutes)" \
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt -e '.[all,dev]'
+    step "installing Python packages into .venv (the first time: 8 GB, a few minutes)" install_python_packages ||
+        step "installing them once more, an index may have been away for a moment" install_python_packages
     echo "$(fingerprint) $PWD" >.venv/lg-field-installed # only now: an interrupted one starts again
 fi
 export PATH=$PWD/.venv/bin:$PATH
