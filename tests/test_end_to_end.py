@@ -148,7 +148,7 @@ def test_a_crop_grows_back_and_nothing_old_changes(work):
     options = ("extend-scene", "--load-config", config, "-o", "grown", *box)
     assert "new ones" in command(*options, "--dry-run", cwd=work.root) and not (work.root / "grown").exists()
     text = command(*options, "--steps", 120, cwd=work.root)
-    assert "every old number is the same to the bit" in text
+    assert "every number that old cells read is the same to the bit" in text
     before, after = checkpoint_of(work.crop)["pipeline"], checkpoint_of(work.root / "grown")["pipeline"]
     table = "_model.field.table."
     old = torch.isin(after[table + "cells"], before[table + "cells"])
