@@ -19,7 +19,8 @@ from wild import field_file
 import lg_field
 from lg_field.errors import Notice
 from lg_field.signals import read_signal
-from lg_field.signals.kinds.animation import durations, is_animation
+from lg_field.signals.kinds.animation import durations, is_animation, read_animation
+from lg_field.signals.pictures.reading import read_image
 from lg_field.signals.signal import Signal
 from lg_field.signals.writing import write_samples
 
@@ -170,3 +171,15 @@ def test_hdr_becomes_standard_light_and_that_is_said(curve: int, words: str, tmp
     shown = data.samples[0, 16, 8::16].int()
     assert shown[0].max() <= 3 and shown[2].min() >= 235 and shown[3].min() >= 250
     assert 20 < shown[1].min() < shown[2].min() and (shown.amax(1) - shown.amin(1)).max() <= 4
+
+
+@pytest.mark.parametrize("read", [read_animation, read_image])
+def test_a_canvas_larger_than_webp_has_is_refused_before_it_is_decoded(read: Any, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], duration=100)
+    data = bytearray((tmp_path / "a.webp").read_bytes())
+    at = data.index(b"VP8X") + 12
+    data[at : at + 3] = (12_058_639).to_bytes(3, "little")
+    (tmp_path / "a.webp").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.webp is broken: it claims 12058640 x 8 pixels, a WebP"):
+        read(tmp_path / "a.webp")

@@ -18,6 +18,7 @@ from lg_field.orientation import orientation_of, upright
 from lg_field.signals.data import SignalData
 from lg_field.signals.kinds.frames import Timing, even_timing
 from lg_field.signals.parts import split_part
+from lg_field.signals.pictures.webp import check_canvas
 from lg_field.signals.signal import Signal
 
 READS = (".gif", ".webp", ".png", ".apng")
@@ -56,6 +57,7 @@ def read_animation(path: Path) -> SignalData:
 
     try:
         with Image.open(path) as image:
+            check_canvas(image, path)
             count, plays = int(getattr(image, "n_frames", 1)), _plays(image)
             what = f"{path}: {count} frames of {image.width} x {image.height}"
             check_memory(4 * count * image.width * image.height, what, "cut it, or make its frames smaller")

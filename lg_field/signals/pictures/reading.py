@@ -16,6 +16,7 @@ from lg_field.signals.pictures.colours import eight_bits
 from lg_field.signals.pictures.hdr import read_exr, read_radiance
 from lg_field.signals.pictures.raster import Raster, as_image
 from lg_field.signals.pictures.tiff import SIGNATURES, read_tiff
+from lg_field.signals.pictures.webp import check_canvas
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -61,6 +62,7 @@ def read_plain(path: Path, part: str = "") -> Raster:
     _register_heic(path)
     try:
         with PIL.Image.open(path) as image:
+            check_canvas(image, path)
             if image.format == "TIFF":
                 return read_tiff(path, part)
             deep = any(";16" in str(tile) for tile in getattr(image, "tile", []))  # known only before loading
