@@ -51,7 +51,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # Less in the cells and more in the shared part: better where images are few for the space they show.
     "more-shared": {"grid_nodes": 7, "hash_levels": 5, "log2_hashmap_size": 14},
     "large-shared": {"grid_nodes": 5, "local_width": 8, "hash_levels": 5, "log2_hashmap_size": 17},
-    "mid-shared": {"grid_nodes": 5, "local_width": 8, "hash_levels": 5, "log2_hashmap_size": 16},
     # The cells alone with a colour layer that is shared, so that weights of all cells decode what a cell says.
     "per-partition-color": {"network": "per-partition", "color_width": 32, "color_features": 15},
     # What the parts of lg-field-tiny are worth.
