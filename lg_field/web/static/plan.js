@@ -1,0 +1,61 @@
+// @ts-check
+/** Which requests fetch some lines of a file's tensors: neighbours in one, narrow gaps with them, the most wanted first. */
+
+/** Part of the wanted bytes that may be fetched beside them, in gaps. */
+export const WASTE = 0.15;
+/** A gap of more bytes costs more than a request. */
+const WIDEST_GAP = 1 << 17;
+/** Bytes of a request: what is shown grows by these. */
+const LEAST_PIECE = 1 << 17;
+const LARGEST_PIECE = 1 << 22;
+/** About so many requests for everything that is wanted. */
+const PIECES = 32;
+
+/** @typedef {{name: string, first: number, last: number, rank: number, bytes: number}} Request lines `first` to before
+ * `last` of the tensor called `name` */
+
+/** @param {ArrayLike<number>} rows the most wanted first
+ * @param {{name: string, rowBytes: number}[]} tensors
+ * @returns {Request[]} in the order in which they are to be made */
+export function planned(rows, tensors) {
+  const rank = new Map(Array.from(rows, (row, place) => [row, place])), wanted = [...rank.keys()].sort((a, b) => a - b);
+  const rowBytes = tensors.reduce((sum, tensor) => sum + tensor.rowBytes, 0), total = wanted.length * rowBytes;
+  const piece = Math.min(Math.max(total / PIECES, LEAST_PIECE), LARGEST_PIECE);
+  const bridged = bridges(wanted, tensors, total * WASTE);
+  return tensors
+    .filter((tensor) => tensor.rowBytes > 0)
+    .flatMap((tensor) => cut(wanted, rank, tensor, bridged, piece))
+    .sort((a, b) => a.rank - b.rank);
+}
+
+/** The gaps that are fetched, too: the narrowest ones, as long as there are bytes left for them.
+ * @param {number[]} wanted sorted @param {{name: string, rowBytes: number}[]} tensors @param {number} budget bytes
+ * @returns {Set<string>} "tensor row", of the row after the gap */
+function bridges(wanted, tensors, budget) {
+  const gaps = [];
+  for (let k = 1; k < wanted.length; k++) {
+    const lines = wanted[k] - wanted[k - 1] - 1;
+    if (lines) for (const { name, rowBytes } of tensors) gaps.push({ key: `${name} ${wanted[k]}`, bytes: lines * rowBytes });
+  }
+  const chosen = new Set();
+  for (const { key, bytes } of gaps.sort((a, b) => a.bytes - b.bytes)) {
+    if (bytes > WIDEST_GAP || (budget -= bytes) < 0) break;
+    chosen.add(key);
+  }
+  return chosen;
+}
+
+/** @param {number[]} wanted sorted @param {Map<number, number>} rank @param {{name: string, rowBytes: number}} tensor
+ * @param {Set<string>} bridged @param {number} piece bytes of a request, about
+ * @returns {Request[]} */
+function cut(wanted, rank, { name, rowBytes }, bridged, piece) {
+  /** @type {Request[]} */
+  const requests = [], most = Math.max(1, Math.floor(piece / rowBytes));
+  for (const [k, row] of wanted.entries()) {
+    const last = requests[requests.length - 1], place = rank.get(row) ?? 0;
+    const goesOn = last && (row === wanted[k - 1] + 1 || bridged.has(`${name} ${row}`)) && row - last.first < most;
+    if (goesOn) Object.assign(last, { last: row + 1, rank: Math.min(last.rank, place), bytes: (row + 1 - last.first) * rowBytes });
+    else requests.push({ name, first: row, last: row + 1, rank: place, bytes: rowBytes });
+  }
+  return requests;
+}
