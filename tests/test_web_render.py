@@ -1,0 +1,116 @@
+"""Pictures of the page's renderer in a real browser are those of `lg-field render`, for every kind of network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from browser import CHROMIUM, GRAPHICS, Browser
+from small_scene import small_scene
+from web_host import hosted, opened, put, traced
+
+from lg_field.radiance.cameras import Camera
+from lg_field.radiance.field import RadianceField, RadianceSizes
+from lg_field.radiance.render import render
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import HalfSpace, Region, Similarity, VoxelSet
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
+SIZE = 48
+TURN = torch.tensor([[0.6, -0.8, 0.0, 0.1], [0.8, 0.6, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]).double()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser(*GRAPHICS) as browser:
+        yield browser
+
+
+def camera_of(field: RadianceField) -> Camera:
+    return Camera(torch.tensor(field.description.camera, dtype=torch.float64), field.description.focal, SIZE, SIZE)
+
+
+def same(page, field: RadianceField) -> None:
+    """The browser's picture is Python's."""
+    camera = camera_of(field)
+    rgba, depth = traced(page, camera)
+    expected = render(field, field.description, camera)
+    off = np.abs(255 * (rgba[..., :3] - expected.rgb.numpy()))
+    assert off.mean() <= 1.0, off.mean()
+    assert off.max() <= 4.0, (off.max(), (off > 4).sum())
+    assert np.abs(rgba[..., 3] - expected.accumulation.numpy()[..., 0]).max() < 0.01
+    assert expected.accumulation.mean() > 0.05
+    hit = expected.accumulation.numpy()[..., 0] > 0.5
+    far = expected.depth.numpy()[..., 0][hit]
+    assert (np.abs(depth[hit] - far) / far).max() < 0.05
+
+
+def seen(**sizes) -> RadianceField:
+    """27 cells with random weights, half of their voxels occupied, some of them dense."""
+    torch.manual_seed(2)
+    reach = 2.0 if sizes.get("contraction") else 1.3
+    shape = dict(local_width=4, global_width=8, grid_nodes=3, occupancy_voxels=4, density_bias=2.0)
+    shape |= dict(hash_levels=3, hash_base_res=7, log2_hashmap_size=10) | sizes
+    field = RadianceField(PartitionGrid((3, 3, 3), (-reach,) * 3, (reach,) * 3), RadianceSizes(**shape))
+    with torch.no_grad():
+        field.local.normal_()
+        if field.hash_table is not None:
+            field.hash_table.normal_()
+    field.occupancy.restore_(torch.rand_like(field.occupied, dtype=torch.float32) < 0.5)
+    field.description = small_scene().description
+    return field.eval()
+
+
+def masked(field: RadianceField) -> RadianceField:
+    """The same with an exact region of every kind."""
+    turned = Region.box((-0.9, -0.9, -0.9), (0.9, 0.9, 0.9)).moved(Similarity.of_matrix(TURN))
+    lattice = PartitionGrid((4, 4, 4), (-1.0,) * 3, (1.0,) * 3)
+    some = torch.rand(4, 4, 4, generator=torch.Generator().manual_seed(1)) < 0.7
+    round_one = Region.sphere((0.2, 0.0, 0.1), 1.0) & HalfSpace((0.0, 1.0, 0.5), 0.6)
+    field.region = (turned & round_one & VoxelSet.of(some, lattice, False)) | Region.box(
+        (0.3, 0.3, -1.0), (0.8, 0.8, 1)
+    )
+    field.region = field.region - Region.sphere((0.5, 0.5, 0.5), 0.2)
+    return field
+
+
+def grown() -> RadianceField:
+    """A scene whose domain has grown: its frame is a part of it."""
+    lower, upper = (-1.0, -1.0, -1.0), (1.5, 1.0, 1.0)
+    sizes = dict(local_width=4, global_width=8, grid_nodes=3, density_bias=3.0, frame=(-0.5, -1.0, -1.0, 1.0, 1.0, 1.0))
+    torch.manual_seed(3)
+    field = RadianceField(PartitionGrid((5, 4, 4), lower, upper), RadianceSizes(**sizes))
+    with torch.no_grad():
+        field.local.normal_()
+    field.description = small_scene().description
+    return field.eval()
+
+
+HARMONICS = {"color_width": 0, "color_features": 27}
+KINDS = {
+    "colour layer": small_scene,
+    "contracted": lambda: small_scene(contraction=True),
+    "shared grid, harmonics": lambda: seen(**HARMONICS),
+    "shared grid, contracted": lambda: seen(contraction=True, **HARMONICS),
+    "rows alone": lambda: seen(network="per-partition", **HARMONICS),
+    "shared network alone": lambda: seen(network="global", hash_features=4),
+    "rows do not share their grid": lambda: seen(global_reads_grid=False, hash_features=1, grid_features=3),
+    "sines": lambda: seen(activation="sine", hidden_layers=2, hash_features=8),
+    "bells, added, no grid": lambda: seen(activation="gauss", merge="add", grid_nodes=0, **HARMONICS),
+    "appearance": lambda: seen(appearance_features=3, hash_levels=0),
+    "regions": lambda: masked(small_scene(kept=1.0)),
+    "a grown domain": grown,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_exact_picture_is_that_of_render(browser, tmp_path: Path, kind: str) -> None:
+    field = KINDS[kind]()
+    put(tmp_path, scene=field)
+    with hosted(tmp_path) as host:
+        page = opened(browser, host, "scene")
+        same(page, field)
+        page.close()
