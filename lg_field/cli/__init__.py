@@ -22,6 +22,7 @@ def commands() -> dict[str, Callable[..., None]]:
     from lg_field.cli.info import info, validate
     from lg_field.cli.mesh import mesh
     from lg_field.cli.photos import photos
+    from lg_field.cli.publish import publish
     from lg_field.cli.restore import denoise, reconstruct_ct, super_resolve
     from lg_field.cli.scene import pack, render
     from lg_field.cli.view import view
@@ -44,4 +45,5 @@ def commands() -> dict[str, Callable[..., None]]:
         "denoise": denoise,
         "reconstruct-ct": reconstruct_ct,
         "view": view,
+        "publish": publish,
     }

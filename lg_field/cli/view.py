@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from lg_field.cli.options import NO_REGION, Address, RegionFlags, pick_device
+from lg_field.cli.publish import serve
 from lg_field.cli.scene import part_of_file
 
 
@@ -16,6 +17,7 @@ def view(
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
     port: int = 8080,
     device: str = "auto",
+    web: bool = False,
 ) -> None:
     """Show a field file on a page of this machine; nothing on disk changes until "Save crop".
 
@@ -24,7 +26,13 @@ def view(
         region: load and show only this part.
         port: of the page, on 127.0.0.1; the next free one if it is taken.
         device: auto, cpu, cuda, ...
+        web: serve the page that `lg-field publish` writes: a scene is drawn by the browser, on its graphics card.
     """
+    if web:
+        if region.given or device != "auto":
+            raise ValueError("--web shows whole files, in the browser: crop there or with `lg-field crop`, no --device")
+        serve(input, port)
+        return
     from dataclasses import replace
 
     import torch

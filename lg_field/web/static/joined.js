@@ -114,7 +114,7 @@ class Joined extends Region {
       : (/** @type {(part: Region) => boolean} */ test) => parts.every(test);
   }
 
-  /** @param {string} kind */
+  /** @param {string} kind @returns {Region[]} */
   partsOf(kind) {
     return kind === this.kind ? this.parts : [this];
   }
@@ -152,11 +152,12 @@ class Joined extends Region {
     return whole.length === found.length ? this.#over(whole) : null;
   }
 
-  /** @param {Grid} lattice @param {boolean} contracted */
+  /** @param {Grid} lattice @param {boolean} contracted @returns {{mask: Uint8Array | null, rest: Region | null}} */
   splitVoxels(lattice, contracted) {
     if (this.kind === "union") return super.splitVoxels(lattice, contracted);
     const found = this.parts.map((part) => part.splitVoxels(lattice, contracted));
     const masks = found.flatMap(({ mask }) => (mask ? [mask] : [])), rest = found.flatMap((f) => (f.rest ? [f.rest] : []));
+    /** @type {Region | null} */
     const left = rest.length > 1 ? new Joined("intersection", rest) : rest[0] ?? null;
     return { mask: masks.length ? this.#over(masks) : null, rest: left };
   }

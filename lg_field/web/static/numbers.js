@@ -10,7 +10,7 @@ export const bytesOf = (array) => new Uint8Array(array.buffer, array.byteOffset,
  * @param {Uint8Array} bytes @param {string} dtype "F32", "F16" or "BF16" @param {string} name for messages
  * @returns {Float32Array} a copy; a FieldError if one is NaN or infinite */
 export function floats(bytes, dtype, name) {
-  const values = { F32: ofFloat32, F16: ofFloat16, BF16: ofBfloat16 }[dtype]?.(bytes);
+  const values = FLOATS[dtype]?.(bytes);
   if (!values) throw new FieldError(`${name} is of type ${dtype}, which this page does not read: F32, F16 and BF16 are`);
   for (let k = 0; k < values.length; k++) {
     if (!Number.isFinite(values[k])) throw new FieldError(`${name} holds NaN or infinite values`);
@@ -19,7 +19,9 @@ export function floats(bytes, dtype, name) {
 }
 
 /** @param {Uint8Array} bytes */
-const ofFloat32 = (bytes) => new Float32Array(bytes.slice().buffer);
+function ofFloat32(bytes) {
+  return new Float32Array(bytes.slice().buffer);
+}
 
 /** @param {Uint8Array} bytes */
 function ofBfloat16(bytes) {
@@ -40,6 +42,9 @@ function ofFloat16(bytes) {
   }
   return values;
 }
+
+/** @type {Record<string, (bytes: Uint8Array) => Float32Array>} */
+const FLOATS = { F32: ofFloat32, F16: ofFloat16, BF16: ofBfloat16 };
 
 /** Whole numbers below 2^31 of int64.
  * @param {Uint8Array} bytes @param {string} name
