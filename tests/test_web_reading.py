@@ -1,0 +1,372 @@
+"""The page's reading side: crops equal to the package's by bytes, hosts of all kinds, files from strangers."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import time
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_shared_grid
+import torch
+from small_scene import small_scene
+from web_node import Host, host, needs_node, node, ranges, send
+
+from lg_field.files import FieldFile, crop_file, save
+from lg_field.radiance.carving import crop_voxels
+from lg_field.radiance.components import settles
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.scene import Scene
+from lg_field.space.cell_list import cells_from_dict
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import HalfSpace, Region, VoxelSet, region_from_dict
+from lg_field.table.editing import extend, rows_to_keep
+
+pytestmark = needs_node
+SCENE = Scene(((1.0, 0.0, 0.0, 0.5),) * 4, step=0.01, up=(0.0, 1.0, 1e-7), viewpoints=((1.0, 2.0, 3.0),))
+CROP = """
+const field = await fromDisk(source);
+for (const [k, keep] of keeps.entries()) {
+  if (keep.region) keep.region = await space.regionFromDict(keep.region);
+  const blob = await cropFile(field, keep);
+  await writeFile(`${target}${k}`, new Uint8Array(await blob.arrayBuffer()));
+}
+"""
+BOX = Region.box((-0.6, -0.6, -0.6), (0.3, 0.35, 0.2))
+
+
+def hashed(**sizes: Any) -> RadianceField:
+    field = small_shared_grid.make(**sizes)
+    field.description = SCENE
+    field.history = {"steps": 20, "name": "café\n", "psnr": 31.5, "parts": [1e-5, {"a": None}]}
+    return field
+
+
+def python_crop(source: Path, target: Path, keep: dict[str, Any]) -> bytes:
+    """What `lg-field crop` writes."""
+    region, cells = keep.get("region"), keep.get("cells")
+    region, invert, snap = region and region_from_dict(region), keep.get("invert", False), keep.get("snap", False)
+    with FieldFile.open(source) as file:
+        _, exact = rows_to_keep(file.skeleton, region, cells, invert)
+        by_voxels = settles(file.skeleton, file.header.region if snap else exact)
+    write = crop_voxels if by_voxels else crop_file
+    write(source, target, region, cells=cells, invert=invert, snap=snap, overwrite=True)
+    return target.read_bytes()
+
+
+def lattice_voxels(field: RadianceField, part: float = 0.4) -> VoxelSet:
+    lattice = field.grid.refined(field.sizes.occupancy_voxels)
+    return VoxelSet.of(torch.rand(lattice.counts) < part, lattice, field.sizes.contraction)
+
+
+def check_crops(field: RadianceField, folder: Path, keeps: list[dict[str, Any]], dtype: Any = "float32") -> None:
+    """The page's crops are the package's, by bytes; and so are crops of crops."""
+    source = folder / "scene.safetensors"
+    save(field, source, dtype=dtype)
+    node(CROP, source=str(source), target=str(folder / "page-"), keeps=keeps)
+    for number, keep in enumerate(keeps):
+        crop = folder / f"page-{number}"
+        assert crop.read_bytes() == python_crop(source, folder / "package", keep), keep
+    again = {"region": HalfSpace((0.3, 1.0, -0.2), 0.4).to_dict()}
+    node(CROP, source=str(folder / "page-0"), target=str(folder / "again-"), keeps=[again])
+    assert (folder / "again-0").read_bytes() == python_crop(folder / "page-0", folder / "package", again)
+
+
+@pytest.mark.parametrize("contraction", [False, True])
+def test_a_crop_is_the_package_s_by_bytes(contraction: bool, tmp_path: Path) -> None:
+    field = hashed(contraction=contraction)
+    keeps: list[dict[str, Any]] = [
+        {"region": BOX.to_dict()},
+        {"region": Region.sphere((0.2, 0.1, 0.3), 0.5).to_dict(), "invert": True},
+        {"region": (~BOX | Region.sphere((0.0, 0.0, 0.0), 0.1)).to_dict(), "snap": True},
+        {"cells": [0, 3, 4, 26]},
+        {"cells": [1, 2, 5], "invert": True},
+        {"region": lattice_voxels(field).to_dict()},
+        {"region": (lattice_voxels(field) & BOX).to_dict()},
+        {"region": lattice_voxels(field).to_dict(), "snap": True},
+    ]
+    check_crops(field, tmp_path, keeps)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_of_two_bytes_are_cropped_as_they_are(dtype: str, tmp_path: Path) -> None:
+    check_crops(hashed(filled=0.6), tmp_path, [{"region": BOX.to_dict()}, {"cells": [7, 8]}], dtype)
+
+
+@pytest.mark.parametrize("network", ["per-partition", "global"])
+def test_other_networks_are_cropped_too(network: str, tmp_path: Path) -> None:
+    field = RadianceField(PartitionGrid((3, 3, 3), (-1.0,) * 3, (1.0,) * 3), small_scene().sizes)
+    sizes = type(field.sizes)(network=network, grid_nodes=3, local_width=4, global_width=8, occupancy_voxels=2)  # type: ignore[arg-type]
+    field = RadianceField(field.grid, sizes).eval()
+    field.description = SCENE
+    check_crops(field, tmp_path, [{"region": BOX.to_dict()}])
+
+
+def test_a_grown_scene_is_cropped_by_its_own_frame(tmp_path: Path) -> None:
+    larger = extend(hashed(), (-2.5, -1.0, -1.0), (1.3, 1.0, 1.1))
+    larger.description = SCENE
+    check_crops(larger.eval(), tmp_path, [{"region": BOX.to_dict()}, {"cells": [0, 1, 30]}])
+
+
+def test_region_json_is_what_the_package_reads(tmp_path: Path) -> None:
+    field = small_scene()
+    save(field, tmp_path / "scene.safetensors")
+    code = """const field = await fromDisk(source);
+    return [regionJson(field, { region: space.not(space.box([-1, 0, 0], [0.5, 1, 1.25])) }),
+            regionJson(field, { region: space.sphere([0, 0, 0], 0.5), invert: true }),
+            regionJson(field, { cells: field.cells.slice(0, 3) }), regionJson(field, { cells: [0], invert: true })];"""
+    box, ball, cells, others = map(json.loads, node(code, source=str(tmp_path / "scene.safetensors")))
+    assert region_from_dict(box) == ~Region.box((-1.0, 0.0, 0.0), (0.5, 1.0, 1.25))
+    assert region_from_dict(ball) == ~Region.sphere((0.0, 0.0, 0.0), 0.5)
+    assert cells_from_dict(cells, field.grid) == field.cells[:3].tolist()
+    assert cells_from_dict(others, field.grid) == [c for c in field.cells.tolist() if c != 0]
+
+
+def scene_bytes(folder: Path) -> bytes:
+    path = folder / "scene.safetensors"
+    if not path.exists():
+        field = hashed()
+        save(field, path)
+    return path.read_bytes()
+
+
+READ = """
+const lines = [], seen = [];
+const error = await refused(async () => {
+  const onNotice = (line) => lines.push(line), onProgress = (count) => seen.push(count);
+  const field = await openField({ url }, { pause: 5, onNotice, onProgress });
+  const come = [];
+  await field.rows(wanted, (rows) => come.push(...rows.rows));
+  seen.push(field.numRows, field.bytesFetched, field.requests, ...come);
+});
+return { error, lines, seen };
+"""
+
+
+def read(server: Host, wanted: list[int]) -> dict[str, Any]:
+    return node(READ, url=server.url, wanted=wanted)
+
+
+def test_rows_come_by_ranges_and_those_not_asked_for_do_not(tmp_path: Path) -> None:
+    field = small_scene((6, 6, 6), kept=1.0, nodes=12)
+    save(field, tmp_path / "large.safetensors")
+    data = (tmp_path / "large.safetensors").read_bytes()
+    code = """const field = await openField({ url });
+    const before = field.bytesFetched, come = [], sums = [];
+    await field.rows(wanted, ({ rows, features, local }) => { come.push(...rows);
+      sums.push([features.length / rows.length, local.length / rows.length]); });
+    const requests = field.requests, fetched = field.bytesFetched;
+    await field.rows(wanted, () => {});
+    const blob = await cropFile(field, { cells: wanted });
+    return { before, fetched, requests, come, sums, again: field.bytesFetched - fetched, crop: blob.size }; """
+    wanted = [100, 101, 102, 7, 8, 150]
+    with host(data) as server:
+        found = node(code, url=server.url, wanted=wanted)
+    assert sorted(found["come"]) == sorted(wanted) and found["again"] == 0
+    rows = (field.features.nbytes + field.local.nbytes) / field.num_rows
+    assert found["fetched"] - found["before"] <= 1.15 * rows * len(wanted) + 1
+    assert found["fetched"] < len(data) / 3
+    assert found["sums"][0] == [field.features.shape[1], field.local.shape[1]]
+    assert len(server.asked) == found["requests"] <= 12
+
+
+def test_values_are_the_field_s(tmp_path: Path) -> None:
+    field = hashed(filled=0.05)
+    save(field, tmp_path / "scene.safetensors")
+    code = """const field = await fromDisk(source), found = {}, voxels = [...Array(field.sizes.occupancy_voxels ** 3).keys()];
+    await field.rows(Array.from(field.cells.keys()).reverse(), ({ rows, features, local }) => rows.forEach((row, k) => {
+      const line = (v) => Array.from(v.slice((k * v.length) / rows.length, ((k + 1) * v.length) / rows.length));
+      found[row] = [line(features), line(local)];
+    }));
+    const bits = Array.from(field.cells, (_, row) => voxels.map((k) => field.isOccupied(row, k)));
+    return { found, bits, table: Array.from(field.shared.get("hash_table")), names: [...field.shared.keys()],
+      scene: field.scene, rowOf: [-1, 0, 13, 26, 27].map((cell) => field.rowOfCell(cell)) };"""
+    found = node(code, source=str(tmp_path / "scene.safetensors"))
+    for row in range(field.num_rows):
+        features, local = found["found"][str(row)]
+        assert torch.equal(torch.tensor(features), field.features[row].detach())
+        assert torch.equal(torch.tensor(local), field.local[row].detach())
+    assert found["bits"] == field.occupied.tolist()
+    assert torch.equal(torch.tensor(found["table"]), field.hash_table.detach().flatten())
+    assert {"hash_table", "color.0.weight", "shared.head_bias"} <= set(found["names"])
+    assert found["scene"]["viewpoints"] == [[1.0, 2.0, 3.0]] and found["rowOf"] == [-1, 0, 13, 26, -1]
+
+
+def test_a_host_without_ranges_sends_the_whole_file_and_it_is_said(tmp_path: Path) -> None:
+    def whole(to: BaseHTTPRequestHandler, data: bytes, *_: int) -> None:
+        send(to, 200, data)
+
+    data = scene_bytes(tmp_path)
+    with host(data, whole) as server:
+        found = read(server, [0, 5])
+    assert found["error"] is None and len(found["lines"]) == 1 and "no byte ranges" in found["lines"][0]
+    assert f"{len(data):,}" in found["lines"][0] and found["seen"][-4:-2] == [len(data), 1] and len(server.asked) == 1
+
+
+def test_a_lost_connection_is_tried_again_then_said(tmp_path: Path) -> None:
+    data, left = scene_bytes(tmp_path) + b"", {"fails": 2}
+
+    def falters(to: BaseHTTPRequestHandler, held: bytes, first: int, end: int) -> None:
+        if left["fails"] and first:
+            left["fails"] -= 1
+            send(to, 206, held[first : first + 10], end - first, Content_Range=f"bytes {first}-{end - 1}/{len(held)}")
+            to.close_connection = True
+        else:
+            ranges(to, held, first, end)
+
+    def breaks(to: BaseHTTPRequestHandler, held: bytes, first: int, end: int) -> None:
+        send(to, 503, b"") if first else ranges(to, held, first, end)
+
+    padded = large(tmp_path)
+    with host(padded, falters) as server:
+        found = read(server, [0, 100])
+    assert found["error"] is None and left["fails"] == 0 and set(found["seen"][-2:]) == {0, 100}
+    with host(padded, breaks) as server:
+        found = read(server, [0])
+    assert "connection to the host was lost" in found["error"] and "HTTP 503" in found["error"]
+    assert "\n" not in found["error"] and len(server.asked) <= 1 + 4 * 3
+    assert data
+
+
+def large(folder: Path) -> bytes:
+    """A scene that its first request does not hold."""
+    path = folder / "padded.safetensors"
+    save(small_scene((6, 6, 6), kept=1.0, nodes=8), path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("status", [404, 403, 416])
+def test_what_a_host_refuses_is_said_at_once(status: int, tmp_path: Path) -> None:
+    with host(b"", lambda to, *_: send(to, status, b"")) as server:
+        found = read(server, [0])
+    assert ("HTTP" in found["error"] or "empty" in found["error"]) and len(server.asked) == 1
+
+
+def test_a_host_that_sends_something_else_is_refused(tmp_path: Path) -> None:
+    data = large(tmp_path)
+    odd: list[Any] = [
+        lambda to, held, first, end: send(to, 206, held[first:end]),
+        lambda to, held, first, end: send(
+            to, 206, held[first:end], Content_Range=f"bytes {first + 1}-{end}/{len(held)}"
+        ),
+        lambda to, held, first, end: send(
+            to, 206, held[first:end], Content_Range=f"bytes {first}-{end - 1}/{len(held) + first}", ETag=f'"{first}"'
+        ),
+        lambda to, held, first, end: send(
+            to, 206, held[first:end] + bytes(99), Content_Range=f"bytes {first}-{end - 1}/{len(held)}"
+        ),
+    ]
+    for answer, words in zip(odd, ("Content-Range", "Content-Range", "changed on the host", "more of")):
+        with host(data, answer) as server:
+            assert words in read(server, [0])["error"]
+
+
+def test_a_reader_that_gives_up_stops_asking(tmp_path: Path) -> None:
+    def slow(to: BaseHTTPRequestHandler, held: bytes, first: int, end: int) -> None:
+        time.sleep(0.05 if first else 0.0)
+        ranges(to, held, first, end)
+
+    code = """const field = await openField({ url }), stop = new AbortController();
+    const started = performance.now();
+    try { await field.rows([...field.cells.keys()], () => stop.abort(), { signal: stop.signal }); return "came"; }
+    catch (error) { return [error.name, performance.now() - started < 3000]; }"""
+    with host(large(tmp_path), slow) as server:
+        assert node(code, url=server.url) == ["AbortError", True]
+
+
+def with_header(data: bytes, change: Any) -> bytes:
+    """A file with another header: `change` is given its data, or bytes take its place."""
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    text = change if isinstance(change, bytes) else json.dumps(change(header) or header).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+def described(change: Any) -> Any:
+    def inner(header: dict[str, Any]) -> None:
+        about = json.loads(header["__metadata__"]["lg_field"])
+        change(about)
+        header["__metadata__"]["lg_field"] = json.dumps(about)
+
+    return inner
+
+
+HOSTILE: dict[str, Any] = {
+    "empty": b"",
+    "short": b"\x01\x02",
+    "huge header": struct.pack("<Q", 1 << 62) + bytes(100),
+    "no JSON": struct.pack("<Q", 8) + b"notjson!" + bytes(8),
+    "not text": struct.pack("<Q", 8) + bytes([255] * 8),
+    "a list": struct.pack("<Q", 2) + b"[]",
+    "twins": lambda data: with_header(data, b'{"a":{},"a":{}}'),
+    "no field": lambda data: with_header(data, lambda h: h.update(__metadata__={})),
+    "claims": lambda data: with_header(data, lambda h: h["features"].update(shape=[1 << 40, 1 << 40])),
+    "negative": lambda data: with_header(data, lambda h: h["features"].update(shape=[-1, -5])),
+    "overlap": lambda data: with_header(data, lambda h: h["local"].update(data_offsets=h["cells"]["data_offsets"])),
+    "gap": lambda data: with_header(data, lambda h: h.pop("local") and None),
+    "type": lambda data: with_header(data, lambda h: h["features"].update(dtype="Q4")),
+    "many": lambda data: with_header(data, lambda h: h.update({f"t{k}": {} for k in range(5000)})),
+    "other network": lambda data: with_header(data, described(lambda a: a.update(network="signal"))),
+    "newer": lambda data: with_header(data, described(lambda a: a.update(version=9))),
+    "newer size": lambda data: with_header(data, described(lambda a: a["config"].update(wings=2))),
+    "cells": lambda data: with_header(data, described(lambda a: a["grid"].update(counts=[1 << 20, 1 << 20, 1]))),
+    "wide": lambda data: with_header(data, described(lambda a: a["config"].update(global_width=1 << 16))),
+    "levels": lambda data: with_header(data, described(lambda a: a["config"].update(hash_levels=1 << 30))),
+    "region": lambda data: with_header(data, described(lambda a: a.update(region={"type": "box"}))),
+    "scene": lambda data: with_header(data, described(lambda a: a["description"].update(step=-1.0))),
+    "infinite": lambda data: with_header(data, described(lambda a: a["config"].update(w0=math.inf))),
+    "truncated": lambda data: data[:-1000],
+    "longer": lambda data: data + bytes(8),
+    "unsorted": lambda data: swapped(data),
+}
+
+
+def swapped(data: bytes) -> bytes:
+    """The first two cells in the wrong order."""
+    at = data.index(struct.pack("<QQ", 0, 1), 8)
+    return data[:at] + struct.pack("<QQ", 1, 0) + data[at + 16 :]
+
+
+def test_files_from_strangers_end_in_a_line(tmp_path: Path) -> None:
+    data = scene_bytes(tmp_path)
+    names = {}
+    for number, (name, make) in enumerate(HOSTILE.items()):
+        path = tmp_path / f"{number}.safetensors"
+        path.write_bytes(make if isinstance(make, bytes) else make(data))
+        names[name] = str(path)
+    code = """const found = {};
+    for (const [name, path] of Object.entries(names)) found[name] = await refused(() => fromDisk(path));
+    return { found, memory: process.memoryUsage().rss };"""
+    got = node(code, names=names)
+    for name, line in got["found"].items():
+        assert line and "\n" not in line and len(line) < 500, (name, line)
+    assert got["memory"] < 300e6
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    field = hashed()
+    save(field, tmp_path / "scene.safetensors")
+    with FieldFile.open(tmp_path / "scene.safetensors") as file:
+        at = file.reader.entries["local"].start
+    data = bytearray((tmp_path / "scene.safetensors").read_bytes())
+    data[at : at + 4] = struct.pack("<f", math.nan)
+    (tmp_path / "bad.safetensors").write_bytes(data)
+    code = """const field = await fromDisk(source);
+    return [await refused(() => field.rows([0], () => {})), await refused(() => cropFile(field, { cells: [0] })),
+            await refused(() => field.rows([3], () => {})), await refused(() => field.rows([99], () => {}))];"""
+    first, second, fine, beyond = node(code, source=str(tmp_path / "bad.safetensors"))
+    assert "NaN" in first and "NaN" in second and fine is None and "no row 99" in beyond
+
+
+def test_what_would_keep_nothing_is_said(tmp_path: Path) -> None:
+    scene_bytes(tmp_path)
+    code = """const field = await fromDisk(source);
+    return [await refused(() => cropFile(field, { region: space.box([50, 50, 50], [51, 51, 51]) })),
+            await refused(() => cropFile(field, { cells: [999] })), await refused(() => cropFile(field, {})),
+            await refused(() => space.and(space.box([0, 0, 0], [1, 1, 1]), space.box([2, 2, 2], [3, 3, 3])))];"""
+    nothing, cell, neither, apart = node(code, source=str(tmp_path / "scene.safetensors"))
+    assert "nothing would be kept" in nothing and "no cell 999" in cell and "either" in neither and "overlap" in apart
