@@ -177,7 +177,8 @@ def test_rows_come_by_ranges_and_those_not_asked_for_do_not(tmp_path: Path) -> N
 def test_values_are_the_field_s(tmp_path: Path) -> None:
     field = hashed(filled=0.05)
     save(field, tmp_path / "scene.safetensors")
-    code = """const field = await fromDisk(source), found = {}, voxels = [...Array(field.sizes.occupancy_voxels ** 3).keys()];
+    code = """const field = await fromDisk(source), found = {};
+    const voxels = [...Array(field.sizes.occupancy_voxels ** 3).keys()];
     await field.rows(Array.from(field.cells.keys()).reverse(), ({ rows, features, local }) => rows.forEach((row, k) => {
       const line = (v) => Array.from(v.slice((k * v.length) / rows.length, ((k + 1) * v.length) / rows.length));
       found[row] = [line(features), line(local)];
