@@ -55,6 +55,8 @@ def python_crop(source: Path, target: Path, keep: dict[str, Any]) -> bytes:
         by_voxels = settles(file.skeleton, file.header.region if snap else exact)
     write = crop_voxels if by_voxels else crop_file
     write(source, target, region, cells=cells, invert=invert, snap=snap, overwrite=True)
+    if "within" in keep:
+        return python_crop(target, target, {"cells": keep["within"]})
     return target.read_bytes()
 
 
@@ -85,6 +87,7 @@ def test_a_crop_is_the_package_s_by_bytes(contraction: bool, tmp_path: Path) -> 
         {"region": (~BOX | Region.sphere((0.0, 0.0, 0.0), 0.1)).to_dict(), "snap": True},
         {"cells": [0, 3, 4, 26]},
         {"cells": [1, 2, 5], "invert": True},
+        {"region": BOX.to_dict(), "within": list(range(13))},
         {"region": lattice_voxels(field).to_dict()},
         {"region": (lattice_voxels(field) & BOX).to_dict()},
         {"region": lattice_voxels(field).to_dict(), "snap": True},

@@ -83,6 +83,7 @@ class PageServer(ThreadingHTTPServer):
         """
         self.files = dict(files)
         self.tag = secrets.token_hex(8)
+        failed: OSError | None = None
         for number in range(port, min(port + 100, 65536)):
             try:
                 super().__init__((HOME, number), _Handler)
@@ -129,9 +130,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         try:
-            size = os.stat(held).st_size if isinstance(held, Path) else len(held)
+            size, changed = len(held) if isinstance(held, bytes) else 0, 0
+            if isinstance(held, Path):
+                about = os.stat(held)
+                size, changed = about.st_size, about.st_mtime_ns
             part = part_of(self.headers.get("Range"), size)
-            self._send_head(name, size, part)
+            self._send_head(name, size, changed, part)
             if body and part is not None:
                 self._send_bytes(held, part)
         except (BrokenPipeError, ConnectionResetError):
@@ -140,12 +144,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.log_error("%s", error)
 
-    def _send_head(self, name: str, size: int, part: Part | None) -> None:
+    def _send_head(self, name: str, size: int, changed: int, part: Part | None) -> None:
         self.send_response(416 if part is None else 200 if part.whole else 206)
         self.send_header("Content-Type", TYPES.get(Path(name).suffix, "application/octet-stream"))
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Cache-Control", "no-cache")
-        self.send_header("ETag", f'"{self.server.tag}-{size}"')
+        self.send_header("ETag", f'"{self.server.tag}-{changed}-{size}"')
         self.send_header("X-Content-Type-Options", "nosniff")
         if part is None:
             self.send_header("Content-Range", f"bytes */{size}")
