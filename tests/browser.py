@@ -21,11 +21,15 @@ from websockets.sync.client import connect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--disable-quic"),
+    *("--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--disable-quic"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--remote-debugging-port=0", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 ]
-GRAPHICS = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan,WebGPU")
+NO_GRAPHICS = ("--disable-gpu",)
+GRAPHICS = (
+    *("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan,WebGPU"),
+    *("--use-vulkan=swiftshader", "--use-angle=swiftshader"),
+)
 """Flags for WebGPU on a machine without a graphics card."""
 SIZE = (1280, 800)
 FIND = """(label => [...document.querySelectorAll('button, label, [role=tab], input, p, span')]
@@ -48,7 +52,11 @@ class Browser:
     """A Chromium of its own; use as a context."""
 
     def __init__(self, *flags: str) -> None:
-        self.flags = flags
+        """
+        Args:
+            flags: `GRAPHICS`; without any there is no WebGPU.
+        """
+        self.flags = flags or NO_GRAPHICS
 
     def __enter__(self) -> Browser:
         assert CHROMIUM is not None

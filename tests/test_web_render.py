@@ -45,15 +45,15 @@ def same(page, field: RadianceField) -> None:
     assert expected.accumulation.mean() > 0.05
     hit = expected.accumulation.numpy()[..., 0] > 0.5
     far = expected.depth.numpy()[..., 0][hit]
-    assert (np.abs(depth[hit] - far) / far).max() < 0.05
+    assert np.quantile(np.abs(depth[hit] - far) / far, 0.95) < 0.01  # what is left out far away moves means
 
 
 def seen(**sizes) -> RadianceField:
     """27 cells with random weights, half of their voxels occupied, some of them dense."""
     torch.manual_seed(2)
     reach = 2.0 if sizes.get("contraction") else 1.3
-    shape = dict(local_width=4, global_width=8, grid_nodes=3, occupancy_voxels=4, density_bias=2.0)
-    shape |= dict(hash_levels=3, hash_base_res=7, log2_hashmap_size=10) | sizes
+    shape = {"local_width": 4, "global_width": 8, "grid_nodes": 3, "occupancy_voxels": 4, "density_bias": 2.0}
+    shape |= {"hash_levels": 3, "hash_base_res": 7, "log2_hashmap_size": 10} | sizes
     field = RadianceField(PartitionGrid((3, 3, 3), (-reach,) * 3, (reach,) * 3), RadianceSizes(**shape))
     with torch.no_grad():
         field.local.normal_()
@@ -80,7 +80,8 @@ def masked(field: RadianceField) -> RadianceField:
 def grown() -> RadianceField:
     """A scene whose domain has grown: its frame is a part of it."""
     lower, upper = (-1.0, -1.0, -1.0), (1.5, 1.0, 1.0)
-    sizes = dict(local_width=4, global_width=8, grid_nodes=3, density_bias=3.0, frame=(-0.5, -1.0, -1.0, 1.0, 1.0, 1.0))
+    sizes = {"local_width": 4, "global_width": 8, "grid_nodes": 3, "density_bias": 3.0}
+    sizes["frame"] = (-0.5, -1.0, -1.0, 1.0, 1.0, 1.0)
     torch.manual_seed(3)
     field = RadianceField(PartitionGrid((5, 4, 4), lower, upper), RadianceSizes(**sizes))
     with torch.no_grad():

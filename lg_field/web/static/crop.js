@@ -12,7 +12,8 @@ import { and, not } from "./space.js";
 /** @typedef {import("./field.js").Field} Field */
 /** @typedef {import("./space.js").Region} Region */
 /** What to keep: a region or cells (numbers, without a mask); `invert` removes them instead, `snap` keeps whole cells.
- * @typedef {{region?: Region, cells?: ArrayLike<number>, invert?: boolean, snap?: boolean}} Keep */
+ * `within`: of what a region keeps only these cells, as a crop by them after the one by the region.
+ * @typedef {{region?: Region, cells?: ArrayLike<number>, invert?: boolean, snap?: boolean, within?: ArrayLike<number>}} Keep */
 /** @typedef {{dtype: string, shape: number[], pieces: Uint8Array[]}} Tensor */
 
 const NOTHING_KEPT = "nothing would be kept: no cell of the field is in what you asked for";
@@ -26,7 +27,8 @@ export function rowsToKeep(field, keep) {
   if ((keep.region === undefined) === (keep.cells === undefined)) throw new FieldError("give either a region or cells to keep");
   const shape = keep.region && (keep.invert ? not(keep.region) : keep.region);
   const mask = shape ? shape.touched(field.grid, field.cells, field.sizes.contraction) : cellMask(field, keep);
-  const rows = Int32Array.from([...mask.keys()].filter((row) => mask[row]));
+  const within = keep.within ? cellMask(field, { cells: keep.within }) : null;
+  const rows = Int32Array.from([...mask.keys()].filter((row) => mask[row] && (!within || within[row])));
   if (!rows.length) throw new FieldError(NOTHING_KEPT);
   const region = shape ? (field.region ? and(field.region, shape) : shape) : field.region;
   return { rows, region: keep.snap ? field.region : region };

@@ -40,6 +40,8 @@ export class Renderer {
     this.entries = filled(device, entries?.length ? entries : new Float32Array(4), "the shared part's grid");
     this.rays = { exact: FIRST_RAYS, fast: 4 * FIRST_RAYS };
     this.bounds = { low: [0, 0, 0], high: [0, 0, 0] };
+    /** Counts up when buffers that a running trace reads are gone. */
+    this.generation = 0;
     this._layouts();
   }
 
@@ -98,6 +100,7 @@ const LINEAR: f32 = ${LINEAR}.0;
   /** Keep these rows, free the others. @param {Uint8Array} mask (P,) @returns {number[]} rows to be loaded */
   keep(mask) {
     const missing = this.table.keep(mask);
+    this.generation += 1;
     this.bounds = boundsOf(this.field, this.table.kept);
     return missing;
   }
@@ -107,6 +110,7 @@ const LINEAR: f32 = ${LINEAR}.0;
     const numbers = regionProgram(region);
     if (numbers.byteLength > this.region.size) {
       this.region.destroy();
+      this.generation += 1;
       this.region = filled(this.device, numbers, "the region");
     } else this.device.queue.writeBuffer(this.region, 0, numbers);
     this.table.version += 1;
@@ -130,7 +134,7 @@ const LINEAR: f32 = ${LINEAR}.0;
   /** @param {GPUComputePipeline} pipeline @param {GPUBindGroup[]} groups @param {ArrayBuffer} view @param {number} pixels
    * @param {"exact" | "fast"} kind @param {AbortSignal} [signal] */
   async _dispatch(pipeline, groups, view, pixels, kind, signal) {
-    const { device } = this, part = new Uint32Array(view, 112, 4);
+    const { device, generation } = this, part = new Uint32Array(view, 112, 4);
     for (let first = 0; first < pixels; ) {
       const rays = Math.min(this.rays[kind], pixels - first), begin = performance.now();
       part[0] = first;
@@ -146,7 +150,7 @@ const LINEAR: f32 = ${LINEAR}.0;
       const factor = Math.min(4, Math.max(0.25, DISPATCH_MS / Math.max(1, performance.now() - begin)));
       if (rays === this.rays[kind]) this.rays[kind] = Math.min(1 << 21, Math.max(GROUP, Math.round((rays * factor) / GROUP) * GROUP));
       first += rays;
-      if (signal?.aborted) return false;
+      if (signal?.aborted || generation !== this.generation) return false;
     }
     return true;
   }
