@@ -61,7 +61,7 @@ def site(folder: Path) -> Path:
     """A published folder."""
     flags = ("--title", TITLE, "--description", "two words", "--camera", "front.json", "--path", "walk.json")
     views = ("--view", "front.json", "walk.json")
-    assert "http.server" in lg("publish", "scene.safetensors", "-o", "site", *flags, *views, cwd=folder)
+    assert "view --web" in lg("publish", "scene.safetensors", "-o", "site", *flags, *views, cwd=folder)
     return folder / "site"
 
 

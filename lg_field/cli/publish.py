@@ -64,14 +64,8 @@ def publish(
     with doing(f"writing {output}"):
         size = write(input, output, site, still=still, one_file=one_file, overwrite=overwrite)
     seconds = time.perf_counter() - begin
-    say(Console(), f"{output}: {size:,} bytes, {seconds:.1f} s; {how_to_open(output, one_file)}")
-
-
-def how_to_open(output: Path, one_file: bool) -> str:
-    """What to do with what was written."""
-    if one_file:
-        return "open it in a browser"
-    return f"put the folder on any web host, or look at it here: python -m http.server -d {output}"
+    how = "open it in a browser" if one_file else "put the folder on any web host"
+    say(Console(), f"{output}: {size:,} bytes, {seconds:.1f} s; {how}, or see it here: lg-field view --web {input}")
 
 
 def check_target(source: Path, output: Path, one_file: bool) -> None:
