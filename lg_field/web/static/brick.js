@@ -5,6 +5,7 @@
 import { storage } from "./gpu.js";
 import { quads } from "./network.js";
 import { voxelsOf } from "./occupancy.js";
+import { paced } from "./pace.js";
 
 /** @typedef {import("./render.js").Renderer} Renderer */
 /** @typedef {{side: number, bricks: number[], layer: number, capacity: number}} Shape */
@@ -13,8 +14,8 @@ import { voxelsOf } from "./occupancy.js";
 const BUDGET = 256e6, MOST = 5, LEAST = 2;
 /** Nodes per axis for each change of what the networks read along a voxel. */
 const NODES_PER_CHANGE = 1.5;
-/** Bricks of a dispatch at first; how long one should take, and how long to go on before a picture, milliseconds. */
-const FIRST_BRICKS = 64, DISPATCH_MS = 40, AT_A_TIME_MS = 150;
+/** Bricks of a dispatch at first and at least; how long to go on before a picture, milliseconds. */
+const FIRST_BRICKS = 64, LEAST_BRICKS = 16, AT_A_TIME_MS = 150;
 
 export class Bricks {
   /** @param {Renderer} renderer @param {string} head WGSL constants @param {string} exact WGSL that asks the networks */
@@ -35,16 +36,7 @@ export class Bricks {
     const { device } = renderer;
     this.part = device.createBuffer({ size: 16, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
     this.sampler = device.createSampler({ magFilter: "linear", minFilter: "linear" });
-    this._layouts();
-  }
-
-  /** @param {Renderer} renderer @param {string} head @param {string} exact */
-  static async create(renderer, head, exact) {
-    return new Bricks(renderer, head, exact);
-  }
-
-  _layouts() {
-    const { device } = this.renderer, visibility = GPUShaderStage.COMPUTE;
+    const visibility = GPUShaderStage.COMPUTE;
     const buffer = (/** @type {number} */ binding, /** @type {GPUBufferBindingType} */ type) => ({ binding, visibility, buffer: { type } });
     this.looked = device.createBindGroupLayout({
       entries: [buffer(0, "read-only-storage"), buffer(1, "read-only-storage"),
@@ -54,6 +46,9 @@ export class Bricks {
     this.stored = device.createBindGroupLayout({
       entries: [{ binding: 0, visibility, storageTexture: { format: "rgba16float", viewDimension: "3d", access: "write-only" } }],
     });
+    // made with the atlas
+    /** @type {GPUComputePipeline} */ this.march = /** @type {any} */ (null);
+    /** @type {GPUComputePipeline} */ this.bake = /** @type {any} */ (null);
   }
 
   /** Whether every loaded row is in the atlas. */
@@ -117,7 +112,7 @@ export class Bricks {
     device.queue.writeBuffer(this.list, 0, pending);
     const resources = [{ buffer: this.brickOf }, { buffer: shared }, this.view, this.sampler];
     this.group = device.createBindGroup({
-      layout: /** @type {GPUBindGroupLayout} */ (this.looked),
+      layout: this.looked,
       entries: /** @type {GPUBindGroupEntry[]} */ (resources.map((resource, binding) => ({ binding, resource }))),
     });
   }
@@ -163,7 +158,7 @@ fn brick_corner(brick: u32) -> vec3u {
     const group = (/** @type {any} */ layout, /** @type {any[]} */ resources) =>
       device.createBindGroup({ layout, entries: resources.map((resource, binding) => ({ binding, resource })) });
     const encoder = device.createCommandEncoder(), pass = encoder.beginComputePass();
-    pass.setPipeline(/** @type {GPUComputePipeline} */ (this.bake));
+    pass.setPipeline(this.bake);
     pass.setBindGroup(0, group(this.wanted, [{ buffer: this.part }, { buffer: this.list }]));
     pass.setBindGroup(1, renderer._askedOf());
     pass.setBindGroup(2, group(this.stored, [this.view]));
@@ -173,9 +168,8 @@ fn brick_corner(brick: u32) -> vec3u {
     this.next += count;
     await device.queue.onSubmittedWorkDone();
     if (version !== renderer.table.version) await this._follow();
-    const factor = Math.min(4, Math.max(0.25, DISPATCH_MS / Math.max(1, performance.now() - begin)));
     const most = Math.floor((65535 * 64) / side ** 3);
-    if (count === this.size) this.size = Math.min(most, Math.max(8, Math.round(this.size * factor)));
+    if (count === this.size) this.size = paced(count, performance.now() - begin, LEAST_BRICKS, most);
   }
 
   destroy() {

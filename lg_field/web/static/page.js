@@ -190,7 +190,6 @@ async function start() {
   try {
     if (!navigator.gpu) await openDevice(); // says why
     field = await openField(await fieldSource(), { onProgress: progress, onNotice: say });
-    field.onNotice = say;
     await draw(field);
   } catch (error) {
     if (error instanceof NoGpu || error instanceof FieldError || !field) return showStill(lineOf(error));

@@ -5,6 +5,7 @@ import { Bricks } from "./brick.js";
 import { filled, storage } from "./gpu.js";
 import { Network, whyNot } from "./network.js";
 import { boundsOf, frameOf } from "./occupancy.js";
+import { paced } from "./pace.js";
 import { resourceText } from "./loader.js";
 import { regionProgram } from "./region_program.js";
 import { Table, slotWords } from "./table.js";
@@ -20,17 +21,18 @@ import { Table, slotWords } from "./table.js";
 export const LEAST_LIGHT = 1e-3;
 /** Contracted scenes: distance up to which steps are equal. */
 const LINEAR = 2;
-/** Rays of a dispatch at first; how long one should take, milliseconds. */
-const FIRST_RAYS = 4096, DISPATCH_MS = 40;
+/** Rays of a dispatch at first, at least and at most. */
+const FIRST_RAYS = 4096, LEAST_RAYS = 1024, MOST_RAYS = 1 << 21;
 const GROUP = 64;
 /** What `march.wgsl` calls the outputs; depth needs nothing of its own. */
 const OUTPUTS = /** @type {Record<string, number>} */ ({ rgb: 0, depth: 0, accumulation: 0, cells: 1 });
 
 export class Renderer {
-  /** @param {GPUDevice} device @param {Field} field */
-  constructor(device, field) {
+  /** @param {GPUDevice} device @param {Field} field @param {Record<string, string>} sources WGSL by name of file */
+  constructor(device, field, sources) {
     this.device = device;
     this.field = field;
+    this.sources = sources;
     this.network = new Network(field.sizes);
     this.table = new Table(device, field, this.network);
     this.view = device.createBuffer({ size: 128, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
@@ -42,7 +44,14 @@ export class Renderer {
     this.bounds = { low: [0, 0, 0], high: [0, 0, 0] };
     /** Counts up when buffers that a running trace reads are gone. */
     this.generation = 0;
-    this._layouts();
+    const { entry, read } = this._entries();
+    this.seen = device.createBindGroupLayout({
+      entries: [entry(0, "uniform"), entry(1, read), entry(2, read), entry(3, read), entry(4, "storage")],
+    });
+    this.asked = device.createBindGroupLayout({ entries: [0, 1, 2, 3].map((k) => entry(k, read)) });
+    // made by `create`
+    /** @type {GPUComputePipeline} */ this.exact = /** @type {any} */ (null);
+    /** @type {Bricks} */ this.bricks = /** @type {any} */ (null);
   }
 
   /** A renderer of a scene; rejects with an error of one line where it cannot be drawn.
@@ -50,13 +59,12 @@ export class Renderer {
   static async create(device, field) {
     const reason = whyNot(field.sizes);
     if (reason) throw new Error(reason);
-    const made = new Renderer(device, field);
     const names = ["waves.wgsl", "exact.wgsl", "march.wgsl", "fast.wgsl", "bake.wgsl"];
-    made.sources = Object.fromEntries(await Promise.all(names.map(async (name) => [name, await resourceText(name)])));
-    const { network, sources } = made, head = made._constants() + sources["waves.wgsl"] + network.wgsl();
+    const sources = Object.fromEntries(await Promise.all(names.map(async (name) => [name, await resourceText(name)])));
+    const made = new Renderer(device, field, sources), { network } = made, head = made._constants() + sources["waves.wgsl"] + network.wgsl();
     const exact = head + sources["exact.wgsl"] + network.chainWgsl();
     made.exact = await made._pipeline("march", exact + network.shadeWgsl() + sources["march.wgsl"], [made.seen, made.asked]);
-    made.bricks = await Bricks.create(made, head, exact);
+    made.bricks = new Bricks(made, head, exact);
     return made;
   }
 
@@ -78,14 +86,10 @@ const LINEAR: f32 = ${LINEAR}.0;
 `;
   }
 
-  _layouts() {
-    const { device } = this, visibility = GPUShaderStage.COMPUTE;
+  _entries() {
+    const visibility = GPUShaderStage.COMPUTE;
     const entry = (/** @type {number} */ binding, /** @type {GPUBufferBindingType} */ type) => ({ binding, visibility, buffer: { type } });
-    const read = "read-only-storage";
-    this.seen = device.createBindGroupLayout({
-      entries: [entry(0, "uniform"), entry(1, read), entry(2, read), entry(3, read), entry(4, "storage")],
-    });
-    this.asked = device.createBindGroupLayout({ entries: [0, 1, 2, 3].map((k) => entry(k, read)) });
+    return { entry, read: /** @type {GPUBufferBindingType} */ ("read-only-storage") };
   }
 
   /** @param {string} entryPoint @param {string} code @param {GPUBindGroupLayout[]} bindGroupLayouts */
@@ -124,7 +128,7 @@ const LINEAR: f32 = ${LINEAR}.0;
     if (!ask || how.signal?.aborted) return null;
     const buffer = storage(device, 20 * width * height, "the picture"), view = this._view(camera, how, OUTPUTS[output]);
     const seen = this._group(this.seen, [this.view, this.table.slotOfCell, this.table.slotBits, this.region, buffer]);
-    const pipeline = exact ? /** @type {GPUComputePipeline} */ (this.exact) : this.bricks.march;
+    const pipeline = exact ? this.exact : this.bricks.march;
     const done = await this._dispatch(pipeline, [seen, ask], view, width * height, exact ? "exact" : "fast", how.signal);
     if (done) return { buffer, width, height, camera, exact, output };
     buffer.destroy();
@@ -147,8 +151,7 @@ const LINEAR: f32 = ${LINEAR}.0;
       pass.end();
       device.queue.submit([encoder.finish()]);
       await device.queue.onSubmittedWorkDone();
-      const factor = Math.min(4, Math.max(0.25, DISPATCH_MS / Math.max(1, performance.now() - begin)));
-      if (rays === this.rays[kind]) this.rays[kind] = Math.min(1 << 21, Math.max(GROUP, Math.round((rays * factor) / GROUP) * GROUP));
+      if (rays === this.rays[kind]) this.rays[kind] = paced(rays, performance.now() - begin, LEAST_RAYS, MOST_RAYS);
       first += rays;
       if (signal?.aborted || generation !== this.generation) return false;
     }
@@ -170,10 +173,10 @@ const LINEAR: f32 = ${LINEAR}.0;
     return this._group(this.asked, [this.table.rows, this.table.grids, this.shared, this.entries]);
   }
 
-  /** @param {GPUBindGroupLayout | undefined} layout @param {GPUBuffer[]} buffers */
+  /** @param {GPUBindGroupLayout} layout @param {GPUBuffer[]} buffers */
   _group(layout, buffers) {
     const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));
-    return this.device.createBindGroup({ layout: /** @type {GPUBindGroupLayout} */ (layout), entries });
+    return this.device.createBindGroup({ layout, entries });
   }
 
   /** A picture's numbers. @param {Picture} picture
@@ -192,7 +195,7 @@ const LINEAR: f32 = ${LINEAR}.0;
 
   destroy() {
     this.table.destroy();
-    this.bricks?.destroy();
+    this.bricks.destroy();
     for (const buffer of [this.view, this.region, this.shared, this.entries]) buffer.destroy();
   }
 }

@@ -37,6 +37,10 @@ export class Screen {
     this.context = /** @type {GPUCanvasContext} */ (canvas.getContext("webgpu"));
     this.format = navigator.gpu.getPreferredCanvasFormat();
     this.context.configure({ device, format: this.format, alphaMode: "opaque" });
+    // made by `create`
+    /** @type {GPUBindGroupLayout} */ this.layout = /** @type {any} */ (null);
+    /** @type {GPURenderPipeline} */ this.whole = /** @type {any} */ (null);
+    /** @type {GPURenderPipeline} */ this.wires = /** @type {any} */ (null);
     this.show = device.createBuffer({ size: 80, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
   }
 
@@ -63,6 +67,7 @@ export class Screen {
   change(moving = false) {
     if (moving) this.moved = performance.now();
     this.dirty = true;
+    document.body.dataset.picture = "old";
     this.abort?.abort();
     this.wake();
   }
@@ -84,7 +89,7 @@ export class Screen {
     while (!this.stopped) {
       if (this.dirty) await this._quick();
       else if (!this.sharp) await this._rest();
-      else if (this.quality !== "exact" && !this.renderer.bricks?.complete) await this._prepare();
+      else if (this.quality !== "exact" && !this.renderer.bricks.complete) await this._prepare();
       else await new Promise((resolve) => (this.wake = () => resolve(undefined)));
     }
   }
@@ -100,7 +105,7 @@ export class Screen {
   async _quick() {
     this.dirty = this.sharp = false;
     this.fit();
-    const exact = this.quality === "exact" || !this.renderer.bricks?.complete, way = exact ? "exact" : "fast";
+    const exact = this.quality === "exact" || !this.renderer.bricks.complete, way = exact ? "exact" : "fast";
     const { width, height } = this.canvas, part = Math.sqrt(MOVING_MS / (this.cost[way] * width * height));
     const scale = Math.min(1, Math.max(SMALLEST, part));
     const picture = await this._trace(Math.ceil(width * scale), Math.ceil(height * scale), exact);
@@ -120,13 +125,13 @@ export class Screen {
       return;
     }
     const picture = await this._trace(this.canvas.width, this.canvas.height, this.quality !== "fast");
-    if (picture) this._take(picture, this.quality !== "fast" || Boolean(this.renderer.bricks?.complete));
+    if (picture) this._take(picture, this.quality !== "fast" || this.renderer.bricks.complete);
   }
 
   /** Some more bricks, while nothing else is to be done. */
   async _prepare() {
     this.abort = new AbortController();
-    await this.renderer.bricks?.ready(this.abort.signal);
+    await this.renderer.bricks.ready(this.abort.signal);
     await new Promise((resolve) => setTimeout(resolve, 0));
   }
 
@@ -159,15 +164,15 @@ export class Screen {
     const depths = picture.output === "depth" ? 1 : 0;
     device.queue.writeBuffer(this.show, 0, new Float32Array([...right, picture.width, ...up, picture.height, ...back, this.orbit.focal,
       ...this.orbit.eye, this.aspect, near, Math.min(far, near + 20), depths, HIDDEN]));
-    const group = device.createBindGroup({ layout: /** @type {GPUBindGroupLayout} */ (this.layout),
+    const group = device.createBindGroup({ layout: this.layout,
       entries: [{ binding: 0, resource: { buffer: this.show } }, { binding: 1, resource: { buffer: picture.buffer } }] });
     const encoder = device.createCommandEncoder(), view = this.context.getCurrentTexture().createView();
     const pass = encoder.beginRenderPass({ colorAttachments: [{ view, loadOp: "clear", storeOp: "store" }] });
     pass.setBindGroup(0, group);
-    pass.setPipeline(/** @type {GPURenderPipeline} */ (this.whole));
+    pass.setPipeline(this.whole);
     pass.draw(3);
     if (wires && this.lines.length) {
-      pass.setPipeline(/** @type {GPURenderPipeline} */ (this.wires));
+      pass.setPipeline(this.wires);
       pass.setVertexBuffer(0, this._lineBuffer());
       pass.draw(this.lines.length / POINT);
     }
