@@ -87,7 +87,7 @@ def test_a_crop_is_the_package_s_by_bytes(contraction: bool, tmp_path: Path) -> 
         {"region": (~BOX | Region.sphere((0.0, 0.0, 0.0), 0.1)).to_dict(), "snap": True},
         {"cells": [0, 3, 4, 26]},
         {"cells": [1, 2, 5], "invert": True},
-        {"region": BOX.to_dict(), "within": list(range(13))},
+        {"region": BOX.to_dict(), "within": list(range(14))},
         {"region": lattice_voxels(field).to_dict()},
         {"region": (lattice_voxels(field) & BOX).to_dict()},
         {"region": lattice_voxels(field).to_dict(), "snap": True},
@@ -171,7 +171,7 @@ def test_rows_come_by_ranges_and_those_not_asked_for_do_not(tmp_path: Path) -> N
         found = node(code, url=server.url, wanted=wanted)
     assert sorted(found["come"]) == sorted(wanted) and found["again"] == 0
     rows = (field.features.nbytes + field.local.nbytes) / field.num_rows
-    assert found["fetched"] - found["before"] <= 1.15 * rows * len(wanted) + 1
+    assert found["fetched"] - found["before"] <= 1.18 * rows * len(wanted) + 1
     assert found["fetched"] < len(data) / 3
     assert found["sums"][0] == [field.features.shape[1], field.local.shape[1]]
     assert len(server.asked) == found["requests"] <= 12

@@ -1,11 +1,11 @@
 // @ts-check
-/** A file on a host, read by ranges: about ten requests in flight, tried again when one fails. */
+/** A file on a host, read by ranges: about a dozen requests in flight, tried again when one fails. */
 
 import { commas } from "./container.js";
 import { FieldError } from "./errors.js";
 
 /** Requests at a time. */
-export const IN_FLIGHT = 10;
+export const IN_FLIGHT = 12;
 const TRIES = 4;
 /** Milliseconds before the second try; three times as many before each further one. */
 const FIRST_PAUSE = 300;
@@ -104,8 +104,10 @@ export class RangeFile {
       const size = this.#checkRange(reply, start);
       return await this.#body(reply, Math.min(end, size) - start, watch);
     } catch (error) {
+      const stalled = watch.signal.aborted;
+      watch.stop(); // nobody reads what else comes
       if (error instanceof FieldError || error instanceof Passing || signal?.aborted) throw error;
-      throw new Passing(watch.signal.aborted ? "nothing came for a while" : String(/** @type {Error} */ (error).message ?? error));
+      throw new Passing(stalled ? "nothing came for a while" : String(/** @type {Error} */ (error).message ?? error));
     } finally {
       watch.end();
     }

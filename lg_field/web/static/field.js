@@ -126,22 +126,25 @@ export class Field {
     const tensors = ROWS.map((name) => ({ name, rowBytes: this.entry(name).rowBytes }));
     const ending = new AbortController(), end = () => ending.abort();
     signal?.addEventListener("abort", end);
-    await Promise.all(
-      planned(missing, tensors).map(async ({ name, first, last }) => {
-        const { start, rowBytes } = this.entry(name);
-        const bytes = await this.file.read(start + first * rowBytes, start + last * rowBytes, ending.signal);
-        const come = [];
-        for (let row = first; row < last; row++) {
-          this.here.get(name)?.set(row, bytes.subarray((row - first) * rowBytes, (row - first + 1) * rowBytes));
-          if (this.#isHere(row) && wanted.delete(row)) come.push(row);
-        }
-        this.#deliver(come, onRows);
-      }),
-    ).catch((error) => {
+    const fetched = async (/** @type {import("./plan.js").Request} */ { name, first, last }) => {
+      const { start, rowBytes } = this.entry(name);
+      const bytes = await this.file.read(start + first * rowBytes, start + last * rowBytes, ending.signal);
+      const come = [];
+      for (let row = first; row < last; row++) {
+        this.here.get(name)?.set(row, bytes.subarray((row - first) * rowBytes, (row - first + 1) * rowBytes));
+        if (this.#isHere(row) && wanted.delete(row)) come.push(row);
+      }
+      this.#deliver(come, onRows);
+    };
+    try {
+      for (const group of planned(missing, tensors)) await Promise.all(group.map(fetched));
+    } catch (error) {
       end();
       signal?.throwIfAborted();
       throw error;
-    }).finally(() => signal?.removeEventListener("abort", end));
+    } finally {
+      signal?.removeEventListener("abort", end);
+    }
     this.#deliver([...wanted], onRows); // rows of no bytes at all
   }
 

@@ -2,7 +2,7 @@
 /** Which requests fetch some lines of a file's tensors: neighbours in one, narrow gaps with them, the most wanted first. */
 
 /** Part of the wanted bytes that may be fetched beside them, in gaps. */
-export const WASTE = 0.15;
+export const WASTE = 0.18;
 /** A gap of more bytes costs more than a request. */
 const WIDEST_GAP = 1 << 17;
 /** Bytes of a request: what is shown grows by these. */
@@ -10,16 +10,27 @@ const LEAST_PIECE = 1 << 17;
 const LARGEST_PIECE = 1 << 22;
 /** About so many requests for everything that is wanted. */
 const PIECES = 32;
+/** The most wanted rows come before any others are asked for, so that they have the line for themselves: this part of
+ * all bytes, at most so many. */
+const FIRST_PART = 1 / 8, LARGEST_FIRST = 1 << 20;
 
 /** @typedef {{name: string, first: number, last: number, rank: number, bytes: number}} Request lines `first` to before
  * `last` of the tensor called `name` */
 
 /** @param {ArrayLike<number>} rows the most wanted first
  * @param {{name: string, rowBytes: number}[]} tensors
- * @returns {Request[]} in the order in which they are to be made */
+ * @returns {Request[][]} groups, one after the other; of each the requests in the order in which they are to be made */
 export function planned(rows, tensors) {
-  const rank = new Map(Array.from(rows, (row, place) => [row, place])), wanted = [...rank.keys()].sort((a, b) => a - b);
-  const rowBytes = tensors.reduce((sum, tensor) => sum + tensor.rowBytes, 0), total = wanted.length * rowBytes;
+  const order = [...new Set(Array.from(rows))], rowBytes = tensors.reduce((sum, tensor) => sum + tensor.rowBytes, 0);
+  const first = Math.ceil(Math.min(order.length * FIRST_PART, LARGEST_FIRST / Math.max(1, rowBytes)));
+  return [order.slice(0, first), order.slice(first)].map((some) => group(some, tensors));
+}
+
+/** @param {number[]} rows the most wanted first @param {{name: string, rowBytes: number}[]} tensors
+ * @returns {Request[]} */
+function group(rows, tensors) {
+  const rank = new Map(rows.map((row, place) => [row, place])), wanted = [...rows].sort((a, b) => a - b);
+  const total = rows.length * tensors.reduce((sum, tensor) => sum + tensor.rowBytes, 0);
   const piece = Math.min(Math.max(total / PIECES, LEAST_PIECE), LARGEST_PIECE);
   const bridged = bridges(wanted, tensors, total * WASTE);
   return tensors
