@@ -10,6 +10,8 @@ import { cellLines } from "./wire.js";
 
 const byId = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 const about = site();
+/** Pages narrower than this begin without the controls, pixels. */
+const NARROW = 640;
 
 /** Give the visitor a file. @param {Blob} blob @param {string} name */
 function save(blob, name) {
@@ -75,11 +77,8 @@ export class Panel {
     on("wires", () => this.update(), "change");
     on("preview", () => this.reshaped(), "change");
     on("units", () => this.choose(this.tool), "change");
-    on("toggle", () => {
-      const panel = byId("panel");
-      panel.hidden = !panel.hidden;
-      byId("toggle").setAttribute("aria-expanded", String(!panel.hidden));
-    });
+    on("toggle", () => this.fold(!byId("panel").hidden));
+    this.fold(globalThis.innerWidth < NARROW);
     for (const tab of document.querySelectorAll("[data-tool]")) {
       tab.addEventListener("click", () => void this.attempt(() => this.choose(/** @type {HTMLElement} */ (tab).dataset.tool ?? "cells")));
     }
@@ -87,6 +86,12 @@ export class Panel {
     globalThis.addEventListener("hashchange", () => void this.attempt(() => this.page.open(location.hash)));
     globalThis.addEventListener("keydown", (event) => this._shortcut(event));
     this._views();
+  }
+
+  /** Hide the controls, or show them. @param {boolean} away */
+  fold(away) {
+    byId("panel").hidden = away;
+    byId("toggle").setAttribute("aria-expanded", String(!away));
   }
 
   /** @param {KeyboardEvent} event */
