@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,4 +115,43 @@ def test_the_exact_picture_is_that_of_render(browser, tmp_path: Path, kind: str)
     with hosted(tmp_path) as host:
         page = opened(browser, host, "scene")
         same(page, field)
+        page.close()
+
+
+def smooth() -> RadianceField:
+    """A scene that changes as slowly from voxel to voxel as trained ones do."""
+    torch.manual_seed(5)
+    sizes = {"local_width": 8, "global_width": 16, "grid_nodes": 5, "density_bias": 2.0, **HARMONICS}
+    sizes |= {"local_frequencies": 0, "global_frequencies": 2, "occupancy_voxels": 8}
+    field = RadianceField(PartitionGrid((3, 3, 3), (-1.0,) * 3, (1.0,) * 3), RadianceSizes(**sizes))
+    with torch.no_grad():
+        field.local.normal_(std=0.5)
+        field.features.normal_(std=0.5)
+    balls = torch.linspace(-1, 1, 24)
+    inside = torch.cartesian_prod(balls, balls, balls).norm(dim=1).view(3, 8, 3, 8, 3, 8) < 0.8
+    field.occupancy.restore_(inside.permute(0, 2, 4, 1, 3, 5).reshape(27, 512))
+    field.description = small_scene().description
+    return field.eval()
+
+
+def test_the_fast_picture_is_near_the_exact_one_and_follows_crops(browser, tmp_path: Path) -> None:
+    field = smooth()
+    put(tmp_path, scene=field)
+    with hosted(tmp_path) as host:
+        page, camera = opened(browser, host, "scene"), camera_of(field)
+
+        def noise(cropped: RadianceField) -> float:
+            """Decibels between the fast picture and Python's."""
+            expected = render(cropped, field.description, camera).rgb.numpy()
+            return -10 * np.log10(np.square(traced(page, camera, exact=False)[0][..., :3] - expected).mean())
+
+        assert noise(field) > 40.0
+        rows = list(range(0, 27, 2))
+        page.evaluate(f"scene.renderer.keep(Uint8Array.from({{length: 27}}, (_, k) => {json.dumps(rows)}.includes(k)))")
+        assert page.evaluate("scene.renderer.table.count") == len(rows)
+        assert noise(field.selected(torch.tensor(rows))) > 40.0
+        page.evaluate(
+            "scene.field.rows(scene.renderer.keep(new Uint8Array(27).fill(1)), r => scene.renderer.table.load(r))"
+        )
+        assert noise(field) > 40.0
         page.close()

@@ -32,10 +32,10 @@ OPEN = """(async () => {
     await field.rows(missing, (rows) => renderer.table.load(rows));
     globalThis.scene = { field, renderer, device };
     return field.numRows; })()"""
+PREPARE = "scene.renderer.bricks.ready().then(() => scene.renderer.bricks.complete)"
 TRACE = """(async (camera, how) => {
     const { renderer } = globalThis.scene;
-    let picture = await renderer.trace(camera, how);
-    while (!how.exact && !renderer.bricks.complete) picture = await renderer.trace(camera, how);
+    const picture = await renderer.trace(camera, how);
     const { rgba, depth } = await renderer.read(picture);
     if (globalThis.problems.length) throw new Error(globalThis.problems.join("; "));
     return { rgba: Array.from(rgba), depth: Array.from(depth) }; })"""
@@ -94,6 +94,8 @@ def traced(page: Page, camera: Camera, exact: bool = True, **how: Any) -> tuple[
     """A picture as numbers: (h, w, 4) and depths (h, w)."""
     seen = {"toScene": camera.to_scene.tolist(), "focal": camera.focal}
     how |= {"width": camera.width, "height": camera.height, "exact": exact}
+    while not exact and not page.evaluate(PREPARE):
+        pass
     found = page.evaluate(f"{TRACE}({json.dumps(seen)}, {json.dumps(how)})")
     shape = (camera.height, camera.width)
     return np.array(found["rgba"]).reshape(*shape, 4), np.array(found["depth"]).reshape(shape)
