@@ -13,7 +13,7 @@ import { paced } from "./pace.js";
 /** What the atlas may take, bytes; nodes per axis of a brick, at most and at least. */
 const BUDGET = 256e6, MOST = 5, LEAST = 2;
 /** Nodes per axis for each change of what the networks read along a voxel. */
-const NODES_PER_CHANGE = 1.5;
+const NODES_PER_CHANGE = 2;
 /** Bricks of a dispatch at first and at least; how long to go on before a picture, milliseconds. */
 const FIRST_BRICKS = 64, LEAST_BRICKS = 16, AT_A_TIME_MS = 150;
 
@@ -64,17 +64,18 @@ export class Bricks {
     return signal?.aborted ? null : this.group ?? null;
   }
 
-  /** Follow the table: forget rows that went, want those that came. */
+  /** Follow the table: forget rows that went, want those that came. @returns {Promise<void>} */
   async _follow() {
-    const { renderer } = this, { table, field } = renderer, rows = table.kept;
-    const counts = new Map(rows.map((row) => [row, voxelsOf(field, row).length]));
+    const { renderer } = this, { table, field } = renderer, { version } = table;
+    const counts = new Map(table.kept.map((row) => [row, voxelsOf(field, row).length]));
     const total = [...counts.values()].reduce((a, b) => a + b, 0);
-    const missing = rows.filter((row) => this.firstOf[row] < 0).reduce((sum, row) => sum + (counts.get(row) ?? 0), 0);
+    const missing = table.kept.filter((row) => this.firstOf[row] < 0).reduce((sum, row) => sum + (counts.get(row) ?? 0), 0);
     const shape = shapeOf(renderer, this.outs, total);
     const wasteful = this.shape.capacity > 2 * shape.capacity || this.used + missing > this.shape.capacity;
     if (!this.atlas || wasteful || shape.side > this.shape.side) await this._newAtlas(shape);
-    this._number(rows, counts);
-    this.version = table.version;
+    if (version !== table.version) return this._follow(); // it changed meanwhile
+    this._number(table.kept, counts);
+    this.version = version;
   }
 
   /** Give rows their bricks, and say which voxel has which. @param {number[]} rows @param {Map<number, number>} counts */

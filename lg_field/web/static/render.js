@@ -116,8 +116,7 @@ const LINEAR: f32 = ${LINEAR}.0;
       this.region.destroy();
       this.generation += 1;
       this.region = filled(this.device, numbers, "the region");
-    } else this.device.queue.writeBuffer(this.region, 0, numbers);
-    this.table.version += 1;
+    } else this.device.queue.writeBuffer(this.region, 0, /** @type {any} */ (numbers));
   }
 
   /** Trace a picture; null if it was aborted before its end. @param {Camera} camera @param {How} how

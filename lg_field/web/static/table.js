@@ -2,7 +2,7 @@
 /** The rows of a scene on the graphics card: kept ones have a slot, and only they take memory. */
 
 import { filled, storage } from "./gpu.js";
-import { occupied } from "./occupancy.js";
+import { voxelsOf } from "./occupancy.js";
 
 /** @typedef {import("./field.js").Field} Field */
 /** @typedef {import("./network.js").Network} Network */
@@ -22,7 +22,9 @@ export class Table {
     this.count = 0;
     /** Counts up with every change of what is there. */
     this.version = 0;
-    this.slotOfCell = filled(device, new Int32Array(field.grid.numCells).fill(-1), "the table of cells");
+    this.cells = new Int32Array(field.grid.numCells).fill(-1);
+    this.slotOfCell = filled(device, this.cells, "the table of cells");
+    this.bits = bitsOf(field, this.words);
     this.rows = this.grids = this.slotBits = storage(device, 16, "nothing");
     this.bytes = 0;
   }
@@ -50,13 +52,16 @@ export class Table {
     this.slots = slots;
     this.count = rows.length;
     this.bytes = rows.length * (sizes.rows + sizes.grids + sizes.slotBits);
+    this._place();
     this._describe(rows);
+    this.version += 1;
     return rows.filter((row) => !this.loaded[row]);
   }
 
   /** Take rows that arrived; those that are not kept are left out. @param {Rows} arrived @returns {number} how many were taken */
   load(arrived) {
-    const { network, device } = this, taken = [];
+    const { network, device } = this;
+    /** @type {number[]} */ const taken = [];
     const widths = [arrived.local.length, arrived.features.length].map((n) => n / Math.max(1, arrived.rows.length));
     const row = new Float32Array(4 * network.rowQuads), grid = new Float32Array(4 * network.gridQuads);
     arrived.rows.forEach((number, k) => {
@@ -69,7 +74,7 @@ export class Table {
       this.loaded[number] = 1;
       taken.push(number);
     });
-    if (taken.length) this._describe([]);
+    if (taken.length) this._arrived(taken);
     return taken.length;
   }
 
@@ -86,22 +91,29 @@ export class Table {
     return rows;
   }
 
-  /** Write which cells are there, and what some rows' slots say. @param {number[]} rows */
-  _describe(rows) {
-    const { field, device } = this, table = new Int32Array(field.grid.numCells).fill(-1);
-    for (let row = 0; row < this.slots.length; row++) if (this.loaded[row]) table[field.cells[row]] = this.slots[row];
-    device.queue.writeBuffer(this.slotOfCell, 0, table);
-    const said = new Uint32Array(rows.length * this.words);
-    rows.forEach((row, k) => this._slot(row, said.subarray(k * this.words)));
-    if (rows.length) device.queue.writeBuffer(this.slotBits, 0, said);
+  /** Write which cells are there. */
+  _place() {
+    this.cells.fill(-1);
+    for (let row = 0; row < this.slots.length; row++) if (this.loaded[row]) this.cells[this.field.cells[row]] = this.slots[row];
+    this.device.queue.writeBuffer(this.slotOfCell, 0, this.cells);
+  }
+
+  /** Write that cells have come. @param {number[]} rows */
+  _arrived(rows) {
+    const cells = rows.map((row) => this.field.cells[row]), first = cells.reduce((a, b) => Math.min(a, b)), last = cells.reduce((a, b) => Math.max(a, b));
+    rows.forEach((row, k) => (this.cells[cells[k]] = this.slots[row]));
+    this.device.queue.writeBuffer(this.slotOfCell, 4 * first, this.cells, first, last - first + 1);
     this.version += 1;
   }
 
-  /** @param {number} row @param {Uint32Array} words */
-  _slot(row, words) {
-    words[0] = cellColor(this.field.cells[row]) | (this.selected[row] ? 1 << 24 : 0);
-    const voxels = this.field.sizes.occupancy_voxels ** 3;
-    for (let voxel = 0; voxel < voxels; voxel++) if (occupied(this.field, row, voxel)) words[1 + (voxel >> 5)] |= 1 << (voxel & 31);
+  /** Write what the slots say of rows, in order. @param {number[]} rows */
+  _describe(rows) {
+    const said = new Uint32Array(rows.length * this.words);
+    rows.forEach((row, k) => {
+      said.set(this.bits.subarray(row * this.words, (row + 1) * this.words), k * this.words);
+      if (this.selected[row]) said[k * this.words] |= 1 << 24;
+    });
+    if (rows.length) this.device.queue.writeBuffer(this.slotBits, 0, said);
   }
 
   destroy() {
@@ -111,6 +123,16 @@ export class Table {
 
 /** Words of a slot: its colour and flags, then a bit for each voxel. @param {number} perAxis */
 export const slotWords = (perAxis) => 1 + Math.ceil(perAxis ** 3 / 32);
+
+/** What a slot says of each row: colour of the cell, then bits of its voxels. @param {Field} field @param {number} words */
+function bitsOf(field, words) {
+  const said = new Uint32Array(field.numRows * words);
+  for (let row = 0; row < field.numRows; row++) {
+    said[row * words] = cellColor(field.cells[row]);
+    for (const voxel of voxelsOf(field, row)) said[row * words + 1 + (voxel >> 5)] |= 1 << (voxel & 31);
+  }
+  return said;
+}
 
 /** The colour of a cell where cells are told apart, red in the lowest byte; as `distinct_colors` of Python.
  * @param {number} cell @returns {number} */
