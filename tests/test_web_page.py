@@ -24,7 +24,7 @@ from lg_field.files import FieldFile, crop_file, save
 from lg_field.radiance.cameras import Camera
 from lg_field.radiance.render import render
 from lg_field.space.regions import Region
-from lg_field.web.publish import Site, publish
+from lg_field.web.publish import Site, SiteCamera, SitePath, publish
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
 WIDTH, HEIGHT = 200, 160
@@ -290,6 +290,59 @@ def test_cropped_cells_are_not_fetched(browser: Browser, tmp_path: Path) -> None
         assert page.evaluate("page.renderer.table.count") == 4
         assert page.evaluate("page.field.bytesFetched") <= shared + 0.12 * rows
         same_as_render(page, part(path, region=region))
+        page.close()
+
+
+def throttled(page: Page, offline: bool = False) -> None:
+    """Let the page have a slow network, or none."""
+    speed = {"latency": 5, "downloadThroughput": 400_000, "uploadThroughput": 400_000}
+    page.call("Network.emulateNetworkConditions", offline=offline, **speed)
+
+
+def test_a_slow_network_shows_what_has_come_and_a_lost_one_is_said(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "scene.safetensors"
+    save(small_scene(kept=1.0, nodes=14), path)  # 1.4 MB
+    with served(path) as address:
+        page = browser.open("about:blank")
+        page.call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
+        throttled(page)
+        page.call("Page.navigate", url=address)
+        early = "(p => p?.screen.picture && p.missing().length ? [p.field.bytesFetched, p.field.bytesTotal] : null)"
+        here, size = wait_for(lambda: page.evaluate(f"{early}(globalThis.page)"), "a picture before all is there")
+        assert 0 < here < size
+        assert 0.0 < page.evaluate("document.getElementById('progress').value") < 1.0
+        throttled(page, offline=True)
+        page.wait_text("connection", 90.0)
+        assert page.evaluate("document.getElementById('message').textContent").count("\n") == 0
+        assert page.evaluate("page.screen.picture !== null && !page.screen.stopped")
+        page.close()
+
+
+def test_keys_touch_views_and_a_path(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    turned = [[0.0, 0.0, 1.0, 3.0], [1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    other = [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, -3.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    cameras = [SiteCamera("right", tuple(map(tuple, turned)), 1.2), SiteCamera("front", tuple(map(tuple, other)), 0.9)]
+    site = Site("scene", camera=cameras[0], views=tuple(cameras), path=SitePath(0.3, tuple(cameras)))
+    publish(scene, tmp_path / "site", site, still=False)
+    with hosted(tmp_path / "site") as host:
+        page = opened(browser, f"{host}/index.html")
+        assert np.allclose(seen(page)[1].to_scene.numpy(), turned, atol=1e-6)
+        page.click("front")
+        assert np.allclose(seen(page)[1].to_scene.numpy(), other, atol=1e-6)
+        assert page.evaluate("page.screen.orbit.focal") == 0.9
+        page.evaluate("document.getElementById('canvas').focus()")
+        page.call("Input.dispatchKeyEvent", type="keyDown", code="KeyW", key="w")
+        wait_for(lambda: page.evaluate("page.screen.orbit.eye[1] > -2.9"), "a camera that flies ahead")
+        page.call("Input.dispatchKeyEvent", type="keyUp", code="KeyW", key="w")
+        press(page, "home")
+        before = page.evaluate("page.screen.orbit.distance")
+        for kind, apart in (("touchStart", 20), ("touchMove", 30), ("touchMove", 40), ("touchEnd", 0)):
+            points = [{"x": 100 + s * apart, "y": 90, "id": k} for k, s in enumerate((-1, 1))] if apart else []
+            page.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+        wait_for(lambda: page.evaluate("page.screen.orbit.distance") < 0.7 * before, "a camera nearer by two fingers")
+        press(page, "play")
+        wait_for(lambda: page.evaluate("page.screen.orbit.focal") == 0.9, "the end of the path")
+        assert page.errors == []
         page.close()
 
 
