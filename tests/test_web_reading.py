@@ -267,17 +267,26 @@ def test_a_host_that_sends_something_else_is_refused(tmp_path: Path) -> None:
             assert words in read(server, [0])["error"]
 
 
-def test_a_reader_that_gives_up_stops_asking(tmp_path: Path) -> None:
+def test_a_reader_that_gives_up_stops_asking_and_nothing_comes_twice(tmp_path: Path) -> None:
     def slow(to: BaseHTTPRequestHandler, held: bytes, first: int, end: int) -> None:
         time.sleep(0.05 if first else 0.0)
         ranges(to, held, first, end)
 
-    code = """const field = await openField({ url }), stop = new AbortController();
-    const started = performance.now();
-    try { await field.rows([...field.cells.keys()], () => stop.abort(), { signal: stop.signal }); return "came"; }
-    catch (error) { return [error.name, performance.now() - started < 3000]; }"""
-    with host(large(tmp_path), slow) as server:
-        assert node(code, url=server.url) == ["AbortError", True]
+    code = """const field = await openField({ url }), stop = new AbortController(), all = [...field.cells.keys()];
+    const started = performance.now(), first = [], later = [];
+    let name = null;
+    const one = ({ rows }) => { first.push(...rows); stop.abort(); };
+    await field.rows(all, one, { signal: stop.signal }).catch((error) => { name = error.name; });
+    const asked = field.requests;
+    const other = ({ rows }) => later.push(...rows);
+    await Promise.all([field.rows(all.reverse(), other), cropFile(field, { cells: [5] })]);
+    return [name, performance.now() - started < 5000, asked, field.requests, field.bytesFetched,
+            new Set(later).size, later.length]; """
+    data = large(tmp_path)
+    with host(data, slow) as server:
+        name, quick, asked, requests, fetched, rows, delivered = node(code, url=server.url)
+    assert name == "AbortError" and quick and asked < requests == len(server.asked)
+    assert rows == delivered == 216 and fetched <= len(data)
 
 
 def test_what_would_keep_nothing_is_said(tmp_path: Path) -> None:

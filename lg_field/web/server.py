@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 HOME = "127.0.0.1"
@@ -91,6 +92,11 @@ class PageServer(ThreadingHTTPServer):
             except OSError as error:
                 failed = error
         raise OSError(f"no port from {port} on is free: {failed}")
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Browsers close connections as they like; other errors are printed."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

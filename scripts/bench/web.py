@@ -49,6 +49,8 @@ class Args:
     """Milliseconds before the host answers."""
     part: float = 0.1
     """Part of the cells that the box holds."""
+    browser: bool = False
+    """Open the page in chromium, too: bytes and requests to its first picture and to the sharp one."""
 
 
 def synthetic(path: Path, megabytes: float) -> None:
@@ -113,6 +115,29 @@ def line_of(name: str, found: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def in_browser(path: Path, seconds: float = 120.0) -> str:
+    """What the page has fetched when its first picture is there, and when the sharp one is."""
+    import threading
+
+    from browser import GRAPHICS, Browser
+
+    from lg_field.web.publish import Site, contents
+    from lg_field.web.server import PageServer
+
+    look = "[document.body.dataset.picture, globalThis.page?.field.bytesFetched, globalThis.page?.field.requests]"
+    page, seen, start = contents(path, Site(path.stem), still=False), dict[str, str](), time.perf_counter()
+    with PageServer({**page.files, path.name: path}, 0) as server, Browser(*GRAPHICS) as browser:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        tab = browser.open(server.url)
+        while "sharp" not in seen and time.perf_counter() - start < seconds:
+            state, count, requests = tab.evaluate(look)
+            if state not in ("none", *seen):
+                seen[state] = f"{count / 1e6:.2f} MB in {requests} requests, {time.perf_counter() - start:.1f} s"
+            time.sleep(0.02)
+        server.shutdown()
+    return f"{path.stem} in chromium: " + "; ".join(f"{state}: {words}" for state, words in seen.items())
+
+
 def main() -> None:
     """Measure and print a table."""
     args = tyro.cli(Args, description=__doc__)
@@ -128,6 +153,8 @@ def main() -> None:
             print(line_of(path.stem, measured(path, None, args.latency)), flush=True)
             box = measured(path, middle_cells(path, args.part), args.latency)
             print(line_of(f"{path.stem}, a box", box), flush=True)
+        for path in scenes if args.browser else ():
+            print(in_browser(path), flush=True)
     ply = SPLATS * 62 * 4
     print(json.dumps({"splats": SPLATS, "ply MB": ply / 1e6, "SOG MB": [ply / 20e6, ply / 15e6]}))
 

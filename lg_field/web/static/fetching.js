@@ -16,8 +16,7 @@ const LARGEST_WHOLE = 2 ** 30;
 /** Bytes that the first request asks for. */
 export const HEAD = 1 << 16;
 
-/** @typedef {{onBytes?: (count: number) => void, onNotice?: (line: string) => void, signal?: AbortSignal,
- *   pause?: number}} Options */
+/** @typedef {{onBytes?: (count: number) => void, onNotice?: (line: string) => void, pause?: number}} Options */
 
 /** A failure that may pass: the request is made again. */
 class Passing extends Error {}
@@ -44,21 +43,20 @@ export class RangeFile {
 
   /** Learn the file's size and its first bytes. */
   async open() {
-    this.head = await this.#tried(0, HEAD, this.options.signal);
+    this.head = await this.#tried(0, HEAD);
   }
 
   /** Bytes from `start` to before `end`.
-   * @param {number} start @param {number} end @param {AbortSignal} [signal]
+   * @param {number} start @param {number} end
+   * @param {AbortSignal} [signal] gives up while the request waits for its turn; one that was made is seen through
+   * @param {() => boolean} [begins] called when its turn has come; false: it is not wanted any more, nothing is read
    * @returns {Promise<Uint8Array>} */
-  async read(start, end, signal) {
+  async read(start, end, signal, begins = () => true) {
     if (end > this.size) throw new FieldError(`${this.name} is truncated: it ends ${commas(end - this.size)} bytes too early`);
-    if (this.whole) return this.whole.subarray(start, end);
-    if (end <= this.head.length) return this.head.subarray(start, end);
-    if (start < this.head.length) {
-      const rest = await this.#turn(() => this.#tried(this.head.length, end, signal), signal);
-      return joined([this.head.subarray(start), rest]);
-    }
-    return end === start ? new Uint8Array() : this.#turn(() => this.#tried(start, end, signal), signal);
+    if (this.whole || end <= this.head.length) return begins() ? (this.whole ?? this.head).subarray(start, end) : new Uint8Array();
+    const first = Math.max(start, this.head.length);
+    const rest = await this.#turn(async () => (begins() && end > first ? this.#tried(first, end) : new Uint8Array()), signal);
+    return start < first && rest.length ? joined([this.head.subarray(start), rest]) : rest;
   }
 
   /** Wait for one of the places in flight. @template T @param {() => Promise<T>} task @param {AbortSignal} [signal] */
@@ -74,15 +72,14 @@ export class RangeFile {
     }
   }
 
-  /** @param {number} start @param {number} end @param {AbortSignal} [signal] @returns {Promise<Uint8Array>} */
-  async #tried(start, end, signal) {
+  /** @param {number} start @param {number} end @returns {Promise<Uint8Array>} */
+  async #tried(start, end) {
     let pause = this.options.pause ?? FIRST_PAUSE;
     for (let tries = 1; ; tries++) {
       if (this.whole) return this.whole.subarray(start, end);
       try {
-        return await this.#request(start, end, signal);
+        return await this.#request(start, end);
       } catch (error) {
-        signal?.throwIfAborted();
         if (!(error instanceof Passing)) throw error;
         if (tries === TRIES) {
           throw new FieldError(`the connection to the host was lost: ${this.name}, bytes ${commas(start)} to ${commas(end)}, ${TRIES} tries (${error.message})`);
@@ -93,9 +90,9 @@ export class RangeFile {
     }
   }
 
-  /** @param {number} start @param {number} end @param {AbortSignal} [signal] @returns {Promise<Uint8Array>} */
-  async #request(start, end, signal) {
-    const watch = new Watch(signal);
+  /** @param {number} start @param {number} end @returns {Promise<Uint8Array>} */
+  async #request(start, end) {
+    const watch = new Watch();
     this.requests += 1;
     try {
       const reply = await fetch(this.url, { headers: { Range: `bytes=${start}-${end - 1}` }, signal: watch.signal });
@@ -106,7 +103,7 @@ export class RangeFile {
     } catch (error) {
       const stalled = watch.signal.aborted;
       watch.stop(); // nobody reads what else comes
-      if (error instanceof FieldError || error instanceof Passing || signal?.aborted) throw error;
+      if (error instanceof FieldError || error instanceof Passing) throw error;
       throw new Passing(stalled ? "nothing came for a while" : String(/** @type {Error} */ (error).message ?? error));
     } finally {
       watch.end();
@@ -166,29 +163,22 @@ export class RangeFile {
   }
 }
 
-/** Aborts a request that its caller gave up, or that has stalled. */
+/** Aborts a request that has stalled. */
 class Watch {
-  /** @param {AbortSignal} [outer] */
-  constructor(outer) {
+  constructor() {
     this.controller = new AbortController();
     this.signal = this.controller.signal;
-    this.outer = outer;
     this.stop = () => this.controller.abort();
-    outer?.addEventListener("abort", this.stop);
-    if (outer?.aborted) this.stop();
-    /** @type {ReturnType<typeof setTimeout> | undefined} */
-    this.timer = undefined;
-    this.restart();
+    this.timer = setTimeout(this.stop, STALLED);
   }
 
   restart() {
-    clearTimeout(this.timer);
+    this.end();
     this.timer = setTimeout(this.stop, STALLED);
   }
 
   end() {
     clearTimeout(this.timer);
-    this.outer?.removeEventListener("abort", this.stop);
   }
 }
 
@@ -205,8 +195,10 @@ export class MemoryFile {
 
   async open() {}
 
-  /** @param {number} start @param {number} end @returns {Promise<Uint8Array>} */
-  async read(start, end) {
+  /** @param {number} start @param {number} end @param {AbortSignal} [_signal] @param {() => boolean} [begins]
+   * @returns {Promise<Uint8Array>} */
+  async read(start, end, _signal, begins = () => true) {
+    begins();
     if (end > this.size) throw new FieldError(`${this.name} is truncated: it ends ${commas(end - this.size)} bytes too early`);
     return this.whole.subarray(start, end);
   }

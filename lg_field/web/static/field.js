@@ -21,6 +21,7 @@ export { FieldError };
 /** @typedef {import("./container.js").Header} Header */
 /** @typedef {import("./space.js").Region} Region */
 /** @typedef {RangeFile | MemoryFile} File */
+/** A call that waits for rows. @typedef {{wanted: Set<number>, onRows?: (rows: Rows) => void}} Reader */
 
 /** Tensors with a line for each row that are read at once; the others when rows are asked for. */
 const AT_ONCE = ["cells", "occupied"];
@@ -64,6 +65,10 @@ export class Field {
     this.shared = this.#shared();
     /** Bytes of rows that are here, by tensor and row. @type {Map<string, Map<number, Uint8Array>>} */
     this.here = new Map(ROWS.map((name) => [name, new Map()]));
+    /** Requests in flight, by "tensor row". @type {Map<string, Promise<Uint8Array>>} */
+    this.coming = new Map();
+    /** @type {Set<Reader>} */
+    this.readers = new Set();
   }
 
   get numRows() {
@@ -110,42 +115,73 @@ export class Field {
   }
 
   /**
-   * Fetch rows, those named first before others; neighbours share requests, about ten are in flight. Rows that are here
-   * already come from memory.
+   * Fetch rows, those named first before others; neighbours share requests, about a dozen are in flight. Rows that are
+   * here already come from memory, those that another call has asked for are not asked for again.
    * @param {ArrayLike<number>} rows row numbers, the most wanted first
    * @param {(rows: Rows) => void} [onRows] called as they arrive, in portions
    * @param {{signal?: AbortSignal}} [options]
-   * @returns {Promise<void>} when all are here; rejects with a FieldError, or as the signal says when it aborts
+   * @returns {Promise<void>} when all are here; rejects with a FieldError, or as the signal says when it aborts: no further
+   *   request is made then, and what those in flight bring is kept
    */
   async rows(rows, onRows, { signal } = {}) {
-    const odd = Array.from(rows).find((row) => !(Number.isInteger(row) && row >= 0 && row < this.numRows));
+    const order = Array.from(rows), odd = order.find((row) => !(Number.isInteger(row) && row >= 0 && row < this.numRows));
     if (odd !== undefined) throw new FieldError(`there is no row ${odd}: the scene has ${this.numRows}`);
     signal?.throwIfAborted();
-    const missing = Array.from(rows).filter((row) => !this.#isHere(row)), wanted = new Set(missing);
-    this.#deliver(Array.from(rows).filter((row) => !wanted.has(row)), onRows);
-    const tensors = ROWS.map((name) => ({ name, rowBytes: this.entry(name).rowBytes }));
-    const ending = new AbortController(), end = () => ending.abort();
-    signal?.addEventListener("abort", end);
-    const fetched = async (/** @type {import("./plan.js").Request} */ { name, first, last }) => {
-      const { start, rowBytes } = this.entry(name);
-      const bytes = await this.file.read(start + first * rowBytes, start + last * rowBytes, ending.signal);
-      const come = [];
-      for (let row = first; row < last; row++) {
-        this.here.get(name)?.set(row, bytes.subarray((row - first) * rowBytes, (row - first + 1) * rowBytes));
-        if (this.#isHere(row) && wanted.delete(row)) come.push(row);
-      }
-      this.#deliver(come, onRows);
-    };
+    /** @type {Reader} */
+    const reader = { wanted: new Set(order), onRows };
+    this.readers.add(reader);
     try {
-      for (const group of planned(missing, tensors)) await Promise.all(group.map(fetched));
-    } catch (error) {
-      end();
-      signal?.throwIfAborted();
-      throw error;
+      this.#tell(order, [reader]);
+      while (reader.wanted.size) await whileWanted(this.#fetch(order.filter((row) => reader.wanted.has(row)), signal), signal);
     } finally {
+      this.readers.delete(reader);
+    }
+  }
+
+  /** Fetch rows that are not here; wait for those that are on their way. @param {number[]} rows
+   * @param {AbortSignal} [signal] */
+  async #fetch(rows, signal) {
+    const keys = (/** @type {number} */ row) => ROWS.filter((name) => !this.#has(name, row)).map((name) => `${name} ${row}`);
+    const missing = rows.filter((row) => !keys(row).every((key) => this.coming.has(key)));
+    const others = new Set(rows.flatMap(keys).map((key) => this.coming.get(key))), ending = new AbortController();
+    const tensors = ROWS.map((name) => ({ name, rowBytes: this.entry(name).rowBytes })), end = () => ending.abort();
+    signal?.addEventListener("abort", end);
+    try {
+      for (const group of planned(missing, tensors)) await Promise.all(group.map((one) => this.#request(one, ending.signal)));
+      await Promise.allSettled(others);
+    } finally {
+      end();
       signal?.removeEventListener("abort", end);
     }
-    this.#deliver([...wanted], onRows); // rows of no bytes at all
+  }
+
+  /** Make a request, unless what it brings is here, or on its way, when its turn comes.
+   * @param {import("./plan.js").Request} request @param {AbortSignal} signal */
+  async #request({ name, first, last }, signal) {
+    const { start, rowBytes } = this.entry(name), rows = Array.from({ length: last - first }, (_, k) => first + k);
+    const begins = () => {
+      if (rows.every((row) => this.#has(name, row) || this.coming.has(`${name} ${row}`))) return false;
+      for (const row of rows) this.coming.set(`${name} ${row}`, read);
+      return true;
+    };
+    /** @type {Promise<Uint8Array>} */
+    const read = Promise.resolve().then(() => this.file.read(start + first * rowBytes, start + last * rowBytes, signal, begins));
+    try {
+      const bytes = await read;
+      if (bytes.length) rows.forEach((row, k) => this.here.get(name)?.set(row, bytes.subarray(k * rowBytes, (k + 1) * rowBytes)));
+    } finally {
+      for (const row of rows) if (this.coming.get(`${name} ${row}`) === read) this.coming.delete(`${name} ${row}`);
+    }
+    this.#tell(rows, [...this.readers]);
+  }
+
+  /** Give rows that are here to those that want them. @param {number[]} rows @param {Reader[]} readers */
+  #tell(rows, readers) {
+    const here = rows.filter((row) => ROWS.every((name) => this.#has(name, row)));
+    for (const { wanted, onRows } of readers) {
+      const come = here.filter((row) => wanted.delete(row));
+      this.#deliver(come, onRows);
+    }
   }
 
   /** Let go of rows in memory; they would be fetched again. @param {ArrayLike<number>} rows */
@@ -160,9 +196,9 @@ export class Field {
     return line;
   }
 
-  /** @param {number} row */
-  #isHere(row) {
-    return ROWS.every((name) => this.entry(name).rowBytes === 0 || this.here.get(name)?.has(row));
+  /** Whether a row's line of a tensor is here. @param {string} name @param {number} row */
+  #has(name, row) {
+    return this.entry(name).rowBytes === 0 || this.here.get(name)?.has(row) === true;
   }
 
   /** @param {number[]} rows @param {(rows: Rows) => void} [onRows] */
@@ -204,6 +240,17 @@ export class Field {
   }
 }
 
+/** A promise that a signal gives up. @template T @param {Promise<T>} promise @param {AbortSignal} [signal] @returns {Promise<T>} */
+function whileWanted(promise, signal) {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+    if (signal.aborted) stop();
+  });
+}
+
 /** Lines in their places, zeros between them.
  * @param {Float32Array} values @param {Uint8Array} kept @param {number} width of a line @returns {Float32Array} */
 function spread(values, kept, width) {
@@ -227,7 +274,7 @@ export async function openField(source, options = {}) {
   /** @type {File} */
   const file = "bytes" in source
     ? new MemoryFile(source.bytes, source.name ?? "the scene")
-    : new RangeFile(source.url, { onBytes: () => onProgress?.(file.bytesFetched, file.size), onNotice, signal, pause });
+    : new RangeFile(source.url, { onBytes: () => onProgress?.(file.bytesFetched, file.size), onNotice, pause });
   await file.open();
   const length = headerLength(await file.read(0, Math.min(8, file.size)), file.size, file.name);
   const header = readHeader(await file.read(8, 8 + length), file.size, file.name);
