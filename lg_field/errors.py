@@ -41,7 +41,7 @@ EXTRAS = {
 }
 """Optional package by the name it is imported by -> what it is called, and the extra that installs it."""
 LONGEST = 400
-"""Characters of an error's own words in such a line."""
+"""Characters of an error's own words in such a line; twice as many of one that says itself what is wrong."""
 
 
 def tell(line: str) -> None:
@@ -115,14 +115,20 @@ def report(error: BaseException) -> str | None:
     if missing is not None:
         return f"{(chain(error) or ['this'])[-1]} needs {missing[0]}: pip install 'lg-field[{missing[1]}]'"
     if isinstance(error, (ValueError, OSError, ImportError)):
-        return words or type(error).__name__
+        return shortened(words, 2 * LONGEST) or type(error).__name__
     if not isinstance(error, FAILURES) or isinstance(error, NotImplementedError):
         return None
-    if len(words) > LONGEST:
-        words = words[:LONGEST] + "..."
+    words = shortened(words, LONGEST)
     steps = ", ".join(reversed(chain(error)))
     while_ = f" while {steps}" if steps else ""
     return f"{failure(error)}{while_}{': ' if words else ''}{words} ({TRACEBACK}=1 shows where)"
+
+
+def shortened(words: str, longest: int) -> str:
+    """Words of about `longest` characters: more is left out in the middle, where a file's own long values stand, so
+    that what was wrong and the cure remain."""
+    half = longest // 2
+    return words if len(words) <= longest else f"{words[:half]} [...] {words[-half:]}"
 
 
 def failure(error: BaseException) -> str:
