@@ -30,7 +30,7 @@ from torch import Tensor
 from lg_field.radiance.compositing import Samples, image_on, over, render_weights, spread
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.random_state import random_state, restore_random_state
+from lg_field.radiance.random_state import drawn_on, random_state, restore_random_state
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
 from lg_field.radiance.sampling import LINEAR_UNTIL, to_steps
 from lg_field.radiance.seams import border_disagreement
@@ -314,7 +314,14 @@ class RadianceTrainer:
     def _go_on(self) -> None:
         """What a loaded state asks for when the first step after it begins."""
         if self._random is not None:
-            restore_random_state(self._random)
+            device = self.field.cells.device
+            restore_random_state(self._random, device)
+            if drawn_on(self._random) != device.type:
+                warnings.warn(
+                    f"the checkpoint is of training on {drawn_on(self._random)}: on {device.type} it goes on with other "
+                    "random numbers",
+                    stacklevel=3,
+                )
         if self._without_state:
             warnings.warn(
                 "the checkpoint has no training state (it is of an earlier version): training goes on with estimates "
