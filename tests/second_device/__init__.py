@@ -1,4 +1,4 @@
-"""A second device that needs no GPU: see device.cpp. It is called `second`, and only there once `available` was asked."""
+"""A second device that needs no GPU: see device.cpp. It is called `second`, and is there once `available` was asked."""
 
 from __future__ import annotations
 
