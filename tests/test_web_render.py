@@ -13,9 +13,11 @@ from browser import CHROMIUM, GRAPHICS, Browser
 from small_scene import small_scene
 from web_host import hosted, opened, put, traced
 
+import lg_field
 from lg_field.radiance.cameras import Camera
 from lg_field.radiance.field import RadianceField, RadianceSizes
-from lg_field.radiance.render import render
+from lg_field.radiance.outputs import ray_output
+from lg_field.radiance.render import ask_view, render
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import HalfSpace, Region, Similarity, VoxelSet
 
@@ -155,3 +157,50 @@ def test_the_fast_picture_is_near_the_exact_one_and_follows_crops(browser, tmp_p
         )
         assert noise(field) > 40.0
         page.close()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_halved_weights_are_those_of_the_file(browser, tmp_path: Path, dtype: str) -> None:
+    put(tmp_path)
+    lg_field.save(KINDS["shared grid, harmonics"](), tmp_path / "scene.safetensors", dtype=dtype)
+    with hosted(tmp_path) as host:
+        page = opened(browser, host, "scene")
+        same(page, lg_field.load(tmp_path / "scene.safetensors"))
+        page.close()
+
+
+def test_a_crop_whose_shared_grid_is_cut(browser, tmp_path: Path) -> None:
+    field = KINDS["shared grid, harmonics"]()
+    field.occupancy.restore_(torch.rand(27, 64, generator=torch.Generator().manual_seed(0)) < 0.1)
+    cut = lg_field.crop(field, cells=list(range(0, 27, 3)))
+    assert not cut.kept_lines["hash_table"].whole
+    put(tmp_path, scene=cut)
+    with hosted(tmp_path) as host:
+        page = opened(browser, host, "scene")
+        rgba, _ = traced(page, camera_of(cut))
+        expected = render(cut, cut.description, camera_of(cut)).rgb.numpy()
+        assert (np.abs(255 * (rgba[..., :3] - expected)) <= 4.0).all()
+        page.close()
+
+
+def test_many_cells_and_other_outputs(browser, tmp_path: Path) -> None:
+    field = small_scene((32, 32, 32), kept=0.2)
+    put(tmp_path, scene=field)
+    camera = camera_of(field)
+    with hosted(tmp_path) as host:
+        page = opened(browser, host, "scene")
+        same(page, field)
+        asked = ask_view(field, field.description, *(v.view(-1, 3) for v in camera.rays()))
+        expected = ray_output(asked, field.description, "cells")[0].view(SIZE, SIZE, 3).numpy()
+        rgba, _ = traced(page, camera, output="cells")
+        assert np.abs(255 * (rgba[..., :3] - expected)).max() <= 4.0
+        page.close()
+
+
+def test_what_is_not_drawn_is_said(browser, tmp_path: Path) -> None:
+    sizes = RadianceSizes(global_width=512, local_width=4, grid_nodes=0, occupancy_voxels=2)
+    field = RadianceField(PartitionGrid((2, 2, 2), (-1.0,) * 3, (1.0,) * 3), sizes)
+    field.description = small_scene().description
+    put(tmp_path, scene=field.eval())
+    with hosted(tmp_path) as host, pytest.raises(AssertionError, match="does not draw scenes with global_width 512"):
+        opened(browser, host, "scene")

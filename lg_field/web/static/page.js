@@ -138,9 +138,9 @@ class Page {
 
   counted() {
     const { bytesFetched, bytesTotal, requests } = this.field, whole = this.missing().length === 0;
-    progress(bytesFetched, bytesTotal);
+    progress(Math.min(bytesFetched, bytesTotal), bytesTotal);
     byId("progress").className = whole ? "done" : "";
-    byId("status").textContent = `${megabytes(bytesFetched)} of ${megabytes(bytesTotal)} fetched in ${requests} requests`;
+    byId("status").textContent = `${megabytes(bytesFetched)} fetched in ${requests} requests, of a file of ${megabytes(bytesTotal)}`;
   }
 
   /** Rows, what is ahead and near first. @param {number[]} rows */
@@ -172,6 +172,7 @@ async function draw(field) {
   });
   device.lost.then((info) => lost(page, info));
   page.panel.begin();
+  globalThis.addEventListener("online", () => page.follow());
   await screen.run();
 }
 

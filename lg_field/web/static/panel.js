@@ -4,6 +4,7 @@
 import { Controls } from "./controls.js";
 import { cropFile, regionJson } from "./crop.js";
 import { site } from "./loader.js";
+import { nearBounds } from "./occupancy.js";
 import { hashOf } from "./share.js";
 import { BoxShape, SphereShape, Units } from "./shapes.js";
 import { cellLines } from "./wire.js";
@@ -169,7 +170,7 @@ export class Panel {
     this.shape = tool === "box" ? new BoxShape(units) : tool === "sphere" ? new SphereShape(units) : null;
     if (this.shape) {
       if (before && before.kind === this.shape.kind && sameAxes(before.units, units)) Object.assign(this.shape, { ...before, units });
-      else this.shape.around(this.page.renderer.bounds);
+      else this.shape.around(nearBounds(this.page.field, this.page.renderer.bounds));
     }
     byId("cells-tool").hidden = tool !== "cells";
     byId("shape-tool").hidden = tool === "cells";
