@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import torch
 from browser import CHROMIUM, GRAPHICS, Browser, Page, wait_for
 from commands import BIN
+from PIL import Image
 from small_scene import small_scene
 from web_host import hosted
 
@@ -259,7 +261,9 @@ def test_depth_cells_edges_and_a_picture(page: Page) -> None:
     press(page, "wires")
     assert page.evaluate("page.screen.lines.length") > 1000
     name, data = caught(page, "screenshot")
-    assert name == "scene.png" and data.startswith(b"\x89PNG")
+    assert name == "scene.png"
+    depths = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert depths.shape == (HEIGHT, WIDTH, 3) and len(np.unique(depths.reshape(-1, 3), axis=0)) > 50
 
 
 def test_a_lost_card_is_said(browser: Browser, host: str) -> None:
