@@ -70,7 +70,8 @@ def test_a_folder_holds_the_page_the_scene_and_a_picture(folder: Path, site: Pat
     modules = {path.name for path in STATIC.iterdir() if path.suffix in (".js", ".wgsl", ".css", ".html")}
     assert names == modules | {"scene.safetensors", STILL}
     assert (site / "scene.safetensors").read_bytes() == (folder / "scene.safetensors").read_bytes()
-    assert Image.open(site / STILL).convert("L").getextrema()[0] < 200
+    with Image.open(site / STILL) as still:
+        assert still.size == (96, 60) and still.convert("L").getextrema()[0] < 200
     for name in modules - {PAGE}:
         assert (site / name).read_bytes() == (STATIC / name).read_bytes()
 

@@ -173,6 +173,7 @@ def test_rows_come_by_ranges_and_those_not_asked_for_do_not(tmp_path: Path) -> N
     assert found["fetched"] < len(data) / 3
     assert found["sums"][0] == [field.features.shape[1], field.local.shape[1]]
     assert len(server.asked) == found["requests"] <= 12
+    assert len({start for start, _ in server.asked}) == len(server.asked)
 
 
 def test_values_are_the_field_s(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ test("requests cover what is wanted, waste little, and begin with the most wante
   const tensors = [{ name: "features", rowBytes: 20000 }, { name: "local", rowBytes: 4000 }, { name: "none", rowBytes: 0 }];
   for (const step of [1, 2, 3, 7, 40]) {
     const wanted = [...Array(300).keys()].map((k) => (k * step * 37) % (300 * step)).filter((row) => row % step === 0);
-    const groups = planned(wanted, tensors), requests = groups.flat(), rows = new Set(wanted);
+    const groups = [...planned(wanted, tensors)], requests = groups.flat(), rows = new Set(wanted);
     const useful = rows.size * 24000, fetched = requests.reduce((sum, { bytes: count }) => sum + count, 0);
     assert.ok(fetched >= useful && fetched <= useful * (1 + WASTE), `${fetched} for ${useful}`);
     for (const name of ["features", "local"]) {
@@ -125,5 +125,7 @@ test("requests cover what is wanted, waste little, and begin with the most wante
     for (const group of groups) assert.ok(group.every(({ rank }, k) => k === 0 || rank >= group[k - 1].rank));
     assert.ok(groups[0].reduce((sum, { bytes: count }) => sum + count, 0) <= useful / 4);
   }
-  assert.deepEqual(planned([], tensors).flat(), []);
+  assert.deepEqual([...planned([], tensors)].flat(), []);
+  const rest = [...planned([0, 1, 2, 3], tensors, (name, row) => name === "local" || row === 1)].flat();
+  assert.deepEqual(rest.map(({ name, first, last }) => [name, first, last]).sort(), [["features", 0, 1], ["features", 2, 4]]);
 });

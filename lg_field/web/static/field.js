@@ -142,12 +142,12 @@ export class Field {
    * @param {AbortSignal} [signal] */
   async #fetch(rows, signal) {
     const keys = (/** @type {number} */ row) => ROWS.filter((name) => !this.#has(name, row)).map((name) => `${name} ${row}`);
-    const missing = rows.filter((row) => !keys(row).every((key) => this.coming.has(key)));
+    const isHere = (/** @type {string} */ name, /** @type {number} */ row) => this.#has(name, row) || this.coming.has(`${name} ${row}`);
     const others = new Set(rows.flatMap(keys).map((key) => this.coming.get(key))), ending = new AbortController();
     const tensors = ROWS.map((name) => ({ name, rowBytes: this.entry(name).rowBytes })), end = () => ending.abort();
     signal?.addEventListener("abort", end);
     try {
-      for (const group of planned(missing, tensors)) await Promise.all(group.map((one) => this.#request(one, ending.signal)));
+      for (const group of planned(rows, tensors, isHere)) await Promise.all(group.map((one) => this.#request(one, ending.signal)));
       await Promise.allSettled(others);
     } finally {
       end();

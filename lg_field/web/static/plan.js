@@ -17,36 +17,43 @@ const FIRST_PART = 1 / 8, LARGEST_FIRST = 1 << 20;
 /** @typedef {{name: string, first: number, last: number, rank: number, bytes: number}} Request lines `first` to before
  * `last` of the tensor called `name` */
 
-/** @param {ArrayLike<number>} rows the most wanted first
+/** Groups of requests, one after the other: each is planned when the one before is done.
+ * @param {ArrayLike<number>} rows the most wanted first
  * @param {{name: string, rowBytes: number}[]} tensors
- * @returns {Request[][]} groups, one after the other; of each the requests in the order in which they are to be made */
-export function planned(rows, tensors) {
+ * @param {(name: string, row: number) => boolean} [isHere] whether a row's line of a tensor need not be fetched
+ * @returns {Generator<Request[]>} of each group the requests in the order in which they are to be made */
+export function* planned(rows, tensors, isHere = () => false) {
   const order = [...new Set(Array.from(rows))], rowBytes = tensors.reduce((sum, tensor) => sum + tensor.rowBytes, 0);
   const first = Math.ceil(Math.min(order.length * FIRST_PART, LARGEST_FIRST / Math.max(1, rowBytes)));
-  return [order.slice(0, first), order.slice(first)].map((some) => group(some, tensors));
+  for (const some of [order.slice(0, first), order.slice(first)]) yield group(some, tensors, isHere);
 }
 
 /** @param {number[]} rows the most wanted first @param {{name: string, rowBytes: number}[]} tensors
+ * @param {(name: string, row: number) => boolean} isHere
  * @returns {Request[]} */
-function group(rows, tensors) {
-  const rank = new Map(rows.map((row, place) => [row, place])), wanted = [...rows].sort((a, b) => a - b);
-  const total = rows.length * tensors.reduce((sum, tensor) => sum + tensor.rowBytes, 0);
+function group(rows, tensors, isHere) {
+  const rank = new Map(rows.map((row, place) => [row, place])), sorted = [...rows].sort((a, b) => a - b);
+  const lacking = tensors
+    .filter(({ rowBytes }) => rowBytes > 0)
+    .map((tensor) => ({ ...tensor, wanted: sorted.filter((row) => !isHere(tensor.name, row)) }));
+  const total = lacking.reduce((sum, { wanted, rowBytes }) => sum + wanted.length * rowBytes, 0);
   const piece = Math.min(Math.max(total / PIECES, LEAST_PIECE), LARGEST_PIECE);
-  const bridged = bridges(wanted, tensors, total * WASTE);
-  return tensors
-    .filter((tensor) => tensor.rowBytes > 0)
-    .flatMap((tensor) => cut(wanted, rank, tensor, bridged, piece))
-    .sort((a, b) => a.rank - b.rank);
+  const bridged = bridges(lacking, total * WASTE);
+  return lacking.flatMap((tensor) => cut(tensor, rank, bridged, piece)).sort((a, b) => a.rank - b.rank);
 }
 
+/** Lines that are to be fetched of a tensor. @typedef {{name: string, rowBytes: number, wanted: number[]}} Lacking sorted */
+
 /** The gaps that are fetched, too: the narrowest ones, as long as there are bytes left for them.
- * @param {number[]} wanted sorted @param {{name: string, rowBytes: number}[]} tensors @param {number} budget bytes
+ * @param {Lacking[]} lacking @param {number} budget bytes
  * @returns {Set<string>} "tensor row", of the row after the gap */
-function bridges(wanted, tensors, budget) {
+function bridges(lacking, budget) {
   const gaps = [];
-  for (let k = 1; k < wanted.length; k++) {
-    const lines = wanted[k] - wanted[k - 1] - 1;
-    if (lines) for (const { name, rowBytes } of tensors) gaps.push({ key: `${name} ${wanted[k]}`, bytes: lines * rowBytes });
+  for (const { name, rowBytes, wanted } of lacking) {
+    for (let k = 1; k < wanted.length; k++) {
+      const lines = wanted[k] - wanted[k - 1] - 1;
+      if (lines) gaps.push({ key: `${name} ${wanted[k]}`, bytes: lines * rowBytes });
+    }
   }
   const chosen = new Set();
   for (const { key, bytes } of gaps.sort((a, b) => a.bytes - b.bytes)) {
@@ -56,10 +63,10 @@ function bridges(wanted, tensors, budget) {
   return chosen;
 }
 
-/** @param {number[]} wanted sorted @param {Map<number, number>} rank @param {{name: string, rowBytes: number}} tensor
+/** @param {Lacking} tensor @param {Map<number, number>} rank
  * @param {Set<string>} bridged @param {number} piece bytes of a request, about
  * @returns {Request[]} */
-function cut(wanted, rank, { name, rowBytes }, bridged, piece) {
+function cut({ name, rowBytes, wanted }, rank, bridged, piece) {
   /** @type {Request[]} */
   const requests = [], most = Math.max(1, Math.floor(piece / rowBytes));
   for (const [k, row] of wanted.entries()) {
