@@ -13,6 +13,8 @@ export const MAX_NESTING = 64;
 const AXES = [0, 1, 2];
 /** Parts per axis that a cell of curved space is cut into. */
 const PARTS = 4;
+/** What float32 coordinates are rounded to, in parts of them; and more than that. */
+const ROUNDING = 1e-6, FAR = 1e-5;
 
 const floats = (/** @type {ArrayLike<number>} */ values) => Array.from(values, (value) => new Float(value));
 const every = (/** @type {(axis: number) => boolean} */ test) => AXES.every(test);
@@ -62,8 +64,10 @@ export class Region {
   touched(grid, cells, contraction) {
     return Uint8Array.from(cells, (cell) => {
       const box = grid.box(cell);
-      const parts = contraction ? subdivided(box).map((part) => uncontractBox(part)) : [box];
-      return Number(parts.some((part) => this.touches(widened(part))));
+      if (!contraction) return Number(this.touches(widened(box)));
+      if (!this.touches(widened(uncontractBox(box), FAR))) return 0; // then no part of it is touched
+      for (let n = 0; n < PARTS ** 3; n++) if (this.touches(widened(uncontractBox(partOf(box, n))))) return 1;
+      return 0;
     });
   }
 
@@ -256,18 +260,16 @@ function corners(box) {
   return [...Array(8).keys()].map((n) => [box[(n >> 2) & 1][0], box[(n >> 1) & 1][1], box[n & 1][2]]);
 }
 
-/** A box cut into equal parts. @param {Box} box @returns {Box[]} */
-function subdivided([lower, upper]) {
-  const size = AXES.map((k) => (upper[k] - lower[k]) / PARTS), /** @type {Box[]} */ parts = [];
-  for (let n = 0; n < PARTS ** 3; n++) {
-    const step = [Math.floor(n / PARTS ** 2), Math.floor(n / PARTS) % PARTS, n % PARTS];
-    parts.push([AXES.map((k) => lower[k] + step[k] * size[k]), AXES.map((k) => lower[k] + (step[k] + 1) * size[k])]);
-  }
-  return parts;
+/** One of the equal parts that a box is cut into. @param {Box} box @param {number} n @returns {Box} */
+function partOf([lower, upper], n) {
+  const step = [Math.floor(n / PARTS ** 2), Math.floor(n / PARTS) % PARTS, n % PARTS];
+  const size = AXES.map((k) => (upper[k] - lower[k]) / PARTS);
+  return [AXES.map((k) => lower[k] + step[k] * size[k]), AXES.map((k) => lower[k] + (step[k] + 1) * size[k])];
 }
 
-/** A box grown by what float32 coordinates are rounded to. @param {Box} box @returns {Box} */
-function widened([lower, upper]) {
-  const margin = AXES.map((k) => 1e-6 * Math.max(Math.abs(lower[k]), Math.abs(upper[k])));
+/** A box grown by what float32 coordinates are rounded to. @param {Box} box @param {number} [by] part of them
+ * @returns {Box} */
+function widened([lower, upper], by = ROUNDING) {
+  const margin = AXES.map((k) => by * Math.max(Math.abs(lower[k]), Math.abs(upper[k])));
   return [lower.map((v, k) => v - margin[k]), upper.map((v, k) => v + margin[k])];
 }
