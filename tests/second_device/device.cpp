@@ -204,6 +204,13 @@ at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const 
   return out.to(input.device());
 }
 
+// One launch on a GPU, however many tensors there are.
+void add_to_each(at::TensorList tensors, const at::Scalar& number) {
+  count(launches, "aten::_foreach_add_");
+  Inside here;
+  for (const auto& tensor : tensors) tensor.add_(number);
+}
+
 // -- everything else
 
 // Operations after which a GPU's host waits: their result's size depends on values.
@@ -285,6 +292,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("set_.source_Storage_storage_offset", TORCH_FN(set_storage));
   m.impl("set_.source_Storage", TORCH_FN(set_whole_storage));
   m.impl("set_", TORCH_FN(set_nothing));
+  m.impl("_foreach_add_.Scalar", TORCH_FN(add_to_each));
   m.impl("convolution_overrideable", TORCH_FN(convolution));
 }
 
