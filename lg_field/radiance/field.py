@@ -23,6 +23,7 @@ from lg_field.radiance.entries import entries_read
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
 from lg_field.radiance.fused import fused_inputs, fused_shade
+from lg_field.radiance.memory_bound import MEMORY
 from lg_field.radiance.occupancy_grid import OccupancyGrid, voxel_rows
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.sizes import saved_sizes as saved_sizes
@@ -66,6 +67,8 @@ class RadianceField(CellTable):
         self._frame = Frame(grid, sizes.contraction, sizes.frame)
         self.implementation: Implementation = "auto"
         """Which code evaluates the hash table: no part of the field's state."""
+        self.memory = MEMORY
+        """GB that pictures of it may take at a time: no part of its state either."""
         self.extending = False
         """Whether some rows are frozen; what they read of the shared part is then frozen, too."""
         self._frozen_lines: Tensor | None = None
@@ -377,26 +380,16 @@ class RadianceField(CellTable):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination[prefix + "occupied"] = self.occupied
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Inverse of `_save_to_state_dict`; sizes that an older checkpoint lacks mean what they meant."""
         state = state_dict.get(prefix + "_extra_state")
         if isinstance(state, dict):
             state_dict[prefix + "_extra_state"] = state | {"config": asdict(saved_sizes(state))}
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         name = prefix + "occupied"
         if name in state_dict:
             self.occupancy.restore_(state_dict[name])
             self._frozen_lines = None
+        unexpected_keys = args[3] if len(args) > 3 else kwargs["unexpected_keys"]
         if name in unexpected_keys:
             unexpected_keys.remove(name)

@@ -20,12 +20,11 @@ from lg_field.radiance.cameras import orbit as orbit
 from lg_field.radiance.compositing import Samples, composite_weights, over, render_weights
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.fused import fused_march
+from lg_field.radiance.memory_bound import in_parts, rays_at_once, samples_at_once
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.stopping import PICTURES, look_at_once, look_front_to_back
 
-RAYS = {"cpu": 1 << 14, "cuda": 1 << 16}
-"""Rays at a time."""
 Appearance = Callable[[Int64[Tensor, " samples"]], Float[Tensor, "samples width"] | None]
 """From the (M,) ray of each sample to its (M, A) appearance; None = the average."""
 
@@ -149,8 +148,11 @@ def ask(
         density, colors, dependence = field.looks(positions, some.rays, directions, overlap)
         return density, colors.new_zeros(len(colors), 0), colors, dependence
 
-    way = look_at_once if torch.is_grad_enabled() else look_front_to_back
-    return Asked(field, origins, directions, *way(look, samples, len(origins), least_light))
+    if torch.is_grad_enabled():
+        answer = look_at_once(look, samples, len(origins), least_light)
+    else:
+        answer = look_front_to_back(in_parts(look, samples_at_once(field)), samples, len(origins), least_light)
+    return Asked(field, origins, directions, *answer)
 
 
 def shade(asked: Asked, appearance: Appearance | None = None) -> Float[Tensor, "samples 3"]:
@@ -236,7 +238,7 @@ def render(
     Args:
         field: the field; it says the device.
         scene: its description.
-        camera: from where.
+        camera: from where. It is rendered a piece at a time, within the field's `memory`.
         progress: called with rays done and in all.
         least_light: as in `ask`.
 
@@ -245,7 +247,7 @@ def render(
     """
     device = field.cells.device
     origins, directions = (v.view(-1, 3) for v in camera.rays())
-    size, parts = RAYS.get(device.type, 1 << 14), []
+    size, parts = rays_at_once(field, scene.step), []
     for first in range(0, len(origins), size):
         some, ahead = (v[first : first + size].to(device) for v in (origins, directions))
         parts.append(Picture(*(v.cpu() for v in render_rays(field, scene, some, ahead, least_light))))
