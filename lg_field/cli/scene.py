@@ -115,10 +115,9 @@ def render(
         task = progress.add_task("rendering", total=len(cameras))
         pictures = (rendered(field, scene, c, transparent, least_light, progress, task) for c in cameras)
         write_pictures(pictures, output, holds, fps, overwrite)
-    seconds = time.perf_counter() - begin
     console.print(
         f"{output}: {len(cameras)} pictures of {cameras[0].width} x {cameras[0].height}, {read:,} bytes read, "
-        f"{seconds:.1f} s, {seconds / len(cameras):.2f} s each",
+        f"{(seconds := time.perf_counter() - begin):.1f} s, {seconds / len(cameras):.2f} s each",
         highlight=False,
         soft_wrap=True,
     )
