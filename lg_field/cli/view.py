@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from lg_field.cli.options import NO_REGION, Address, RegionFlags, pick_device
+from lg_field.cli.options import NO_REGION, Address, RegionFlags, bounded, pick_device
 from lg_field.cli.publish import serve
 from lg_field.cli.scene import part_of_file
 
@@ -18,6 +18,7 @@ def view(
     port: int = 8080,
     device: str = "auto",
     web: bool = False,
+    memory: float = 2.0,
 ) -> None:
     """Show a field file on a page of this machine; nothing on disk changes until "Save crop".
 
@@ -27,6 +28,7 @@ def view(
         port: of the page, on 127.0.0.1; the next free one if it is taken.
         device: auto, cpu, cuda, ...
         web: serve the page that `lg-field publish` writes: a scene is drawn by the browser, on its graphics card.
+        memory: GB that what is computed of a picture of a scene may take at a time.
     """
     if web:
         if region.given or device != "auto":
@@ -41,7 +43,7 @@ def view(
     from lg_field.viewer.view import open_view
 
     part = part_of_file(input, region)
-    field, precision = part.field.to(pick_device(device)), getattr(torch, part.precision)
+    field, precision = bounded(part.field.to(pick_device(device)), memory), getattr(torch, part.precision)
 
     def box(numbers: tuple[float, ...]) -> Region:
         shape, _ = replace(NO_REGION, box=numbers).resolve(field)
