@@ -30,7 +30,7 @@ from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.exposure import Exposure
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.placement import near_cubic
-from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
+from lg_field.radiance.render import Asked, Picture
 from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
@@ -212,11 +212,10 @@ class LGModel(Model):
                     origins, directions = corrected_rays(self.camera_optimizer, ray_bundle)
             view = self.trainer.render(origins, directions, near, far, appearance, developed(self.exposure, ray_bundle))
             return view.picture._asdict() | {VIEW: view}
-        with torch.no_grad():
-            samples = field_samples(self.table, origins, directions, near, far, self.step_length)
-            least_light = 0.0 if self.whole_rays else self.config.render_least_light
-            asked = ask(self.table, origins, directions, samples, least_light=least_light)
-        shown = show(asked, self.config.far_plane, self._background(origins), appearance)
+        least_light = 0.0 if self.whole_rays else self.config.render_least_light
+        asked, shown = self.trainer.look(
+            *(origins, directions, near, far, self._background(origins), appearance, least_light)
+        )
         return shown._asdict() | ({} if self.extras is None else self.extras(asked, shown))
 
     def _reach(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
@@ -260,10 +259,11 @@ class LGModel(Model):
         if self.training:
             view: TrainingView = outputs[VIEW]
             losses = self.trainer.losses(view, batch["image"].to(view.picture.rgb.device))
-            self.camera_optimizer.get_loss_dict(losses)
+            others: dict[str, Tensor] = {}
+            self.camera_optimizer.get_loss_dict(others)
             if self.exposure is not None:
-                losses["exposure_loss"] = self.config.exposure_loss_mult * self.exposure.penalty()
-            return losses
+                others["exposure_loss"] = self.config.exposure_loss_mult * self.exposure.penalty()
+            return losses | {name: self.trainer.counted(loss) for name, loss in others.items()}
         rgb, image = self._against(outputs, batch)
         return {"rgb_loss": (rgb - image).square().mean()}
 

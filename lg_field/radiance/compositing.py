@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -128,15 +128,28 @@ def spread(
         samples: packed intervals.
         num_rays: N.
     """
-    first = torch.searchsorted(samples.rays, torch.arange(num_rays, device=weights.device))[samples.rays]
+    own = weights.square() * lengths / 3.0
+    return (distances(weights, weights * places, samples.rays) + own).sum() / max(1, num_rays)
+
+
+def distances(
+    weights: Float[Tensor, " samples"], moments: Float[Tensor, " samples"], rays: Int64[Tensor, " samples"]
+) -> Float[Tensor, " samples"]:
+    """Twice the weighted distance of each sample from those before it on its ray.
+
+    Args:
+        weights: (M,) of the samples.
+        moments: (M,) weights times places along the ray, which grow.
+        rays: (M,) ray of each, sorted.
+    """
+    first = torch.searchsorted(rays, rays)
 
     def before(values: Tensor) -> Tensor:
         """Sum of the values of the samples before each one on its ray."""
         passed = torch.cat([values.new_zeros(1, dtype=torch.float64), values.double().cumsum(0)])
         return (passed[:-1] - passed[first]).to(values.dtype)
 
-    apart = 2.0 * weights * (places * before(weights) - before(weights * places))
-    return (apart + weights.square() * lengths / 3.0).sum() / max(1, num_rays)
+    return 2.0 * (moments * before(weights) - weights * before(moments))
 
 
 def over(

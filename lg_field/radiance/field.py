@@ -5,7 +5,7 @@ Where cells are is the `Frame`'s matter, which voxels hold something the `Occupa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -150,27 +150,26 @@ class RadianceField(CellTable):
         Returns:
             (M,) density per scene unit and (M, color_features); both 0 where no row owns the point.
         """
-        return self.of_rows(*self._owners(positions, overlap))
+        return self.of_rows(*self.owners(positions, overlap))
 
     def looks(
         self,
-        positions: Float[Tensor, "samples 3"],
+        unit: Float[Tensor, "samples 3"],
+        rows: Int64[Tensor, " samples"],
         rays: Int64[Tensor, " samples"],
         directions: Float[Tensor, "rays 3"],
-        overlap: float = 0.0,
     ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"], Float[Tensor, " samples"]]:
         """Density and colour of samples on rays; of fields without a colour layer.
 
         Args:
-            positions: (M, 3) scene units.
+            unit: (M, 3) unit coordinates.
+            rows: (M,) row asked at each, -1 for none.
             rays: (M,) ray of each.
             directions: (N, 3) of the rays, unit vectors.
-            overlap: as in `forward`.
 
         Returns:
             (M,) density per scene unit, 0 where no row owns the point; (M, 3) in [0, 1]; (M,) `view_dependence`.
         """
-        unit, rows = self._owners(positions, overlap)
         by_row = sort_by_row(rows, self.num_rows)
         out = self._outputs(unit, rows, by_row)
         fused = fused_shade(self, out, by_row.order, rays, directions)
@@ -179,13 +178,17 @@ class RadianceField(CellTable):
         density, features = self._said(out, by_row, len(rows))
         return density, self.rgb(features, directions[rays]), view_dependence(features)
 
-    def _owners(self, positions: Tensor, overlap: float) -> tuple[Tensor, Tensor]:
-        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is."""
+    def owners(
+        self, positions: Tensor, overlap: float, rows_of: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(M, 3) unit coordinates of (M, 3) scene points and (M,) the row asked at each, -1 where nothing is; as in
+        `forward`. `rows_of` stands for `rows_of_unit` where rows have other numbers."""
+        rows_of = self.rows_of_unit if rows_of is None else rows_of
         unit = self.frame.to_unit(positions)
-        rows = self.rows_of_unit(unit)
+        rows = rows_of(unit)
         if overlap > 0.0:
             counts = unit.new_tensor(self.frame.origin.counts)
-            moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
+            moved = rows_of(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
             rows = torch.where((rows >= 0) & (moved >= 0), moved, rows)
         if self.region is not None:
             rows = torch.where(self.region.contains(positions), rows, -1)

@@ -130,7 +130,7 @@ def ask(
         positions = some.positions(origins, directions)
         if field.sizes.color_width:
             return field(positions, overlap)
-        density, colors, dependence = field.looks(positions, some.rays, directions, overlap)
+        density, colors, dependence = field.looks(*field.owners(positions, overlap), some.rays, directions)
         return density, colors.new_zeros(len(colors), 0), colors, dependence
 
     way = look_at_once if torch.is_grad_enabled() else look_front_to_back

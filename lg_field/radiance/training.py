@@ -36,6 +36,7 @@ from lg_field.radiance.sampling import LINEAR_UNTIL, to_steps
 from lg_field.radiance.seams import border_disagreement
 from lg_field.radiance.settings import BACKGROUNDS
 from lg_field.radiance.settings import TrainingSettings as TrainingSettings
+from lg_field.radiance.stopping import PICTURES
 
 FIRST_STRIDE, LONGEST_STRIDE = 8.0, 16.0
 """Marching steps are this many times as long at first, and at most."""
@@ -55,9 +56,11 @@ class TrainingView(NamedTuple):
     marched: Samples | None = None
     """All samples in occupied space, those that are not asked for too."""
     opacity: Tensor | None = None
-    """(M,) part of the light that each sample absorbs."""
+    """Mean part of the light that a sample absorbs; unbounded scenes."""
     haze: Tensor | None = None
-    """(n,) the same of a marching step at random points; unbounded scenes."""
+    """The same of a marching step at random points; unbounded scenes."""
+    harmonics: Tensor | None = None
+    """Mean dependence of the samples' colours on the direction; fields without a colour layer."""
     seam: Tensor | None = None
     """Disagreement of neighbouring cells near the samples."""
     imitation: Tensor | None = None
@@ -115,14 +118,20 @@ class RadianceTrainer:
         field.complete_lines_(optimizers)
         self.step, cells = step, field.cells
         if step in settings.split_steps:
-            field.split_(optimizers)
+            self._split(optimizers)
         if step and step % settings.occupancy_interval == 0:
             self.update_occupancy()
         if settings.prune_interval and step >= settings.prune_from and step % settings.prune_interval == 0:
-            empty = field.occupancy.empty_rows() & ~field.frozen
-            if bool(empty.any()) and not bool(empty.all()):
-                field.select_((~empty).nonzero()[:, 0], optimizers)
+            self._prune(optimizers)
         return field.cells is not cells
+
+    def _split(self, optimizers: list[torch.optim.Optimizer]) -> None:
+        self.field.split_(optimizers)
+
+    def _prune(self, optimizers: list[torch.optim.Optimizer]) -> None:
+        empty = self.field.occupancy.empty_rows() & ~self.field.frozen
+        if bool(empty.any()) and not bool(empty.all()):
+            self.field.select_((~empty).nonzero()[:, 0], optimizers)
 
     def update_occupancy(self) -> None:
         """Look at random voxels and mark which ones hold something."""
@@ -168,13 +177,45 @@ class RadianceTrainer:
         if len(samples.rays) == 0:
             return self._nothing(origins, background)
         least_light = 0.0 if self.field.sizes.contraction or self._imitates else settings.least_light
-        asked = ask(self.field, origins, directions, samples, settings.overlap, least_light)
+        asked = self._ask(origins, directions, samples, settings.overlap, least_light)
         colors = shade(asked, appearance)
-        seen = picture(asked, colors, settings.far_plane, None)
+        seen = self._picture(asked, colors)
         rgb = seen.rgb if develop is None else develop(seen.rgb, seen.accumulation)
         rgb = rgb if background is None else over(rgb, seen.accumulation, background)
         seen = seen._replace(rgb=rgb)
         return self._with_terms(TrainingView(seen, asked, self._next_stride(samples), samples), colors)
+
+    def _ask(
+        self, origins: Tensor, directions: Tensor, samples: Samples, overlap: float = 0.0, least_light: float = 0.0
+    ) -> Asked:
+        """`render.ask`."""
+        return ask(self.field, origins, directions, samples, overlap, least_light)
+
+    def _picture(self, asked: Asked, colors: Tensor) -> Picture:
+        """What rays see, without background."""
+        return picture(asked, colors, self.settings.far_plane, None)
+
+    @torch.no_grad()
+    def look(
+        self,
+        origins: Float[Tensor, "rays 3"],
+        directions: Float[Tensor, "rays 3"],
+        near: Float[Tensor, " rays"],
+        far: Float[Tensor, " rays"],
+        background: Float[Tensor, "*#rays 3"],
+        appearance: Appearance | None = None,
+        least_light: float = PICTURES,
+    ) -> tuple[Asked, Picture]:
+        """Render rays to be looked at, without gradients or jitter: the rays asked, and what they see on a background.
+        Arguments are those of `render` and of `render.ask`."""
+        samples = field_samples(self.field, origins, directions, near, far, self.step_length)
+        asked = self._ask(origins, directions, samples, least_light=least_light)
+        seen = self._picture(asked, shade(asked, appearance))
+        return asked, seen._replace(rgb=over(seen.rgb, seen.accumulation, background).clamp(0.0, 1.0))
+
+    def counted(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """A loss beside `losses`, to be added to them: it is what it is, unless the rows are on many ranks."""
+        return loss
 
     @property
     def _imitates(self) -> bool:
@@ -194,10 +235,13 @@ class RadianceTrainer:
         assert asked is not None
         positions, lengths = asked.positions, asked.samples.lengths
         directions = asked.directions[asked.samples.rays]
-        view = view._replace(opacity=-torch.expm1(-asked.density * lengths))
         if field.sizes.contraction:
             anywhere = field.frame.from_unit(torch.rand_like(positions[: settings.seam_points]))
-            view = view._replace(haze=field.opacity(anywhere, self.step_length))
+            haze = field.opacity(anywhere, self.step_length).mean()
+            view = view._replace(opacity=-torch.expm1(-asked.density * lengths).mean(), haze=haze)
+        if settings.harmonics_loss_mult and asked.dependence is not None and view.marched is not None:
+            mean = asked.dependence.sum() / len(view.marched.rays)  # over all samples, unseen ones count as 0
+            view = view._replace(harmonics=mean)
         if self._imitates:
             assert self.teacher is not None
             self.teacher.to(positions.device)
@@ -255,17 +299,14 @@ class RadianceTrainer:
             return {"imitation_loss": view.imitation}
         rgb, truth = self.compare(view, image)
         losses = {"rgb_loss": (rgb - truth).square().mean()}
-        if self.settings.harmonics_loss_mult and view.asked is not None and not self.field.sizes.color_width:
-            assert view.marched is not None
-            assert view.asked.dependence is not None
-            mean = view.asked.dependence.sum() / len(view.marched.rays)  # over all samples, unseen ones count as 0
-            losses["harmonics_loss"] = self.settings.harmonics_loss_mult * mean
+        if view.harmonics is not None:
+            losses["harmonics_loss"] = self.settings.harmonics_loss_mult * view.harmonics
         if view.spread is not None:
             losses["distortion_loss"] = self.settings.distortion_loss_mult * view.spread
         if view.seam is not None:
             losses["seam_loss"] = self.settings.seam_loss_mult * view.seam
         if view.haze is not None and view.opacity is not None:
-            losses["opacity_loss"] = self.settings.opacity_loss_mult * (view.opacity.mean() + view.haze.mean())
+            losses["opacity_loss"] = self.settings.opacity_loss_mult * (view.opacity + view.haze)
         return losses
 
     def _learned(self, view: TrainingView) -> None:

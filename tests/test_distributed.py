@@ -1,0 +1,124 @@
+"""Training with rows on several ranks is training on one: losses, parameters, rows, occupancy, optimizer state."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from on_ranks import on_ranks
+
+from lg_field import PartitionGrid
+from lg_field.distributed.ranks import Ranks
+from lg_field.distributed.trainer import RankTrainer
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.sizes import RadianceSizes
+from lg_field.radiance.training import RadianceTrainer, TrainingSettings
+
+SIZES = {"local_width": 4, "global_width": 8, "grid_nodes": 4, "hash_levels": 1, "hash_base_res": 4}
+SETTINGS = {
+    **{"steps_per_scene": 32, "samples_per_batch": 1024, "occupancy_points": 4096, "occupancy_interval": 4},
+    **{"split_steps": (8,), "prune_from": 12, "prune_interval": 6, "unseen_from": 6, "occupancy_threshold": 0.02},
+    **{"seam_loss_mult": 0.05, "seam_points": 64, "harmonics_loss_mult": 1e-3, "distortion_loss_mult": 1e-3},
+}
+STEPS = 30
+
+
+def rays(count: int = 256) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(n, 3) origins, (n, 3) directions and (n, 4) RGBA of rays at a ball."""
+    generator = torch.Generator().manual_seed(1)
+    around = torch.randn(count, 3, generator=generator) * torch.tensor([0.1, 0.1, 1.0])
+    origins = torch.nn.functional.normalize(around, dim=1) * 3.0
+    aims = (torch.rand(count, 3, generator=generator) - 0.5) * 0.6
+    directions = torch.nn.functional.normalize(aims - origins, dim=1)
+    nearest = (origins - (origins * directions).sum(1, keepdim=True) * directions).norm(dim=1)
+    alpha = (nearest < 0.25).float()[:, None]
+    return origins.double(), directions.double(), torch.cat([alpha * 0.5 + 0.2 * origins / 3.0, alpha], dim=1).double()
+
+
+def fresh(contraction: bool, **options: object) -> tuple[RadianceField, TrainingSettings]:
+    """In float64, in this process from here on."""
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    reach = 2.0 if contraction else 1.2
+    sizes = RadianceSizes(**SIZES, **options, occupancy_voxels=4, contraction=contraction)
+    field = RadianceField(PartitionGrid((2, 2, 2), (-reach,) * 3, (reach,) * 3), sizes)
+    return field, TrainingSettings(**SETTINGS)
+
+
+def train(trainer: RadianceTrainer, steps: int = STEPS) -> tuple[list[dict[str, float]], torch.optim.Optimizer]:
+    """Losses of each step."""
+    origins, directions, colors = rays()
+    optimizer = torch.optim.Adam(trainer.field.parameters(), lr=1e-2, eps=1e-8)
+    torch.manual_seed(5)
+    found = []
+    for step in range(steps):
+        trainer.begin(step, [optimizer])
+        chosen = torch.randint(len(origins), (48,))
+        losses = trainer.losses(trainer.render(origins[chosen], directions[chosen]), colors[chosen])
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+        found.append({name: float(loss.detach()) for name, loss in losses.items()})
+    return found, optimizer
+
+
+def told(trainer: RadianceTrainer, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """All numbers that training goes on from: of the table, the trainer and the optimizer."""
+    field = trainer.field
+    found = {name: getattr(field, name).detach() for name in field.row_names}
+    found |= {name: p.detach() for name, p in field.named_parameters()}
+    for name, parameter in field.named_parameters():
+        found |= {f"{name} {key}": value for key, value in optimizer.state[parameter].items()}
+    return found | {"dense": field.occupancy.dense(), "stride": torch.tensor(trainer.stride)}
+
+
+def one(contraction: bool, options: dict[str, object]) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+    trainer = RadianceTrainer(*fresh(contraction, **options))
+    losses, optimizer = train(trainer)
+    return losses, told(trainer, optimizer)
+
+
+def many(contraction: bool, options: dict[str, object]) -> tuple[list[dict[str, float]], dict[str, torch.Tensor], dict]:
+    """The same by this rank."""
+    trainer = RankTrainer(*fresh(contraction, **options), Ranks(), balance_interval=5)
+    moves = []
+    move = trainer._move
+    trainer._move = lambda *args: (moves.append(trainer.step), move(*args))  # type: ignore[method-assign]
+    losses, optimizer = train(trainer)
+    facts = {"moves": moves, "grid": trainer.field.grid.counts, "sent": dict(trainer.ranks.sent)}
+    facts |= {"owned": len(trainer.owners.cells), "unevenness": trainer.owners.unevenness(trainer.load)}
+    return losses, told(trainer, optimizer), facts
+
+
+@pytest.mark.parametrize("contraction", [False, True])
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("options", [{}, {"color_width": 0, "color_features": 27}], ids=["layer", "harmonics"])
+def test_many_ranks_are_one(contraction: bool, size: int, options: dict[str, object]):
+    [(losses, state)] = on_ranks(1, one, contraction, options)
+    answers = on_ranks(size, many, contraction, options)
+    facts = answers[0][2]
+    assert facts["grid"] == (4, 4, 4) and 1 < facts["owned"] < 64, "no split, or no pruning"
+    assert facts["moves"], "nothing was balanced"
+    cells, order = torch.cat([theirs["cells"] for _, theirs, _ in answers]).sort()
+    assert torch.equal(cells, state["cells"])
+    for name, value in state.items():
+        parts = [theirs[name] for _, theirs, _ in answers]
+        is_rows = value.dim() > 0 and len(value) == len(cells) and name.split()[0] not in ("dense",) and "shared" not in name and "color" not in name and "hash" not in name
+        if is_rows:
+            close(name, torch.cat(parts)[order], value)
+        else:
+            for part in parts:
+                close(name, part, value)
+    for theirs, _, _ in answers:
+        for ours, step in zip(losses, theirs, strict=True):
+            assert step == pytest.approx(ours, abs=1e-10)
+
+
+def close(name: str, ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    assert ours.shape == theirs.shape, name
+    assert torch.equal(ours, theirs) if ours.dtype == torch.bool else (ours - theirs).abs().max() < 1e-10, name
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([__file__]))
