@@ -97,7 +97,9 @@ class Owners:
 
     def unevenness(self, load: Float[Tensor, " cells"]) -> float:
         """Largest over mean load of the ranks; 1 where nothing is to do."""
-        of_rank = torch.zeros(self.size, dtype=torch.float64, device=load.device).index_add_(0, self.rank, load.double())
+        of_rank = torch.zeros(self.size, dtype=torch.float64, device=load.device).index_add_(
+            0, self.rank, load.double()
+        )
         mean = float(of_rank.mean())
         return float(of_rank.max()) / mean if mean > 0.0 else 1.0
 

@@ -1,12 +1,13 @@
 """The collectives that rows on many ranks need, with their gradients; torch.distributed does them.
 
 After a collective all ranks compute the same numbers. The loss that they share is counted once (`Ranks.once`): each
-rank's gradients are those of 1/N of it, and their sum over the N ranks is the gradient. So backward needs no collective:
-the sum over ranks of the gradient of what was gathered is N times that of one rank.
+rank's gradients are those of 1/N of it, and their sum over the N ranks is the gradient. So backward needs no
+collective: the sum over ranks of the gradient of what was gathered is N times that of one rank.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -77,9 +78,7 @@ class Ranks:
 
     # -- with gradients
 
-    def gather(
-        self, values: Shaped[Tensor, "mine *rest"], counts: Sequence[int]
-    ) -> Shaped[Tensor, "all *rest"]:
+    def gather(self, values: Shaped[Tensor, "mine *rest"], counts: Sequence[int]) -> Shaped[Tensor, "all *rest"]:
         """The lines of all ranks, rank by rank, on every rank; differentiable.
 
         Args:
@@ -156,7 +155,7 @@ class Ranks:
         """
         if self.size == 1:
             return lines.clone()
-        flat = lines.detach().reshape(len(lines), -1)
+        flat = lines.detach().reshape(len(lines), math.prod(lines.shape[1:]))
         flat = flat.view(torch.uint8) if flat.dtype == torch.bool else flat
         self._count("rows", flat[: sum(give) - give[self.rank]], 1.0)
         taken = flat.new_empty(sum(take), flat.shape[1])

@@ -1,6 +1,8 @@
-"""Rays that pass through the cells of many ranks: each asks the field in its own, and all see what the whole ray sees."""
+"""Rays through the cells of many ranks: each rank asks the field in its own, and all see what the whole ray sees."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -73,29 +75,29 @@ class SharedRays:
             seen = self._seen(answer[0].detach(), least_light)
             ours, in_runs = (Samples(*(values[seen] for values in some)) for some in (ours, self.own.samples))
             self.own = self.own._replace(samples=in_runs)
-            answer = tuple(None if values is None else values[seen] for values in answer)
+            answer = [None if values is None else values[seen] for values in answer]
         self.asked = Asked(self.field, self.origins, self.directions, ours, *answer)
         return self.asked
 
-    def _answer(self, unit: Tensor, rows: Tensor, rays: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def _answer(self, unit: Tensor, rows: Tensor, rays: Tensor) -> list[Any]:
         """Density, features, colours and dependence of samples of this rank's rows, as `Asked` has them."""
         field, plain = self.field, self.field.sizes.color_width == 0
         if len(unit) == 0:
             zeros = unit.new_zeros(0, max(3, field.sizes.color_features)) + self.nothing
             if plain:
-                return zeros[:, 0], zeros[:, :0], zeros[:, :3], zeros[:, 0]
-            return zeros[:, 0], zeros[:, : field.sizes.color_features], None, None
+                return [zeros[:, 0], zeros[:, :0], zeros[:, :3], zeros[:, 0]]
+            return [zeros[:, 0], zeros[:, : field.sizes.color_features], None, None]
         if not plain:
-            return *field.of_rows(unit, rows), None, None
+            return [*field.of_rows(unit, rows), None, None]
         density, colors, dependence = field.looks(unit, rows, rays, self.directions)
-        return density, colors.new_zeros(len(colors), 0), colors, dependence
+        return [density, colors.new_zeros(len(colors), 0), colors, dependence]
 
     def _seen(self, density: Tensor, least_light: float) -> Tensor:
         """Which of this rank's samples at least `least_light` of the light gets through to: their places."""
         own, counts = self.own, self.runs.counts(self.ranks.size)
         every = self.runs.in_order(self.ranks.gather_(own.thickness(density)[:, None], counts))
         before = self.runs.through(every[:, 0], len(self.origins))[self.runs.owners == self.ranks.rank]
-        within = transmittances(density * own.samples.lengths, own.samples, own.count)
+        within = transmittances(density * own.samples.lengths, own.samples, own.num)
         return (before[own.samples.rays] * within >= least_light).nonzero()[:, 0]
 
     def picture(
@@ -111,7 +113,7 @@ class SharedRays:
         asked, own = self.asked, self.own
         values = torch.cat([colors + self.nothing, asked.samples.middles[:, None]], dim=1)
         columns = [own.thickness(asked.density)[:, None], own.sums(asked.density, values)]
-        columns.append(torch.bincount(own.samples.rays, minlength=own.count).to(colors)[:, None])
+        columns.append(torch.bincount(own.samples.rays, minlength=own.num).to(colors)[:, None])
         if places is not None:
             columns.append(own.spreads(asked.density, *places))
         gathered = self.ranks.gather(torch.cat(columns, dim=1), self.runs.counts(self.ranks.size))

@@ -91,21 +91,21 @@ class OwnRuns(NamedTuple):
 
     samples: Samples
     """m samples; `rays` numbers the owner's runs."""
-    count: int
+    num: int
     """Number of these runs r."""
 
     def thickness(self, density: Float[Tensor, " mine"]) -> Float[Tensor, " own_runs"]:
         """(r,) optical thickness of each run."""
         weights = density * self.samples.lengths
-        return weights.new_zeros(self.count).index_add(0, self.samples.rays, weights)
+        return weights.new_zeros(self.num).index_add(0, self.samples.rays, weights)
 
     def sums(self, density: Float[Tensor, " mine"], values: Float[Tensor, "mine columns"]) -> Tensor:
         """(r, C) weighted sums of each run as if it stood alone."""
-        return accumulate(render_weights(density, self.samples, self.count), values, self.samples, self.count)
+        return accumulate(render_weights(density, self.samples, self.num), values, self.samples, self.num)
 
     def spreads(self, density: Float[Tensor, " mine"], places: Tensor, lengths: Tensor) -> Tensor:
         """(r, 2) weighted sum of places, and `compositing.spread` of each run alone (a sum, not a mean)."""
-        weights = render_weights(density, self.samples, self.count)
+        weights = render_weights(density, self.samples, self.num)
         apart = distances(weights, weights * places, self.samples.rays) + weights.square() * lengths / 3.0
         columns = torch.stack([weights * places, apart], dim=1)
-        return columns.new_zeros(self.count, 2).index_add(0, self.samples.rays, columns)
+        return columns.new_zeros(self.num, 2).index_add(0, self.samples.rays, columns)

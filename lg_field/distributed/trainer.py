@@ -22,6 +22,7 @@ from torch import Tensor
 from lg_field.distributed.owners import Owners
 from lg_field.distributed.ranks import Ranks
 from lg_field.distributed.rays import SharedRays
+from lg_field.files.bits import pack_bits, unpack_bits
 from lg_field.radiance.compositing import Samples
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
@@ -131,12 +132,10 @@ class RankTrainer(RadianceTrainer):
     def _tell_occupied(self) -> None:
         """Let every rank know which voxels of the others' cells hold something."""
         owners, grid = self.owners, self.field.occupancy
-        bits = grid.occupied.view(len(grid.occupied), -1, 8).to(torch.uint8)
-        weights = 1 << torch.arange(8, dtype=torch.uint8, device=bits.device)
-        packed = self.ranks.gather_((bits * weights).sum(2, dtype=torch.uint8), owners.counts, "occupancy")
+        packed = self.ranks.gather_(pack_bits(grid.occupied), owners.counts, "occupancy")
         other = (owners.rank[owners.by_rank] != self.ranks.rank).nonzero()[:, 0]
-        found = ((packed[other][:, :, None] >> weights.log2().to(torch.uint8)) & 1).bool().flatten(1)
-        grid.know_others(owners.cells[owners.by_rank][other], found)
+        template = grid.occupied.new_empty(len(other), grid.occupied.shape[1])
+        grid.know_others(owners.cells[owners.by_rank][other], unpack_bits(packed[other], template))
 
     def balance(self, optimizers: Iterable[torch.optim.Optimizer] = ()) -> bool:
         """Give rows to other ranks, with their optimizer state, where that evens out the samples.
@@ -239,8 +238,8 @@ class RankTrainer(RadianceTrainer):
         return loss * len(samples.rays)
 
     def _seam(self, rays: SharedRays, step: float) -> tuple[Tensor, Tensor | None]:
-        """`seams.border_disagreement` in two parts: of borders within this rank's cells, to be summed over ranks; and of
-        borders between two ranks' cells, which all ranks know (None: there are none)."""
+        """`seams.border_disagreement` in two parts: of borders within this rank's cells, to be summed over ranks; and
+        of borders between two ranks' cells, which all ranks know (None: there are none)."""
         unit, sides, directions = rays.borders(self.settings.seam_points)
         if unit.shape[0] == 0:
             return rays.nothing, None
@@ -273,7 +272,8 @@ class RankTrainer(RadianceTrainer):
     # -- state
 
     def load_state(self, state: dict[str, Any] | None, expected: bool = True) -> None:
-        """As `RadianceTrainer.load_state`, of this rank's rows; then the ranks tell each other which cells they have."""
+        """As `RadianceTrainer.load_state`, of this rank's rows; then the ranks tell each other which cells they
+        have."""
         super().load_state(state, expected)
         self.find_owners()
 

@@ -125,7 +125,7 @@ class LGModel(Model):
         try:
             if table.hash_grid is not None:
                 encoder(table.hash_grid, table.implementation, torch.device(self.kwargs.get("device", "cpu")))
-            self.trainer = RadianceTrainer(table, config, teacher)
+            self.trainer = self.make_trainer(table, teacher)
         except ValueError as error:
             raise UserError(str(error)) from error
         self.field = LGField(table, self.num_train_data)
@@ -136,6 +136,10 @@ class LGModel(Model):
             self.trainer.restrict(metadata["hull"])
         self.register_buffer("near", torch.tensor(max(config.near_plane, float(metadata.get("near", 0.0)))))
         self.register_buffer("viewpoints", metadata.get("viewpoints", torch.zeros(VIEWPOINTS, 3)))
+
+    def make_trainer(self, table: RadianceField, teacher: RadianceField | None) -> RadianceTrainer:
+        """What trains the table."""
+        return RadianceTrainer(table, self.config, teacher)
 
     @property
     def table(self) -> RadianceField:
@@ -151,8 +155,8 @@ class LGModel(Model):
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """`fields`: all weights; `grids`: the feature grids, which take a larger rate."""
-        grids = [p for p in (self.table.features, self.table.hash_table) if p is not None and p.numel()]
-        fields = [p for p in self.field.parameters() if p.numel() and not any(p is grid for grid in grids)]
+        grids = [p for p in (self.table.features, self.table.hash_table) if p is not None and _holds_numbers(p)]
+        fields = [p for p in self.field.parameters() if _holds_numbers(p) and not any(p is grid for grid in grids)]
         groups = {"fields": fields, "grids": grids} if grids else {"fields": fields}
         return groups | parameter_groups(self.camera_optimizer, self.exposure)
 
@@ -311,6 +315,11 @@ class LGModel(Model):
         except ValueError as error:
             raise UserError(str(error)) from error
         return result
+
+
+def _holds_numbers(parameter: Parameter) -> bool:
+    """Whether there is something to train, if only in a table that has no row just now."""
+    return 0 not in (parameter.shape[1:] if parameter.dim() > 1 else parameter.shape)
 
 
 def load_teacher(path: Path) -> RadianceField:
