@@ -13,8 +13,10 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 if "lg_field" not in sys.modules:
     from jaxtyping import install_import_hook
@@ -48,6 +50,8 @@ def on_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[A
     """What a function of a module returns on each of `size` ranks; an error there is one here."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["on_ranks"])
+    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)):  # else the server finds no module of the tests
+        forkserver.ensure_running()
     with tempfile.TemporaryDirectory() as folder:
         workers = [context.Process(target=_run, args=(rank, size, folder, function, arguments)) for rank in range(size)]
         for worker in workers:
