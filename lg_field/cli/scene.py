@@ -49,10 +49,10 @@ def pack(
     from lg_field.nerfstudio.runs import pack as pack_run
 
     refuse_existing(output, overwrite)
-    run = load_run(load_config)
+    run = load_run(load_config, optimizers=False)
     field = pack_run(run)
     size = save(field, output, dtype=dtype, overwrite=overwrite)
-    before = run.checkpoint_path.stat().st_size
+    before = run.size
     Console().print(
         f"{output}: {field.num_rows} cells, {field.num_parameters()['total']:,} parameters, {size:,} bytes "
         f"(checkpoint: {before:,})",

@@ -175,22 +175,24 @@ class Shards:
             found = self._load([f"{name}/{name_of(path)}" for path in rows])
             yield cells, {path: found[f"{name}/{name_of(path)}"] for path in rows}
 
-    def checkpoint(self, wanted: Bool[Tensor, " cells"] | None = None) -> dict[str, Any]:
+    def checkpoint(self, wanted: Bool[Tensor, " cells"] | None = None, leave_out: Sequence[str] = ()) -> dict[str, Any]:
         """The nested data with the rows of some cells, sorted by cell.
 
         Args:
             wanted: (P,) bool, one for each of `cells`; None = all.
+            leave_out: keys of the outermost dictionary whose rows are not read: None is in their place.
         """
+        paths = [path for path in self.rows if path[0] not in leave_out]
         cells = self.cells if wanted is None else self.cells[wanted]
-        parts: dict[TreePath, list[Tensor]] = {path: [] for path in self.rows}
+        parts: dict[TreePath, list[Tensor]] = {path: [] for path in paths}
         order = []
-        for here, block in self.read_blocks(self.rows):
+        for here, block in self.read_blocks(paths):
             some = torch.isin(here, cells)
             order.append(here[some])
             for path, values in block.items():
                 parts[path].append(values[some] if not bool(some.all()) else values)
         sorting = torch.cat(order).argsort()
         whole: dict[TreePath, Any] = {}
-        for path in self.rows:
+        for path in paths:
             whole[path] = torch.cat(parts.pop(path))[sorting]
         return replaced(self.rest, whole)

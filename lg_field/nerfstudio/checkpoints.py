@@ -16,8 +16,12 @@ from lg_field.errors import UserError, tell
 from lg_field.files import atomic_write
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a nerfstudio checkpoint, tensors only, or all of one that ranks wrote.
+def load_checkpoint(path: Path, optimizers: bool = True) -> dict[str, Any]:
+    """Read a nerfstudio checkpoint, tensors only, or one that ranks wrote.
+
+    Args:
+        path: a file, or the folder of ranks.
+        optimizers: False: what of such a folder is rows of optimizers' state is not read.
 
     Raises:
         ValueError: truncated, or not a checkpoint.
@@ -25,7 +29,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if path.suffix == SHARDS:
         from lg_field.distributed.shards import Shards  # nerfstudio's commands start without it
 
-        return Shards(path).checkpoint()
+        return Shards(path).checkpoint(leave_out=() if optimizers else ("optimizers",))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:

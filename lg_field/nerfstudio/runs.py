@@ -54,6 +54,12 @@ class Run:
         """Training step of the checkpoint."""
         return self.checkpoint["step"]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the checkpoint, a file or a folder that ranks wrote."""
+        path = self.checkpoint_path
+        return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+
     def field(self) -> RadianceField:
         """The radiance field, from the checkpoint alone: no data set, no pipeline."""
         state = {k[len(TABLE) :]: v for k, v in self.checkpoint["pipeline"].items() if k.startswith(TABLE)}
@@ -167,12 +173,13 @@ def rows_of(matrix: Tensor) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in matrix.tolist())
 
 
-def load_run(config_path: Path) -> Run:
+def load_run(config_path: Path, optimizers: bool = True) -> Run:
     """Read a run.
 
     Args:
         config_path: config.yml of the run, or its folder. Read with yaml's unsafe loader, as nerfstudio does: only
             open runs you trust.
+        optimizers: their state is wanted; False: of a checkpoint that ranks wrote it is left on disk.
 
     Raises:
         FileNotFoundError: no such file, or no checkpoint.
@@ -192,7 +199,7 @@ def load_run(config_path: Path) -> Run:
     checkpoint = newest_checkpoint(folder)
     if checkpoint is None:
         raise FileNotFoundError(f"no checkpoint in {folder}")
-    return Run(path, config, checkpoint, load_checkpoint(checkpoint))
+    return Run(path, config, checkpoint, load_checkpoint(checkpoint, optimizers))
 
 
 def cropped_checkpoint(run: Run, field: RadianceField, keep_optimizer: bool) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from lg_field.errors import report, traceback_wanted
 
 COMMAND = "torchrun --nproc-per-node N -m lg_field.nerfstudio.train lg-field --data SCENE"
 PROG = "lg-field train"
+GO_ON = "--load-dir goes on from the last checkpoint"
 
 
 def main() -> None:
@@ -99,10 +101,15 @@ def options(ranks: Ranks) -> Any:
         descriptions={str(name): method.description for name, method in methods.items()},
     )
     if ranks.rank > 0:
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (what goes on there, the first rank says)
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        warnings.simplefilter("ignore")  # what is to be said, the first rank says
     try:
         as_ns_train = (tyro.conf.SuppressFixed, tyro.conf.FlagConversionOff)
         config: Any = tyro.cli(union, description=convert_markup_to_ansi(__doc__), prog=PROG, config=as_ns_train)
+    except SystemExit as end:
+        if ranks.rank > 0 and end.code:
+            time.sleep(30.0)  # torchrun ends this rank once the first one has said what is wrong
+        raise
     finally:
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     if config.load_config:
@@ -124,7 +131,7 @@ def watch_for_end() -> None:
     def wait() -> None:
         signal.sigwait({signal.SIGTERM})
         if os.environ["RANK"] == "0" and first_to_fail():
-            say("stopped (by SIGTERM, or because another rank ended); --load-dir goes on from the last checkpoint")
+            say(f"stopped (by SIGTERM, or because another rank ended); {GO_ON}")
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -150,7 +157,7 @@ def end_with(error: BaseException, rank: int) -> None:
         time.sleep(0.5)  # what all ranks find wrong, the first one says
     if first_to_fail():
         where = "" if rank == 0 else f"rank {rank}: "
-        say(where + ("another rank ended or does not answer" if lost else line or type(error).__name__))
+        say(where + (f"another rank ended or does not answer; {GO_ON}" if lost else line or type(error).__name__))
     sys.stderr.flush()
     os._exit(130 if interrupted else 1)
 
