@@ -94,13 +94,10 @@ def test_one_process_opens_the_run(run):
     opened = load_run(run, optimizers=False)
     field = pack(opened)
     assert field.grid.counts == (4, 4, 4) and field.description is not None
-    assert opened.size > 100_000 and all(
-        state[key] is None
-        for group in opened.checkpoint["optimizers"].values()
-        for state in group["state"].values()
-        for key in state.keys() & {"exp_avg"}
-        if state[key] is None or len(state[key]) == field.num_rows
-    )
+    moments = [
+        state["exp_avg"] for group in opened.checkpoint["optimizers"].values() for state in group["state"].values()
+    ]
+    assert opened.size > 100_000 and any(moment is None for moment in moments), "rows of moments were read"
     assert torch.equal(field.cells, Shards(opened.checkpoint_path).cells)
 
 

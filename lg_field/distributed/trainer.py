@@ -67,7 +67,7 @@ class RankTrainer(RadianceTrainer):
         self.ranks, self.balance_interval = ranks, balance_interval
         self._owners = Owners.balanced(field.grid, field.cells, ranks.size)
         self._load = torch.zeros(field.num_rows, dtype=torch.float64)
-        self._rays: SharedRays | None = None
+        self.rays: SharedRays | None = None
         self._followed: WeakSet[torch.optim.Optimizer] = WeakSet()
         others = (self._owners.rank != ranks.rank).nonzero()[:, 0]
         cells, occupied = field.cells[others], field.occupied[others]
@@ -176,7 +176,7 @@ class RankTrainer(RadianceTrainer):
     ) -> Asked:
         """Ask the field where this rank owns it."""
         rays = SharedRays(self.field, self.owners, self.ranks, origins, directions, samples)
-        self._rays = rays
+        self.rays = rays
         asked = rays.ask(overlap, least_light)
         if torch.is_grad_enabled():
             self._load = MEMORY * self.load + torch.bincount(rays.numbers.clamp_min(0), minlength=len(self.load))
@@ -184,9 +184,9 @@ class RankTrainer(RadianceTrainer):
 
     def _picture(self, asked: Asked, colors: Tensor) -> Picture:
         """What whole rays see, without background: every rank composites all runs."""
-        assert self._rays is not None
+        assert self.rays is not None
         wanted = torch.is_grad_enabled() and self.settings.distortion_loss_mult > 0.0
-        return self._rays.picture(colors, self.settings.far_plane, self._places(asked) if wanted else None)
+        return self.rays.picture(colors, self.settings.far_plane, self._places(asked) if wanted else None)
 
     def _places(self, asked: Asked) -> tuple[Tensor, Tensor]:
         """Of seen samples: (m,) places along their rays and (m,) lengths, in parts of the longest ray."""
@@ -197,7 +197,7 @@ class RankTrainer(RadianceTrainer):
 
     def _with_terms(self, view: TrainingView, colors: Tensor) -> TrainingView:
         """The view with what its losses need beside the picture: sums of what the ranks add to them."""
-        settings, field, asked, rays = self.settings, self.field, view.asked, self._rays
+        settings, field, asked, rays = self.settings, self.field, view.asked, self.rays
         assert asked is not None and rays is not None
         parts: dict[str, Tensor] = {}
         seen, lengths = max(1, rays.num_seen), asked.samples.lengths
