@@ -106,9 +106,8 @@ def measure(args: Args) -> dict[str, Any]:
         optimizer.step()
         assert trainer.rays is not None
         samples += len(trainer.rays.own.samples.rays) / args.steps
-    processor, wall = (
-        (now - then) / args.steps for now, then in zip((time.process_time(), time.perf_counter()), (processor, wall))
-    )
+    after = (time.process_time(), time.perf_counter())
+    processor, wall = ((now - then) / args.steps for now, then in zip(after, before))
     rows = sum(getattr(field, name).numel() for name in ("local", "features"))
     every = sum(p.numel() for p in field.parameters())
     return {
