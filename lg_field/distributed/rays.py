@@ -62,7 +62,7 @@ class SharedRays:
         """Ask the field in the samples that this rank owns; arguments as in `render.ask`. Only its own ones are in the
         result, those that light gets through to."""
         positions = self.samples.positions(self.origins, self.directions)
-        unit, self.numbers = self.field.owners(positions, overlap, self.numbers_of_unit)
+        unit, self.numbers = self.field.owners(positions, overlap, rows_of=self.numbers_of_unit)
         owner = torch.where(self.numbers >= 0, self.owners.rank[self.numbers.clamp_min(0)], 0)
         self.runs = Runs.of(self.samples.rays, owner)
         mine = (owner == self.ranks.rank).nonzero()[:, 0]

@@ -23,6 +23,7 @@ from lg_field.distributed.owners import Owners
 from lg_field.distributed.ranks import Ranks
 from lg_field.distributed.rays import SharedRays
 from lg_field.files.bits import pack_bits, unpack_bits
+from lg_field.radiance.beside import Beside
 from lg_field.radiance.compositing import Samples
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
@@ -171,13 +172,14 @@ class RankTrainer(RadianceTrainer):
 
     # -- a step
 
-    def _ask(
-        self, origins: Tensor, directions: Tensor, samples: Samples, overlap: float = 0.0, least_light: float = 0.0
-    ) -> Asked:
+    def _beside(self, samples: Samples, origins: Tensor, directions: Tensor) -> None:
+        """Which samples are seen decides where the seam loss looks: nothing is asked before that is known."""
+
+    def _ask(self, origins: Tensor, directions: Tensor, samples: Samples, *how: Any) -> Asked:
         """Ask the field where this rank owns it."""
         rays = SharedRays(self.field, self.owners, self.ranks, origins, directions, samples)
         self.rays = rays
-        asked = rays.ask(overlap, least_light)
+        asked = rays.ask(*how[:2])
         if torch.is_grad_enabled():
             self._load = MEMORY * self.load + torch.bincount(rays.numbers.clamp_min(0), minlength=len(self.load))
         return asked
@@ -195,7 +197,7 @@ class RankTrainer(RadianceTrainer):
         starts, ends = (to_steps(t, linear) / whole for t in (asked.samples.starts, asked.samples.ends))
         return 0.5 * (starts + ends), ends - starts
 
-    def _with_terms(self, view: TrainingView, colors: Tensor) -> TrainingView:
+    def _with_terms(self, view: TrainingView, colors: Tensor, beside: Beside | None) -> TrainingView:
         """The view with what its losses need beside the picture: sums of what the ranks add to them."""
         settings, field, asked, rays = self.settings, self.field, view.asked, self.rays
         assert asked is not None and rays is not None
