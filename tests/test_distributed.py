@@ -129,6 +129,40 @@ def test_many_ranks_are_one(contraction: bool, size: int, options: dict[str, obj
             assert step == pytest.approx(ours, abs=1e-10)
 
 
+def drift() -> str:
+    """What a rank says whose random numbers are not the others'."""
+    trainer = RankTrainer(*fresh(False), Ranks(), balance_interval=2)
+    torch.manual_seed(trainer.ranks.rank)
+    try:
+        trainer.begin(2)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_ranks_that_drift_apart_say_so():
+    assert all("the ranks disagree about random numbers" in line for line in on_ranks(2, drift))
+
+
+def alone() -> list[str]:
+    """What more ranks than cells, and frozen cells, are told."""
+    found = []
+    for freeze, count in ((False, 1), (True, 2)):
+        field, settings = fresh(False)
+        field.select_(torch.arange(count))
+        field.freeze_(torch.tensor([freeze] * count))
+        try:
+            RankTrainer(field, settings, Ranks())
+        except ValueError as error:
+            found.append(str(error))
+    return found
+
+
+def test_what_ranks_cannot_share_is_refused():
+    for few, frozen in on_ranks(2, alone):
+        assert "2 ranks are more than the 1 cells" in few and "leave out torchrun" in frozen
+
+
 def close(name: str, ours: torch.Tensor, theirs: torch.Tensor) -> None:
     assert ours.shape == theirs.shape, name
     assert torch.equal(ours, theirs) if ours.dtype == torch.bool else (ours - theirs).abs().max() < 1e-10, name

@@ -11,6 +11,7 @@ step the shared part's gradients are added up.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from typing import Any
 from weakref import WeakSet
@@ -27,6 +28,7 @@ from lg_field.radiance.beside import Beside
 from lg_field.radiance.compositing import Samples
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.random_state import random_state
 from lg_field.radiance.render import Asked, Picture
 from lg_field.radiance.sampling import LINEAR_UNTIL, to_steps
 from lg_field.radiance.seams import said_at
@@ -90,14 +92,23 @@ class RankTrainer(RadianceTrainer):
     # -- before a step
 
     def begin(self, step: int, optimizers: Iterable[torch.optim.Optimizer] = ()) -> bool:
-        """As `RadianceTrainer.begin`; then cells change owners where that evens out the work."""
+        """As `RadianceTrainer.begin`; then cells change owners where that evens out the work.
+
+        Raises:
+            ValueError: the ranks no longer draw the same random numbers.
+        """
         optimizers, before = list(optimizers), self.owners
         for optimizer in optimizers:
             if optimizer not in self._followed:
                 self._followed.add(optimizer)
                 optimizer.register_step_pre_hook(self._add_up)
         changed = super().begin(step, optimizers)
-        due = self.owners is not before or (step > 0 and step % self.balance_interval == 0)
+        at_interval = step > 0 and step % self.balance_interval == 0
+        if at_interval:
+            states = random_state(self.field.cells.device)
+            drawn = [zlib.crc32(states[kind].numpy()) for kind in ("torch", "cuda") if kind in states]
+            self.ranks.agree(drawn, "random numbers: something drew some on one of them only, at or before this step")
+        due = self.owners is not before or at_interval
         return (due and self.balance(optimizers)) or changed
 
     def _add_up(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
