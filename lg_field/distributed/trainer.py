@@ -24,7 +24,6 @@ from lg_field.distributed.owners import Owners
 from lg_field.distributed.ranks import Ranks
 from lg_field.distributed.rays import SharedRays
 from lg_field.files.bits import pack_bits, unpack_bits
-from lg_field.radiance.beside import Beside
 from lg_field.radiance.compositing import Samples
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
@@ -44,6 +43,8 @@ MEMORY = 0.9
 
 class RankTrainer(RadianceTrainer):
     """`RadianceTrainer` of a field whose rows are on the ranks of torch.distributed."""
+
+    at_once = False  # which samples are seen, and so where the seam loss looks, only all ranks together know
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class RankTrainer(RadianceTrainer):
         self._owners = Owners.balanced(field.grid, field.cells, ranks.size)
         self._load = torch.zeros(field.num_rows, dtype=torch.float64)
         self.rays: SharedRays | None = None
+        self._harmonics: Tensor = self._load.sum()
         self._followed: WeakSet[torch.optim.Optimizer] = WeakSet()
         others = (self._owners.rank != ranks.rank).nonzero()[:, 0]
         cells, occupied = field.cells[others], field.occupied[others]
@@ -183,14 +185,11 @@ class RankTrainer(RadianceTrainer):
 
     # -- a step
 
-    def _beside(self, samples: Samples, origins: Tensor, directions: Tensor) -> None:
-        """Which samples are seen decides where the seam loss looks: nothing is asked before that is known."""
-
-    def _ask(self, origins: Tensor, directions: Tensor, samples: Samples, *how: Any) -> Asked:
+    def _ask(self, origins: Tensor, directions: Tensor, samples: Samples, *how: float) -> Asked:
         """Ask the field where this rank owns it."""
         rays = SharedRays(self.field, self.owners, self.ranks, origins, directions, samples)
         self.rays = rays
-        asked = rays.ask(*how[:2])
+        asked = rays.ask(*how)
         if torch.is_grad_enabled():
             self._load = MEMORY * self.load + torch.bincount(rays.numbers.clamp_min(0), minlength=len(self.load))
         return asked
@@ -208,14 +207,14 @@ class RankTrainer(RadianceTrainer):
         starts, ends = (to_steps(t, linear) / whole for t in (asked.samples.starts, asked.samples.ends))
         return 0.5 * (starts + ends), ends - starts
 
-    def _with_terms(self, view: TrainingView, colors: Tensor, beside: Beside | None) -> TrainingView:
+    def _with_terms(self, view: TrainingView, colors: Tensor) -> TrainingView:
         """The view with what its losses need beside the picture: sums of what the ranks add to them."""
         settings, field, asked, rays = self.settings, self.field, view.asked, self.rays
         assert asked is not None and rays is not None
         parts: dict[str, Tensor] = {}
         seen, lengths = max(1, rays.num_seen), asked.samples.lengths
         if field.sizes.contraction:
-            anywhere = torch.rand_like(asked.origins.new_empty(min(rays.num_seen, settings.seam_points), 3))
+            anywhere = torch.rand(min(settings.seam_points, rays.num_seen), 3, device=lengths.device)
             parts["opacity"] = -torch.expm1(-asked.density * lengths).sum() / seen
             parts["haze"] = self._haze(field.frame.from_unit(anywhere))
         if settings.harmonics_loss_mult and asked.dependence is not None:
@@ -227,10 +226,15 @@ class RankTrainer(RadianceTrainer):
             parts["seam"], across = self._seam(rays, self.step_length * view.stride)
         if parts:
             totals = self.ranks.total(torch.stack([part + rays.nothing for part in parts.values()]))
-            view = view._replace(**dict(zip(parts, totals)))
+            found = dict(zip(parts, totals))
+            self._harmonics = found.pop("harmonics", rays.nothing)
+            view = view._replace(**found)
         if settings.distortion_loss_mult > 0.0:
             view = view._replace(spread=rays.spread())
         return view if view.seam is None or across is None else view._replace(seam=view.seam + across)
+
+    def _dependence(self, view: TrainingView) -> Tensor:
+        return self._harmonics
 
     def _haze(self, points: Tensor) -> Tensor:
         """This rank's part of the mean opacity of a marching step at scene points."""
