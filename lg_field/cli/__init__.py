@@ -15,6 +15,7 @@ def main() -> None:
 def commands() -> dict[str, Callable[..., None]]:
     """The subcommands by name."""
     from lg_field.cli.clean import clean
+    from lg_field.cli.compose import compose
     from lg_field.cli.decode import decode
     from lg_field.cli.edit import crop, merge, prune
     from lg_field.cli.encode import encode
@@ -33,6 +34,7 @@ def commands() -> dict[str, Callable[..., None]]:
         "validate": validate,
         "crop": crop,
         "clean": clean,
+        "compose": compose,
         "extend": extend,
         "prune": prune,
         "merge": merge,
