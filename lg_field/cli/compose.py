@@ -240,7 +240,7 @@ class CompositionSource(Source):
         from lg_field.radiance.arrangement import read_arrangement
         from lg_field.viewer.arranging import open_composition
 
-        return open_composition(part.field, read_arrangement(self.name), local_name(self.name), port)
+        return open_composition(part.field, read_arrangement(self.name), self.name, local_name(self.name), port)
 
 
 def region_of(flags: RegionFlags, file: CompositionFile) -> Region | None:

@@ -133,7 +133,13 @@ class Reader:
     def _read_header(self) -> tuple[dict[str, Entry], dict[str, str]]:
         if self.size < 8:
             raise FileError(f"{self.name} is not a field file: it has {self.size} bytes")
-        (length,) = struct.unpack("<Q", self.read_at(0, 8))
+        first = self.read_at(0, 8)
+        if first.lstrip().startswith(b"{"):
+            raise FileError(
+                f"{self.name} is JSON, not a field file; a composition, as `lg-field compose` writes it, is called "
+                "NAME.json, and render, mesh, view, crop, info and validate take it"
+            )
+        (length,) = struct.unpack("<Q", first)
         if length > min(MAX_HEADER, self.size - 8):
             raise FileError(
                 f"{self.name} is not a field file or is truncated: its header would take {length:,} bytes of "
