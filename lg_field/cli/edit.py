@@ -31,7 +31,7 @@ def crop(
     input: Address,
     output: OptionalOutput = None,
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
-    dtype: Literal["as-is", "float32", "float16", "bfloat16"] = "as-is",
+    dtype: Literal["as-is", "float32", "float16", "bfloat16", "int8"] = "as-is",
     dry_run: bool = False,
     report: Path | None = None,
     overwrite: bool = False,

@@ -189,7 +189,7 @@ def warnings_of(file: FieldFile) -> list[str]:
     import torch
 
     warnings, field = [], file.skeleton
-    for name in file.saved():
+    for name in file.entry_names():
         lines = file.reader.entries[name].shape
         everything = torch.arange(lines[0] if lines else 1)
         largest = max((float(v.float().abs().max()) for v in file.values(name, everything) if v.numel()), default=0.0)

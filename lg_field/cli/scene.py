@@ -33,7 +33,7 @@ VIDEOS = (".mp4", ".mkv", ".mov")
 def pack(
     load_config: Path,
     output: Output,
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
     overwrite: bool = False,
 ) -> None:
     """Make one safe file out of a run: no data set, no config.yml, no pickle is needed afterwards.

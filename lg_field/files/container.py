@@ -24,6 +24,7 @@ DTYPES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
     "I64": torch.int64,
+    "I8": torch.int8,
     "U8": torch.uint8,
 }
 """The sample types lg-field's files hold."""
