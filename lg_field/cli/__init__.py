@@ -18,6 +18,8 @@ COMMANDS = {
     "extend": "lg_field.cli.extend:extend",
     "prune": "lg_field.cli.edit:prune",
     "merge": "lg_field.cli.edit:merge",
+    "compress": "lg_field.cli.compress:compress",
+    "decompress": "lg_field.cli.compress:decompress",
     "pack": "lg_field.cli.scene:pack",
     "render": "lg_field.cli.scene:render",
     "mesh": "lg_field.cli.mesh:mesh",

@@ -6,14 +6,16 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
+from lg_field.files.archive import unpacked
 from lg_field.files.bits import stored_shape, unpack_bits
 from lg_field.files.container import FileError, Reader, parse_json
+from lg_field.files.ranges import open_ranges
 from lg_field.files.schema import KEY, Header, check_tensors, one_line, validate
 from lg_field.files.small_numbers import FINE, SCALE, Layout, layouts, restore
 from lg_field.space.regions import Region
@@ -25,6 +27,9 @@ from lg_field.table.kept_lines import KEPT
 
 LINE_REQUESTS = 16
 """Requests for lines of one shared tensor, at most: they lie scattered, and a request costs more than many lines."""
+
+MOST_KEPT_BYTES = 1 << 22
+"""Bytes of what says which lines of a shared tensor are kept, if it is fetched together with the cells."""
 
 
 class FieldFile:
@@ -60,8 +65,8 @@ class FieldFile:
             FileNotFoundError: no such file.
             FileError: not a field file, or a damaged one.
         """
-        with open_binary(str(path)) as file:
-            yield FieldFile(Reader(file, str(path)))
+        with open_ranges(str(path)) as ranges:
+            yield FieldFile(Reader(unpacked(ranges, str(path)), str(path)))
 
     @property
     def cells(self) -> Int64[Tensor, " rows"]:
@@ -105,13 +110,27 @@ class FieldFile:
         field.region = new_region
         state: dict[str, Any] = {"cells": kept, **sets, "_extra_state": field.get_extra_state()}
         by_lines = self.skeleton.line_names
+        self.prefetch(rows)
         for name in self.saved().keys() - state.keys() - by_lines - set(self.skeleton.cell_set_names):
             state[name] = self.read_values(name, rows if name in self.skeleton.row_names else None)
-        for name, mask in self.lines_to_keep(rows).items():
+        masks = self.lines_to_keep(rows)
+        scales: dict[str, Tensor | None] = {name + SCALE: None for name in masks if name in self.small}
+        self.reader.prefetch({**{n: self._places(n, mask) for n, mask in masks.items()}, **scales}, LINE_REQUESTS)
+        for name, mask in masks.items():
             state[name] = self.read_lines(name, mask)
             state |= {} if bool(mask.all()) else {name + KEPT: mask}
+        self.reader.prefetch({})
         field.load_state_dict(state)
         return field
+
+    def prefetch(self, rows: Int64[Tensor, " n"] | None) -> None:
+        """Say that some rows are read next, and all of the shared part but what is read by lines; None = all rows."""
+        known = {"cells", *self.skeleton.cell_set_names, *self.skeleton.line_names}
+        owners = {name: self.owner(name) for name in self.entry_names()}
+        in_rows = self.skeleton.row_names
+        self.reader.prefetch(
+            {name: rows if owner in in_rows else None for name, owner in owners.items() if owner not in known}
+        )
 
     def read_values(self, name: str, rows: Int64[Tensor, " n"] | None) -> Shaped[Tensor, "..."]:
         """A tensor or some of its lines, as a field holds them; None = all lines.
@@ -209,6 +228,7 @@ class FieldFile:
 
     def _build(self, header: Header) -> CellTable:
         """The field without its weights (tensors on the meta device take no memory)."""
+        self.reader.prefetch(dict.fromkeys(self._lists(header)))
         cells = self._cell_list("cells", header)
         check_cells(cells, header.grid)
         skeleton = header.field(cells, "meta")
@@ -223,6 +243,15 @@ class FieldFile:
             }
         )
         return skeleton
+
+    def _lists(self, header: Header) -> list[str]:
+        """Names of the entries that a skeleton needs."""
+        most = {torch.int64: 8 * header.grid.num_cells, torch.uint8: MOST_KEPT_BYTES}
+        return [
+            name
+            for name, entry in self.reader.entries.items()
+            if (entry.dtype == torch.int64 or name.endswith(KEPT)) and entry.num_bytes <= most.get(entry.dtype, 0)
+        ]
 
     def _kept_lines(self, name: str, total: int) -> Tensor:
         template, entry = torch.empty(total, dtype=torch.bool, device="meta"), self.reader.entries[name + KEPT]
@@ -268,23 +297,3 @@ def load(
     """
     with FieldFile.open(path) as file:
         return file.load(region, cells, invert)
-
-
-@contextmanager
-def open_binary(path: str) -> Iterator[BinaryIO]:
-    """A local file, or whatever fsspec opens for an address with ://."""
-    if "://" not in path:
-        if os.path.isdir(path):
-            raise FileError(f"{path} is a folder, a field file is needed")
-        if path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
-            name = "standard input" if path == "-" else f"{path}, a pipe or device,"
-            raise FileError(f"{name} cannot be read: field files are read by ranges; save it to a file first")
-        with open(path, "rb") as local:
-            yield local
-        return
-    try:
-        import fsspec
-    except ImportError as error:
-        raise ImportError("reading addresses needs fsspec: pip install 'lg-field[remote]'") from error
-    with fsspec.open(path, "rb", cache_type="none") as remote:
-        yield remote

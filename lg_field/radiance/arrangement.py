@@ -16,7 +16,7 @@ from typing import Any
 
 from lg_field.files.atomic import atomic_write
 from lg_field.files.container import FileError, parse_json
-from lg_field.files.field_file import open_binary
+from lg_field.files.ranges import open_ranges
 from lg_field.space.regions import Region, region_from_dict
 from lg_field.space.regions.similarity import Similarity
 
@@ -178,11 +178,11 @@ def read_arrangement(path: str) -> Arrangement:
         FileNotFoundError: no such file.
         FileError: no composition, or a damaged one, in one line.
     """
-    with open_binary(path) as file:
-        text = file.read(MAX_BYTES + 1)
+    with open_ranges(path) as ranges:
+        text = ranges.read(0, MAX_BYTES + 1)
     if len(text) > MAX_BYTES:
         raise FileError(f"{path} is no composition: those have at most {MAX_BYTES:,} bytes")
-    data = parse_json(text, path)
+    data = parse_json(bytes(text), path)
     try:
         return Arrangement.from_dict(data)
     except (ValueError, RecursionError) as error:
