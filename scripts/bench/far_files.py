@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import http.server
+import io
 import math
 import tempfile
 import threading
@@ -110,6 +111,16 @@ def range_server(path: Path, latency: float) -> Iterator[tuple[str, Log]]:
         server.server_close()
 
 
+class Sparse(io.FileIO):
+    """A file whose zeros are holes."""
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        if bytes(data).strip(b"\0"):
+            return super().write(data)
+        self.seek(len(data), io.SEEK_CUR)
+        return len(data)
+
+
 def sparse_field(path: Path, size: int, counts: tuple[int, int, int]) -> int:
     """A field file of about so many bytes, whose weights are zeros; returns its cells."""
     grid = PartitionGrid(counts, (-1.0,) * 3, (1.0,) * 3)
@@ -123,23 +134,14 @@ def sparse_field(path: Path, size: int, counts: tuple[int, int, int]) -> int:
     shapes = {name: (value.dtype, tuple(value.shape)) for name, value in tensors.items()}
     hole = bytes(1 << 20)
 
-    with open(path, "wb") as file:
+    def zeros(count: int) -> Iterator[bytes]:
+        for first in range(0, count, len(hole)):
+            yield hole if count - first >= len(hole) else bytes(count - first)
 
-        class Sparse:
-            """A file whose zeros are skipped."""
-
-            def write(self, data: bytes) -> int:
-                if data is hole or not data.strip(b"\0"):
-                    return file.seek(len(data), 1) and len(data)
-                return file.write(data)
-
-        def zeros(count: int) -> Iterator[bytes]:
-            for first in range(0, count, len(hole)):
-                yield hole if count - first >= len(hole) else bytes(count - first)
-
-        pieces = {n: zeros(math.prod(shape) * dtype.itemsize) for n, (dtype, shape) in shapes.items()}
-        pieces["cells"] = iter([cells.numpy().tobytes()])
-        write_container(Sparse(), shapes, {KEY: text}, pieces)  # type: ignore[arg-type]
+    pieces = {n: zeros(math.prod(shape) * dtype.itemsize) for n, (dtype, shape) in shapes.items()}
+    pieces["cells"] = iter([cells.numpy().tobytes()])
+    with Sparse(path, "wb") as file:
+        write_container(file, shapes, {KEY: text}, pieces)  # type: ignore[arg-type]
         file.truncate(file.tell())
     return grid.num_cells
 
