@@ -122,5 +122,5 @@ def test_bytes_fall_with_the_type_of_weights(tmp_path: Path):
     rows = results(tmp_path / "out")
     assert [r["weights"] for r in rows] == ["float32", "float16", "bfloat16", "int8"]
     sizes = [int(r["bytes"].split(" ")[0].replace(",", "")) for r in rows]
-    assert sizes[0] > sizes[1] == sizes[2] > sizes[3]
+    assert sizes[0] > sizes[1] > sizes[3] and abs(sizes[1] - sizes[2]) < 100
     assert all(float(r["to float32"].removesuffix(" dB")) > 25 for r in rows[1:])
