@@ -6,8 +6,6 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lg_field.cli.objects import VoxelSource
-
 if TYPE_CHECKING:
     from lg_field.cli.options import RegionFlags
 
@@ -60,56 +58,17 @@ class Source(ABC):
         """A page that shows what was read of it (see `open_view`)."""
 
 
-class FieldSource(Source):
-    """A field file."""
-
-    def part(self, region: RegionFlags) -> Part:
-        """Of a region just its rows are read, and its mask is exact unless whole cells are wanted."""
-        from lg_field.files import FieldFile
-        from lg_field.radiance.components import settled, settles
-
-        with FieldFile.open(self.name) as file:
-            source = VoxelSource.of_file(file)
-            shape, cells = region.resolve(file.skeleton, source) if region.given else (None, None)
-            field: Any = file.load(shape, cells, region.invert)
-            field.region = file.header.region if region.snap else field.region
-            field = settled(field) if settles(field, field.region) else field
-            return Part(field, file.precision, file.reader.bytes_read)
-
-    def crop(self, flags: CropFlags) -> None:
-        """Keeps rows."""
-        from lg_field.cli.edit import crop_field
-
-        crop_field(self.name, flags)
-
-    def info(self, as_json: bool) -> None:
-        """Grid, cells, parameters, bytes."""
-        from lg_field.cli.info import info_of_field
-
-        info_of_field(self.name, as_json)
-
-    def validate(self) -> None:
-        """Reads every weight."""
-        from lg_field.cli.info import validate_field
-
-        validate_field(self.name)
-
-    def view(self, part: Part, port: int) -> Any:
-        """Cells can be picked and cropped."""
-        from lg_field.cli.view import view_of_field
-
-        return view_of_field(self.name, part, port)
+SOURCES: dict[bool, str] = {False: "lg_field.cli.sources:FieldSource", True: "lg_field.cli.compose:CompositionSource"}
+"""module:class of what is open, by whether its name is that of a composition."""
 
 
 def source_of(name: str) -> Source:
     """What a path or an address names."""
+    from lg_field.cli.lazy import function_at
     from lg_field.radiance.arrangement import is_composition
 
-    if is_composition(name):
-        from lg_field.cli.compose import CompositionSource
-
-        return CompositionSource(name)
-    return FieldSource(name)
+    found: Source = function_at(SOURCES[is_composition(name)])(name)  # type: ignore[assignment]
+    return found
 
 
 def part_of_file(input: str, region: RegionFlags) -> Part:

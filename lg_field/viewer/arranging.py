@@ -124,10 +124,6 @@ class CompositionSubject(Rendered):
             number += 1
         return path
 
-    def controls(self, server: Any) -> PlacePanel:
-        """The panel that moves parts."""
-        return PlacePanel(server, self)
-
     def _step(self, arrangement: Arrangement, parts: list[Any]) -> None:
         self._before.append((self.arrangement, self.shown))
         self._show(arrangement, self.shown.with_parts(parts))
@@ -263,4 +259,4 @@ def open_composition(field: Composition, arrangement: Arrangement, source: str, 
         path: a local file beside which the arrangement is saved.
         port: see `open_server`.
     """
-    return SceneView(CompositionSubject(field, arrangement, path, source), port)
+    return SceneView(CompositionSubject(field, arrangement, path, source), port, PlacePanel)

@@ -24,7 +24,3 @@ class Rendered:
     """Units of the page per scene unit."""
     on_change: list[Callable[[], None]]
     """Called when what is shown has changed."""
-
-    def controls(self, server: Any) -> Any:
-        """Put the controls that edit it on a page; returns what holds them."""
-        raise NotImplementedError

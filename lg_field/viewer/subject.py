@@ -235,12 +235,6 @@ class SceneSubject(Subject, Rendered):
         """Edges of contracted cells are curves."""
         return CURVED_SEGMENTS if self.shown.sizes.contraction else 1
 
-    def controls(self, server: Any) -> Any:
-        """The panel that picks and crops cells."""
-        from lg_field.viewer.panel import Panel
-
-        return Panel(server, self)
-
     def to_space(self, points: Tensor) -> Tensor:
         """(n, 3) points of the domain -> (n, 3) scene units, the horizon drawn at `HORIZON`."""
         return uncontract(points, HORIZON) if self.shown.sizes.contraction else points
