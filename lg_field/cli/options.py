@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -244,6 +244,22 @@ def check_outputs(overwrite: bool, outputs: Sequence[Path | None], inputs: Seque
 def _other_name(path: Path, seen: Iterable[Path]) -> Path | None:
     """Which of these is the same file by another name (a hard link, or another case of letters)."""
     return next((p for p in seen if path.is_file() and p.is_file() and path.samefile(p)), None)
+
+
+def bounded(field: Any, memory: float) -> Any:
+    """A field whose pictures take no more than so many GB at a time, where it is one of a scene.
+
+    Raises:
+        ValueError: not a positive number.
+    """
+    if not 0.0 < memory < float("inf"):
+        raise ValueError(f"--memory must be a positive number of GB, got {memory}")
+    from lg_field.radiance.composition import parts_of
+    from lg_field.radiance.volume import Volume
+
+    for part in parts_of(field) if isinstance(field, Volume) else ():
+        part.field.memory = memory
+    return field
 
 
 def pick_device(device: str) -> str:

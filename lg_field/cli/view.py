@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from lg_field.cli.opening import Part, source_of
-from lg_field.cli.options import NO_REGION, Address, RegionFlags, pick_device
+from lg_field.cli.options import NO_REGION, Address, RegionFlags, bounded, pick_device
 
 
 def view(
@@ -16,6 +16,7 @@ def view(
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
     port: int = 8080,
     device: str = "auto",
+    memory: float = 2.0,
 ) -> None:
     """Show a field file on a page of this machine; nothing on disk changes until "Save crop".
 
@@ -26,10 +27,12 @@ def view(
         region: load and show only this part.
         port: of the page, on 127.0.0.1; the next free one if it is taken.
         device: auto, cpu, cuda, ...
+        memory: GB that what is computed of a picture of a scene may take at a time.
     """
     source = source_of(input)
     part = source.part(region)
-    page = source.view(part._replace(field=part.field.to(pick_device(device))), port)
+    field = bounded(part.field.to(pick_device(device)), memory)
+    page = source.view(part._replace(field=field), port)
     print(f"{input}: {page.url}", flush=True)
     page.wait()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from lg_field.radiance.arrangement import Place, Triple
 from lg_field.radiance.compositing import Samples
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.memory_bound import in_parts, rays_at_once, samples_at_once
 from lg_field.radiance.render import Asked, ask_view, field_samples
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.stopping import PICTURES, ask_in_rounds
@@ -309,14 +310,15 @@ def ask_composition(
             mine = (owner == number).nonzero()[:, 0]
             if len(mine):
                 own = Samples(*(values[mine] for values in some))
-                density[mine], colors[mine] = _look(part, own, rays[number])
+                asks = in_parts(partial(_look, part, rays[number]), samples_at_once(part.field))
+                density[mine], colors[mine] = asks(own)
         return density, colors
 
     found, density, colors = ask_in_rounds(look, samples, len(origins), least_light)
     return Asked(field, origins, directions, found, density, colors.new_zeros(len(colors), 0), colors)
 
 
-def _look(part: Part, samples: Samples, rays: _Rays) -> tuple[Tensor, Tensor]:
+def _look(part: Part, rays: _Rays, samples: Samples) -> tuple[Tensor, Tensor]:
     """(M,) density per unit of the composition and (M, 3) colours of samples of one part."""
     scale = part.place.scale
     local = Samples(samples.rays, samples.starts / scale, samples.ends / scale)
@@ -326,3 +328,9 @@ def _look(part: Part, samples: Samples, rays: _Rays) -> tuple[Tensor, Tensor]:
         return density / scale, part.field.rgb(features, rays.directions[samples.rays])
     density, colors, _ = part.field.looks(positions, samples.rays, rays.directions)
     return density / scale, colors
+
+
+@rays_at_once.register(Composition)
+def rays_of_composition(field: Composition, step: float) -> int:
+    """`memory_bound.rays_at_once` of a composition: the samples of all parts are there at a time."""
+    return max(1, min(rays_at_once(part.field, part.scene.step) for part in field.parts) // len(field.parts))
