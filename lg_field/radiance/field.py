@@ -77,6 +77,8 @@ class RadianceField(CellTable):
         self._frame = Frame(grid, sizes.contraction, sizes.frame)
         self.implementation: Implementation = "auto"
         """Which code evaluates the hash table: no part of the field's state."""
+        self.backend = "auto"
+        """Which code computes everything else, a name in `ops.backends.BACKENDS`: no part of the state either."""
         self.extending = False
         """Whether some rows are frozen; what they read of the shared part is then frozen, too."""
         self._frozen_lines: Tensor | None = None
@@ -243,7 +245,8 @@ class RadianceField(CellTable):
         """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
         local_x, global_x = self._inputs(by_row.sort(unit), by_row.sort(rows), by_row.offsets)
         table = self._trainable_rows(self.local)
-        return local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
+        inputs = local_x, by_row.offsets, table, dict(self.shared), self.chain
+        return local_global_chain(*inputs, global_x=global_x, backend=self.backend)
 
     def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
         """(M,) density and (M, color_features) of what the chain says."""

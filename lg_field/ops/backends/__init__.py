@@ -11,12 +11,14 @@ from lg_field.ops.backends.base import Backend as Backend
 from lg_field.ops.backends.cpu import FusedCpu
 from lg_field.ops.backends.reference import Reference
 from lg_field.ops.backends.torch_blocks import TorchBlocks
+from lg_field.ops.backends.triton import Triton
 from lg_field.ops.sizes import ChainSizes
 
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
         FusedCpu(),
+        Triton(),
         TorchBlocks(),
         Reference(),
     )
@@ -38,7 +40,7 @@ def choose_backend(name: str, sizes: ChainSizes, *tensors: Tensor) -> Backend:
     if name == "auto":
         reasons = {}
         for backend in BACKENDS.values():
-            reason = backend.why_not(sizes, *tensors)
+            reason = backend.why_not_unasked(sizes, *tensors)
             if reason is None:
                 return backend
             reasons[backend.name] = reason
