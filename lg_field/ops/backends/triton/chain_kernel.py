@@ -35,6 +35,7 @@ from lg_field.ops.backends.triton.functions import (
     put_points,
     row_of,
     slope,
+    zeros,
 )
 
 
@@ -121,8 +122,8 @@ def features(
     x_ptr, gx_ptr, first, count, weights, shared, scratch, scale, rate, KEEP: tl.constexpr, W: tl.constexpr
 ):
     """Local and global features after the last layer; a part that is not there gives zeros."""
-    m = tl.zeros((W.block, W.hp), tl.float32)
-    g = tl.zeros((W.block, W.gp), tl.float32)
+    m = zeros(W.block, W.hp)
+    g = zeros(W.block, W.gp)
     if W.g:
         p = linear(points(gx_ptr, first, count, W.j, W.jp, W.block), shared, W.j, W.g, W.jp, W.gp, W)
         g = activated(p, scratch, 0, scale, rate, 0, W.gp, KEEP, W)
@@ -152,7 +153,7 @@ def chain_forward(x_ptr, gx_ptr, offsets, edges, table, shared, y_ptr, rows, sca
         count = tl.load(offsets + row + 1) - first
         weights = table + row.to(tl.int64) * W.row
         m, g = features(x_ptr, gx_ptr, first, count, weights, shared, y_ptr, scale, 1.0, False, W)
-        y = tl.zeros((W.block, W.op), tl.float32)
+        y = zeros(W.block, W.op)
         if W.h:
             y += linear(m, weights + local_at(W.depth, W), W.h, W.o, W.hp, W.op, W)
         if W.head:
@@ -291,7 +292,7 @@ def chain_backward(
         m, g = features(x_ptr, gx_ptr, first, count, weights, shared, scratch, scale, rate, True, W)
         tl.debug_barrier()  # what is kept is read by other threads than wrote it
         dy = points(dy_ptr, first, count, W.o, W.op, W.block)
-        dm, dg = tl.zeros((W.block, W.hp), tl.float32), tl.zeros((W.block, W.gp), tl.float32)
+        dm, dg = zeros(W.block, W.hp), zeros(W.block, W.gp)
         if W.h:
             dm = pull(dy, weights + local_at(W.depth, W), W.h, W.o, W.hp, W.op, W)
         if W.head:

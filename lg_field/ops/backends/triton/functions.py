@@ -65,6 +65,13 @@ def slope(p, ACTIVATION: tl.constexpr):
 
 @triton.jit
 @no_type_check
+def zeros(ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """(ROWS, COLUMNS) tile of them."""
+    return tl.zeros((ROWS, COLUMNS), tl.float32)
+
+
+@triton.jit
+@no_type_check
 def matrix(pointer, FAN_IN: tl.constexpr, FAN_OUT: tl.constexpr, IN: tl.constexpr, OUT: tl.constexpr):
     """(FAN_IN, FAN_OUT) numbers in memory -> (IN, OUT) tile."""
     i, o = tl.arange(0, IN)[:, None], tl.arange(0, OUT)[None, :]
