@@ -76,7 +76,7 @@ class Widths(NamedTuple):
     @property
     def scratch(self) -> int:
         """Numbers that a program of the backward pass keeps of a tile."""
-        return 2 * self.depth * self.block * (self.gp + 2 * self.hp)
+        return 3 * self.depth * self.block * (self.gp + 2 * self.hp)
 
 
 def why_not_sizes(sizes: ChainSizes) -> str | None:

@@ -4,9 +4,9 @@ A program computes tiles of up to `block` points of one row; a tile stays on chi
 are edges[r]..edges[r + 1] - 1. Weights lie as `ChainSizes` has them: those of a row in a line of `table`, the shared
 ones one after the other in `shared`; every bias follows its weight. `W` is the chain's `Widths`.
 
-Backward computes a tile forward once more and keeps the activations a = f(p) of its layers and their slopes
-s = rate f'(p) in `scratch`, which is the program's own and small enough to stay in the L2 cache. Then, with merged
-features m, gradients of linear outputs take the slopes' place:
+Backward computes a tile forward once more and keeps the activations f(p) of its layers and their slopes s = rate f'(p)
+in `scratch`, which is the program's own and small enough to stay in the L2 cache. Then gradients of linear outputs are
+kept beside them; with merged features m:
     dm = dy W_out^T,  dg = dy V_out^T (0 without a shared head)
     for k = depth - 1 ... 0:
         concat: dP = dm s;  dl = dP W_l^T;  dg += dP W_g^T
@@ -85,9 +85,10 @@ def kept(at, layer, WIDTH: tl.constexpr, W: tl.constexpr):
 @triton.jit
 @no_type_check
 def area(scratch, KIND: tl.constexpr, W: tl.constexpr):
-    """Area 0: global activations, 1: their slopes, later their gradients; 2, 3: local ones; 4, 5: merged ones."""
+    """Area 0: global activations, 1: their slopes, 2: gradients of their phases; 3 to 5: local ones; 6: merged features,
+    7: slopes, 8: gradients."""
     ONE: tl.constexpr = W.depth * W.block
-    return scratch + ONE * (KIND * W.gp if KIND < 2 else 2 * W.gp + (KIND - 2) * W.hp)
+    return scratch + ONE * (KIND * W.gp if KIND < 3 else 3 * W.gp + (KIND - 3) * W.hp)
 
 
 @triton.jit
@@ -106,13 +107,12 @@ def activated(p, scratch, k, scale, rate, KIND: tl.constexpr, WIDTH: tl.constexp
 def merged(m, g, shared, scratch, k, scale, rate, KEEP: tl.constexpr, W: tl.constexpr):
     """Local features after layer k with the global ones mixed in."""
     if W.g:
-        a = activated(merged_phase(m, g, shared, k, W), scratch, k, scale, rate, 4, W.hp, KEEP, W)
-        if W.merge == CONCAT:
-            m = a
-        else:
-            m = m + a
-            if KEEP:
-                put(area(scratch, 4, W), k, m, W.hp, W)
+        p = scale * merged_phase(m, g, shared, k, W)
+        a = activate(p, W.activation)
+        m = a if W.merge == CONCAT else m + a
+        if KEEP:
+            put(area(scratch, 6, W), k, m, W.hp, W)
+            put(area(scratch, 7, W), k, rate * slope(p, W.activation), W.hp, W)
     return m
 
 
@@ -129,7 +129,7 @@ def features(
         g = activated(p, scratch, 0, scale, rate, 0, W.gp, KEEP, W)
     if W.h:
         p = linear(points(x_ptr, first, count, W.i, W.ip, W.block), weights, W.i, W.h, W.ip, W.hp, W)
-        m = activated(p, scratch, 0, scale, rate, 2, W.hp, KEEP, W)
+        m = activated(p, scratch, 0, scale, rate, 3, W.hp, KEEP, W)
         m = merged(m, g, shared, scratch, 0, scale, rate, KEEP, W)
     for k in range(1, W.depth):
         if W.g:
@@ -137,7 +137,7 @@ def features(
             g = activated(p, scratch, k, scale, rate, 0, W.gp, KEEP, W)
         if W.h:
             p = linear(m, weights + local_at(k, W), W.h, W.h, W.hp, W.hp, W)
-            m = activated(p, scratch, k, scale, rate, 2, W.hp, KEEP, W)
+            m = activated(p, scratch, k, scale, rate, 3, W.hp, KEEP, W)
             m = merged(m, g, shared, scratch, k, scale, rate, KEEP, W)
     return m, g
 
@@ -165,10 +165,9 @@ def chain_forward(x_ptr, gx_ptr, offsets, edges, table, shared, y_ptr, rows, sca
 @no_type_check
 def merge_back(dm, dg, k, shared, scratch, W: tl.constexpr):
     """Gradients of what layer k gives to the merge, from that of the merged features."""
-    slopes = area(scratch, 5, W)
-    dp = dm * kept(slopes, k, W.hp, W)
+    dp = dm * kept(area(scratch, 7, W), k, W.hp, W)
     if W.want_shared:
-        put(slopes, k, dp, W.hp, W)
+        put(area(scratch, 8, W), k, dp, W.hp, W)
     if W.merge == CONCAT:
         at = shared + W.merge_at
         dg += pull(dp, at + W.h * W.h, W.g, W.h, W.gp, W.hp, W)
@@ -182,19 +181,18 @@ def merge_back(dm, dg, k, shared, scratch, W: tl.constexpr):
 @no_type_check
 def layers_back(dm, dg, weights, shared, scratch, W: tl.constexpr):
     """Gradients of the first layer's linear outputs, from those of the last features; all are kept."""
-    of_g, of_l = area(scratch, 1, W), area(scratch, 3, W)
     for j in range(W.depth):
         k = W.depth - 1 - j
         if W.h and W.g:
             dm, dg = merge_back(dm, dg, k, shared, scratch, W)
         if W.h:
-            dm = dm * kept(of_l, k, W.hp, W)
-            put(of_l, k, dm, W.hp, W)
+            dm = dm * kept(area(scratch, 4, W), k, W.hp, W)
+            put(area(scratch, 5, W), k, dm, W.hp, W)
             if k > 0:
                 dm = pull(dm, weights + local_at(k, W), W.h, W.h, W.hp, W.hp, W)
         if W.g:
-            dg = dg * kept(of_g, k, W.gp, W)
-            put(of_g, k, dg, W.gp, W)
+            dg = dg * kept(area(scratch, 1, W), k, W.gp, W)
+            put(area(scratch, 2, W), k, dg, W.gp, W)
             if k > 0:
                 dg = pull(dg, shared + global_at(k, W), W.g, W.g, W.gp, W.gp, W)
     return dm, dg
@@ -204,7 +202,7 @@ def layers_back(dm, dg, weights, shared, scratch, W: tl.constexpr):
 @no_type_check
 def learn_row(x, dy, count, dweights, scratch, W: tl.constexpr):
     """Add a tile's gradients of its row."""
-    before, d = area(scratch, 4 if W.g else 2, W), area(scratch, 3, W)
+    before, d = area(scratch, 6 if W.g else 3, W), area(scratch, 5, W)
     SIZE: tl.constexpr = W.block * W.hp
     learn(dweights, x, d, count, W.i, W.h, W.ip, W.hp, W.i, W.hp, True, True, W)
     for k in range(1, W.depth):
@@ -220,9 +218,9 @@ def learn_merge(count, slices, scratch, W: tl.constexpr):
     """Add a tile's gradients of the merges."""
     for k in range(W.depth):
         g = area(scratch, 0, W) + k * (W.block * W.gp)
-        dp = area(scratch, 5, W) + k * (W.block * W.hp)
+        dp = area(scratch, 8, W) + k * (W.block * W.hp)
         if W.merge == CONCAT:
-            m, at = area(scratch, 2, W) + k * (W.block * W.hp), slices + W.merge_at
+            m, at = area(scratch, 3, W) + k * (W.block * W.hp), slices + W.merge_at
             learn(at, m, dp, count, W.h, W.h, W.hp, W.hp, W.hp, W.hp, False, False, W)
             learn(at + W.h * W.h, g, dp, count, W.g, W.h, W.gp, W.hp, W.gp, W.hp, False, True, W)
             tl.debug_barrier()  # the next layer adds to the same numbers
@@ -235,7 +233,7 @@ def learn_merge(count, slices, scratch, W: tl.constexpr):
 @no_type_check
 def learn_shared(gx, dy, count, slices, scratch, W: tl.constexpr):
     """Add a tile's gradients of the shared part."""
-    g, d = area(scratch, 0, W), area(scratch, 1, W)
+    g, d = area(scratch, 0, W), area(scratch, 2, W)
     SIZE: tl.constexpr = W.block * W.gp
     learn(slices, gx, d, count, W.j, W.g, W.jp, W.gp, W.j, W.gp, False, True, W)
     for k in range(1, W.depth):
@@ -281,7 +279,7 @@ def chain_backward(
     """Tiles program, program + programs, ...; see `chain_forward`. `rate`: of a linear output, phases in radians."""
     program = tl.program_id(0)
     slices_ptr += program.to(tl.int64) * W.shared
-    scratch_ptr += program.to(tl.int64) * (2 * W.depth * W.block * (W.gp + 2 * W.hp))
+    scratch_ptr += program.to(tl.int64) * (3 * W.depth * W.block * (W.gp + 2 * W.hp))
     for tile in range(program, tl.load(edges + rows).to(tl.int32), tl.num_programs(0)):
         row = row_of(edges, tile, rows, W.steps)
         first = tl.load(offsets + row) + (tile - tl.load(edges + row)) * W.block
