@@ -19,8 +19,29 @@ TRACEBACK = "LG_FIELD_TRACEBACK"
 """Environment variable; "1" shows tracebacks as well."""
 FAILURES = (RuntimeError, OverflowError, MemoryError)
 """Errors that no check foresaw but that the machine or the input may well cause: a line says what was being done."""
+EXTRAS = {
+    "PIL": ("Pillow", "signals"),
+    "av": ("PyAV", "signals"),
+    "cv2": ("OpenCV", "signals"),
+    "imagecodecs": ("imagecodecs", "signals"),
+    "mcubes": ("PyMCubes", "mesh"),
+    "nerfstudio": ("nerfstudio", "nerfstudio"),
+    "open3d": ("open3d", "mesh"),
+    "pycolmap": ("pycolmap", "photos"),
+    "scipy": ("scipy", "mesh"),
+    "skimage": ("scikit-image", "restoration"),
+    "soundfile": ("soundfile", "signals"),
+    "tensorboard": ("tensorboard", "signals"),
+    "tifffile": ("tifffile", "signals"),
+    "torchmetrics": ("torchmetrics", "signals"),
+    "torchvision": ("torchvision", "restoration"),
+    "trimesh": ("trimesh", "mesh"),
+    "viser": ("viser", "viewer"),
+    "yaml": ("PyYAML", "signals"),
+}
+"""Optional package by the name it is imported by -> what it is called, and the extra that installs it."""
 LONGEST = 400
-"""Characters of an error's own words in such a line."""
+"""Characters of an error's own words in such a line; twice as many of one that says itself what is wrong."""
 
 
 def tell(line: str) -> None:
@@ -85,19 +106,29 @@ def report(error: BaseException) -> str | None:
         error: what was raised.
 
     Returns:
-        Errors that say themselves what is wrong (ValueError, OSError, ImportError): their own words. `FAILURES`: what
+        Errors that say themselves what is wrong (ValueError, OSError, ImportError): their own words. A missing package
+        of `EXTRAS`: what needs it, and the command that installs it. `FAILURES`: what
         failed, while what, and the error's words. None for every other error: that is a bug and needs its traceback.
     """
     words = " ".join(str(error).split())
+    missing = EXTRAS.get((error.name or "").split(".")[0]) if isinstance(error, ModuleNotFoundError) else None
+    if missing is not None:
+        return f"{(chain(error) or ['this'])[-1]} needs {missing[0]}: pip install 'lg-field[{missing[1]}]'"
     if isinstance(error, (ValueError, OSError, ImportError)):
-        return words or type(error).__name__
+        return shortened(words, 2 * LONGEST) or type(error).__name__
     if not isinstance(error, FAILURES) or isinstance(error, NotImplementedError):
         return None
-    if len(words) > LONGEST:
-        words = words[:LONGEST] + "..."
+    words = shortened(words, LONGEST)
     steps = ", ".join(reversed(chain(error)))
     while_ = f" while {steps}" if steps else ""
     return f"{failure(error)}{while_}{': ' if words else ''}{words} ({TRACEBACK}=1 shows where)"
+
+
+def shortened(words: str, longest: int) -> str:
+    """Words of about `longest` characters: more is left out in the middle, where a file's own long values stand, so
+    that what was wrong and the cure remain."""
+    half = longest // 2
+    return words if len(words) <= longest else f"{words[:half]} [...] {words[-half:]}"
 
 
 def failure(error: BaseException) -> str:

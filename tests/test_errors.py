@@ -94,6 +94,11 @@ def test_out_of_memory_is_said_in_words():
     assert long is not None and len(long) < 500
 
 
+def test_a_long_value_in_the_middle_leaves_what_was_wrong_and_the_cure():
+    line = report(ValueError(f"x.nrrd: 3 numbers expected, got {'left-posterior ' * 1000}: name the axis")) or ""
+    assert len(line) < 900 and line.startswith("x.nrrd: 3 numbers") and line.endswith("name the axis")
+
+
 def test_other_exits_and_results_pass_through():
     with pytest.raises(SystemExit) as stop, entry_point("prog"):
         raise SystemExit(2)

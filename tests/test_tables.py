@@ -27,6 +27,7 @@ def test_a_table_goes_on_where_it_stopped_and_compares_all_its_runs(tmp_path: Pa
 
     def table(*flags: str) -> list[dict[str, str]]:
         command = [sys.executable, str(SCRIPTS / "signals.py"), "audio", "--data", str(sound), "--steps", "4"]
+        command += ["--seeds", "2"]
         subprocess.run([*command, "--output", str(tmp_path / "out"), *flags], check=True, capture_output=True)
         return results(tmp_path / "out" / "audio-4")
 
@@ -36,7 +37,9 @@ def test_a_table_goes_on_where_it_stopped_and_compares_all_its_runs(tmp_path: Pa
     rows = table()
     assert kept.stat().st_mtime_ns == made, "it was trained again"
     assert [r["preset"] for r in rows] == ["audio", "audio-per-partition", "audio-global"] and first in rows
-    assert all(0.0 < float(r["PSNR"]) < 99.0 for r in rows)
+    assert all(0.0 < float(r["PSNR"].split()[0]) < 99.0 for r in rows)
+    said = (tmp_path / "out" / "audio-4" / "results.md").read_text()
+    assert "| audio over |" in said and "of 2 |" in said, "margins, of two seeds each"
     assert (tmp_path / "out" / "audio-4" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -91,3 +94,18 @@ def test_crops_are_measured_against_the_share_of_cells(tmp_path: Path):
         shares = [float(r[name].split("(")[1].rstrip("%)")) for r in rows]
         assert shares[0] == 100.0 and shares[1:] == sorted(shares[1:], reverse=True) and 9.4 < shares[-1] < 60
     assert (tmp_path / "out" / "proportion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_all_tables_that_were_made_meet_on_one_page(tmp_path: Path):
+    for name in ("audio", "images"):
+        (tmp_path / "tables" / name).mkdir(parents=True)
+        (tmp_path / "tables" / name / "results.md").write_text(f"| {name} |\n| --- |\n| 1 |\n\nmade here\n")
+        (tmp_path / "tables" / name / "results.csv").write_text(f"{name}\n1\n")
+    command = [sys.executable, str(SCRIPTS / "page.py"), str(tmp_path / "tables"), "-o", str(tmp_path / "results.md")]
+    subprocess.run(command, check=True, capture_output=True)
+    page = (tmp_path / "results.md").read_text()
+    assert page.index("## audio") < page.index("| audio |") < page.index("## images") and "made here" in page
+    assert (tmp_path / "results" / "images.csv").read_text() == "images\n1\n" and "(results/images.csv)" in page
+    (tmp_path / "none").mkdir()
+    command[2] = str(tmp_path / "none")
+    assert "no results.md" in subprocess.run(command, capture_output=True, text=True).stderr

@@ -93,6 +93,6 @@ def plot(curves: Mapping[str, Curve], title: str, path: Path) -> None:
     for axis in axes:
         axis.grid(alpha=0.3)
     axes[0].legend()
-    figure.suptitle(title, fontsize=8, wrap=True)
+    figure.suptitle(title.split("\n")[-1], fontsize=8, wrap=True)
     figure.savefig(path, dpi=120, format="png")
     plt.close(figure)

@@ -1,16 +1,19 @@
 """The paper's tables of images, sounds, videos and partition factors: Local-Global SIREN beside its baselines.
 
-    python scripts/tables/signals.py images --data ../shared/data/images/div2k_512 --files 2
+    python scripts/tables/signals.py images --data ../shared/data/images/div2k_512
     python scripts/tables/signals.py audio --data ../shared/data/audio/gt_bach.wav --quick
+    python scripts/tables/signals.py all --data ../shared/data
 
-Every row is a preset of configs/, trained on the same files with the same seeds. `--quick` makes the signal smaller
-(images: centre of 256 x 256; sounds: the first quarter; videos: 32 frames of 128 x 128): with `--steps` a run takes
-minutes on 2 CPU cores, but its numbers are then not the paper's, only their order is of interest.
+Every row is a preset of configs/, trained on the same files with the same seeds; under the table stands what the first
+preset is better than each of the others by, file by file and seed by seed, with a 95 % confidence interval. `all` makes
+every table of `TABLES` on the files that each names below `--data`. `--quick` makes the signal smaller (images: centre
+of 256 x 256; sounds: the first quarter; videos: 32 frames of 128 x 128): with `--steps` a run takes minutes on 2 CPU
+cores, but its numbers are then not the paper's, only their order is of interest.
 
 Writes results.md, results.csv, results.json and curves.png to a folder in `--output`, and each run to a file of its own
 in `runs/` there: a table that was interrupted goes on where it stopped, and runs made with `--presets` in several
 processes meet in one table. `--again` trains everything anew. With `OMP_NUM_THREADS=1` on a CPU seconds are processor
-time.
+time. `scripts/tables/page.py` makes one page of all tables.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 import json
 import platform
 import statistics
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +31,7 @@ from typing import Annotated, Any, Literal
 import report
 import torch
 import tyro
+from scipy.stats import t as student
 
 from lg_field.cli.fitting import finish_step_on_interrupt
 from lg_field.signals import SignalData, read_signal
@@ -36,14 +41,36 @@ from lg_field.signals.metrics import measure
 from lg_field.signals.presets import read_preset
 from lg_field.signals.settings import resolve
 
-PRESETS = {
-    "images": [
-        *(f"image-div2k{end}" for end in ("", "-auto", "-per-partition", "-auto-per-partition", "-global")),
-        "image-best",
-    ],
-    "partitions": [f"image-partitions-{n:02d}" for n in (2, 4, 8, 16, 32)] + ["image-div2k-global"],
-    "audio": ["audio", "audio-per-partition", "audio-global"],
-    "video": ["video", "video-per-partition", "video-global"],
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper."""
+
+    presets: tuple[str, ...]
+    """Its rows; the first is what the others are compared with."""
+    data: tuple[str, ...]
+    """Files, or folders of files, below the folder of all data."""
+    files: int = 0
+    """Files taken from a folder; 0 = all."""
+    seeds: int = 1
+    """Runs of every file."""
+
+
+IMAGE = "image-div2k"
+TABLES = {
+    "images": Table(
+        (*(IMAGE + end for end in ("", "-auto", "-per-partition", "-auto-per-partition", "-global")), "image-best"),
+        ("images/div2k_512",),
+    ),
+    "partitions": Table(
+        (*(f"image-partitions-{n:02d}" for n in (16, 2, 4, 8, 32)), f"{IMAGE}-global"), ("images/div2k_512",), files=1
+    ),
+    "audio": Table(
+        ("audio", "audio-per-partition", "audio-global"), ("audio/gt_bach.wav", "audio/gt_counting.wav"), seeds=5
+    ),
+    "video": Table(
+        ("video", "video-per-partition", "video-global"), ("video/bikes.mp4", "video/carphone_pristine.mp4"), seeds=3
+    ),
 }
 
 
@@ -51,14 +78,14 @@ PRESETS = {
 class Args:
     """Compare networks on the same signals."""
 
-    experiment: Annotated[Literal["images", "partitions", "audio", "video"], tyro.conf.Positional]
+    experiment: Annotated[Literal["images", "partitions", "audio", "video", "all"], tyro.conf.Positional]
     """Which table."""
     data: Path
-    """A file, or a folder of files."""
-    files: int = 1
-    """Files taken from a folder."""
-    seeds: int = 1
-    """Runs of every file, with seeds 0, 1, ..."""
+    """A file, or a folder of files; with `all` the folder that the names in `TABLES` are below."""
+    files: int = 0
+    """Files taken from a folder; 0 = as many as the table has."""
+    seeds: int = 0
+    """Runs of every file, with seeds 0, 1, ...; 0 = as many as the table has."""
     presets: tuple[str, ...] = ()
     """Presets to train now; default: all of the table. Runs of the others that are there already stay in the table."""
     steps: int = 0
@@ -72,10 +99,19 @@ class Args:
     output: Path = Path("outputs/tables/signals")
     """Folder for results."""
 
-    @property
-    def folder(self) -> Path:
-        """Where this table is written."""
-        return self.output / (self.experiment + "-quick" * self.quick + (f"-{self.steps}" if self.steps else ""))
+    def folder(self, name: str) -> Path:
+        """Where a table is written."""
+        return self.output / (name + "-quick" * self.quick + (f"-{self.steps}" if self.steps else ""))
+
+
+def files_of(args: Args, table: Table) -> list[Path]:
+    """The files to train on."""
+    named = [args.data / name for name in table.data] if args.experiment == "all" else [args.data]
+    paths = []
+    for path in named:
+        inside = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+        paths += inside[: (args.files or table.files) or None]
+    return paths
 
 
 def smaller(data: SignalData) -> SignalData:
@@ -115,8 +151,36 @@ def run(args: Args, name: str, path: Path, seed: int) -> dict[str, Any] | None:
         return None
     figures = measure(field, data) | {"seconds": curve[-1][1], "parameters": field.num_parameters()["total"]}
     made = f"{args.device}, {torch.get_num_threads()} threads, {platform.machine()}"
-    result = {"preset": name, "file": path.name, "seed": seed, "steps": fit.steps, "made": made, **figures}
+    result = {
+        "preset": name,
+        "file": path.name,
+        "seed": seed,
+        "steps": fit.steps,
+        "made": made,
+        "commit": commit(),
+        **figures,
+    }
     return result | {"curve": curve}
+
+
+def commit() -> str:
+    """Of this code; "" outside of a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+def margins(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
+    """By how many dB the first preset is better than each other, on the files and with the seeds that both have."""
+    first, *others = dict.fromkeys(r["preset"] for r in results)
+    psnr = {(r["preset"], r["file"], r["seed"]): r["psnr"] for r in results}
+    for other in others:
+        pairs = [(name, seed) for preset, name, seed in psnr if preset == other and (first, name, seed) in psnr]
+        gains = [psnr[(first, *pair)] - psnr[(other, *pair)] for pair in pairs]
+        if len(gains) > 1:
+            half = student.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
+            gain = f"{statistics.mean(gains):+.2f} ± {half:.2f}"
+            better = f"{sum(g > 0 for g in gains)} of {len(gains)}"
+            yield {f"{first} over": other, "dB, 95 % interval": gain, "better in": better}
 
 
 def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
@@ -143,34 +207,50 @@ def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         }
 
 
-def main(args: Args) -> None:
-    """Run the table."""
-    paths = sorted(p for p in args.data.iterdir() if p.is_file())[: args.files] if args.data.is_dir() else [args.data]
-    for name in args.presets or PRESETS[args.experiment]:
+def make(args: Args, name: str) -> bool:
+    """Run a table; whether it came to its end."""
+    what, folder = TABLES[name], args.folder(name)
+    paths, seeds = files_of(args, what), range(args.seeds or what.seeds)
+    for preset in args.presets or what.presets:
         for path in paths:
-            for seed in range(args.seeds):
-                kept = args.folder / "runs" / f"{name}.{path.stem}.{seed}.json"
-                result = report.once(kept, args.again, partial(run, args, name, path, seed))
+            for seed in seeds:
+                kept = folder / "runs" / f"{preset}.{path.stem}.{seed}.json"
+                result = report.once(kept, args.again, partial(run, args, preset, path, seed))
                 if result is None:
                     print("interrupted: the runs that were finished are kept; the same command goes on")
-                    return
+                    return False
                 print({k: v for k, v in result.items() if k != "curve"}, flush=True)
-    found = {p.name: p for p in (args.folder / "runs").iterdir()}
-    names = [f"{n}.{p.stem}.{s}.json" for n in PRESETS[args.experiment] for p in paths for s in range(args.seeds)]
-    results = [json.loads(found[n].read_text()) for n in names if n in found]
+    found = {p.name: p for p in (folder / "runs").iterdir()}
+    names = [f"{n}.{p.stem}.{s}.json" for n in what.presets for p in paths for s in seeds]
+    write(args, name, [json.loads(found[n].read_text()) for n in names if n in found])
+    return True
+
+
+def write(args: Args, name: str, results: list[dict[str, Any]]) -> None:
+    """Write what the runs of a table say, and print it."""
     curves = {
-        name: [
+        preset: [
             tuple(map(statistics.mean, zip(*points)))
-            for points in zip(*(r["curve"] for r in results if r["preset"] == name))
+            for points in zip(*(r["curve"] for r in results if r["preset"] == preset))
         ]
-        for name in dict.fromkeys(r["preset"] for r in results)
+        for preset in dict.fromkeys(r["preset"] for r in results)
     }
-    size = "quick, " if args.quick else ""
-    what = (
-        f"{args.experiment}: {size}{', '.join(p.name for p in paths)}, {args.seeds} seed(s), "
-        f"{results[0]['steps']} steps, {'; '.join(dict.fromkeys(r['made'] for r in results))}"
-    )
-    print(report.write(args.folder, list(table(results)), what, results, curves))
+    files, seeds = dict.fromkeys(r["file"] for r in results), {r["seed"] for r in results}
+    made = "; ".join(dict.fromkeys(f"{r['made']}, commit {r.get('commit', '?')}" for r in results))
+    quick = "quick, " * args.quick
+    what = f"{name}: {quick}{', '.join(files)}, {len(seeds)} seed(s), {results[0]['steps']} steps, {made}"
+    over = list(margins(results))
+    if over:
+        what = f"{report.markdown(over)}\n{what}"
+    print(report.write(args.folder(name), list(table(results)), what, results, curves))
+
+
+def main(args: Args) -> None:
+    """Run the table, or all."""
+    names = list(TABLES) if args.experiment == "all" else [args.experiment]
+    for name in names:
+        if not make(args, name):
+            return
 
 
 if __name__ == "__main__":

@@ -34,11 +34,11 @@ TICK = {".gif": 10}
 
 def is_animation(path: Path) -> bool:
     """Whether a file holds several pictures that are shown one after the other, and none of them is asked for."""
-    from PIL import Image, UnidentifiedImageError
-
     file, part = split_part(path)
     if part or file.suffix.lower() not in READS or not file.is_file():
         return False
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(file) as image:
             return int(getattr(image, "n_frames", 1)) > 1

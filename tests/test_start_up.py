@@ -1,0 +1,86 @@
+"""What a command line imports before it does anything: `lg-field --help` needs neither torch nor any command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import lg
+
+from lg_field.cli import COMMANDS, commands, needed
+from lg_field.cli.lazy import docstring_at, function_at, only_described
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"torch", "numpy", "scipy", "PIL", "nerfstudio", "trimesh", "jaxtyping", "safetensors"}
+PROGRAM = """
+import sys
+from lg_field.cli import main
+sys.argv[0] = "lg-field"
+try:
+    main()
+except SystemExit as stop:
+    print("STATUS", int(stop.code or 0))
+print("MODULES", *{name.split(".")[0] for name in sys.modules})
+"""
+
+
+def run(*arguments: str) -> tuple[str, int, set[str]]:
+    """What a command line prints in a fresh process, its exit status, and the top-level modules it imported."""
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=100)
+    assert done.returncode == 0, done.stderr[-2000:]
+    printed, _, rest = done.stdout.partition("STATUS ")
+    status, _, modules = rest.partition("\nMODULES ")
+    return printed + done.stderr, int(status), set(modules.split())
+
+
+@pytest.mark.parametrize(("words", "status"), [(("--help",), 0), ((), 2), (("nonsense",), 2), (("--nonsense",), 2)])
+def test_help_and_mistakes_import_no_torch(words: tuple[str, ...], status: int) -> None:
+    printed, got, modules = run(*words)
+    assert got == status and "lg_field" in modules and not modules & HEAVY
+    assert all(name in printed for name in COMMANDS) or words == ("--nonsense",)
+
+
+def test_a_command_imports_what_it_needs() -> None:
+    """Otherwise the law above could not fail."""
+    printed, status, modules = run("validate", "--help")
+    assert status == 0 and "field file" in printed and "torch" in modules
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_commands_are_described_as_they_describe_themselves(name: str) -> None:
+    import inspect
+
+    found = function_at(COMMANDS[name])
+    assert docstring_at(COMMANDS[name]) == inspect.getdoc(found)
+    assert list(needed(name)) == [name] and needed(name)[name] is found is commands()[name]
+    assert list(needed(name.replace("-", "_"))) == [name]
+
+
+def test_whatever_is_no_command_is_answered_without_one() -> None:
+    for words in ("", "-h", "nonsense", "encod"):
+        assert list(needed(words)) == list(COMMANDS) and needed(words)["crop"].__doc__ == docstring_at(COMMANDS["crop"])
+    assert needed("--tyro-print-completion") == commands()
+
+
+def test_a_described_function_is_the_function_when_it_is_run(tmp_path: Path) -> None:
+    place = tmp_path / "shouting.py"
+    place.write_text('def shout():\n    """Shouts."""\n    raise ValueError("here")\n\n\ndef silent():\n    pass\n')
+    sys.path.insert(0, str(tmp_path))
+    try:
+        described = only_described("shouting:shout")
+        assert described.__doc__ == "Shouts." and "shouting" not in sys.modules
+        with pytest.raises(ValueError, match="here"):
+            described()
+        assert docstring_at("shouting:silent") == docstring_at("shouting:nothing") == ""
+    finally:
+        sys.path.remove(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        docstring_at("nowhere:shout")
+
+
+def test_the_help_of_a_command_is_its_own(tmp_path: Path) -> None:
+    text = lg("crop", "--help", cwd=tmp_path)
+    assert text.startswith("usage: lg-field crop [-h]") and "--dry-run" in text
