@@ -164,7 +164,7 @@ class RadianceField(CellTable):
         unit, rows = self.owners(positions, overlap)
         by_row = sort_by_row(rows, self.num_rows, wait=rows.is_cpu)
         out = self._outputs(unit, rows, by_row)
-        fused = fused_shade(self, out, by_row.order, rays, directions)
+        fused = fused_shade(self, out, by_row, rays, directions)
         if fused is not None:
             return fused
         density, features = self._said(out, by_row, len(rows))

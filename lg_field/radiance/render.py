@@ -21,7 +21,7 @@ from lg_field.radiance.cameras import orbit as orbit
 from lg_field.radiance.compositing import Samples, composite, over
 from lg_field.radiance.encodings import spherical_harmonics, view_dependence
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.fused import fused_march
+from lg_field.radiance.fused import fused_composite, fused_march
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.stopping import PICTURES, look_at_once, look_front_to_back
@@ -197,7 +197,8 @@ def picture(
         far: depth of rays that hit nothing.
         background: (3,) or (N, 3) behind everything; None: nothing, `rgb` is weighted by the accumulation.
     """
-    rgb, accumulation, depth = composite(asked.density, colors, asked.samples, len(asked.origins), far)
+    asked_for = asked.density, colors, asked.samples, len(asked.origins), far
+    rgb, accumulation, depth = fused_composite(asked.field, *asked_for) or composite(*asked_for)
     return Picture(rgb if background is None else over(rgb, accumulation, background), accumulation, depth)
 
 

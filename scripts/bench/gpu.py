@@ -185,7 +185,8 @@ def measure(work: Callable[[], object], field: RadianceField, ways: list[str], d
             print(f"|   | {way} | {faults[way]} | | | |")
             continue
         middle = statistics.median(times[way])
-        print(f"|   | {way} | {1e3 * middle:.2f} | {1 / middle:.1f} | {first / middle:.2f} | {peaks[way]:.0f} |", flush=True)
+        numbers = f"{1e3 * middle:.2f} | {1 / middle:.1f} | {first / middle:.2f} | {peaks[way]:.0f}"
+        print(f"|   | {way} | {numbers} |", flush=True)
 
 
 def chain_alone(points: int, device: str) -> tuple[RadianceField, Callable[[], object]]:

@@ -21,9 +21,13 @@ WIDEST = {"tf32": 128, "tf32x3": 64}
 """Of all widths, by precision: beyond it registers of a tile would spill."""
 WIDE = 64
 """Widths above this take more threads a program, and fewer points."""
-TILES = {False: ((64, 4), (32, 4)), True: ((16, 8), (16, 8))}
-"""Points and warps of a tile, forward and backward, by whether the chain is wide."""
-PROGRAMS = 2
+TILES = {
+    ("tf32", False): ((64, 4), (32, 2)),
+    ("tf32", True): ((16, 8), (16, 8)),
+    ("tf32x3", False): ((64, 4), (32, 4)),
+}
+"""Points and warps of a tile, forward and backward, by precision and whether the chain is wide."""
+PROGRAMS = 4
 """Programs of a backward pass for each multiprocessor."""
 
 
@@ -101,6 +105,7 @@ def widths(sizes: ChainSizes, rows: int, backward: bool = False) -> Widths:
     merge_at = sum(n for name, n in shapes.items() if name.startswith("global_"))
     head_at = merge_at + sum(n for name, n in shapes.items() if name.startswith("merge_"))
     of_tiles = [padded(n) for n in (i, j, o, h, g)]
+    block, warps = TILES[precision(), max(of_tiles) > WIDE][backward]
     return Widths(
         *(i, j, o, h, g),
         *of_tiles,
@@ -113,8 +118,8 @@ def widths(sizes: ChainSizes, rows: int, backward: bool = False) -> Widths:
         head_at=head_at,
         shared=sum(shapes.values()),
         steps=max(1, rows.bit_length()),
-        block=TILES[max(of_tiles) > WIDE][backward][0],
-        warps=TILES[max(of_tiles) > WIDE][backward][1],
+        block=block,
+        warps=warps,
         precision=precision(),
     )
 
@@ -138,8 +143,9 @@ def triton_chain(
 
 def tile_edges(offsets: Tensor, block: int) -> Tensor:
     """(P + 1,) points -> (P + 1,) int64 first tile of each row, then the number of tiles."""
-    tiles = torch.div(offsets.diff() + (block - 1), block, rounding_mode="floor").cumsum(0)
-    return torch.nn.functional.pad(tiles, (1, 0))
+    edges, rows = torch.empty_like(offsets), len(offsets) - 1
+    launch("chain_kernel", "tile_edges", 1, offsets, edges, rows, ROWS=1024, BLOCK=block, num_warps=4)
+    return edges
 
 
 def most_tiles(points: int, rows: int, block: int) -> int:
@@ -190,7 +196,9 @@ class _Chain(torch.autograd.Function):
         given = x, global_x, offsets, edges, table, flat, dy.contiguous()
         asked = dx, dglobal_x, dtable, slices, scratch
         numbers = rows, phase_scale(sizes), sizes.rate
-        launch("chain_kernel", "chain_backward", programs, *given, *asked, *numbers, W=w, num_warps=w.warps, num_stages=1)
+        launch(
+            "chain_kernel", "chain_backward", programs, *given, *asked, *numbers, W=w, num_warps=w.warps, num_stages=1
+        )
         parts = slices.sum(0).split([math.prod(s) for s in ctx.shapes]) if w.want_shared else ()
         dshared = [part.view(s) if wants else None for part, s, wants in zip(parts, ctx.shapes, wants_shared)]
         return (

@@ -41,6 +41,20 @@ from lg_field.ops.backends.triton.functions import (
 
 @triton.jit
 @no_type_check
+def tile_edges(offsets, edges, rows, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    """First tile of each row, and the number of tiles, by one program that takes ROWS rows at a time."""
+    r, total = tl.arange(0, ROWS), tl.load(offsets)
+    tl.store(edges, total)
+    for first in range(0, rows, ROWS):
+        mask = first + r < rows
+        begin = tl.load(offsets + first + r, mask=mask, other=0)
+        tiles = (tl.load(offsets + first + r + 1, mask=mask, other=0) - begin + (BLOCK - 1)) // BLOCK
+        tl.store(edges + first + r + 1, total + tl.cumsum(tiles, axis=0), mask=mask)
+        total += tl.sum(tiles, axis=0)
+
+
+@triton.jit
+@no_type_check
 def local_at(k, W: tl.constexpr):
     """Place of layer k >= 1 in a row."""
     return W.i * W.h + W.h + (k - 1) * (W.h * W.h + W.h)
@@ -85,8 +99,8 @@ def kept(at, layer, WIDTH: tl.constexpr, W: tl.constexpr):
 @triton.jit
 @no_type_check
 def area(scratch, KIND: tl.constexpr, W: tl.constexpr):
-    """Area 0: global activations, 1: their slopes, 2: gradients of their phases; 3 to 5: local ones; 6: merged features,
-    7: slopes, 8: gradients."""
+    """Areas 0 to 2: global activations, slopes, gradients of phases; 3 to 5: local ones; 6 to 8: merged features,
+    slopes, gradients."""
     ONE: tl.constexpr = W.depth * W.block
     return scratch + ONE * (KIND * W.gp if KIND < 3 else 3 * W.gp + (KIND - 3) * W.hp)
 
@@ -118,9 +132,7 @@ def merged(m, g, shared, scratch, k, scale, rate, KEEP: tl.constexpr, W: tl.cons
 
 @triton.jit
 @no_type_check
-def features(
-    x_ptr, gx_ptr, first, count, weights, shared, scratch, scale, rate, KEEP: tl.constexpr, W: tl.constexpr
-):
+def features(x_ptr, gx_ptr, first, count, weights, shared, scratch, scale, rate, KEEP: tl.constexpr, W: tl.constexpr):
     """Local and global features after the last layer; a part that is not there gives zeros."""
     m = zeros(W.block, W.hp)
     g = zeros(W.block, W.gp)
@@ -284,10 +296,12 @@ def chain_backward(
         row = row_of(edges, tile, rows, W.steps)
         first = tl.load(offsets + row) + (tile - tl.load(edges + row)) * W.block
         count = tl.load(offsets + row + 1) - first
-        nothing = tl.multiple_of(tl.load(edges, volatile=True), 16)  # 0: or the compiler keeps all addresses in registers
+        nothing = tl.multiple_of(
+            tl.load(edges, volatile=True), 16
+        )  # 0: or the compiler keeps all addresses in registers
         shared, slices, scratch = shared_ptr + nothing, slices_ptr + nothing, scratch_ptr + nothing
         weights, dweights = table + row.to(tl.int64) * W.row, dtable + row.to(tl.int64) * W.row
-        m, g = features(x_ptr, gx_ptr, first, count, weights, shared, scratch, scale, rate, True, W)
+        _ = features(x_ptr, gx_ptr, first, count, weights, shared, scratch, scale, rate, True, W)
         tl.debug_barrier()  # what is kept is read by other threads than wrote it
         dy = points(dy_ptr, first, count, W.o, W.op, W.block)
         dm, dg = zeros(W.block, W.hp), zeros(W.block, W.gp)

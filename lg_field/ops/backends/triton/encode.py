@@ -1,4 +1,4 @@
-"""What the chain reads of points, by Triton kernels (encode_kernel.py): the rows' grids, frequencies, the shared grid."""
+"""What the chain reads of points, by Triton kernels (encode_kernel.py): grids of rows, frequencies, the shared grid."""
 
 from __future__ import annotations
 

@@ -30,9 +30,7 @@ def neighbour(place, low, UPPER: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def cell_corner(
-    place_x, place_y, place_z, low_x, low_y, low_z, row, CORNER: tl.constexpr, NODES: tl.constexpr
-):
+def cell_corner(place_x, place_y, place_z, low_x, low_y, low_z, row, CORNER: tl.constexpr, NODES: tl.constexpr):
     """Line and weight of one of the 8 nodes around points in their rows' grids."""
     i, u = neighbour(place_x, low_x, CORNER // 4)
     j, v = neighbour(place_y, low_y, CORNER // 2 % 2)

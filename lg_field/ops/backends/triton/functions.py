@@ -164,9 +164,7 @@ def learn(
     """
     COLUMNS: tl.constexpr = 32 if OUT > 32 else OUT
     n, i = tl.arange(0, W.block), tl.arange(0, IN)
-    inputs = tl.load(
-        x + n[None, :] * X_LINE + i[:, None], mask=(n < count)[None, :] & (i < FAN_IN)[:, None], other=0.0
-    )
+    inputs = tl.load(x + n[None, :] * X_LINE + i[:, None], mask=(n < count)[None, :] & (i < FAN_IN)[:, None], other=0.0)
     for first in range(0, OUT, COLUMNS):
         o = first + tl.arange(0, COLUMNS)
         some = tl.load(

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from lg_field.constants import constant
 from lg_field.ops.backends.cpu.march import Voxels
 from lg_field.ops.backends.triton.runtime import launch, why_not_these
 
@@ -53,10 +54,10 @@ def march_voxels(
         (M,) ray, (M,) first and (M,) last distance of each step.
     """
     device, count = voxels.device, len(jitter)
-    width = [high - low for low, high in zip(where.lower, where.upper)]
-    numbers = torch.tensor([*where.lower, *width, *where.cells, *where.shift], dtype=torch.float32)
-    geometry = numbers.to(device, non_blocking=True)
-    given = [t.detach().contiguous() for t in (*rays, *span, jitter)] + [geometry, voxels.contiguous().view(torch.uint8)]
+    width = (high - low for low, high in zip(where.lower, where.upper))
+    geometry = constant((*where.lower, *width, *where.cells, *where.shift), jitter)
+    given = [t.detach().contiguous() for t in (*rays, *span, jitter)]
+    given += [geometry, voxels.contiguous().view(torch.uint8)]
     lattice = Lattice(*where.counts, where.per_axis, where.contraction, linear is not None)
     counts = torch.zeros(count, dtype=torch.int64, device=device)
     constants = float(step), float(linear or 0.0)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import os
 from typing import Any
 
 import torch
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 SWITCH = "LG_FIELD_TRITON"
 """Environment variable; 0 = do without these kernels."""
@@ -25,7 +28,8 @@ def interpreted() -> bool:
 
 
 def why_not_these(*tensors: Tensor) -> str | None:
-    """Why no kernel can compute with these floating point tensors, in one line; None if one can."""
+    """Why no kernel can compute with these floating point tensors, in one line; None if one can. The first time on a
+    device, all kernels are checked there."""
     device = "cpu" if interpreted() else "cuda"
     for t in tensors:
         if t.device.type != device or t.dtype != torch.float32:
@@ -33,7 +37,7 @@ def why_not_these(*tensors: Tensor) -> str | None:
             return f"it takes float32 tensors on {device}, got {got}"
     if os.environ.get(SWITCH) == "0":
         return f"the environment variable {SWITCH} is 0"
-    return missing()
+    return missing() or fault(tensors[0].device if tensors else torch.device(device))
 
 
 @functools.cache
@@ -43,6 +47,26 @@ def missing() -> str | None:
         importlib.import_module("triton")
     except Exception as error:  # a build that does not fit the machine raises what it likes
         return f"Triton cannot be imported ({type(error).__name__}: {error}): pip install triton (Linux)"
+    return None
+
+
+@functools.cache
+def fault(device: torch.device) -> str | None:
+    """What is wrong with the kernels on a device, in one line; None if they give there what `checks.py` knows. It is
+    logged, too."""
+    checks = importlib.import_module("lg_field.ops.backends.triton.checks")
+    for name, check in checks.CHECKS.items():
+        try:
+            worst = check(device)
+        except Exception as error:  # whatever compiler, driver and GPU raise
+            said = (str(error).strip() or "no message").splitlines()[0]
+            reason = f"its self-check of {name} failed on {device} ({type(error).__name__}: {said[:200]})"
+        else:
+            if worst <= checks.TOLERANCE:
+                continue
+            reason = f"its self-check of {name} on {device} is off by {worst:.2g} of the largest value"
+        logger.warning("lg_field is slower than it could be, it does without its Triton kernels: %s", reason)
+        return reason
     return None
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lg_field.constants import counting
 from lg_field.ops.backends.cpu.shade import WIDTH
 from lg_field.ops.backends.triton.runtime import launch, why_not_these
 
@@ -98,16 +99,14 @@ def composite(
     Returns:
         (N, 5) colour without background, accumulation, and the sum of weighted middles.
     """
-    firsts = torch.searchsorted(rays, torch.arange(num_rays + 1, device=rays.device))
+    firsts = torch.searchsorted(rays, counting(num_rays + 1, rays))
     seen: Tensor = _Composite.apply(density, colors, starts, ends, firsts)
     return seen
 
 
 class _Composite(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, density: Tensor, colors: Tensor, starts: Tensor, ends: Tensor, firsts: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, density: Tensor, colors: Tensor, starts: Tensor, ends: Tensor, firsts: Tensor) -> Tensor:
         fixed = [t.detach().contiguous() for t in (density, colors, starts, ends, firsts)]
         seen = density.new_empty(len(firsts) - 1, 5)
         launch("shade_kernel", "composite_forward", len(seen), *fixed, seen, num_warps=1)
