@@ -7,7 +7,7 @@ import os
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from small_scene import small_scene
 from test_cpu_rays import GRID, alone, fields, inputs
@@ -35,9 +35,9 @@ def results(sizes: ChainSizes, counts: list[int], backend: str, dtype: torch.dty
     leaves = [v.detach().to(dtype).requires_grad_() for v in (x, gx, table, *shared.values())]
     named = dict(zip(shared, leaves[3:]))
     out = local_global_chain(leaves[0], offsets, leaves[2], named, sizes, global_x=leaves[1], backend=backend)
-    weights = torch.linspace(-1.0, 1.0, out.numel(), dtype=dtype).view_as(out)
+    weights = torch.linspace(-1.0, 2.0, out.numel(), dtype=dtype).view_as(out)
     grads = torch.autograd.grad((out * weights).sum(), leaves, allow_unused=True)
-    return [out.detach(), *(torch.zeros(1) if g is None else g for g in grads)]
+    return [out.detach(), *(torch.zeros(1) if g is None or not g.numel() else g for g in grads)]
 
 
 def same(ours: list[Tensor], exact: list[Tensor], tolerance: float) -> None:
@@ -47,8 +47,8 @@ def same(ours: list[Tensor], exact: list[Tensor], tolerance: float) -> None:
         torch.testing.assert_close(a.double(), b.double(), rtol=0, atol=tolerance * largest)
 
 
-@settings(max_examples=14)
-@given(sizes=shapes, counts=st.lists(st.integers(0, 70), min_size=1, max_size=4))
+@settings(max_examples=10, phases=[Phase.generate], derandomize=True)
+@given(sizes=shapes, counts=st.lists(st.integers(0, 70), min_size=1, max_size=3))
 def test_the_chain_is_the_reference_in_value_and_gradient(sizes: ChainSizes, counts: list[int]) -> None:
     counts = counts if sum(counts) else [*counts, 1]
     ours = results(sizes, counts, "triton", torch.float32)
@@ -95,7 +95,7 @@ def test_a_step_is_the_step_of_torch() -> None:
 
 
 @given(counts=st.lists(st.integers(0, 200), min_size=1, max_size=12), block=st.sampled_from([16, 64]))
-@settings(max_examples=8)
+@settings(max_examples=5, phases=[Phase.generate], derandomize=True)
 def test_tiles_cover_rows_and_no_more_are_started_than_needed(counts: list[int], block: int) -> None:
     offsets = torch.tensor([0, *counts]).cumsum(0)
     edges = tile_edges(offsets, block)
@@ -122,7 +122,7 @@ def test_the_interpreter_is_taken_only_if_asked_for() -> None:
         choose_backend("triton", sizes, x.double())
 
 
-@settings(max_examples=8)
+@settings(max_examples=5, phases=[Phase.generate], derandomize=True)
 @given(fields, st.integers(0, 10**6), st.integers(0, 90))
 def test_what_the_chain_reads_is_what_torch_reads(sizes: RadianceSizes, seed: int, points: int) -> None:
     torch.manual_seed(seed)
@@ -148,7 +148,7 @@ def looks(out: Tensor, order: Tensor, rays: Tensor, directions: Tensor, fused: b
         field = RadianceField(GRID, RadianceSizes(color_width=0, color_features=27, density_bias=-3.0))
         density, features = field._said(out, RowSort(order, torch.zeros(1, dtype=torch.int64)), len(rays))
         seen = density, field.rgb(features, directions[rays]), view_dependence(features)
-    total = sum((part * torch.linspace(-1, 1, part.numel()).to(part).view_as(part)).sum() for part in seen)
+    total = sum((part * torch.linspace(-1, 2, part.numel()).to(part).view_as(part)).sum() for part in seen)
     return [*(part.detach() for part in seen), *torch.autograd.grad(total, out)]
 
 
@@ -174,11 +174,11 @@ def seen(density: Tensor, colors: Tensor, samples: Samples, num_rays: int, fused
         weights = render_weights(density, samples, num_rays)
         values = torch.cat([colors, torch.ones_like(density)[:, None], samples.middles[:, None]], dim=1)
         found = accumulate(weights, values, samples, num_rays)
-    total = (found * torch.linspace(-1, 1, found.numel()).to(found).view_as(found)).sum()
+    total = (found * torch.linspace(-1, 2, found.numel()).to(found).view_as(found)).sum()
     return [found.detach(), *torch.autograd.grad(total, [density, colors])]
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, phases=[Phase.generate], derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 5.0, 300.0]))
 def test_rays_see_what_they_see_with_torch(seed: int, scale: float) -> None:
     """Rays without samples among them, and rays of more samples than are composited together."""
@@ -191,7 +191,7 @@ def test_rays_see_what_they_see_with_torch(seed: int, scale: float) -> None:
     same(ours, seen(density.double(), colors.double(), samples, 6, False), 1e-4)
 
 
-@settings(max_examples=6)
+@settings(max_examples=4, phases=[Phase.generate], derandomize=True)
 @given(st.booleans(), st.integers(0, 10**6), st.sampled_from([0.05, 0.3]), st.sampled_from([0.0, 0.5]), st.booleans())
 def test_rays_have_the_samples_that_torch_gives_them(
     contraction: bool, seed: int, step: float, filled: float, jitter: bool
