@@ -235,7 +235,9 @@ def test_a_field_looks_the_same_with_triton_and_with_torch() -> None:
     same(*found, 2e-3)
 
 
-def test_the_self_check_knows_right_from_wrong(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_self_check_knows_right_from_wrong(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     for check in checks.CHECKS.values():
         assert check(torch.device("cpu")) < 1e-5
     assert runtime.fault(torch.device("cpu")) is None
