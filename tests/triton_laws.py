@@ -1,4 +1,4 @@
-"""The Triton kernels are plain torch in float64, in value and gradient. Run by test_triton.py where Triton interprets."""
+"""The Triton kernels are plain torch in float64, in value and gradient. test_triton.py runs this in the interpreter."""
 
 from __future__ import annotations
 

@@ -104,11 +104,10 @@ def widths(sizes: ChainSizes, rows: int, backward: bool = False) -> Widths:
     shapes = {name: math.prod(shape) for name, shape in sizes.shared_shapes().items()}
     merge_at = sum(n for name, n in shapes.items() if name.startswith("global_"))
     head_at = merge_at + sum(n for name, n in shapes.items() if name.startswith("merge_"))
-    of_tiles = [padded(n) for n in (i, j, o, h, g)]
-    block, warps = TILES[precision(), max(of_tiles) > WIDE][backward]
+    ip, jp, op, hp, gp = (padded(n) for n in (i, j, o, h, g))
+    block, warps = TILES[precision(), max(ip, jp, op, hp, gp) > WIDE][backward]
     return Widths(
-        *(i, j, o, h, g),
-        *of_tiles,
+        *(i, j, o, h, g, ip, jp, op, hp, gp),  # type: ignore[arg-type]
         depth=sizes.depth,
         activation=ACTIVATIONS[sizes.activation],
         merge=MERGES[sizes.merge] if sizes.merges else 0,
