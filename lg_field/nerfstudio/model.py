@@ -30,6 +30,7 @@ from lg_field.radiance.compositing import image_on, straight_alpha
 from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.exposure import Exposure
 from lg_field.radiance.field import RadianceField, RadianceSizes
+from lg_field.radiance.memory_bound import MEMORY, rays_at_once
 from lg_field.radiance.placement import near_cubic
 from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
 from lg_field.radiance.stopping import PICTURES
@@ -76,6 +77,8 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     """Bounded: the scene box is all there is. Contracted: the grid divides contracted space. Auto: by the data."""
     render_least_light: float = PICTURES
     """Rays of renders end where less than this part of the light gets through; 0: where the scene ends."""
+    render_memory: float = MEMORY
+    """GB that the samples of a render may take at a time."""
     render_background_color: Literal["white", "black"] = "white"
     """Background of renders and metrics. `rgba` outputs are transparent whatever it is."""
     camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
@@ -125,6 +128,7 @@ class LGModel(Model):
         counts = config.counts or near_cubic([high - low for low, high in zip(lower, upper)], FIRST_CELLS)
         table = RadianceField(PartitionGrid(counts, tuple(lower), tuple(upper)), sizes)
         table.implementation, table.backend = config.implementation, config.backend
+        table.memory = config.render_memory
         teacher = None if config.teacher is None else load_teacher(config.teacher)
         try:
             if table.hash_grid is not None:
@@ -205,6 +209,10 @@ class LGModel(Model):
             rgb (N, 3), accumulation (N, 1), depth (N, 1) along the ray in scene units. In training rgb is without
             background when that is random, as nerfstudio has it, and `VIEW` holds what the losses need.
         """
+        size = len(ray_bundle) if self.training else rays_at_once(self.table, self.step_length)
+        if len(ray_bundle) > size:
+            parts = [self.get_outputs(ray_bundle[k : k + size]) for k in range(0, len(ray_bundle), size)]
+            return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         origins, directions = ray_bundle.origins, ray_bundle.directions
         near, far = self._reach(ray_bundle)
         appearance = self.field.appearance_of(ray_bundle.camera_indices)
