@@ -47,7 +47,7 @@ def same(ours: list[Tensor], exact: list[Tensor], tolerance: float) -> None:
         torch.testing.assert_close(a.double(), b.double(), rtol=0, atol=tolerance * largest)
 
 
-@settings(max_examples=10, phases=[Phase.generate], derandomize=True)
+@settings(max_examples=6, phases=[Phase.generate], derandomize=True)
 @given(sizes=shapes, counts=st.lists(st.integers(0, 70), min_size=1, max_size=3))
 def test_the_chain_is_the_reference_in_value_and_gradient(sizes: ChainSizes, counts: list[int]) -> None:
     counts = counts if sum(counts) else [*counts, 1]
@@ -178,7 +178,7 @@ def seen(density: Tensor, colors: Tensor, samples: Samples, num_rays: int, fused
     return [found.detach(), *torch.autograd.grad(total, [density, colors])]
 
 
-@settings(max_examples=10, phases=[Phase.generate], derandomize=True)
+@settings(max_examples=6, phases=[Phase.generate], derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 5.0, 300.0]))
 def test_rays_see_what_they_see_with_torch(seed: int, scale: float) -> None:
     """Rays without samples among them, and rays of more samples than are composited together."""
