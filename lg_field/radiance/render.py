@@ -18,9 +18,9 @@ from lg_field.radiance import occupancy
 from lg_field.radiance.cameras import Camera as Camera
 from lg_field.radiance.cameras import look_along as look_along
 from lg_field.radiance.cameras import orbit as orbit
-from lg_field.radiance.compositing import Samples, composite_weights, over, render_weights
+from lg_field.radiance.compositing import Samples, composite, composite_weights, over
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.fused import fused_march
+from lg_field.radiance.fused import fused_composite, fused_march
 from lg_field.radiance.memory_bound import in_parts, rays_at_once, samples_at_once
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
@@ -182,9 +182,12 @@ def picture(
         far: depth of rays that hit nothing.
         background: (3,) or (N, 3) behind everything; None: nothing, `rgb` is weighted by the accumulation.
     """
-    weights, count = asked.weights, len(asked.origins)
-    weights = render_weights(asked.density, asked.samples, count) if weights is None else weights
-    rgb, accumulation, depth = composite_weights(weights, colors, asked.samples, count, far)
+    count = len(asked.origins)
+    if asked.weights is None:
+        asked_for = asked.density, colors, asked.samples, count, far
+        rgb, accumulation, depth = fused_composite(asked.field, *asked_for) or composite(*asked_for)
+    else:
+        rgb, accumulation, depth = composite_weights(asked.weights, colors, asked.samples, count, far)
     return Picture(rgb if background is None else over(rgb, accumulation, background), accumulation, depth)
 
 
