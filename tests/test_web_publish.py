@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from small_scene import small_scene
-from web_node import STATIC
+from web_node import NODE, STATIC, node
 
 from lg_field.files import save
 from lg_field.web.publish import IMPORT, MODULES, PAGE, STILL, Site, contents, filled
@@ -127,6 +127,13 @@ def test_what_makes_no_sense_ends_in_a_line(flags: tuple[str, ...], words: str, 
     said = lg("publish", *flags, cwd=folder, fails=True)
     assert words in said and len(said.strip().splitlines()) == 1
     assert not (folder / "new").exists() and not (folder / "new.html").exists()
+
+
+def test_weights_of_8_bits_are_refused(folder: Path) -> None:
+    save(small_scene(), folder / "small.safetensors", dtype="int8")
+    assert "float16" in lg("publish", "small.safetensors", "-o", "new", cwd=folder, fails=True)
+    code = "return refused(() => fromDisk(source));"
+    assert NODE is None or "8 bits" in node(code, source=str(folder / "small.safetensors"))
 
 
 def test_a_path_without_seconds_has_24_cameras_a_second(folder: Path) -> None:

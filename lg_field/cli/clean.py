@@ -137,4 +137,4 @@ def source_of_run(load_config: Path, cameras: bool) -> Source:
         else:
             views = views_of(outputs.cameras)
             places = views.origins
-    return Source(field, "float32", run.checkpoint_path.stat().st_size, places, views)
+    return Source(field, "float32", run.size, places, views)

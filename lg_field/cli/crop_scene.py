@@ -132,7 +132,7 @@ def crop_scene(
         return
     extra = {"region.json": exact.to_dict()} if exact is not None else {}
     path = write_run(run, cropped_checkpoint(run, small, keep_optimizer), output, overwrite, extra)
-    before, after = run.checkpoint_path.stat().st_size, path.stat().st_size
+    before, after = run.size, path.stat().st_size
     say(
         console,
         f"checkpoint {before:,} -> {after:,} bytes{'' if keep_optimizer else ' (optimizer state left out)'}, "

@@ -28,6 +28,6 @@ def pack_bits(values: Bool[Tensor, "*rows n"]) -> UInt8[Tensor, "*rows bytes"]:
 
 def unpack_bits(packed: UInt8[Tensor, "*rows bytes"], template: Tensor) -> Bool[Tensor, "*rows n"]:
     """Inverse of `pack_bits`; the last axis is as long as the template's."""
-    shifts = torch.arange(7, -1, -1, dtype=torch.uint8)
+    shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=packed.device)
     bits = (packed[..., None] >> shifts) & 1
     return bits.flatten(-2)[..., : template.shape[-1]].bool()

@@ -13,7 +13,7 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.plugins.types import MethodSpecification
 
-from lg_field.errors import install_excepthook
+from lg_field.errors import UserError, install_excepthook
 from lg_field.nerfstudio.checkpoints import check_newest
 from lg_field.nerfstudio.corrections import COLORS, POSES
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig
@@ -45,6 +45,20 @@ class LGTrainerConfig(TrainerConfig):
         super().__setattr__(name, value)
         if name == "load_dir" and value is not None:
             check_newest(Path(value), self.load_step)
+
+    def set_timestamp(self) -> None:
+        """nerfstudio's ns-train calls this before it starts: what it would train wrongly is refused.
+
+        Raises:
+            UserError: more than one device, on which its processes would each train on their own.
+        """
+        devices = self.machine.num_devices * self.machine.num_machines
+        if devices > 1:
+            raise UserError(
+                f"ns-train trains lg-field on one device; for {devices} take `torchrun --nproc-per-node "
+                f"{self.machine.num_devices} -m lg_field.nerfstudio.train {self.method_name} ...` with the same options"
+            )
+        super().set_timestamp()
 
     def get_base_dir(self) -> Path:
         """Folder of config.yml."""

@@ -32,7 +32,7 @@ from lg_field.radiance.exposure import Exposure
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.memory_bound import MEMORY, rays_at_once
 from lg_field.radiance.placement import near_cubic
-from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
+from lg_field.radiance.render import Asked, Picture
 from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
@@ -68,6 +68,9 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     implementation: Implementation = "auto"
     """What evaluates the shared part's grid: torch, tiny-cuda-nn (tcnn) where it is installed and there is a GPU, or
     auto: tcnn where it can be. The parameters are the same."""
+    backend: Literal["auto", "cpu", "triton", "torch", "reference"] = "auto"
+    """What computes everything else: kernels for the CPU, Triton kernels for a CUDA GPU, torch, the slow reference, or
+    auto: the fastest that can. The parameters are the same."""
     counts: tuple[int, int, int] | None = None
     """Cells per axis at the start; None = about 64, nearly cubic."""
     space: Literal["auto", "bounded", "contracted"] = "auto"
@@ -124,12 +127,13 @@ class LGModel(Model):
         lower, upper = ([-2.0] * 3, [2.0] * 3) if contracted else self.scene_box.aabb.tolist()
         counts = config.counts or near_cubic([high - low for low, high in zip(lower, upper)], FIRST_CELLS)
         table = RadianceField(PartitionGrid(counts, tuple(lower), tuple(upper)), sizes)
-        table.implementation, table.memory = config.implementation, config.render_memory
+        table.implementation, table.backend = config.implementation, config.backend
+        table.memory = config.render_memory
         teacher = None if config.teacher is None else load_teacher(config.teacher)
         try:
             if table.hash_grid is not None:
                 encoder(table.hash_grid, table.implementation, torch.device(self.kwargs.get("device", "cpu")))
-            self.trainer = RadianceTrainer(table, config, teacher)
+            self.trainer = self.make_trainer(table, teacher)
         except ValueError as error:
             raise UserError(str(error)) from error
         self.field = LGField(table, self.num_train_data)
@@ -140,6 +144,10 @@ class LGModel(Model):
             self.trainer.restrict(metadata["hull"])
         self.register_buffer("near", torch.tensor(max(config.near_plane, float(metadata.get("near", 0.0)))))
         self.register_buffer("viewpoints", metadata.get("viewpoints", torch.zeros(VIEWPOINTS, 3)))
+
+    def make_trainer(self, table: RadianceField, teacher: RadianceField | None) -> RadianceTrainer:
+        """What trains the table."""
+        return RadianceTrainer(table, self.config, teacher)
 
     @property
     def table(self) -> RadianceField:
@@ -155,8 +163,8 @@ class LGModel(Model):
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """`fields`: all weights; `grids`: the feature grids, which take a larger rate."""
-        grids = [p for p in (self.table.features, self.table.hash_table) if p is not None and p.numel()]
-        fields = [p for p in self.field.parameters() if p.numel() and not any(p is grid for grid in grids)]
+        grids = [p for p in (self.table.features, self.table.hash_table) if p is not None and _holds_numbers(p)]
+        fields = [p for p in self.field.parameters() if _holds_numbers(p) and not any(p is grid for grid in grids)]
         groups = {"fields": fields, "grids": grids} if grids else {"fields": fields}
         return groups | parameter_groups(self.camera_optimizer, self.exposure)
 
@@ -220,11 +228,9 @@ class LGModel(Model):
                     origins, directions = corrected_rays(self.camera_optimizer, ray_bundle)
             view = self.trainer.render(origins, directions, near, far, appearance, developed(self.exposure, ray_bundle))
             return view.picture._asdict() | {VIEW: view}
-        with torch.no_grad():
-            samples = field_samples(self.table, origins, directions, near, far, self.step_length)
-            least_light = 0.0 if self.whole_rays else self.config.render_least_light
-            asked = ask(self.table, origins, directions, samples, least_light=least_light)
-        shown = show(asked, self.config.far_plane, self._background(origins), appearance)
+        least_light = 0.0 if self.whole_rays else self.config.render_least_light
+        rays = (origins, directions, near, far)
+        asked, shown = self.trainer.look(rays, self._background(origins), appearance, least_light)
         return shown._asdict() | ({} if self.extras is None else self.extras(asked, shown))
 
     def _reach(self, ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
@@ -268,10 +274,11 @@ class LGModel(Model):
         if self.training:
             view: TrainingView = outputs[VIEW]
             losses = self.trainer.losses(view, batch["image"].to(view.picture.rgb.device))
-            self.camera_optimizer.get_loss_dict(losses)
+            others: dict[str, Tensor] = {}
+            self.camera_optimizer.get_loss_dict(others)
             if self.exposure is not None:
-                losses["exposure_loss"] = self.config.exposure_loss_mult * self.exposure.penalty()
-            return losses
+                others["exposure_loss"] = self.config.exposure_loss_mult * self.exposure.penalty()
+            return losses | {name: self.trainer.counted(loss) for name, loss in others.items()}
         rgb, image = self._against(outputs, batch)
         return {"rgb_loss": (rgb - image).square().mean()}
 
@@ -319,6 +326,11 @@ class LGModel(Model):
         except ValueError as error:
             raise UserError(str(error)) from error
         return result
+
+
+def _holds_numbers(parameter: Parameter) -> bool:
+    """Whether there is something to train, if only in a table that has no row just now."""
+    return 0 not in (parameter.shape[1:] if parameter.dim() > 1 else parameter.shape)
 
 
 def load_teacher(path: Path) -> RadianceField:

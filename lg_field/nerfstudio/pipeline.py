@@ -57,6 +57,6 @@ class LGPipeline(VanillaPipeline):
             TrainingCallback([before], lambda step: self.viewer_control.follow(), update_every_num_iters=1)
         )
         if attributes.trainer is not None:
-            save = by_time(attributes.trainer.save_checkpoint)
+            save = by_time(attributes.trainer.save_checkpoint, getattr(attributes.trainer, "now", time.monotonic))
             callbacks.append(TrainingCallback([after], save, update_every_num_iters=1))
         return callbacks

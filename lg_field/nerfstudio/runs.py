@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lg_field.files import refuse_existing
 from lg_field.nerfstudio.checkpoints import load_checkpoint as load_checkpoint
+from lg_field.nerfstudio.checkpoints import newest_checkpoint
 from lg_field.nerfstudio.datamanager import align, scene_to_world
 from lg_field.nerfstudio.model import LGModelConfig
 from lg_field.radiance.field import RadianceField, saved_sizes
@@ -52,6 +53,12 @@ class Run:
     def step(self) -> int:
         """Training step of the checkpoint."""
         return self.checkpoint["step"]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the checkpoint, a file or a folder that ranks wrote."""
+        path = self.checkpoint_path
+        return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
 
     def field(self) -> RadianceField:
         """The radiance field, from the checkpoint alone: no data set, no pipeline."""
@@ -166,12 +173,13 @@ def rows_of(matrix: Tensor) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in matrix.tolist())
 
 
-def load_run(config_path: Path) -> Run:
+def load_run(config_path: Path, optimizers: bool = True) -> Run:
     """Read a run.
 
     Args:
         config_path: config.yml of the run, or its folder. Read with yaml's unsafe loader, as nerfstudio does: only
             open runs you trust.
+        optimizers: their state is wanted; False: of a checkpoint that ranks wrote it is left on disk.
 
     Raises:
         FileNotFoundError: no such file, or no checkpoint.
@@ -188,10 +196,10 @@ def load_run(config_path: Path) -> Run:
         name = getattr(config, "method_name", type(config).__name__)
         raise ValueError(f"{path} is a run of {name!r}; this needs a run of lg-field or lg-field-tiny")
     folder = path.parent / config.relative_model_dir
-    checkpoints = sorted(folder.glob("step-*.ckpt"))
-    if not checkpoints:
+    checkpoint = newest_checkpoint(folder)
+    if checkpoint is None:
         raise FileNotFoundError(f"no checkpoint in {folder}")
-    return Run(path, config, checkpoints[-1], load_checkpoint(checkpoints[-1]))
+    return Run(path, config, checkpoint, load_checkpoint(checkpoint, optimizers))
 
 
 def cropped_checkpoint(run: Run, field: RadianceField, keep_optimizer: bool) -> dict[str, Any]:
@@ -267,7 +275,7 @@ def write_run(run: Run, checkpoint: dict[str, Any], target: Path, overwrite: boo
         config: Any = copy.deepcopy(run.config)
         config.run_dir, config.load_dir, config.load_config, config.load_checkpoint = target, None, None, None
         (temporary / "config.yml").write_text(yaml.dump(config), "utf8")
-        name = config.relative_model_dir / run.checkpoint_path.name
+        name = config.relative_model_dir / run.checkpoint_path.with_suffix(".ckpt").name
         (temporary / config.relative_model_dir).mkdir(parents=True)
         torch.save(checkpoint, temporary / name)
         transforms = run.config_path.parent / TRANSFORMS

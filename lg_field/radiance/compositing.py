@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -146,7 +146,14 @@ def composite_weights(
     weighted = torch.cat([weights[:, None] * colors, weights[:, None], (weights * samples.middles)[:, None]], dim=1)
     sums = weighted.new_zeros(num_rays, weighted.shape[1]).index_add_(0, samples.rays, weighted)
     rgb, accumulation, depth = sums.split([colors.shape[1], 1, 1], dim=1)
-    return rgb, accumulation, torch.where(accumulation > 1e-3, depth / accumulation.clamp_min(1e-6), far)
+    return rgb, accumulation, depths(depth, accumulation, far)
+
+
+def depths(
+    weighted: Float[Tensor, "rays 1"], accumulation: Float[Tensor, "rays 1"], far: float
+) -> Float[Tensor, "rays 1"]:
+    """Mean depth along rays, from the sum of weighted distances; `far` where next to nothing is hit."""
+    return torch.where(accumulation > 1e-3, weighted / accumulation.clamp_min(1e-6), far)
 
 
 def accumulate(
@@ -186,15 +193,28 @@ def spread(
         samples: packed intervals.
         num_rays: N.
     """
-    first = torch.searchsorted(samples.rays, counting(num_rays, samples.rays))[samples.rays]
+    own = weights.square() * lengths / 3.0
+    return (distances(weights, weights * places, samples.rays) + own).sum() / max(1, num_rays)
+
+
+def distances(
+    weights: Float[Tensor, " samples"], moments: Float[Tensor, " samples"], rays: Int64[Tensor, " samples"]
+) -> Float[Tensor, " samples"]:
+    """Twice the weighted distance of each sample from those before it on its ray.
+
+    Args:
+        weights: (M,) of the samples.
+        moments: (M,) weights times places along the ray, which grow.
+        rays: (M,) ray of each, sorted.
+    """
+    first = torch.searchsorted(rays, rays)
 
     def before(values: Tensor) -> Tensor:
         """Sum of the values of the samples before each one on its ray."""
         passed = torch.cat([values.new_zeros(1, dtype=torch.float64), values.double().cumsum(0)])
         return (passed[:-1] - passed[first]).to(values.dtype)
 
-    apart = 2.0 * weights * (places * before(weights) - before(weights * places))
-    return (apart + weights.square() * lengths / 3.0).sum() / max(1, num_rays)
+    return 2.0 * (moments * before(weights) - weights * before(moments))
 
 
 def over(

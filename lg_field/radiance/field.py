@@ -5,7 +5,7 @@ Where cells are is the `Frame`'s matter, which voxels hold something the `Occupa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -28,12 +28,13 @@ from lg_field.radiance.occupancy_grid import OccupancyGrid, voxel_rows
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.sizes import saved_sizes as saved_sizes
 from lg_field.radiance.tcnn import Implementation, encoder
+from lg_field.radiance.volume import Volume
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap
 from lg_field.table.cell_table import CellTable
 
 
-class RadianceField(CellTable):
+class RadianceField(CellTable, Volume):
     """Density and colour of a scene. A point in a cell without a row is empty, whatever the shared part says.
 
     The shared part gives a first density and colour of its own and the cell's row corrects it: its output layer
@@ -67,6 +68,8 @@ class RadianceField(CellTable):
         self._frame = Frame(grid, sizes.contraction, sizes.frame)
         self.implementation: Implementation = "auto"
         """Which code evaluates the hash table: no part of the field's state."""
+        self.backend = "auto"
+        """Which code computes everything else, a name in `ops.backends.BACKENDS`: no part of the state either."""
         self.memory = MEMORY
         """GB that pictures of it may take at a time: no part of its state either."""
         self.extending = False
@@ -146,47 +149,49 @@ class RadianceField(CellTable):
 
     def looks(
         self,
-        positions: Float[Tensor, "samples 3"],
+        unit: Float[Tensor, "samples 3"],
+        rows: Int64[Tensor, " samples"],
         rays: Int64[Tensor, " samples"],
         directions: Float[Tensor, "rays 3"],
-        overlap: float = 0.0,
     ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"], Float[Tensor, " samples"]]:
         """Density and colour of samples on rays; of fields without a colour layer.
 
         Args:
-            positions: (M, 3) scene units.
+            unit: (M, 3) unit coordinates.
+            rows: (M,) row asked at each, -1 for none.
             rays: (M,) ray of each.
             directions: (N, 3) of the rays, unit vectors.
-            overlap: as in `forward`.
 
         Returns:
             (M,) density per scene unit, 0 where no row owns the point; (M, 3) in [0, 1]; (M,) `view_dependence`.
         """
-        unit, rows = self._owners(positions, overlap)
         by_row = sort_by_row(rows, self.num_rows, wait=rows.is_cpu)
         out = self._outputs(unit, rows, by_row)
-        fused = fused_shade(self, out, by_row.order, rays, directions)
+        fused = fused_shade(self, out, by_row, rays, directions)
         if fused is not None:
             return fused
         density, features = self._said(out, by_row, len(rows))
         return density, self.rgb(features, directions[rays]), view_dependence(features)
 
-    def _owners(self, positions: Tensor, overlap: float) -> tuple[Tensor, Tensor]:
-        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is."""
-        unit = self.frame.to_unit(positions)
-        rows = self.moved_rows(unit, self.rows_of_unit(unit), overlap)
+    def owners(
+        self, positions: Tensor, overlap: float, rows_of: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is; as in `forward`.
+        `rows_of` stands for `rows_of_unit`."""
+        unit, rows_of = self.frame.to_unit(positions), rows_of or self.rows_of_unit
+        rows = self.moved_rows(unit, rows_of(unit), overlap, rows_of)
         if self.region is not None:
             rows = torch.where(self.region.contains(positions), rows, -1)
         return unit, rows
 
     def moved_rows(
-        self, unit: Float[Tensor, "points 3"], rows: Int64[Tensor, " points"], overlap: float
+        self, unit: Tensor, rows: Tensor, overlap: float, rows_of: Callable[[Tensor], Tensor] | None = None
     ) -> Int64[Tensor, " points"]:
-        """(M,) rows asked at points that these rows own, with an `overlap` of cells as in `forward`."""
+        """(M,) rows asked at (M, 3) points that (M,) rows own, with an `overlap` of cells as in `forward`."""
         if overlap <= 0.0:
             return rows
         counts = constant(self.frame.origin.counts, unit)
-        moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
+        moved = (rows_of or self.rows_of_unit)(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
         return torch.where((rows >= 0) & (moved >= 0), moved, rows)
 
     def rgb(
@@ -250,7 +255,8 @@ class RadianceField(CellTable):
         """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
         local_x, global_x = self._inputs(by_row.sort(unit), by_row.rows_of(rows), by_row.offsets)
         table = self._trainable_rows(self.local)
-        return local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
+        inputs = local_x, by_row.offsets, table, dict(self.shared), self.chain
+        return local_global_chain(*inputs, global_x=global_x, backend=self.backend)
 
     def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
         """(M,) density and (M, color_features) of what the chain says."""

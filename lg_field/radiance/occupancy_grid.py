@@ -56,6 +56,10 @@ class OccupancyGrid(nn.Module):
     """(P, r^3) running optical thickness of a step in each voxel."""
     seen: Tensor
     """(P, r^3) bool: a training ray had a sample in the voxel."""
+    other_cells: Tensor | None
+    """(n,) cells whose rows are held elsewhere, None: there are none; see `know_others`."""
+    other_occupied: Tensor | None
+    """(n, r^3) bool: their voxels."""
 
     def __init__(self, frame: Frame, cells: Int64[Tensor, " rows"], per_axis: int) -> None:
         """
@@ -71,11 +75,29 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("occupied", torch.ones(rows, voxels, dtype=torch.bool), persistent=False)
         self.register_buffer("thickness", torch.full((rows, voxels), FIRST_THICKNESS), persistent=False)
         self.register_buffer("seen", torch.zeros(rows, voxels, dtype=torch.bool), persistent=False)
+        self.register_buffer("other_cells", None, persistent=False)
+        self.register_buffer("other_occupied", None, persistent=False)
         self._kept: _Derived | None = None
 
     def place(self, frame: Frame, cells: Int64[Tensor, " rows"]) -> None:
         """Say which cells the rows belong to, after they were selected, split or loaded."""
         self.frame, self.cells, self._kept = frame, cells, None
+
+    def know_others(self, cells: Int64[Tensor, " others"], occupied: Bool[Tensor, "others voxels"]) -> None:
+        """Say what cells hold whose rows are held elsewhere: rays find their voxels as if the rows were here.
+
+        Args:
+            cells: (n,) their numbers; none of them has a row here.
+            occupied: (n, r^3) their voxels.
+        """
+        self.other_cells, self.other_occupied, self._kept = cells, occupied, None
+
+    def everywhere(self) -> tuple[Int64[Tensor, " cells"], Bool[Tensor, "cells voxels"]]:
+        """(Q,) sorted cells that have a row here or elsewhere, and their (Q, r^3) voxels."""
+        if self.other_cells is None or self.other_occupied is None:
+            return self.cells, self.occupied
+        cells, order = torch.cat([self.cells, self.other_cells]).sort()
+        return cells, torch.cat([self.occupied, self.other_occupied])[order]
 
     def restore_(self, occupied: Bool[Tensor, "rows voxels"]) -> None:
         """Take saved bits. What training knew of the voxels is not saved with them: full ones count as seen."""
@@ -130,9 +152,11 @@ class OccupancyGrid(nn.Module):
 
     def dense(self) -> Bool[Tensor, " voxels"]:
         """(C1 r * C2 r * C3 r,) the whole domain's voxels; False where no row owns one."""
-        return self._derived(
-            "dense", lambda: occupancy.dense_occupancy(self.occupied, self.cells, self.frame.grid, self.per_axis)
-        )
+        return self._derived("dense", self._dense)
+
+    def _dense(self) -> Tensor:
+        cells, occupied = self.everywhere()
+        return occupancy.dense_occupancy(occupied, cells, self.frame.grid, self.per_axis)
 
     def corners(self) -> Float[Tensor, "rows 3"]:
         """(P, 3) of the rows' cells: see `Frame.corners`."""
@@ -177,9 +201,13 @@ class OccupancyGrid(nn.Module):
 
     def empty_rows(self) -> Bool[Tensor, " rows"]:
         """Cells without an occupied voxel, counting those next to one in a neighbouring cell as filled."""
+        return self.empty_cells(self.cells)
+
+    def empty_cells(self, cells: Int64[Tensor, " cells"]) -> Bool[Tensor, " cells"]:
+        """The same of cells whose rows may be elsewhere."""
         grid, r = self.frame.grid, self.per_axis
         grown = occupancy.dilate(self.dense(), grid, r)
-        return ~occupancy.rows_of_dense(grown, self.cells, grid, r).any(1)
+        return ~occupancy.rows_of_dense(grown, cells, grid, r).any(1)
 
     # -- training
 
@@ -191,15 +219,21 @@ class OccupancyGrid(nn.Module):
         Args:
             hull: on a grid of any resolution over the frame's box.
         """
-        voxels, r = self.occupied.shape[1], self.per_axis
-        place = torch.arange(self.occupied.numel(), device=self.cells.device)
-        inner = torch.stack([place % voxels // (r * r), place % voxels // r % r, place % r], dim=-1)
-        places = (self.frame.grid.unravel(self.cells[place // voxels]) * r + inner + 0.5) / r
-        size = torch.tensor(hull.shape, device=places.device)
-        index = torch.minimum((self.frame.places_to_unit(places) * size).long().clamp_min(0), size - 1)
-        allowed = hull.to(places.device)[tuple(index.unbind(-1))].view_as(self.occupied)
+        allowed = self._allowed(hull, self.cells)
         self.occupied.copy_(allowed)
         self.seen.copy_(allowed)
+        if self.other_cells is not None:
+            self.know_others(self.other_cells, self._allowed(hull, self.other_cells))
+
+    def _allowed(self, hull: Tensor, cells: Tensor) -> Tensor:
+        """(n, r^3) which voxels of cells have their middle in a hull."""
+        voxels, r = self.occupied.shape[1], self.per_axis
+        place = torch.arange(len(cells) * voxels, device=cells.device)
+        inner = torch.stack([place % voxels // (r * r), place % voxels // r % r, place % r], dim=-1)
+        places = (self.frame.grid.unravel(cells[place // voxels]) * r + inner + 0.5) / r
+        size = torch.tensor(hull.shape, device=places.device)
+        index = torch.minimum((self.frame.places_to_unit(places) * size).long().clamp_min(0), size - 1)
+        return hull.to(places.device)[tuple(index.unbind(-1))].view(len(cells), voxels)
 
     @torch.no_grad()
     def mark_seen(self, unit: Float[Tensor, "points 3"], rows: Int64[Tensor, " points"]) -> None:
@@ -230,7 +264,8 @@ class OccupancyGrid(nn.Module):
         decay: float = 0.9,
         only_seen: bool = False,
     ) -> None:
-        """Look at random voxels and mark which ones hold something.
+        """Look at random voxels and mark which ones hold something. Voxels of cells whose rows are elsewhere are drawn
+        as well, so that all who hold rows draw alike, and are left to those who hold them.
 
         Args:
             opacity: (n, 3) scene points -> (n,) part of the light that a marching step there absorbs.
@@ -242,12 +277,15 @@ class OccupancyGrid(nn.Module):
             only_seen: voxels no training ray has passed through are empty: no image says what they hold.
         """
         voxels = self.thickness.shape[1]
-        rows = (~fixed).nonzero()[:, 0]
-        chosen = occupancy.choose_voxels(self.occupied, rows, num_points)
-        places = occupancy.points_in_voxels(
-            self.cells[chosen // voxels], chosen % voxels, self.frame.grid, self.per_axis
-        )
-        new = opacity(self.frame.from_places(places))
+        cells, occupied = self.everywhere()
+        rows = torch.isin(cells, self.cells[fixed], invert=True).nonzero()[:, 0]
+        chosen = occupancy.choose_voxels(occupied, rows, num_points)
+        cell, voxel = cells[chosen // voxels], chosen % voxels
+        places = occupancy.points_in_voxels(cell, voxel, self.frame.grid, self.per_axis)
+        if self.other_cells is not None:
+            here = torch.isin(cell, self.cells).nonzero()[:, 0]
+            places, chosen = places[here], torch.searchsorted(self.cells, cell[here]) * voxels + voxel[here]
+        new = opacity(self.frame.from_places(places)) if len(places) else places.new_zeros(0)
         flat = self.thickness.view(-1)
         flat[chosen] *= decay
         flat.scatter_reduce_(0, chosen, new, "amax")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lg_field.radiance.cameras import Camera
@@ -101,6 +101,33 @@ def border_disagreement(
     Returns:
         Of the opacity of a step, and of the colour times that opacity; 0 where no point is near a border.
     """
+    unit, sides, seen = border_points(field, positions, directions, count, field.rows_of_unit)
+    if len(unit) == 0:
+        return field.shared["head_bias"].sum() * 0.0 if field.chain.shared_head else field.local.sum() * 0.0
+    ours, theirs = said_at(field, unit.repeat(2, 1), sides.flatten(), seen.repeat(2, 1), step).chunk(2)
+    return (ours - theirs).square().mean()
+
+
+def border_points(
+    field: RadianceField,
+    positions: Float[Tensor, "points 3"],
+    directions: Float[Tensor, "points 3"],
+    count: int,
+    rows_of: Callable[[Tensor], Tensor],
+) -> tuple[Float[Tensor, "borders 3"], Int64[Tensor, "2 borders"], Float[Tensor, "borders 3"]]:
+    """Where `border_disagreement` looks: points on borders near some points, drawn at random, that have a row on either
+    side.
+
+    Args:
+        field: the field.
+        positions: (M, 3) scene units.
+        directions: (M, 3) unit vectors.
+        count: points at most.
+        rows_of: (n, 3) unit coordinates -> (n,) row that owns each, -1 where none does.
+
+    Returns:
+        (n, 3) unit coordinates, (2, n) the rows on either side, (n, 3) directions.
+    """
     places = field.frame.to_places(positions)
     away = (places - places.round()).abs()
     axis = away.argmin(1, keepdim=True)
@@ -109,16 +136,23 @@ def border_disagreement(
     places, axis = places[near], axis[near]
     border = places.gather(1, axis).round()
     beside = [field.frame.places_to_unit(places.scatter(1, axis, border + s)) for s in (-1e-3, 1e-3)]
-    sides = [field.rows_of_unit(unit) for unit in beside]
-    both = ((sides[0] >= 0) & (sides[1] >= 0)).nonzero()[:, 0]
-    if len(both) == 0:
-        return field.shared["head_bias"].sum() * 0.0 if field.chain.shared_head else field.local.sum() * 0.0
+    sides = torch.stack([rows_of(unit) for unit in beside])
+    both = (sides >= 0).all(0).nonzero()[:, 0]
     unit = field.frame.places_to_unit(places.scatter(1, axis, border))[both]
-    seen = directions[near][both]
+    return unit, sides[:, both], directions[near][both]
+
+
+def said_at(
+    field: RadianceField,
+    unit: Float[Tensor, "points 3"],
+    rows: Int64[Tensor, " points"],
+    directions: Float[Tensor, "points 3"],
+    step: float,
+) -> Float[Tensor, "points 4"]:
+    """(n, 4): what rows say of points given in unit coordinates: `look`, of rows that need not own them."""
     steps = field.frame.step_lengths(field.frame.from_unit(unit), step)
-    density, features = field.of_rows(unit.repeat(2, 1), torch.cat([side[both] for side in sides]))
-    ours, theirs = _shade(field, density, features, seen.repeat(2, 1), steps.repeat(2)).chunk(2)
-    return (ours - theirs).square().mean()
+    density, features = field.of_rows(unit, rows)
+    return _shade(field, density, features, directions, steps)
 
 
 def _seen_points(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) -> tuple[Tensor, Tensor]:

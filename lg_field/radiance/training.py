@@ -74,6 +74,8 @@ class TrainingView(NamedTuple):
 class RadianceTrainer:
     """Trains a field step by step: `begin`, `render`, `losses`; the caller's optimizer does the rest."""
 
+    at_once = True  # what is asked beside the samples goes along with them, on a GPU
+
     def __init__(self, field: RadianceField, settings: TrainingSettings, teacher: RadianceField | None = None) -> None:
         """
         Args:
@@ -120,14 +122,20 @@ class RadianceTrainer:
         field.complete_lines_(optimizers)
         self.step, cells = step, field.cells
         if step in settings.split_steps:
-            field.split_(optimizers)
+            self._split(optimizers)
         if step and step % settings.occupancy_interval == 0:
             self.update_occupancy()
         if settings.prune_interval and step >= settings.prune_from and step % settings.prune_interval == 0:
-            empty = field.occupancy.empty_rows() & ~field.frozen
-            if bool(empty.any()) and not bool(empty.all()):
-                field.select_((~empty).nonzero()[:, 0], optimizers)
+            self._prune(optimizers)
         return field.cells is not cells
+
+    def _split(self, optimizers: list[torch.optim.Optimizer]) -> None:
+        self.field.split_(optimizers)
+
+    def _prune(self, optimizers: list[torch.optim.Optimizer]) -> None:
+        empty = self.field.occupancy.empty_rows() & ~self.field.frozen
+        if bool(empty.any()) and not bool(empty.all()):
+            self.field.select_((~empty).nonzero()[:, 0], optimizers)
 
     def update_occupancy(self) -> None:
         """Look at random voxels and mark which ones hold something."""
@@ -165,7 +173,7 @@ class RadianceTrainer:
         near = torch.full_like(origins[:, 0], settings.near_plane) if near is None else near
         far = torch.full_like(origins[:, 0], settings.far_plane) if far is None else far
         rays = origins, directions, near, far, self.step_length * self.stride
-        marched = None if origins.is_cpu else march_training(self.field, *rays)
+        marched = None if origins.is_cpu or not self.at_once else march_training(self.field, *rays)
         with torch.no_grad():
             samples = field_samples(self.field, *rays, jitter=True) if marched is None else marched.samples
         background = None
@@ -177,19 +185,40 @@ class RadianceTrainer:
         field, more = self.field, (settings.overlap, least_light)
         beside = answers = None
         if marched is None:
-            asked = ask(field, origins, directions, samples, *more)
+            asked = self._ask(origins, directions, samples, *more)
         else:
             beside = self._beside(marched)
             asked, answers = ask_at_once(field, origins, directions, marched, beside, *more)
         colors = shade(asked, appearance)
-        seen = picture(asked, colors, settings.far_plane, None)
+        seen = self._picture(asked, colors)
         rgb = seen.rgb if develop is None else develop(seen.rgb, seen.accumulation)
-        rgb = rgb if background is None else over(rgb, seen.accumulation, background)
-        seen = seen._replace(rgb=rgb)
+        seen = seen._replace(rgb=rgb if background is None else over(rgb, seen.accumulation, background))
         view = TrainingView(seen, asked, self._next_stride(samples), samples)
         if marched is not None and beside is not None and answers is not None:
             view = self._with_answers(view._replace(voxels=marched.voxels), beside, answers)
         return self._with_terms(view, colors)
+
+    def _ask(self, origins: Tensor, directions: Tensor, samples: Samples, *how: float) -> Asked:
+        """`render.ask`."""
+        return ask(self.field, origins, directions, samples, *how)
+
+    def _picture(self, asked: Asked, colors: Tensor) -> Picture:
+        """What rays see, without background."""
+        return picture(asked, colors, self.settings.far_plane, None)
+
+    @torch.no_grad()
+    def look(
+        self, rays: tuple[Tensor, ...], background: Tensor, appearance: Appearance | None, least_light: float
+    ) -> tuple[Asked, Picture]:
+        """Rays (the first four arguments of `render`) to be looked at, without jitter, and what they see."""
+        samples = field_samples(self.field, *rays, self.step_length)
+        asked = self._ask(*rays[:2], samples, 0.0, least_light)
+        seen = self._picture(asked, shade(asked, appearance))
+        return asked, seen._replace(rgb=over(seen.rgb, seen.accumulation, background).clamp(0.0, 1.0))
+
+    def counted(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """A loss beside `losses`, to be added to them: as it is, unless the rows are on many ranks."""
+        return loss
 
     @property
     def _imitates(self) -> bool:
@@ -287,10 +316,7 @@ class RadianceTrainer:
         rgb, truth = self.compare(view, image)
         losses = {"rgb_loss": torch.nn.functional.mse_loss(rgb, truth)}
         if self.settings.harmonics_loss_mult and view.asked is not None and not self.field.sizes.color_width:
-            assert view.marched is not None
-            assert view.asked.dependence is not None
-            mean = view.asked.dependence.sum() / len(view.marched.rays)  # over all samples, unseen ones count as 0
-            losses["harmonics_loss"] = self.settings.harmonics_loss_mult * mean
+            losses["harmonics_loss"] = self.settings.harmonics_loss_mult * self._dependence(view)
         if view.spread is not None:
             losses["distortion_loss"] = self.settings.distortion_loss_mult * view.spread
         if view.seam is not None:
@@ -298,6 +324,11 @@ class RadianceTrainer:
         if view.haze is not None and view.opacity is not None:
             losses["opacity_loss"] = self.settings.opacity_loss_mult * (view.opacity.mean() + view.haze.mean())
         return losses
+
+    def _dependence(self, view: TrainingView) -> Tensor:
+        """Mean over all samples, of which unseen ones count as 0."""
+        assert view.marched is not None and view.asked is not None and view.asked.dependence is not None
+        return view.asked.dependence.sum() / len(view.marched.rays)
 
     def _learned(self, view: TrainingView) -> None:
         """Remember what a step has seen, and how long the next one's marching steps are."""

@@ -134,6 +134,11 @@ def contents(source: Path, site: Site, still: bool) -> Contents:
         scene = file.description
         if not isinstance(scene, Scene):
             raise ValueError(f"{source} is no scene file; `lg-field pack --load-config ...` makes one of a run")
+        if file.small or file.reader.size != source.stat().st_size:
+            raise ValueError(
+                f"{source} is an archive or holds weights of 8 bits, which the page does not read: "
+                "`lg-field pack --dtype float16` writes a small file that it does"
+            )
         field: Any = file.load()
     camera = site.camera or first_camera(field, scene)
     data = asdict(site) | {"camera": asdict(camera), "field": source.name, "bytes": source.stat().st_size}

@@ -70,6 +70,7 @@ function entryOf(key, value, base, size, name) {
   const said = value instanceof Map ? plain(value) : {};
   const itemBytes = typeof said.dtype === "string" ? ITEM_BYTES[said.dtype] : undefined;
   const shown = JSON.stringify(key.slice(0, 80));
+  if (said.dtype === "I8") throw new FieldError(`${name} holds weights of 8 bits, which this page does not draw: publish one of float16`);
   if (itemBytes === undefined || !Array.isArray(said.shape) || said.data_offsets?.length !== 2) {
     throw new FieldError(`${name}: bad header entry for ${shown}: ${JSON.stringify(said).slice(0, 80)}`);
   }
