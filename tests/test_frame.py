@@ -61,7 +61,7 @@ def test_the_owner_of_a_point_is_the_grids_and_local_coordinates_are_within_it(f
     domain = contract(frame.from_unit(unit)) if frame.contraction else frame.from_unit(unit)
     assert torch.equal(grid.locate(domain), owners)
     cells = torch.arange(grid.num_cells)
-    local = frame.local(unit, cells, owners)
+    local = frame.local(unit, frame.corners(cells), owners)
     torch.testing.assert_close(local, places - places.floor(), rtol=0, atol=1e-4)
 
 

@@ -177,7 +177,7 @@ def test_a_checkpoint_without_training_state_goes_on_and_says_so_once():
 def test_random_states_are_plain_and_come_back():
     state = random_state(torch.device("cpu"))
     drawn = (torch.rand(3), np.random.rand(3), np.random.randn(), random.random(), random.gauss(0, 1))
-    restore_random_state(state)
+    restore_random_state(state, torch.device("cpu"))
     again = (torch.rand(3), np.random.rand(3), np.random.randn(), random.random(), random.gauss(0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(drawn, again))
 

@@ -37,7 +37,7 @@ def grown(field: RadianceField, region: Region | None, domain: Sequence[float] =
     if field.sizes.appearance_features:
         raise ValueError("a scene with an appearance per image cannot be extended: train it with appearance_features 0")
     larger = extend(field, domain[:3], domain[3:]) if domain else field
-    missing = torch.arange(larger.grid.num_cells)
+    missing = torch.arange(larger.grid.num_cells, device=larger.cells.device)
     larger = regrow(larger, missing[~torch.isin(missing, larger.cells)])
     old = torch.isin(larger.cells, larger.grid.locate(field.grid.boxes(field.cells).mean(1)))
     wanted = torch.ones_like(old)

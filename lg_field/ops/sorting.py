@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int, Int64, Shaped
+from jaxtyping import Bool, Int, Int64, Shaped
 from torch import Tensor
+
+from lg_field.constants import counting
 
 
 class RowSort(NamedTuple):
@@ -16,6 +18,8 @@ class RowSort(NamedTuple):
     """(n,) int64: sorted[k] = points[order[k]]; of points without a row there is none."""
     offsets: Int64[Tensor, " edges"]
     """(P + 1,) int64: points of row r are sorted[offsets[r]:offsets[r + 1]]."""
+    kept: Bool[Tensor, " points"] | None = None
+    """(M,) whether each point has a row, where those without were not left out but sorted to the first row's."""
 
     def sort(self, points: Shaped[Tensor, "points *rest"]) -> Shaped[Tensor, "sorted *rest"]:
         """(M, ...) -> (n, ...) the same in row order."""
@@ -32,20 +36,25 @@ class RowSort(NamedTuple):
         """
         count = len(values) if points is None else points
         new = values.new_empty if count == len(values) else values.new_zeros
-        return new(count, *values.shape[1:]).index_copy(0, self.order, values)
+        found = new(count, *values.shape[1:]).index_copy_(0, self.order, values)
+        return found if self.kept is None else torch.where(self.kept.view(-1, *[1] * (values.dim() - 1)), found, 0.0)
 
 
-def sort_by_row(rows: Int[Tensor, " points"], num_rows: int) -> RowSort:
+def sort_by_row(rows: Int[Tensor, " points"], num_rows: int, wait: bool = True) -> RowSort:
     """Sort points by the row that owns them.
 
     Args:
         rows: (M,) int64 in -1..num_rows - 1; points whose row is -1 are left out.
         num_rows: P.
+        wait: how many are left out decides shapes, for which a GPU's host has to wait. False: they stay, sorted to the
+            points of the first row, and `unsort` makes zeros of them.
     """
     small = rows.int() if num_rows < 2**31 else rows
     sorted_rows, order = torch.sort(small, stable=True)
-    edges = torch.arange(num_rows + 1, device=rows.device, dtype=small.dtype)
+    edges = counting(num_rows + 1, small, small.dtype)
     offsets = torch.searchsorted(sorted_rows, edges)
+    if not wait:
+        return RowSort(order, offsets * (edges > 0), rows >= 0)
     if bool((rows < 0).any()):
         order, offsets = order[int(offsets[0]) :], offsets - offsets[0]
     return RowSort(order, offsets)

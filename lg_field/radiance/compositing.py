@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lg_field.constants import constant, counting
+
 
 class Samples(NamedTuple):
     """Packed samples, sorted by ray and then by distance."""
@@ -60,9 +62,9 @@ def render_weights(density: Float[Tensor, " samples"], samples: Samples, num_ray
 def transmittances(thickness: Float[Tensor, " samples"], samples: Samples, num_rays: int) -> Float[Tensor, " samples"]:
     """Part of the light that gets through to each sample, from the (M,) optical thickness of all of them."""
     passed = torch.cumsum(thickness.double(), 0)
-    first = torch.searchsorted(samples.rays, torch.arange(num_rays, device=thickness.device))
-    before_ray = torch.cat([passed.new_zeros(1), passed])[first]
-    return torch.exp(-(passed - thickness - before_ray[samples.rays])).to(thickness.dtype)
+    first = torch.searchsorted(samples.rays, counting(num_rays, samples.rays))
+    before_ray = torch.cat([constant((0.0,), passed), passed])[first]
+    return torch.exp(before_ray[samples.rays] - (passed - thickness)).to(thickness.dtype)
 
 
 def composite(
@@ -85,10 +87,10 @@ def composite(
         (N, 3) colour without background, (N, 1) accumulation, (N, 1) mean depth along the ray, scene units.
     """
     weights = render_weights(density, samples, num_rays)
-    rgb = accumulate(weights, colors, samples, num_rays)
-    accumulation = accumulate(weights, None, samples, num_rays)
-    depth = accumulate(weights, samples.middles[:, None], samples, num_rays) / accumulation.clamp_min(1e-6)
-    return rgb, accumulation, torch.where(accumulation > 1e-3, depth, far)
+    weighted = torch.cat([weights[:, None] * colors, weights[:, None], (weights * samples.middles)[:, None]], dim=1)
+    sums = weighted.new_zeros(num_rays, weighted.shape[1]).index_add_(0, samples.rays, weighted)
+    rgb, accumulation, depth = sums.split([colors.shape[1], 1, 1], dim=1)
+    return rgb, accumulation, torch.where(accumulation > 1e-3, depth / accumulation.clamp_min(1e-6), far)
 
 
 def accumulate(
@@ -109,7 +111,7 @@ def accumulate(
         (N, C).
     """
     weighted = weights[:, None] if values is None else weights[:, None] * values
-    return weighted.new_zeros(num_rays, weighted.shape[1]).index_add(0, samples.rays, weighted)
+    return weighted.new_zeros(num_rays, weighted.shape[1]).index_add_(0, samples.rays, weighted)
 
 
 def spread(
@@ -128,7 +130,7 @@ def spread(
         samples: packed intervals.
         num_rays: N.
     """
-    first = torch.searchsorted(samples.rays, torch.arange(num_rays, device=weights.device))[samples.rays]
+    first = torch.searchsorted(samples.rays, counting(num_rays, samples.rays))[samples.rays]
 
     def before(values: Tensor) -> Tensor:
         """Sum of the values of the samples before each one on its ray."""

@@ -8,14 +8,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lg_field.constants import constant
+
 
 def frequency_encoding(points: Tensor, num_frequencies: int) -> Tensor:
     """(M, d) in [0, 1] -> (M, d + 2 d n): the points and sin/cos of 2 pi 2^k x / 2, k = 0..n-1 (NeRF, eq. 4)."""
+    return torch.cat(frequency_parts(points, num_frequencies), dim=1)
+
+
+def frequency_parts(points: Tensor, num_frequencies: int) -> list[Tensor]:
+    """`frequency_encoding` in parts, to be joined with others: (M, d) points, (M, d n) sines, (M, d n) cosines."""
     if num_frequencies == 0:
-        return points
-    bands = math.pi * 2.0 ** torch.arange(num_frequencies, device=points.device, dtype=points.dtype)
+        return [points]
+    bands = constant(tuple(math.pi * 2.0**k for k in range(num_frequencies)), points)
     phases = (points[:, None, :] * bands[:, None]).flatten(1)
-    return torch.cat([points, phases.sin(), phases.cos()], dim=1)
+    return [points, phases.sin(), phases.cos()]
 
 
 def frequency_features(dim: int, num_frequencies: int) -> int:

@@ -9,15 +9,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lg_field.constants import constant
+
 
 def corners(pairs: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """(3, 2, M) values of the lower and the upper neighbour along each axis -> (8, M) joined, the last axis fastest."""
+    """(3, 2, *, M) values of the lower and the upper neighbour along each axis -> (8, *, M) joined, the last axis
+    fastest."""
     x, y, z = pairs
     return join(join(x[:, None, None], y[:, None]), z).flatten(0, 2)
 
 
 def corner_weights(part: Tensor) -> Tensor:
-    """(3, M) place between the lower and the upper neighbour, [0, 1] -> (8, M) trilinear weights that sum to 1."""
+    """(3, *, M) place between the lower and the upper neighbour, [0, 1] -> (8, *, M) weights that sum to 1."""
     return corners(torch.stack([1.0 - part, part], dim=1), torch.mul)
 
 
@@ -38,9 +41,8 @@ def interpolate(table: Tensor, rows: Tensor, local: Tensor, nodes: int, features
     low = scaled.floor().clamp_max(nodes - 2)
     i, j, k = low.long()
     first = ((rows * nodes + i) * nodes + j) * nodes + k
-    steps = torch.tensor([0, 1, nodes, nodes + 1], device=local.device)
-    steps = torch.cat([steps, steps + nodes * nodes])
-    return weighted_sum(table.view(-1, features), first + steps[:, None], corner_weights(scaled - low))
+    steps = constant(tuple(((x * nodes + y) * nodes + z,) for x in (0, 1) for y in (0, 1) for z in (0, 1)), first)
+    return weighted_sum(table.view(-1, features), first + steps, corner_weights(scaled - low))
 
 
 def weighted_sum(lines: Tensor, index: Tensor, weights: Tensor) -> Tensor:
@@ -64,9 +66,13 @@ class _WeightedSum(torch.autograd.Function):
         lines, index, weights = ctx.saved_tensors
         to_lines = to_weights = None
         if ctx.needs_input_grad[0]:
-            to_lines, at = torch.zeros_like(lines), index.flatten().long()
-            for to_feature, of_feature in zip(to_lines.T, grad.T.contiguous()):  # faster than whole lines
-                to_feature.scatter_add_(0, at, (weights * of_feature).flatten())
+            to_lines = torch.zeros_like(lines)
+            if lines.is_cpu:
+                at = index.flatten().long()
+                for to_feature, of_feature in zip(to_lines.T, grad.T.contiguous()):  # faster than whole lines
+                    to_feature.scatter_add_(0, at, (weights * of_feature).flatten())
+            else:
+                to_lines.index_add_(0, index.flatten(), (weights[:, :, None] * grad).flatten(0, 1).to(lines.dtype))
         if ctx.needs_input_grad[2]:
             to_weights = torch.einsum("kmf,mf->km", lines[index], grad)
         return to_lines, None, to_weights

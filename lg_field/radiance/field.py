@@ -13,34 +13,23 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from lg_field.constants import constant
 from lg_field.networks.initialization import init_rows, init_shared
 from lg_field.ops import local_global_chain, sort_by_row
 from lg_field.ops.sorting import RowSort
 from lg_field.radiance import occupancy
-from lg_field.radiance.encodings import SH_FEATURES, frequency_encoding, spherical_harmonics, view_dependence
+from lg_field.radiance.encodings import SH_FEATURES, frequency_parts, spherical_harmonics, view_dependence
 from lg_field.radiance.entries import entries_read
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
 from lg_field.radiance.fused import fused_inputs, fused_shade
-from lg_field.radiance.occupancy_grid import OccupancyGrid
+from lg_field.radiance.occupancy_grid import OccupancyGrid, voxel_rows
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.sizes import saved_sizes as saved_sizes
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap
 from lg_field.table.cell_table import CellTable
-
-
-def _voxel_rows(name: str) -> Any:
-    """A row tensor of the field that its occupancy grid holds: selected, split and moved with the other rows."""
-
-    def get(field: RadianceField) -> Tensor:
-        return getattr(field.occupancy, name)
-
-    def put(field: RadianceField, rows: Tensor) -> None:
-        setattr(field.occupancy, name, rows)
-
-    return property(get, put)
 
 
 class RadianceField(CellTable):
@@ -60,9 +49,9 @@ class RadianceField(CellTable):
     frozen: Tensor
     """(P,) bool: rows that training must not change (extension); kept in checkpoints, not in field files."""
     shown_rows = ("occupied",)
-    occupied = _voxel_rows("occupied")
-    thickness = _voxel_rows("thickness")
-    seen = _voxel_rows("seen")
+    occupied = voxel_rows("occupied")
+    thickness = voxel_rows("thickness")
+    seen = voxel_rows("seen")
     lines_follow = ("cells", "occupied")
 
     def __init__(self, grid: PartitionGrid, sizes: RadianceSizes, cells: Tensor | None = None) -> None:
@@ -150,7 +139,7 @@ class RadianceField(CellTable):
         Returns:
             (M,) density per scene unit and (M, color_features); both 0 where no row owns the point.
         """
-        return self.of_rows(*self._owners(positions, overlap))
+        return self.of_rows(*self.owners(positions, overlap))
 
     def looks(
         self,
@@ -170,8 +159,8 @@ class RadianceField(CellTable):
         Returns:
             (M,) density per scene unit, 0 where no row owns the point; (M, 3) in [0, 1]; (M,) `view_dependence`.
         """
-        unit, rows = self._owners(positions, overlap)
-        by_row = sort_by_row(rows, self.num_rows)
+        unit, rows = self.owners(positions, overlap)
+        by_row = sort_by_row(rows, self.num_rows, wait=rows.is_cpu)
         out = self._outputs(unit, rows, by_row)
         fused = fused_shade(self, out, by_row.order, rays, directions)
         if fused is not None:
@@ -179,16 +168,20 @@ class RadianceField(CellTable):
         density, features = self._said(out, by_row, len(rows))
         return density, self.rgb(features, directions[rays]), view_dependence(features)
 
-    def _owners(self, positions: Tensor, overlap: float) -> tuple[Tensor, Tensor]:
-        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is."""
+    def owners(
+        self, positions: Float[Tensor, "points 3"], overlap: float = 0.0, beside: Float[Tensor, "more 3"] | None = None
+    ) -> tuple[Float[Tensor, "points 3"], Int64[Tensor, " rows"]]:
+        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is; the rows at `beside`,
+        (n, 3) unit coordinates, follow. `overlap` as in `forward`."""
         unit = self.frame.to_unit(positions)
-        rows = self.rows_of_unit(unit)
+        rows = self.rows_of_unit(unit if beside is None else torch.cat([unit, beside]))
         if overlap > 0.0:
-            counts = unit.new_tensor(self.frame.origin.counts)
+            counts, ours = constant(self.frame.origin.counts, unit), rows[: len(unit)]
             moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
-            rows = torch.where((rows >= 0) & (moved >= 0), moved, rows)
+            rows = torch.cat([torch.where((ours >= 0) & (moved >= 0), moved, ours), rows[len(unit) :]])
         if self.region is not None:
-            rows = torch.where(self.region.contains(positions), rows, -1)
+            ours = torch.where(self.region.contains(positions), rows[: len(unit)], -1)
+            rows = torch.cat([ours, rows[len(unit) :]])
         return unit, rows
 
     def rgb(
@@ -207,7 +200,15 @@ class RadianceField(CellTable):
         Returns:
             (M, 3) in [0, 1].
         """
-        harmonics = spherical_harmonics(directions)
+        return self.rgb_of(features, spherical_harmonics(directions), appearance)
+
+    def rgb_of(
+        self,
+        features: Float[Tensor, "points features"],
+        harmonics: Float[Tensor, "points 9"],
+        appearance: Float[Tensor, "points width"] | None = None,
+    ) -> Float[Tensor, "points 3"]:
+        """`rgb` from the (M, 9) `spherical_harmonics` of the directions."""
         if not self.sizes.color_width:
             return torch.sigmoid(torch.einsum("mcs,ms->mc", features.unflatten(1, (3, SH_FEATURES)), harmonics))
         inputs = [features, harmonics]
@@ -236,19 +237,20 @@ class RadianceField(CellTable):
         Returns:
             (M,) density per scene unit and (M, color_features); both 0 where no row was asked.
         """
-        by_row = sort_by_row(rows, self.num_rows)
+        by_row = sort_by_row(rows, self.num_rows, wait=rows.is_cpu)
         return self._said(self._outputs(unit, rows, by_row), by_row, len(rows))
 
     def _outputs(self, unit: Tensor, rows: Tensor, by_row: RowSort) -> Tensor:
         """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
-        local_x, global_x = self._inputs(by_row.sort(unit), by_row.sort(rows), by_row.offsets)
+        local_x, global_x = self._inputs(by_row.sort(unit), by_row.sort(rows).clamp_min(0), by_row.offsets)
         table = self._trainable_rows(self.local)
         return local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
 
     def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
         """(M,) density and (M, color_features) of what the chain says."""
-        density = torch.exp((out[:, 0] + self.sizes.density_bias).clamp_max(12.0))
-        return by_row.unsort(density, points), by_row.unsort(out[:, 1:], points)
+        density, features = out.split([1, self.sizes.color_features], dim=1)
+        density = torch.exp((density[:, 0] + self.sizes.density_bias).clamp_max(12.0))
+        return by_row.unsort(density, points), by_row.unsort(features, points)
 
     def _inputs(self, unit: Tensor, rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the chain's local and global part read of points sorted by row: (M, local) and (M, global)."""
@@ -256,10 +258,10 @@ class RadianceField(CellTable):
         if fused is not None:
             return fused
         grid = self._grid_features(unit, rows)
-        local_x = torch.cat([grid, frequency_encoding(unit, self.sizes.local_frequencies)], dim=1)
+        local_x = torch.cat([grid, *frequency_parts(unit, self.sizes.local_frequencies)], dim=1)
         if not self.chain.global_width:
             return local_x, None
-        inputs = [frequency_encoding(unit, self.sizes.global_frequencies)]
+        inputs = frequency_parts(unit, self.sizes.global_frequencies)
         if self.sizes.global_reads_grid and self.chain.local_width:
             inputs.insert(0, grid)
         if self.hash_grid is not None and self.hash_table is not None:
@@ -272,7 +274,7 @@ class RadianceField(CellTable):
         sizes = self.sizes
         if not self.features.shape[1]:
             return unit.new_zeros(len(unit), sizes.grid_features if sizes.grid_nodes else 0)
-        local = self.frame.local(unit, self.cells, rows)
+        local = self.frame.local(unit, self.occupancy.corners(), rows)
         return interpolate(self._trainable_rows(self.features), rows, local, sizes.grid_nodes, sizes.grid_features)
 
     def _trainable_rows(self, rows: Tensor) -> Tensor:
@@ -293,8 +295,7 @@ class RadianceField(CellTable):
 
     def rows_of_unit(self, unit: Float[Tensor, "points 3"]) -> Int64[Tensor, " points"]:
         """Unit coordinates of points -> the row that owns each, -1 where none does."""
-        cells = self.frame.locate(unit)
-        return torch.where(cells >= 0, self.row_of_cell()[cells.clamp_min(0)], -1)
+        return self.rows_of(self.frame.locate(unit))
 
     def is_occupied(self, positions: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
         """Whether scene points are in an occupied voxel of a kept cell, and in the kept region."""

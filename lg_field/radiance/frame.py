@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from lg_field.constants import constant
 from lg_field.radiance.sampling import steps_at
 from lg_field.space.contraction import contract, uncontract, uncontract_boxes
 from lg_field.space.ownership import index_of_places
@@ -79,22 +80,28 @@ class Frame:
     def to_unit(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """Scene points -> unit coordinates; [0, 1] inside the box."""
         domain = contract(positions) if self.contraction else positions
-        lower, upper = domain.new_tensor(self.origin.lower), domain.new_tensor(self.origin.upper)
-        return (domain - lower) / (upper - lower)
+        lower, size = self._box(domain)
+        return (domain - lower) / size
 
     def from_unit(self, unit: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """Inverse of `to_unit`."""
-        lower, upper = unit.new_tensor(self.origin.lower), unit.new_tensor(self.origin.upper)
-        domain = lower + unit * (upper - lower)
+        lower, size = self._box(unit)
+        domain = lower + unit * size
         return uncontract(domain) if self.contraction else domain
+
+    def _box(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(3,) lower corner and (3,) size of the box, as numbers of the type of another tensor."""
+        return _corner_and_size(self.origin.lower, self.origin.upper, like.dtype, like.device)
 
     def unit_to_places(self, unit: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """Unit coordinates -> places."""
-        return unit * unit.new_tensor(self.origin.counts) + unit.new_tensor(self.shift)
+        places = unit * constant(self.origin.counts, unit)
+        return places + constant(self.shift, unit) if any(self.shift) else places
 
     def places_to_unit(self, places: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """Inverse of `unit_to_places`."""
-        return (places - places.new_tensor(self.shift)) / places.new_tensor(self.origin.counts)
+        moved = places - constant(self.shift, places) if any(self.shift) else places
+        return moved / constant(self.origin.counts, places)
 
     def to_places(self, positions: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
         """Scene points -> places."""
@@ -108,23 +115,26 @@ class Frame:
 
     def locate(self, unit: Float[Tensor, "points 3"]) -> Int64[Tensor, " points"]:
         """Unit coordinates -> number of the cell that owns the point, -1 outside the domain."""
-        counts = torch.tensor(self.grid.counts, device=unit.device)
-        index = index_of_places(unit * unit.new_tensor(self.origin.counts), self.grid.counts, self.shift)
-        inside = ((index >= 0) & (index < counts)).all(-1)
+        places = unit * constant(self.origin.counts, unit)
+        index = index_of_places(places, self.grid.counts, self.shift if any(self.shift) else None)
+        inside = ((index >= 0) & (index < constant(self.grid.counts, index))).all(-1)
         return torch.where(inside, self.grid.ravel(index * inside[:, None]), -1)
 
     def local(
-        self, unit: Float[Tensor, "points 3"], cells: Int64[Tensor, " rows"], rows: Int64[Tensor, " points"]
+        self, unit: Float[Tensor, "points 3"], corners: Float[Tensor, "rows 3"], rows: Int64[Tensor, " points"]
     ) -> Float[Tensor, "points 3"]:
         """Local coordinates of points in the cells of some rows; beyond [0, 1] outside of them.
 
         Args:
             unit: (M, 3) unit coordinates.
-            cells: (P,) cell of each row.
+            corners: (P, 3) of each row's cell.
             rows: (M,) row asked at each point.
         """
-        index = self.grid.unravel(cells) - torch.tensor(self.shift, device=unit.device)
-        return unit * unit.new_tensor(self.origin.counts) - index[rows]
+        return unit * constant(self.origin.counts, unit) - corners[rows]
+
+    def corners(self, cells: Int64[Tensor, " rows"]) -> Float[Tensor, "rows 3"]:
+        """(P, 3) float32 lower corner of the cell of each row, counted in cells from that of the box."""
+        return (self.grid.unravel(cells) - constant(self.shift, cells)).float()
 
     # -- lengths and bounds, scene units
 
@@ -161,3 +171,12 @@ class Frame:
             parts.append(torch.stack([scene[:, 0].amin(0), scene[:, 1].amax(0)]))
         found = torch.stack(parts)
         return torch.stack([found[:, 0].amin(0), found[:, 1].amax(0)]).to(boxes.dtype)
+
+
+@lru_cache(maxsize=64)
+def _corner_and_size(
+    lower: tuple[float, ...], upper: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):
+        low, high = (torch.tensor(corner, dtype=dtype, device=device) for corner in (lower, upper))
+        return low, high - low

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from lg_field.ops.backends.cpu import encode
@@ -41,14 +40,13 @@ def fused_inputs(field: RadianceField, unit: Tensor, offsets: Tensor) -> tuple[T
         grid_in_global=has_global and sizes.global_reads_grid and field.chain.local_width > 0,
         **({} if grid is None or not has_global else _levels(grid)),
     )
-    entries = unit.new_zeros(0, 0)
+    entries = unit.new_empty(0, 0)
     if table is not None and has_global:
         entries = field.kept_lines["hash_table"].spread(field._trainable_lines(table))
     if encode.why_not(wanted, unit, field.features, entries) is not None:
         return None
-    corners = field.grid.unravel(field.cells) - torch.tensor(field.frame.shift)
     rows = field._trainable_rows(field.features)
-    local_x, global_x = encode.encode(unit, offsets, corners.to(unit), rows, entries, wanted)
+    local_x, global_x = encode.encode(unit, offsets, field.occupancy.corners(), rows, entries, wanted)
     return local_x, global_x if has_global else None
 
 

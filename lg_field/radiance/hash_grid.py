@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from lg_field.constants import constant
 from lg_field.radiance.feature_grid import corner_weights, corners, weighted_sum
 from lg_field.table.kept_lines import KeptLines
 
@@ -64,19 +65,28 @@ class HashGrid:
         Returns:
             (8, L, M) int32 and (8, L, M) weights that sum to 1 over the corners.
         """
-        lines, weights, first = [], [], 0
+        levels = range(self.levels)
         place = unit.clamp(0.0, 1.0).T.contiguous()  # axes first: every operation runs along the points
-        for level in range(self.levels):
-            scaled = place * (self.resolution(level) - 1) + 0.5
-            low = scaled.floor()
-            factors = self._factors(level)
-            first_corner = low.int() * torch.tensor(factors, dtype=torch.int32, device=unit.device)[:, None]
-            steps = torch.tensor([[0, f] for f in factors], dtype=torch.int32, device=unit.device)
-            pairs = first_corner[:, None] + steps[:, :, None]
-            lines.append(self._entry(level, corners(pairs, self._join(level))) + first)
-            weights.append(corner_weights(scaled - low))
-            first += self.entries(level)
-        return torch.stack(lines, dim=1), torch.stack(weights, dim=1)
+        scaled = place[:, None] * constant(tuple((self.resolution(k) - 1.0,) for k in levels), place) + 0.5
+        low = scaled.floor()
+        factors = tuple(zip(*map(self._factors, levels)))  # axis by axis
+        steps = tuple(tuple(tuple((f * s,) for f in axis) for s in (0, 1)) for axis in factors)
+        first_corner = low.int() * constant(tuple(tuple((f,) for f in axis) for axis in factors), low, torch.int32)
+        pairs = first_corner[:, None] + constant(steps, low, torch.int32)
+        dense = sum(map(self._dense, levels))  # levels grow, so those that are not hashed come first
+        parts = [self._entries(slice(a, b), pairs[:, :, a:b]) for a, b in ((0, dense), (dense, self.levels)) if a < b]
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0], corner_weights(scaled - low)
+
+    def _entries(self, levels: slice, pairs: Tensor) -> Tensor:
+        """(8, n, M) lines of some levels, all of them dense or none, from (3, 2, n, M) multiplied indices."""
+        numbers = range(self.levels)[levels]
+        joined = corners(pairs, self._join(numbers[0]))
+        entries = tuple(map(self.entries, numbers))
+        first = constant(tuple((sum(map(self.entries, range(k))),) for k in numbers), joined)
+        if not self._dense(numbers[0]):
+            return (joined & constant(tuple((n - 1,) for n in entries), joined)) + first
+        size = constant(tuple((n,) for n in entries), joined)
+        return torch.where(joined >= size, joined - size, joined) + first
 
     def _dense(self, level: int) -> bool:
         """Whether every node of a level has an entry of its own."""
@@ -128,7 +138,7 @@ class HashGrid:
         low, high = _distinct(low, high, self.resolution(level) + 1)
         size = (high - low).amax(0) + 1
         inner = torch.cartesian_prod(*(torch.arange(int(n), device=low.device) for n in size[1:]))
-        factors = torch.tensor(self._factors(level), dtype=torch.int32, device=low.device)
+        factors = constant(self._factors(level), low, torch.int32)
         for some, last in zip(*(corner.split(max(1, NODES // len(inner))) for corner in (low, high))):
             others = torch.minimum(some[:, None, 1:] + inner, last[:, None, 1:]).int() * factors[1:]
             plane = self._join(level)(others[..., 0], others[..., 1])

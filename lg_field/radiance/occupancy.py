@@ -5,22 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lg_field.constants import constant
 from lg_field.space.partition import PartitionGrid
 
 MARGIN = 2
 """Voxels around occupied ones that count as near."""
 
 
-def voxel_index(places: Tensor, counts: Tensor, per_axis: int) -> Tensor:
+def voxel_index(places: Tensor, counts: tuple[int, ...], per_axis: int) -> Tensor:
     """Number of the voxel in the whole domain, in 0..prod(counts) * per_axis^3 - 1, row-major.
 
     Args:
         places: (M, 3) in cells, 0..counts.
-        counts: (3,) cells per axis.
+        counts: cells per axis.
         per_axis: voxels per cell and axis r.
     """
-    size = counts * per_axis
-    index = torch.minimum((places * per_axis).long().clamp_min(0), size - 1)
+    size = [c * per_axis for c in counts]
+    scaled = (places * per_axis).long()
+    index = scaled.clamp(constant((0, 0, 0), scaled), constant(tuple(n - 1 for n in size), scaled))
     return (index[:, 0] * size[1] + index[:, 1]) * size[2] + index[:, 2]
 
 

@@ -14,11 +14,24 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from lg_field.constants import constant
 from lg_field.radiance import occupancy
 from lg_field.radiance.frame import Frame
 
 FIRST_THICKNESS = 0.02
 """Optical thickness of a step that an occupied voxel is taken to have before it was looked at."""
+
+
+def voxel_rows(name: str) -> Any:
+    """A row tensor of a field that its occupancy grid holds: selected, split and moved with the other rows."""
+
+    def get(field: Any) -> Tensor:
+        return getattr(field.occupancy, name)
+
+    def put(field: Any, rows: Tensor) -> None:
+        setattr(field.occupancy, name, rows)
+
+    return property(get, put)
 
 
 class _Derived(NamedTuple):
@@ -77,7 +90,7 @@ class OccupancyGrid(nn.Module):
         places = self.frame.to_places(positions)
         hit = self.dense()[self._voxels(places)]
         if not self.frame.contraction:
-            counts = torch.tensor(self.frame.grid.counts, device=places.device)
+            counts = constant(self.frame.grid.counts, places)
             hit &= ((places >= 0) & (places <= counts)).all(-1)
         return hit
 
@@ -97,8 +110,7 @@ class OccupancyGrid(nn.Module):
         return self._voxels(self.frame.to_places(positions))
 
     def _voxels(self, places: Tensor) -> Tensor:
-        counts = torch.tensor(self.frame.grid.counts, device=places.device)
-        return occupancy.voxel_index(places, counts, self.per_axis)
+        return occupancy.voxel_index(places, self.frame.grid.counts, self.per_axis)
 
     def dense(self) -> Bool[Tensor, " voxels"]:
         """(C1 r * C2 r * C3 r,) the whole domain's voxels; False where no row owns one."""
@@ -106,9 +118,22 @@ class OccupancyGrid(nn.Module):
             "dense", lambda: occupancy.dense_occupancy(self.occupied, self.cells, self.frame.grid, self.per_axis)
         )
 
+    def corners(self) -> Float[Tensor, "rows 3"]:
+        """(P, 3) of the rows' cells: see `Frame.corners`."""
+        return self._derived("corners", lambda: self.frame.corners(self.cells))
+
     def bounds(self) -> Float[Tensor, "2 3"]:
         """Scene-space box around all occupied voxels: see `Frame.bounds`; without any, a box of no extent."""
         return self._derived("bounds", self._bounds)
+
+    def reach(self) -> float:
+        """Length of the diagonal of `bounds`, scene units: no ray is longer in there."""
+
+        def made() -> Tensor:
+            lower, upper = self.bounds()
+            return (upper - lower).norm().cpu()
+
+        return float(self._derived("reach", made))
 
     def near_bounds(self) -> Float[Tensor, "2 3"]:
         """`bounds`; of an unbounded scene the part within the cube that is not contracted, unless there is none."""
@@ -171,7 +196,11 @@ class OccupancyGrid(nn.Module):
         inner = (self.frame.unit_to_places(unit).frac() * r).long().clamp(0, r - 1)
         voxel = (inner[:, 0] * r + inner[:, 1]) * r + inner[:, 2]
         kept = rows >= 0
-        self.seen[rows[kept], voxel[kept]] = True
+        if rows.is_cpu:
+            self.seen[rows[kept], voxel[kept]] = True
+            return
+        number = torch.addcmul(voxel, rows.clamp_min(0), constant(r**3, rows))  # without a look how many are kept
+        self.seen.view(torch.uint8).view(-1).scatter_reduce_(0, number, kept.view(torch.uint8), "amax")
 
     @torch.no_grad()
     def update(

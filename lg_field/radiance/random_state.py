@@ -10,7 +10,7 @@ import torch
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """States of torch's (of the CPU and, if it is one, of the GPU `device`), numpy's and Python's generators."""
+    """States of torch's (of the CPU and, if it is another one, of `device`), numpy's and Python's generators."""
     name, keys, position, has_gauss, cached = np.random.get_state()
     version, numbers, gauss = random.getstate()
     state = {
@@ -22,16 +22,23 @@ def random_state(device: torch.device) -> dict[str, Any]:
         },
         "python": {"version": version, "numbers": torch.tensor(numbers), "gauss": gauss},
     }
-    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
+    if device.type == "cpu":
+        return state
+    return state | {"device": device.type, device.type: torch.get_device_module(device).get_rng_state(device).cpu()}
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Inverse of `random_state`; a GPU's is left out where there is none."""
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Inverse of `random_state`; the state of another kind of device than `device` is left out."""
     torch.set_rng_state(state["torch"].cpu())
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"].cpu())
+    if device.type != "cpu" and device.type in state:
+        torch.get_device_module(device).set_rng_state(state[device.type].cpu(), device)
     position, has_gauss, cached = state["numpy"]["numbers"]
     keys = state["numpy"]["keys"].cpu().numpy().astype(np.uint32)
     np.random.set_state((state["numpy"]["name"], keys, int(position), int(has_gauss), float(cached)))
     python = state["python"]
     random.setstate((python["version"], tuple(python["numbers"].tolist()), python["gauss"]))
+
+
+def drawn_on(state: dict[str, Any]) -> str:
+    """The kind of device that a state is of: its training drew random numbers there."""
+    return str(state.get("device", "cuda" if "cuda" in state else "cpu"))

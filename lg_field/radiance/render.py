@@ -12,11 +12,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from lg_field.constants import constant
 from lg_field.radiance import occupancy
+from lg_field.radiance.beside import Answers, Beside
 from lg_field.radiance.cameras import Camera as Camera
 from lg_field.radiance.cameras import look_along as look_along
 from lg_field.radiance.cameras import orbit as orbit
 from lg_field.radiance.compositing import Samples, composite, over
+from lg_field.radiance.encodings import spherical_harmonics, view_dependence
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.fused import fused_march
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
@@ -58,6 +61,12 @@ class Asked(NamedTuple):
     """(M, 3) in [0, 1] as their rays see them, of fields without one."""
     dependence: Tensor | None = None
     """(M,) how much those depend on the direction (`encodings.view_dependence`)."""
+    owners: tuple[Tensor, Tensor] | None = None
+    """Unit coordinates and rows of all samples, where points were asked beside them,"""
+    answers: Answers | None = None
+    """what was said of those,"""
+    harmonics: Tensor | None = None
+    """and (N, 9) `spherical_harmonics` of the directions."""
 
     @property
     def positions(self) -> Float[Tensor, "samples 3"]:
@@ -90,7 +99,8 @@ def field_samples(
         fused = fused_march(field, origins, directions, near, far, step, LINEAR_UNTIL, jitter, 1)
         if fused is not None:
             return fused
-        return march(origins, directions, near, far, step, field.is_occupied, LINEAR_UNTIL, jitter)
+        reach = 2.0 * LINEAR_UNTIL
+        return march(origins, directions, near, far, step, field.is_occupied, LINEAR_UNTIL, jitter, reach=reach)
     enter, leave = ray_box(origins, directions, grid.bounds())
     near, far = torch.maximum(near, enter), torch.minimum(far, leave)
     voxel = min(field.grid.cell_size) / grid.per_axis
@@ -98,12 +108,14 @@ def field_samples(
     fused = fused_march(field, origins, directions, near, far, step, None, jitter, block if block > 2 else 1)
     if fused is not None:
         return fused
-    near_occupied = grid.is_near_occupied if block > 2 else None
+    at_once = jitter and not origins.is_cpu  # training waits for one look only
+    near_occupied = grid.is_near_occupied if block > 2 and not at_once else None
     return march(
         *(origins, directions, near, far, step, field.is_occupied),
         jitter=jitter,
         block=block if near_occupied else 1,
         near_occupied=near_occupied,
+        reach=grid.reach(),
     )
 
 
@@ -114,6 +126,7 @@ def ask(
     samples: Samples,
     overlap: float = 0.0,
     least_light: float = 0.0,
+    beside: Beside | None = None,
 ) -> Asked:
     """Ask a field in the middles of samples.
 
@@ -124,7 +137,10 @@ def ask(
         samples: packed samples.
         overlap: as in `RadianceField.forward`.
         least_light: rays end where less than this part of the light gets through: samples behind are left out; 0: none.
+        beside: points to be asked in one go with all of the samples.
     """
+    if beside is not None:
+        return _ask_beside(field, origins, directions, samples, overlap, least_light, beside)
 
     def look(some: Samples) -> tuple[Tensor, ...]:
         positions = some.positions(origins, directions)
@@ -135,6 +151,30 @@ def ask(
 
     way = look_at_once if torch.is_grad_enabled() else look_front_to_back
     return Asked(field, origins, directions, *way(look, samples, len(origins), least_light))
+
+
+def _ask_beside(
+    field: RadianceField,
+    origins: Tensor,
+    directions: Tensor,
+    samples: Samples,
+    overlap: float,
+    least_light: float,
+    beside: Beside,
+) -> Asked:
+    """`ask` at all samples and at points beside them."""
+    unit, rows = field.owners(samples.positions(origins, directions), overlap, beside.located)
+    count = [len(unit), len(beside.unit)]
+    said = field.of_rows(torch.cat([unit, beside.unit]), rows)
+    (density, more_density), (features, more_features) = (values.split(count) for values in said)
+    answers = Answers(rows[count[0] :], more_density, more_features)
+    harmonics, looks = spherical_harmonics(directions), (features,)
+    if not field.sizes.color_width:
+        looks = features[:, :0], field.rgb_of(features, harmonics[samples.rays]), view_dependence(features)
+    found = look_at_once(lambda some: (density, *looks), samples, len(origins), least_light)
+    plain = len(found) < 4
+    found = (*found, None, None) if plain else found
+    return Asked(field, origins, directions, *found, (unit.detach(), rows[: count[0]]), answers, harmonics)
 
 
 def shade(asked: Asked, appearance: Appearance | None = None) -> Float[Tensor, "samples 3"]:
@@ -203,7 +243,7 @@ def render_rays(
         least_light: as in `ask`.
     """
     asked = ask_view(field, scene, origins, directions, least_light)
-    return show(asked, scene.far, origins.new_tensor(scene.background))
+    return show(asked, scene.far, constant(tuple(scene.background), origins))
 
 
 def render(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -59,6 +60,7 @@ def march(
     jitter: bool = False,
     block: int = 1,
     near_occupied: Callable[[Tensor], Tensor] | None = None,
+    reach: float | None = None,
 ) -> Samples:
     """Samples at regular steps between near and far, only where space is occupied.
 
@@ -74,11 +76,14 @@ def march(
         jitter: shift each ray's steps by a random part of a step (training).
         block: look at this many steps at a time first, by
         near_occupied: (n, 3) middles of such blocks -> (n,) bool: False only if none of their steps is occupied.
+        reach: as in `steps_of_rays`.
 
     Returns:
         Packed samples in ray order; the same ones for every `block`.
     """
-    s_near, s_far, count, shift = steps_of_rays(near, far, step, linear_until, jitter)
+    s_near, s_far, count, shift = steps_of_rays(near, far, step, linear_until, jitter, reach)
+    if near_occupied is None and not near.is_cpu:
+        return _march_at_once((origins, directions), (s_near, s_far), shift, step, count, occupied, linear_until)
 
     def place(rays: Tensor, slots: Tensor) -> Tensor:
         """Where steps begin."""
@@ -102,13 +107,45 @@ def march(
     return Samples(*(values[hit] for values in samples))
 
 
+def _march_at_once(
+    rays: tuple[Tensor, Tensor],
+    span: tuple[Tensor, Tensor],
+    shift: Tensor,
+    step: float,
+    count: int,
+    occupied: Callable[[Tensor], Tensor],
+    linear: float | None,
+) -> Samples:
+    """`march` by one look at all steps: more work, but a GPU's host waits only once, for the number of samples."""
+    (origins, directions), (s_near, s_far) = rays, span
+    s = s_near[:, None] + (torch.arange(count, device=s_near.device) + shift[:, None]) * step
+    before_far, s = s + 0.5 * step < s_far[:, None], s.clamp_min(0.0)
+    starts, ends = (_from_steps(v, linear).flatten() for v in (s, s + step))
+    middles = (0.5 * (starts + ends)).view_as(s)
+    points = torch.addcmul(origins[:, None], directions[:, None], middles[:, :, None]).flatten(0, 1)
+    hit = (before_far.flatten() & occupied(points)).nonzero()[:, 0]
+    return Samples(torch.div(hit, max(1, count), rounding_mode="floor"), starts[hit], ends[hit])
+
+
 def steps_of_rays(
-    near: Float[Tensor, " rays"], far: Float[Tensor, " rays"], step: float, linear: float | None, jitter: bool
+    near: Float[Tensor, " rays"],
+    far: Float[Tensor, " rays"],
+    step: float,
+    linear: float | None,
+    jitter: bool,
+    reach: float | None = None,
 ) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"], int, Float[Tensor, " rays"]]:
     """What `march` makes of its arguments: (N,) first and (N,) last marching coordinate, the number of steps of the
-    longest ray, and (N,) part of a step by which each ray's are shifted."""
+    longest ray, and (N,) part of a step by which each ray's are shifted.
+
+    `reach`: no ray is longer, in marching coordinates. Where a GPU's host would have to wait for the longest ray, the
+    number of steps is that of such a ray.
+    """
     s_near, s_far = (to_steps(t, linear) for t in (near, far))
-    count = int(((s_far - s_near).amax() / step).ceil().clamp_min(0)) if len(near) else 0
+    if reach is not None and not near.is_cpu:
+        count = math.ceil(reach / step) + 1
+    else:
+        count = int(((s_far - s_near).amax() / step).ceil().clamp_min(0)) if len(near) else 0
     return s_near, s_far, count, torch.rand_like(near) - 0.5 if jitter else torch.zeros_like(near)
 
 

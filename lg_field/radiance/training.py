@@ -27,10 +27,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lg_field.constants import constant
+from lg_field.radiance.beside import Beside, disagreement, haze, points_beside
 from lg_field.radiance.compositing import Samples, image_on, over, render_weights, spread
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.random_state import random_state, restore_random_state
+from lg_field.radiance.random_state import drawn_on, random_state, restore_random_state
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
 from lg_field.radiance.sampling import LINEAR_UNTIL, to_steps
 from lg_field.radiance.seams import border_disagreement
@@ -164,17 +166,18 @@ class RadianceTrainer:
             samples = field_samples(self.field, origins, directions, near, far, step, jitter=True)
         background = None
         if settings.background_color != "random":
-            background = origins.new_tensor(BACKGROUNDS[settings.background_color])
+            background = constant(BACKGROUNDS[settings.background_color], origins)
         if len(samples.rays) == 0:
             return self._nothing(origins, background)
         least_light = 0.0 if self.field.sizes.contraction or self._imitates else settings.least_light
-        asked = ask(self.field, origins, directions, samples, settings.overlap, least_light)
+        beside = self._beside(samples, origins, directions)
+        asked = ask(self.field, origins, directions, samples, settings.overlap, least_light, beside)
         colors = shade(asked, appearance)
         seen = picture(asked, colors, settings.far_plane, None)
         rgb = seen.rgb if develop is None else develop(seen.rgb, seen.accumulation)
         rgb = rgb if background is None else over(rgb, seen.accumulation, background)
         seen = seen._replace(rgb=rgb)
-        return self._with_terms(TrainingView(seen, asked, self._next_stride(samples), samples), colors)
+        return self._with_terms(TrainingView(seen, asked, self._next_stride(samples), samples), colors, beside)
 
     @property
     def _imitates(self) -> bool:
@@ -188,14 +191,24 @@ class RadianceTrainer:
         rgb = rgb if background is None else rgb + background * (1.0 - empty)
         return TrainingView(Picture(rgb, empty, empty + self.settings.far_plane), None, self.stride)
 
-    def _with_terms(self, view: TrainingView, colors: Tensor) -> TrainingView:
+    def _beside(self, samples: Samples, origins: Tensor, directions: Tensor) -> Beside | None:
+        """What is asked in one go with the samples; on a CPU nothing is."""
+        if origins.is_cpu:
+            return None
+        on_borders = self.settings.seam_points if self.settings.seam_loss_mult > 0.0 else 0
+        anywhere = self.settings.seam_points if self.field.sizes.contraction else 0
+        return points_beside(self.field, samples, origins.detach(), directions.detach(), on_borders, anywhere)
+
+    def _with_terms(self, view: TrainingView, colors: Tensor, beside: Beside | None) -> TrainingView:
         """The view with what its losses need beside the picture."""
         settings, field, asked = self.settings, self.field, view.asked
         assert asked is not None
         positions, lengths = asked.positions, asked.samples.lengths
         directions = asked.directions[asked.samples.rays]
         view = view._replace(opacity=-torch.expm1(-asked.density * lengths))
-        if field.sizes.contraction:
+        if beside is not None:
+            view = self._with_answers(view, beside)
+        elif field.sizes.contraction:
             anywhere = field.frame.from_unit(torch.rand_like(positions[: settings.seam_points]))
             view = view._replace(haze=field.opacity(anywhere, self.step_length))
         if self._imitates:
@@ -205,10 +218,22 @@ class RadianceTrainer:
             view = view._replace(imitation=difference)
         if settings.distortion_loss_mult > 0.0:
             view = view._replace(spread=self._spread(asked))
-        if settings.seam_loss_mult > 0.0:
+        if settings.seam_loss_mult > 0.0 and beside is None:
             step = self.step_length * view.stride
             places = positions.detach(), directions.detach()
             view = view._replace(seam=border_disagreement(field, *places, step, settings.seam_points))
+        return view
+
+    def _with_answers(self, view: TrainingView, beside: Beside) -> TrainingView:
+        """The view with what was said of the points that were asked beside the samples."""
+        asked = view.asked
+        assert asked is not None and asked.answers is not None and asked.harmonics is not None
+        if self.field.sizes.contraction:
+            view = view._replace(haze=haze(beside, asked.answers, self.step_length))
+        if self.settings.seam_loss_mult > 0.0:
+            step = self.step_length * view.stride
+            seam = disagreement(self.field, beside, asked.answers, asked.harmonics.detach(), step)
+            view = view._replace(seam=seam)
         return view
 
     def _spread(self, asked: Asked) -> Tensor:
@@ -235,7 +260,7 @@ class RadianceTrainer:
         """
         rgb, color = view.picture.rgb, self.settings.background_color
         if color != "random":
-            return rgb, image_on(image, rgb.new_tensor(BACKGROUNDS[color]))
+            return rgb, image_on(image, constant(BACKGROUNDS[color], rgb))
         background = torch.rand_like(rgb)
         return rgb + background * (1.0 - view.picture.accumulation), image_on(image, background)
 
@@ -271,7 +296,9 @@ class RadianceTrainer:
     def _learned(self, view: TrainingView) -> None:
         """Remember what a step has seen, and how long the next one's marching steps are."""
         self.stride = view.stride
-        if view.asked is not None and view.marched is not None:
+        if view.asked is not None and view.asked.owners is not None and not self.settings.overlap:
+            self.field.occupancy.mark_seen(*view.asked.owners)
+        elif view.asked is not None and view.marched is not None:
             unit = self.field.frame.to_unit(
                 view.marched.positions(view.asked.origins.detach(), view.asked.directions.detach())
             )
@@ -314,7 +341,14 @@ class RadianceTrainer:
     def _go_on(self) -> None:
         """What a loaded state asks for when the first step after it begins."""
         if self._random is not None:
-            restore_random_state(self._random)
+            device = self.field.cells.device
+            restore_random_state(self._random, device)
+            if drawn_on(self._random) != device.type:
+                warnings.warn(
+                    f"the checkpoint is of training on {drawn_on(self._random)}: on {device.type} it goes on with "
+                    "other random numbers",
+                    stacklevel=3,
+                )
         if self._without_state:
             warnings.warn(
                 "the checkpoint has no training state (it is of an earlier version): training goes on with estimates "

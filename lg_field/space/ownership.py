@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
+from lg_field.constants import constant
+
 
 def index_of_points(
     points: Float[Tensor, "*batch d"], lower: Sequence[float], upper: Sequence[float], counts: Sequence[int]
@@ -29,10 +31,10 @@ def index_of_points(
     Returns:
         (..., d) int64, below 0 or not below `counts` outside. Monotone in every coordinate, whatever the rounding.
     """
-    low, high = points.new_tensor(lower), points.new_tensor(upper)
-    scale = points.new_tensor([c / (u - lo) for lo, u, c in zip(lower, upper, counts)])
+    low, high = (constant(tuple(corner), points) for corner in (lower, upper))
+    scale = constant(tuple(c / (u - lo) for lo, u, c in zip(lower, upper, counts)), points)
     index = torch.floor((points - low) * scale).long()
-    ends = index.new_tensor(counts)
+    ends = constant(tuple(counts), index)
     at_end = (points == high) | (index == ends)
     return torch.where(at_end & (points <= high), ends - 1, index)
 
@@ -51,11 +53,12 @@ def index_of_places(
     Returns:
         (..., d) int64, below 0 or not below `counts` outside.
     """
-    index, ends = torch.floor(places).long(), torch.tensor(tuple(counts), device=places.device)
+    index = torch.floor(places).long()
+    ends, last = (constant(tuple(c - k for c in counts), index) for k in (0, 1))
     if shift is None:
-        return torch.where(places == ends, ends - 1, index)
-    moved = torch.tensor(tuple(shift), device=places.device)
-    return torch.where(places + places.new_tensor(tuple(shift)) == ends, ends - 1, index + moved)
+        return torch.where(places == ends, last, index)
+    moved = constant(tuple(shift), index)
+    return torch.where(places + constant(tuple(shift), places) == ends, last, index + moved)
 
 
 def nearest_index_of_places(places: Float[Tensor, "*batch d"], counts: Tensor) -> Int64[Tensor, "*batch d"]:

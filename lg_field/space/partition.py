@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int, Int64
 from torch import Tensor
 
+from lg_field.constants import constant
 from lg_field.space.ownership import index_of_places, index_of_points, index_of_samples, sample_edges
 
 MAX_CELLS = 1 << 24
@@ -104,7 +105,7 @@ class PartitionGrid:
 
     def _holds(self, index: Int64[Tensor, "*batch d"]) -> Bool[Tensor, "*batch"]:
         """Whether an index per axis is one of a cell."""
-        return ((index >= 0) & (index < index.new_tensor(self.counts))).all(-1)
+        return ((index >= 0) & (index < constant(self.counts, index))).all(-1)
 
     def index_of_samples(
         self, axis: int, samples: int, positions: Int[Tensor, " n"] | None = None
@@ -141,8 +142,7 @@ class PartitionGrid:
     def boxes(self, cells: Int[Tensor, " n"]) -> Float64[Tensor, "n 2 d"]:
         """(n,) cell numbers -> (n, 2, d) float64 lower and upper corners in domain units."""
         index = self.unravel(cells).double()
-        lower = torch.tensor(self.lower, dtype=torch.float64, device=cells.device)
-        size = torch.tensor(self.cell_size, dtype=torch.float64, device=cells.device)
+        lower, size = (constant(v, cells, torch.float64) for v in (self.lower, self.cell_size))
         return torch.stack([lower + index * size, lower + (index + 1) * size], dim=1)
 
     def touched_by_box(self, lower: Sequence[float], upper: Sequence[float]) -> Int64[Tensor, " touched"]:

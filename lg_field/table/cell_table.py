@@ -229,17 +229,24 @@ class CellTable(nn.Module):
 
     def row_of_cell(self) -> Int64[Tensor, " grid_cells"]:
         """(num_cells,) int64: row of each cell, -1 where the cell has none."""
+        return self._rows_and_none()[:-1]
+
+    def rows_of(self, cells: Int64[Tensor, "*batch"]) -> Int64[Tensor, "*batch"]:
+        """(...) cell numbers -> (...) int64 row of each, -1 where there is none and for -1, which is no cell."""
+        return self._rows_and_none()[cells]
+
+    def _rows_and_none(self) -> Tensor:
+        """(num_cells + 1,) `row_of_cell`, and -1 as the last entry, which -1 stands for as an index."""
         cached = self._row_of_cell
         if cached is None or cached.device != self.cells.device:
-            cached = torch.full((self.grid.num_cells,), -1, dtype=torch.int64, device=self.cells.device)
+            cached = torch.full((self.grid.num_cells + 1,), -1, dtype=torch.int64, device=self.cells.device)
             cached[self.cells] = torch.arange(len(self.cells), device=self.cells.device)
             self._row_of_cell = cached
         return cached
 
     def locate_rows(self, domain_points: Float[Tensor, "*batch d"]) -> Int64[Tensor, "*batch"]:
         """(..., d) points of the domain -> (...) int64 row, -1 where no row owns the point."""
-        cell = self.grid.locate(domain_points)
-        return torch.where(cell >= 0, self.row_of_cell()[cell.clamp_min(0)], -1)
+        return self.rows_of(self.grid.locate(domain_points))
 
     def rows_touching(self, region: Region) -> Int64[Tensor, " rows"]:
         """Sorted (n,) row numbers whose cells the region touches."""

@@ -1,6 +1,6 @@
 """One page of all tables that have been made.
 
-    python scripts/tables/page.py outputs/tables -o docs/results.md
+    python scripts/tables/page.py outputs/tables -o outputs/results.md
 
 Every results.md below the folder becomes a section, in the order of their folders' names; its CSV and plot go beside
 the page, in a folder of the page's name.

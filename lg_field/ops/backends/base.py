@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from lg_field.ops.sizes import ChainSizes
@@ -46,6 +46,10 @@ class Backend(ABC):
         Called only where `why_not` is None.
         """
 
+    def placed(self, offsets: Int64[Tensor, " edges"], device: torch.device) -> Int64[Tensor, " edges"]:
+        """(P + 1,) offsets known to the host, where `chain` wants them for points on a device."""
+        return offsets.to(device)
+
     def step(
         self,
         x: Float[Tensor, "points features"],
@@ -67,7 +71,7 @@ class Backend(ABC):
             last = border if border > first else last  # whole rows, where one is not longer than a chunk
             low = int(torch.searchsorted(bounds, first, right=True)) - 1
             high = int(torch.searchsorted(bounds, last))
-            part = offsets[low : high + 1].clamp(first, last) - first
+            part = self.placed(bounds[low : high + 1].clamp(first, last) - first, x.device)
             out = self.chain(x[first:last], part, table[low:high], shared, sizes, x[first:last])
             loss = (out - target[first:last]).square().sum() / target.numel()
             loss.backward()

@@ -57,6 +57,10 @@ class TorchBlocks(Backend):
         """`block_chain`."""
         return block_chain(x, offsets, table, shared, sizes, global_x, chunk)
 
+    def placed(self, offsets: Tensor, device: torch.device) -> Tensor:
+        """On the host: rows with equally many points are seen there."""
+        return offsets
+
 
 def block_chain(
     x: Tensor,
@@ -90,9 +94,10 @@ def _chain(
 ) -> Tensor:
     scale = sizes.rate
     globals_ = _global_features(global_x, shared, sizes, scale)
-    out = globals_[-1] @ shared["head_weight"] + shared["head_bias"] if sizes.shared_head else None
+    out = torch.addmm(shared["head_bias"], globals_[-1], shared["head_weight"]) if sizes.shared_head else None
     if sizes.local_width:
         per_row = _uniform_count(offsets, len(x))
+        offsets = offsets.to(x.device)
         blocks = None if per_row else make_blocks(offsets, len(x))
         local = _local_part(x, per_row, blocks, table, _merge_inputs(globals_, shared, sizes, scale), shared, sizes)
         out = local if out is None else out + local
@@ -105,7 +110,7 @@ def _global_features(x: Tensor, shared: Mapping[str, Tensor], sizes: ChainSizes,
     features, act = [], sizes.act.function
     for k in range(sizes.depth if sizes.global_width else 0):
         weight, bias = shared[f"global_weight_{k}"], shared[f"global_bias_{k}"]
-        x = act(torch.addmm(bias * scale, x, weight * scale))
+        x = act(torch.addmm(times(bias, scale), x, times(weight, scale)))
         features.append(x)
     return features
 
@@ -117,10 +122,12 @@ def _merge_inputs(
     if not sizes.merges:
         return []
     if sizes.merge == "concat":
-        weight = shared["merge_weight"][sizes.local_width :] * scale
-        return [torch.addmm(shared["merge_bias"] * scale, g, weight) for g in features]
+        weight, bias = times(_merge_parts(shared, sizes)[1], scale), times(shared["merge_bias"], scale)
+        return [torch.addmm(bias, g, weight) for g in features]
     return [
-        sizes.act.function(torch.addmm(shared[f"merge_bias_{k}"] * scale, g, shared[f"merge_weight_{k}"] * scale))
+        sizes.act.function(
+            torch.addmm(times(shared[f"merge_bias_{k}"], scale), g, times(shared[f"merge_weight_{k}"], scale))
+        )
         for k, g in enumerate(features)
     ]
 
@@ -144,33 +151,51 @@ def _local_part(
         return values.view(len(table), per_row, values.shape[1]) if blocks is None else to_blocks(values, blocks)
 
     width = sizes.local_width
-    added = spread(torch.cat(merges, dim=1)).split(width, dim=2) if merges else ()
-    m = spread(x)
+    spreads = spread(torch.cat([x, *merges], dim=1) if merges else x)
+    m, *added = spreads.split([x.shape[1], *[width] * len(merges)], dim=2)
+    mixing = times(_merge_parts(shared, sizes)[0], scale) if sizes.merges and sizes.merge == "concat" else None
     for k in range(sizes.depth):
         weight, bias = layers[k]
-        m = act(torch.baddbmm(bias * scale, m, weight * scale))
-        if sizes.merges and sizes.merge == "concat":
-            m = act(m @ (shared["merge_weight"][:width] * scale) + added[k])
+        m = act(torch.baddbmm(times(bias, scale), m, times(weight, scale)))
+        if mixing is not None:
+            m = act(m @ mixing + added[k])
         elif sizes.merges:
             m = m + added[k]
     out = torch.baddbmm(layers[-1][1], m, layers[-1][0]).flatten(0, 1)
     return out if blocks is None else out.index_select(0, blocks.slots)
 
 
+def times(tensor: Tensor, factor: float) -> Tensor:
+    """The product; the tensor itself where nothing changes."""
+    return tensor if factor == 1.0 else tensor * factor
+
+
+def _merge_parts(shared: Mapping[str, Tensor], sizes: ChainSizes) -> tuple[Tensor, ...]:
+    """What a concat merge does to local, and to global features: (h, h) and (g, h)."""
+    return shared["merge_weight"].split([sizes.local_width, sizes.global_width])
+
+
 def _uniform_count(offsets: Tensor, total: int) -> int:
-    """Points per row when all rows have equally many (CPU only: on a GPU looking would wait for it), else 0."""
+    """Points per row when all rows have equally many, else 0; 0, too, where the host would have to wait to know it."""
     rows = len(offsets) - 1
-    if total % rows or offsets.is_cuda:
+    if total % rows or not offsets.is_cpu:
         return 0
     return total // rows if bool((offsets.diff() == total // rows).all()) else 0
 
 
 def make_blocks(offsets: Int64[Tensor, " edges"], total: int, block: int = BLOCK) -> Blocks:
-    """Cut each row's points into blocks; empty rows get none."""
+    """Cut each row's points into blocks; empty rows get none. Where the host would have to wait for their number there
+    are as many as there may be, the last ones without points."""
     counts = offsets.diff()
     per_row = (counts + block - 1) // block
-    rows = torch.repeat_interleave(per_row)
-    first_slot = (per_row.cumsum(0) - per_row) * block
+    last = per_row.cumsum(0)
+    if offsets.is_cpu:
+        rows = torch.repeat_interleave(per_row)
+    else:
+        most = (total + len(counts) * (block - 1)) // block
+        rows = torch.searchsorted(last, torch.arange(most, device=offsets.device), right=True)
+        rows = rows.clamp_max(len(counts) - 1)
+    first_slot = (last - per_row) * block
     slots = torch.arange(total, device=offsets.device) + torch.repeat_interleave(
         first_slot - offsets[:-1], counts, output_size=total
     )
@@ -180,4 +205,4 @@ def make_blocks(offsets: Int64[Tensor, " edges"], total: int, block: int = BLOCK
 def to_blocks(values: Float[Tensor, "points features"], blocks: Blocks) -> Float[Tensor, "blocks block features"]:
     """(M, c) in row order -> (B, block, c), zero in unused slots."""
     padded = values.new_zeros(len(blocks.rows) * blocks.block, values.shape[1])
-    return padded.index_copy(0, blocks.slots, values).view(len(blocks.rows), blocks.block, values.shape[1])
+    return padded.index_copy_(0, blocks.slots, values).view(len(blocks.rows), blocks.block, values.shape[1])

@@ -1,0 +1,37 @@
+"""Small tensors of fixed numbers, made once for each device: on a GPU making one anew would keep the host waiting."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def constant(values: Any, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor of fixed numbers on the device of another one. Not to be changed.
+
+    Args:
+        values: a number, or (nested) tuples of numbers.
+        like: a tensor.
+        dtype: None = that of `like`.
+    """
+    return _made(values, like.dtype if dtype is None else dtype, like.device)
+
+
+def counting(count: int, like: Tensor, dtype: torch.dtype = torch.int64) -> Tensor:
+    """(count,) 0, 1, ..., count - 1 on the device of another tensor. Not to be changed."""
+    return _counted(count, dtype, like.device)
+
+
+@lru_cache(maxsize=1024)
+def _made(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=64)
+def _counted(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.arange(count, dtype=dtype, device=device)
