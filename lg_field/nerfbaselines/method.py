@@ -173,11 +173,11 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         assert isinstance(scene, Scene)
         width, height = (int(v) for v in camera.image_sizes)
         pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 2)
-        origins, directions = rays(camera[None], pixels[None], self.rotation, self.matrix)
+        origins, directions = rays(camera, pixels, self.rotation, self.matrix)
         self.field.eval()
         parts = [
             render_rays(self.field, scene, o.to(self.device), d.to(self.device))
-            for o, d in zip(origins[0].split(CHUNK), directions[0].split(CHUNK))
+            for o, d in zip(origins.split(CHUNK), directions.split(CHUNK))
         ]
         rgb, seen, depth = (torch.cat(v).cpu() for v in zip(*parts))
         unit = float(torch.linalg.det(self.matrix[:3, :3]).abs()) ** (1 / 3)
