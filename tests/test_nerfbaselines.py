@@ -71,8 +71,8 @@ def test_nerfbaselines_finds_the_method() -> None:
 
 
 def test_protocol_and_library_say_the_same(scene: Path, trained: LGFieldMethod, monkeypatch) -> None:
-    """8 bits, white, an image at a time: nerfbaselines' PSNR is ours, but for how 8 bits are rounded; its SSIM leaves out windows that reach over the
-    border. LPIPS would download its weights."""
+    """8 bits, white, an image at a time: nerfbaselines' PSNR is ours, but for how 8 bits are rounded; its SSIM leaves
+    out windows that reach over the border. LPIPS would download its weights."""
     monkeypatch.setattr("nerfbaselines.metrics.lpips", lambda a, b: np.zeros(len(a)))
     test, protocol = data(scene, "test"), build_evaluation_protocol("default")
     one = nerfbaselines.datasets.dataset_index_select(test, [0])
