@@ -22,7 +22,7 @@ def constant(values: Any, like: Tensor, dtype: torch.dtype | None = None) -> Ten
 
 def counting(count: int, like: Tensor, dtype: torch.dtype = torch.int64) -> Tensor:
     """(count,) 0, 1, ..., count - 1 on the device of another tensor. Not to be changed."""
-    return _counted(count, dtype, like.device)
+    return _counted(1 << max(0, count - 1).bit_length(), dtype, like.device)[:count]
 
 
 @lru_cache(maxsize=1024)
@@ -31,7 +31,7 @@ def _made(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.tensor(values, dtype=dtype, device=device)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _counted(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         return torch.arange(count, dtype=dtype, device=device)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -138,6 +142,62 @@ def test_tcnn_without_a_gpu_says_what_it_needs_and_auto_is_torch():
     table, points = torch.randn(GRID.num_entries, GRID.features), torch.rand(20, 3)
     for implementation in ("auto", "torch"):
         assert torch.equal(tcnn.encoder(GRID, implementation, cpu)(table, points), GRID.encode(table, points))
+
+
+class Slow(torch.nn.Module):
+    """A stand-in for tiny-cuda-nn's module, whose calls take so long that threads meet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.params = torch.nn.Parameter(torch.zeros(GRID.num_entries * GRID.features))
+
+    def forward(self, unit: torch.Tensor) -> torch.Tensor:
+        before = self.params
+        time.sleep(0.002)
+        assert self.params is before
+        return GRID.encode(self.params.view(-1, GRID.features), unit)
+
+
+def test_threads_read_their_own_tables():
+    encode, points = tcnn.checked(GRID, Slow(), torch.device("cpu")), torch.rand(30, 3)
+    tables = [torch.randn(GRID.num_entries, GRID.features) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda k: encode(tables[k % 4], points), range(16)))
+    for k, values in enumerate(found):
+        assert torch.equal(values, GRID.encode(tables[k % 4], points))
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("raise OSError('no GPU that it was built for')", r"broken \(no GPU that it was built for\)"),
+        ("import a_module_that_is_not_there", r"broken \(No module named 'a_module_that_is_not_there'\)"),
+        ("class Encoding:\n    def __init__(self, *a, **k): raise KeyError('otype')", "does not run here"),
+    ],
+)
+def test_a_broken_tiny_cuda_nn_is_a_warning_and_torch(tmp_path, monkeypatch, content: str, match: str):
+    (tmp_path / "tinycudann.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tinycudann", raising=False)
+    tcnn.encoder.cache_clear()
+    device = torch.device("cuda")
+    with pytest.raises(ValueError, match=match):
+        tcnn.encoder(GRID, "tcnn", device)
+    with pytest.warns(UserWarning, match=match):
+        assert tcnn.encoder(GRID, "auto", device) == GRID.encode
+    sys.modules.pop("tinycudann", None)
+    tcnn.encoder.cache_clear()
+
+
+def test_tiny_cuda_nn_that_is_not_installed_is_no_warning(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tinycudann", None)
+    tcnn.encoder.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tcnn.encoder(GRID, "auto", torch.device("cuda")) == GRID.encode
+    with pytest.raises(ValueError, match="install tinycudann"):
+        tcnn.encoder(GRID, "tcnn", torch.device("cuda"))
+    tcnn.encoder.cache_clear()
 
 
 def test_tiny_cuda_nn_reads_the_same_values():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lg_field.signals.signal import Signal
     from lg_field.space.regions import Region
-    from lg_field.table.cell_table import CellTable
+    from lg_field.table.cell_table import CellTable, Table
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 OptionalOutput = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
@@ -244,6 +244,21 @@ def check_outputs(overwrite: bool, outputs: Sequence[Path | None], inputs: Seque
 def _other_name(path: Path, seen: Iterable[Path]) -> Path | None:
     """Which of these is the same file by another name (a hard link, or another case of letters)."""
     return next((p for p in seen if path.is_file() and p.is_file() and path.samefile(p)), None)
+
+
+def bounded(field: Table, memory: float) -> Table:
+    """A field whose pictures take no more than so many GB at a time, where it is one of a scene.
+
+    Raises:
+        ValueError: not a positive number.
+    """
+    if not 0.0 < memory < float("inf"):
+        raise ValueError(f"--memory must be a positive number of GB, got {memory}")
+    from lg_field.radiance.field import RadianceField
+
+    if isinstance(field, RadianceField):
+        field.memory = memory
+    return field
 
 
 def pick_device(device: str) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lg_field.cli.objects import VoxelSource
-from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
+from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, bounded, pick_device, progress_bar
 from lg_field.errors import doing
 from lg_field.files import FieldFile, atomic_write, refuse_existing, save
 
@@ -74,6 +74,7 @@ def render(
     least_light: float = 1e-3,
     fps: int = 24,
     device: str = "auto",
+    memory: float = 2.0,
     max_size: float = 32.0,
     overwrite: bool = False,
 ) -> None:
@@ -92,6 +93,7 @@ def render(
         least_light: rays end where less than this part of the light gets through; 0 = where the scene ends.
         fps: pictures a second of a video.
         device: auto, cpu, cuda, ...
+        memory: GB that what is computed of a picture may take at a time.
         max_size: GB of pixels in all; what is larger is refused before anything is rendered.
         overwrite: replace existing files.
     """
@@ -107,16 +109,15 @@ def render(
     check_pixels(sizes, 4 if transparent else 3, max_size)
     field, _, read = part_of_file(input, region)
     scene = scene_of(field, input)
-    field = field.to(pick_device(device))
+    field = bounded(field.to(pick_device(device)), memory)
     cameras = orbit_of(field, scene, orbit, width, height, elevation) if path is None else path
     with doing(f"rendering {output}"), progress_bar(console) as progress:
         task = progress.add_task("rendering", total=len(cameras))
         pictures = (rendered(field, scene, c, transparent, least_light, progress, task) for c in cameras)
         write_pictures(pictures, output, holds, fps, overwrite)
-    seconds = time.perf_counter() - begin
     console.print(
         f"{output}: {len(cameras)} pictures of {cameras[0].width} x {cameras[0].height}, {read:,} bytes read, "
-        f"{seconds:.1f} s, {seconds / len(cameras):.2f} s each",
+        f"{(seconds := time.perf_counter() - begin):.1f} s, {seconds / len(cameras):.2f} s each",
         highlight=False,
         soft_wrap=True,
     )

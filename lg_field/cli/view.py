@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from lg_field.cli.options import NO_REGION, Address, RegionFlags, pick_device
+from lg_field.cli.options import NO_REGION, Address, RegionFlags, bounded, pick_device
 from lg_field.cli.scene import part_of_file
 
 
@@ -16,6 +16,7 @@ def view(
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
     port: int = 8080,
     device: str = "auto",
+    memory: float = 2.0,
 ) -> None:
     """Show a field file on a page of this machine; nothing on disk changes until "Save crop".
 
@@ -24,6 +25,7 @@ def view(
         region: load and show only this part.
         port: of the page, on 127.0.0.1; the next free one if it is taken.
         device: auto, cpu, cuda, ...
+        memory: GB that what is computed of a picture of a scene may take at a time.
     """
     from dataclasses import replace
 
@@ -33,7 +35,7 @@ def view(
     from lg_field.viewer.view import open_view
 
     part = part_of_file(input, region)
-    field, precision = part.field.to(pick_device(device)), getattr(torch, part.precision)
+    field, precision = bounded(part.field.to(pick_device(device)), memory), getattr(torch, part.precision)
 
     def box(numbers: tuple[float, ...]) -> Region:
         shape, _ = replace(NO_REGION, box=numbers).resolve(field)

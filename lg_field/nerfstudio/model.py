@@ -24,11 +24,13 @@ from lg_field.files import load
 from lg_field.nerfstudio.corrections import PARAMETERS, corrected_rays, described, developed, parameter_groups
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
-from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
+from lg_field.nerfstudio.scores import image_scores
+from lg_field.quality import mean_squared_error, psnr
 from lg_field.radiance.compositing import image_on, straight_alpha
 from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.exposure import Exposure
 from lg_field.radiance.field import RadianceField, RadianceSizes
+from lg_field.radiance.memory_bound import MEMORY, rays_at_once
 from lg_field.radiance.placement import near_cubic
 from lg_field.radiance.render import Asked, Picture, ask, field_samples, show
 from lg_field.radiance.stopping import PICTURES
@@ -72,6 +74,8 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     """Bounded: the scene box is all there is. Contracted: the grid divides contracted space. Auto: by the data."""
     render_least_light: float = PICTURES
     """Rays of renders end where less than this part of the light gets through; 0: where the scene ends."""
+    render_memory: float = MEMORY
+    """GB that the samples of a render may take at a time."""
     render_background_color: Literal["white", "black"] = "white"
     """Background of renders and metrics. `rgba` outputs are transparent whatever it is."""
     camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
@@ -120,7 +124,7 @@ class LGModel(Model):
         lower, upper = ([-2.0] * 3, [2.0] * 3) if contracted else self.scene_box.aabb.tolist()
         counts = config.counts or near_cubic([high - low for low, high in zip(lower, upper)], FIRST_CELLS)
         table = RadianceField(PartitionGrid(counts, tuple(lower), tuple(upper)), sizes)
-        table.implementation = config.implementation
+        table.implementation, table.memory = config.implementation, config.render_memory
         teacher = None if config.teacher is None else load_teacher(config.teacher)
         try:
             if table.hash_grid is not None:
@@ -201,6 +205,10 @@ class LGModel(Model):
             rgb (N, 3), accumulation (N, 1), depth (N, 1) along the ray in scene units. In training rgb is without
             background when that is random, as nerfstudio has it, and `VIEW` holds what the losses need.
         """
+        size = len(ray_bundle) if self.training else rays_at_once(self.table, self.step_length)
+        if len(ray_bundle) > size:
+            parts = [self.get_outputs(ray_bundle[k : k + size]) for k in range(0, len(ray_bundle), size)]
+            return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         origins, directions = ray_bundle.origins, ray_bundle.directions
         near, far = self._reach(ray_bundle)
         appearance = self.field.appearance_of(ray_bundle.camera_indices)
@@ -278,12 +286,12 @@ class LGModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR, SSIM if its window fits (LPIPS on request) of a rendered image, and pictures: truth beside render,
+        """`image_scores` of a rendered image (and LPIPS on request), and pictures: truth beside render,
         accumulation."""
         rgb, image = self._against(outputs, batch)
-        metrics = {"psnr": psnr(mean_squared_error(rgb, image))}
-        if min(rgb.shape[:2]) >= SSIM_WINDOW:
-            metrics["ssim"] = ssim(rgb, image)
+        alpha = batch["image"][..., 3].to(rgb) if batch["image"].shape[-1] == 4 else None
+        counted = batch["mask"][..., 0].to(rgb.device).bool() if "mask" in batch else None
+        metrics = image_scores(rgb, image, alpha, counted)
         if self.config.compute_lpips:
             metrics["lpips"] = lpips(*(x.moveaxis(-1, 0)[None] for x in (rgb, image)))
         images = {"img": torch.cat([image, rgb], dim=1), "accumulation": outputs["accumulation"].expand(-1, -1, 3)}

@@ -25,6 +25,10 @@ class RowSort(NamedTuple):
         """(M, ...) -> (n, ...) the same in row order."""
         return points[self.order]
 
+    def rows_of(self, rows: Int[Tensor, " points"]) -> Int[Tensor, " sorted"]:
+        """(M,) rows that the points were sorted by -> (n,) the row to which each of the sorted ones went."""
+        return rows[self.order] if self.kept is None else rows[self.order].clamp_min(0)
+
     def unsort(
         self, values: Shaped[Tensor, "sorted *rest"], points: int | None = None
     ) -> Shaped[Tensor, "points *rest"]:
@@ -40,7 +44,7 @@ class RowSort(NamedTuple):
         return found if self.kept is None else torch.where(self.kept.view(-1, *[1] * (values.dim() - 1)), found, 0.0)
 
 
-def sort_by_row(rows: Int[Tensor, " points"], num_rows: int, wait: bool = True) -> RowSort:
+def sort_by_row(rows: Int[Tensor, " points"], num_rows: int, wait: bool = True, owned: bool = False) -> RowSort:
     """Sort points by the row that owns them.
 
     Args:
@@ -48,11 +52,14 @@ def sort_by_row(rows: Int[Tensor, " points"], num_rows: int, wait: bool = True) 
         num_rows: P.
         wait: how many are left out decides shapes, for which a GPU's host has to wait. False: they stay, sorted to the
             points of the first row, and `unsort` makes zeros of them.
+        owned: there is no -1.
     """
     small = rows.int() if num_rows < 2**31 else rows
     sorted_rows, order = torch.sort(small, stable=True)
     edges = counting(num_rows + 1, small, small.dtype)
     offsets = torch.searchsorted(sorted_rows, edges)
+    if owned:
+        return RowSort(order, offsets)
     if not wait:
         return RowSort(order, offsets * (edges > 0), rows >= 0)
     if bool((rows < 0).any()):

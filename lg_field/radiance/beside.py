@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lg_field.constants import constant, counting
-from lg_field.radiance.compositing import Samples
 from lg_field.radiance.field import RadianceField
 
 REACH = 0.1
@@ -24,16 +23,16 @@ ASIDE = 1e-3
 
 
 class Beside(NamedTuple):
-    """Points to be asked about together with a step's samples."""
+    """Points to be asked about together with samples: k on borders, by the rows on either side, then those anywhere."""
 
     located: Float[Tensor, "asked 3"]
     """(n, 3) unit coordinates: the row that owns each is asked,"""
     unit: Float[Tensor, "asked 3"]
     """(n, 3) unit coordinates: about this point."""
     near: Bool[Tensor, " border"]
-    """(k,) whether each of the points on borders speaks for one; the first 2 k of all are these, a side at a time."""
-    rays: Int64[Tensor, " border"]
-    """(k,) in the direction of which ray each is seen."""
+    """(k,) whether each point on a border speaks for it: a sample is near."""
+    rays: Int64[Tensor, " asked"]
+    """(n,) in the direction of which ray each is seen."""
     lengths: Float[Tensor, " asked"]
     """(n,) length at each of a step that is 1 long near the origin."""
 
@@ -41,20 +40,21 @@ class Beside(NamedTuple):
 class Answers(NamedTuple):
     """What a field says of them."""
 
-    rows: Int64[Tensor, " asked"]
-    """(n,) the row that was asked, -1 where there is none."""
-    density: Float[Tensor, " asked"]
-    """(n,) per scene unit."""
-    features: Float[Tensor, "asked features"]
-    """(n, color_features)."""
+    both: Bool[Tensor, " border"]
+    """(k,) whether both sides of each border have a row to be asked."""
+    density: Float[Tensor, " twice_border"]
+    """(2 k,) on borders, per scene unit, a side at a time."""
+    colors: Float[Tensor, "twice_border 3"]
+    """(2 k, 3) there, in [0, 1]."""
+    free: Float[Tensor, " free"]
+    """(n - 2 k,) density at the points anywhere, 0 where there is no row."""
 
 
 @torch.no_grad()
 def points_beside(
     field: RadianceField,
-    samples: Samples,
-    origins: Float[Tensor, "rays 3"],
-    directions: Float[Tensor, "rays 3"],
+    unit: Float[Tensor, "samples 3"],
+    rays: Int64[Tensor, " samples"],
     on_borders: int,
     anywhere: int,
 ) -> Beside:
@@ -63,56 +63,45 @@ def points_beside(
 
     Args:
         field: the field.
-        samples: M packed samples.
-        origins: (N, 3) of their rays, scene units.
-        directions: (N, 3) unit vectors.
-        on_borders: about as many; twice as many places are looked at, as about half are near a border.
+        unit: (M, 3) unit coordinates of samples.
+        rays: (M,) their rays.
+        on_borders: about as many; twice as many samples are looked at, as about half are near a border.
         anywhere: so many.
     """
-    every = max(1, len(samples.rays) // max(1, 2 * on_borders))
-    first = int(torch.randint(every, ()))
-    some = Samples(*(values[first::every][: 2 * on_borders] for values in samples))
-    frame = field.frame
-    places = frame.to_places(some.positions(origins, directions))
+    every = max(1, len(rays) // max(1, 2 * on_borders))
+    some = slice(int(torch.randint(every, ())), None, every)
+    frame, count = field.frame, 2 * on_borders
+    places = frame.unit_to_places(unit[some][:count])
     rounded = places.round()
     away, axis = (places - rounded).abs().min(dim=1, keepdim=True)
     there = rounded + constant((((-ASIDE,),), ((ASIDE,),), ((0.0,),)), places)
     moved = frame.places_to_unit(torch.where(axis == counting(3, axis), there, places).flatten(0, 1))
-    before, after, border = moved.chunk(3)
+    before, after, border = moved.chunk(3) if len(moved) else (moved,) * 3
     free = torch.rand(anywhere, 3, device=places.device)
-    located, unit = torch.cat([before, after, free]), torch.cat([border, border, free])
-    lengths = frame.step_lengths(frame.from_unit(unit), 1.0) if frame.contraction else torch.ones_like(unit[:, 0])
-    return Beside(located, unit, away[:, 0] < REACH, some.rays, lengths)
+    located, asked = torch.cat([before, after, free]), torch.cat([border, border, free])
+    seen = rays[some][:count]
+    seen = torch.cat([seen, seen, constant((0,), seen).expand(anywhere)])
+    lengths = constant(1.0, unit).expand(len(asked))
+    if frame.contraction:
+        lengths = frame.step_lengths(frame.from_unit(asked), 1.0)
+    return Beside(located, asked, away[:, 0] < REACH, seen, lengths)
 
 
-def disagreement(
-    field: RadianceField,
-    beside: Beside,
-    answers: Answers,
-    harmonics: Float[Tensor, "rays 9"],
-    step: float,
-) -> Float[Tensor, ""]:
+def disagreement(beside: Beside, answers: Answers, step: float) -> Float[Tensor, ""]:
     """Mean squared difference of what the two sides of borders say of the points on them, as in
     `seams.border_disagreement`; 0 where no point is on a border of two cells that have rows.
 
     Args:
-        field: the field.
         beside: the points.
         answers: what the field says of them.
-        harmonics: (N, 9) of the rays' directions.
         step: length of a marching step near the origin, scene units.
     """
-    count = len(beside.near)
-    sides = answers.rows[: 2 * count].view(2, count)
-    both = beside.near & (sides >= 0).all(0)
-    opacity = -torch.expm1(-answers.density[: 2 * count] * (beside.lengths[: 2 * count] * step))[:, None]
-    seen = harmonics[beside.rays].repeat(2, 1)
-    color = field.rgb_of(answers.features[: 2 * count], seen)
-    ours, theirs = torch.cat([color * opacity, opacity], dim=1).chunk(2)
-    return ((ours - theirs).square().mean(1) * both).sum() / both.sum().clamp_min(1)
+    both, lengths = beside.near & answers.both, beside.lengths[: len(answers.density)]
+    through = torch.expm1(answers.density * (lengths * -step))[:, None]  # opacity, times -1
+    ours, theirs = torch.cat([answers.colors * through, through], dim=1).chunk(2)
+    return ((ours - theirs).square() * both[:, None]).sum() / (4.0 * both.sum()).clamp_min(1.0)
 
 
 def haze(beside: Beside, answers: Answers, step: float) -> Float[Tensor, " free"]:
     """Part of the light that a marching step absorbs at the points that are anywhere; `step` as in `disagreement`."""
-    first = 2 * len(beside.near)
-    return -torch.expm1(-answers.density[first:] * (beside.lengths[first:] * step))
+    return -torch.expm1(answers.free * (beside.lengths[len(answers.density) :] * -step))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lg_field.constants import constant, counting
 
@@ -59,6 +60,51 @@ def render_weights(density: Float[Tensor, " samples"], samples: Samples, num_ray
     return transmittances(thickness, samples, num_rays) * -torch.expm1(-thickness)
 
 
+def weights_and_light(
+    thickness: Float[Tensor, " samples"], samples: Samples, num_rays: int, least_light: float = 0.0
+) -> tuple[Float[Tensor, " samples"], Bool[Tensor, " samples"]]:
+    """`render_weights` from the (M,) optical thickness of the samples, with a backward pass of few operations.
+
+    Args:
+        thickness: (M,).
+        samples: packed intervals.
+        num_rays: N.
+        least_light: samples that less than this part of the light gets through to weigh nothing.
+
+    Returns:
+        (M,) weights, once differentiable, and (M,) whether enough light gets through to each sample.
+    """
+    weights, shown = _Weights.apply(thickness, samples, num_rays, least_light)
+    return weights, shown
+
+
+class _Weights(torch.autograd.Function):
+    """With w = T (1 - exp(-x)), T the transmittance: dw_i / dx_i = T_i - w_i, dw_j / dx_i = -w_j for later j."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, thickness: Tensor, samples: Samples, num_rays: int, least_light: float
+    ) -> tuple[Tensor, Tensor]:
+        through = transmittances(thickness, samples, num_rays)
+        shown = through >= least_light
+        through = torch.where(shown, through, 0.0)
+        weights = through * torch.expm1(-thickness).neg_()
+        ctx.save_for_backward(samples.rays, through, weights)
+        ctx.num_rays = num_rays
+        ctx.mark_non_differentiable(shown)
+        return weights, shown
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        rays, through, weights = ctx.saved_tensors
+        passed = (grad * weights).cumsum(0, dtype=torch.float64)
+        last = torch.searchsorted(rays, counting(ctx.num_rays, rays), right=True)
+        of_rays = torch.cat([constant((0.0,), passed), passed])[last]
+        behind = of_rays[rays] - passed
+        return torch.addcmul(-behind, grad, through - weights).to(grad.dtype), None, None, None
+
+
 def transmittances(thickness: Float[Tensor, " samples"], samples: Samples, num_rays: int) -> Float[Tensor, " samples"]:
     """Part of the light that gets through to each sample, from the (M,) optical thickness of all of them."""
     passed = torch.cumsum(thickness.double(), 0)
@@ -86,7 +132,17 @@ def composite(
     Returns:
         (N, 3) colour without background, (N, 1) accumulation, (N, 1) mean depth along the ray, scene units.
     """
-    weights = render_weights(density, samples, num_rays)
+    return composite_weights(render_weights(density, samples, num_rays), colors, samples, num_rays, far)
+
+
+def composite_weights(
+    weights: Float[Tensor, " samples"],
+    colors: Float[Tensor, "samples channels"],
+    samples: Samples,
+    num_rays: int,
+    far: float,
+) -> tuple[Float[Tensor, "rays channels"], Float[Tensor, "rays 1"], Float[Tensor, "rays 1"]]:
+    """`composite` of samples whose (M,) `render_weights` are known."""
     weighted = torch.cat([weights[:, None] * colors, weights[:, None], (weights * samples.middles)[:, None]], dim=1)
     sums = weighted.new_zeros(num_rays, weighted.shape[1]).index_add_(0, samples.rays, weighted)
     rgb, accumulation, depth = sums.split([colors.shape[1], 1, 1], dim=1)

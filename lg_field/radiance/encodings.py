@@ -32,6 +32,8 @@ def frequency_features(dim: int, num_frequencies: int) -> int:
 
 def spherical_harmonics(directions: Tensor) -> Tensor:
     """(M, 3) unit vectors -> (M, 9) real spherical harmonics of degrees 0, 1, 2 (orthonormal)."""
+    if not directions.is_cpu:  # where the number of operations counts
+        return _products(directions)
     x, y, z = directions.unbind(-1)
     return torch.stack(
         [
@@ -47,6 +49,20 @@ def spherical_harmonics(directions: Tensor) -> Tensor:
         ],
         dim=-1,
     )
+
+
+def _products(directions: Tensor) -> Tensor:
+    """`spherical_harmonics` as products of two factors each, of these: x, y, z, 1, x - y, x + y."""
+    x, y = directions[:, :1], directions[:, 1:2]
+    factors = torch.cat([directions, constant(1.0, directions).expand_as(x), x - y, x + y], dim=1)
+    first, second = (factors.index_select(1, constant(which, factors, torch.int64)) for which in FACTORS)
+    return torch.addcmul(constant(OFFSETS, directions), first * constant(SCALES, directions), second)
+
+
+FACTORS = (3, 1, 2, 0, 0, 1, 2, 0, 4), (3, 3, 3, 3, 1, 2, 2, 2, 5)
+DEGREES = 0.28209479177387814, 0.4886025119029199, 1.0925484305920792
+SCALES = (DEGREES[0], *DEGREES[1:2] * 3, *DEGREES[2:] * 2, 0.9461746957575601, DEGREES[2], 0.5462742152960396)
+OFFSETS = (0.0,) * 6 + (-0.31539156525252005, 0.0, 0.0)
 
 
 def view_dependence(features: Float[Tensor, "points features"]) -> Float[Tensor, " points"]:

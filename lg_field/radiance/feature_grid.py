@@ -39,8 +39,8 @@ def interpolate(table: Tensor, rows: Tensor, local: Tensor, nodes: int, features
     """
     scaled = local.clamp(0.0, 1.0).T.contiguous() * (nodes - 1)  # axes first: operations run along the points
     low = scaled.floor().clamp_max(nodes - 2)
-    i, j, k = low.long()
-    first = ((rows * nodes + i) * nodes + j) * nodes + k
+    inner = low.long() * constant(((nodes * nodes,), (nodes,), (1,)), rows)
+    first = torch.add(inner.sum(0), rows, alpha=nodes**3)
     steps = constant(tuple(((x * nodes + y) * nodes + z,) for x in (0, 1) for y in (0, 1) for z in (0, 1)), first)
     return weighted_sum(table.view(-1, features), first + steps, corner_weights(scaled - low))
 

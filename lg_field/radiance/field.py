@@ -23,6 +23,7 @@ from lg_field.radiance.entries import entries_read
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
 from lg_field.radiance.fused import fused_inputs, fused_shade
+from lg_field.radiance.memory_bound import MEMORY
 from lg_field.radiance.occupancy_grid import OccupancyGrid, voxel_rows
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.sizes import saved_sizes as saved_sizes
@@ -66,6 +67,8 @@ class RadianceField(CellTable):
         self._frame = Frame(grid, sizes.contraction, sizes.frame)
         self.implementation: Implementation = "auto"
         """Which code evaluates the hash table: no part of the field's state."""
+        self.memory = MEMORY
+        """GB that pictures of it may take at a time: no part of its state either."""
         self.extending = False
         """Whether some rows are frozen; what they read of the shared part is then frozen, too."""
         self._frozen_lines: Tensor | None = None
@@ -139,7 +142,7 @@ class RadianceField(CellTable):
         Returns:
             (M,) density per scene unit and (M, color_features); both 0 where no row owns the point.
         """
-        return self.of_rows(*self.owners(positions, overlap))
+        return self.of_rows(*self._owners(positions, overlap))
 
     def looks(
         self,
@@ -159,7 +162,7 @@ class RadianceField(CellTable):
         Returns:
             (M,) density per scene unit, 0 where no row owns the point; (M, 3) in [0, 1]; (M,) `view_dependence`.
         """
-        unit, rows = self.owners(positions, overlap)
+        unit, rows = self._owners(positions, overlap)
         by_row = sort_by_row(rows, self.num_rows, wait=rows.is_cpu)
         out = self._outputs(unit, rows, by_row)
         fused = fused_shade(self, out, by_row.order, rays, directions)
@@ -168,21 +171,23 @@ class RadianceField(CellTable):
         density, features = self._said(out, by_row, len(rows))
         return density, self.rgb(features, directions[rays]), view_dependence(features)
 
-    def owners(
-        self, positions: Float[Tensor, "points 3"], overlap: float = 0.0, beside: Float[Tensor, "more 3"] | None = None
-    ) -> tuple[Float[Tensor, "points 3"], Int64[Tensor, " rows"]]:
-        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is; the rows at `beside`,
-        (n, 3) unit coordinates, follow. `overlap` as in `forward`."""
+    def _owners(self, positions: Tensor, overlap: float) -> tuple[Tensor, Tensor]:
+        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is."""
         unit = self.frame.to_unit(positions)
-        rows = self.rows_of_unit(unit if beside is None else torch.cat([unit, beside]))
-        if overlap > 0.0:
-            counts, ours = constant(self.frame.origin.counts, unit), rows[: len(unit)]
-            moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
-            rows = torch.cat([torch.where((ours >= 0) & (moved >= 0), moved, ours), rows[len(unit) :]])
+        rows = self.moved_rows(unit, self.rows_of_unit(unit), overlap)
         if self.region is not None:
-            ours = torch.where(self.region.contains(positions), rows[: len(unit)], -1)
-            rows = torch.cat([ours, rows[len(unit) :]])
+            rows = torch.where(self.region.contains(positions), rows, -1)
         return unit, rows
+
+    def moved_rows(
+        self, unit: Float[Tensor, "points 3"], rows: Int64[Tensor, " points"], overlap: float
+    ) -> Int64[Tensor, " points"]:
+        """(M,) rows asked at points that these rows own, with an `overlap` of cells as in `forward`."""
+        if overlap <= 0.0:
+            return rows
+        counts = constant(self.frame.origin.counts, unit)
+        moved = self.rows_of_unit(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
+        return torch.where((rows >= 0) & (moved >= 0), moved, rows)
 
     def rgb(
         self,
@@ -226,31 +231,33 @@ class RadianceField(CellTable):
         return -torch.expm1(-self.density(positions) * self.frame.step_lengths(positions, step))
 
     def of_rows(
-        self, unit: Float[Tensor, "points 3"], rows: Int64[Tensor, " points"]
+        self, unit: Float[Tensor, "points 3"], rows: Int64[Tensor, " points"], owned: bool = False
     ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points features"]]:
         """What these rows say of points, in their own cell or a little beyond its borders.
 
         Args:
             unit: (M, 3) unit coordinates.
             rows: (M,) row asked at each point, -1 for none.
+            owned: there is no -1.
 
         Returns:
             (M,) density per scene unit and (M, color_features); both 0 where no row was asked.
         """
-        by_row = sort_by_row(rows, self.num_rows, wait=rows.is_cpu)
+        by_row = sort_by_row(rows, self.num_rows, wait=rows.is_cpu, owned=owned)
         return self._said(self._outputs(unit, rows, by_row), by_row, len(rows))
 
     def _outputs(self, unit: Tensor, rows: Tensor, by_row: RowSort) -> Tensor:
         """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
-        local_x, global_x = self._inputs(by_row.sort(unit), by_row.sort(rows).clamp_min(0), by_row.offsets)
+        local_x, global_x = self._inputs(by_row.sort(unit), by_row.rows_of(rows), by_row.offsets)
         table = self._trainable_rows(self.local)
         return local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
 
     def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
         """(M,) density and (M, color_features) of what the chain says."""
-        density, features = out.split([1, self.sizes.color_features], dim=1)
+        whole = by_row.kept is None and len(by_row.order) == points
+        density, features = (by_row.unsort(out) if whole else out).split([1, self.sizes.color_features], dim=1)
         density = torch.exp((density[:, 0] + self.sizes.density_bias).clamp_max(12.0))
-        return by_row.unsort(density, points), by_row.unsort(features, points)
+        return (density, features) if whole else (by_row.unsort(density, points), by_row.unsort(features, points))
 
     def _inputs(self, unit: Tensor, rows: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the chain's local and global part read of points sorted by row: (M, local) and (M, global)."""
@@ -373,26 +380,16 @@ class RadianceField(CellTable):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination[prefix + "occupied"] = self.occupied
 
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Inverse of `_save_to_state_dict`; sizes that an older checkpoint lacks mean what they meant."""
         state = state_dict.get(prefix + "_extra_state")
         if isinstance(state, dict):
             state_dict[prefix + "_extra_state"] = state | {"config": asdict(saved_sizes(state))}
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         name = prefix + "occupied"
         if name in state_dict:
             self.occupancy.restore_(state_dict[name])
             self._frozen_lines = None
+        unexpected_keys = args[3] if len(args) > 3 else kwargs["unexpected_keys"]
         if name in unexpected_keys:
             unexpected_keys.remove(name)

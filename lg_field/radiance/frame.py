@@ -117,8 +117,8 @@ class Frame:
         """Unit coordinates -> number of the cell that owns the point, -1 outside the domain."""
         places = unit * constant(self.origin.counts, unit)
         index = index_of_places(places, self.grid.counts, self.shift if any(self.shift) else None)
-        inside = ((index >= 0) & (index < constant(self.grid.counts, index))).all(-1)
-        return torch.where(inside, self.grid.ravel(index * inside[:, None]), -1)
+        nearest = index.clamp(constant((0, 0, 0), index), constant(tuple(c - 1 for c in self.grid.counts), index))
+        return torch.where((index == nearest).all(-1), self.grid.ravel(nearest), -1)
 
     def local(
         self, unit: Float[Tensor, "points 3"], corners: Float[Tensor, "rows 3"], rows: Int64[Tensor, " points"]

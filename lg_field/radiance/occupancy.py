@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lg_field.constants import constant
+from lg_field.space.ownership import raveled
 from lg_field.space.partition import PartitionGrid
 
 MARGIN = 2
@@ -23,13 +24,13 @@ def voxel_index(places: Tensor, counts: tuple[int, ...], per_axis: int) -> Tenso
     size = [c * per_axis for c in counts]
     scaled = (places * per_axis).long()
     index = scaled.clamp(constant((0, 0, 0), scaled), constant(tuple(n - 1 for n in size), scaled))
-    return (index[:, 0] * size[1] + index[:, 1]) * size[2] + index[:, 2]
+    return raveled(index, size)
 
 
-def dense_occupancy(bits: Tensor, cells: Tensor, grid: PartitionGrid, per_axis: int) -> Tensor:
-    """(P, r^3) bool rows -> (C1 r * C2 r * C3 r,) bool, False where no row owns the voxel."""
+def dense_occupancy(bits: Tensor, cells: Tensor, grid: PartitionGrid, per_axis: int, none: int = 0) -> Tensor:
+    """(P, r^3) rows -> (C1 r * C2 r * C3 r,) of the same type, `none` where no row owns the voxel."""
     r, counts = per_axis, grid.counts
-    full = torch.zeros(grid.num_cells, r**3, dtype=torch.bool, device=bits.device)
+    full = torch.full((grid.num_cells, r**3), none, dtype=bits.dtype, device=bits.device)
     full[cells] = bits
     full = full.view(*counts, r, r, r).permute(0, 3, 1, 4, 2, 5)
     return full.reshape(-1)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from lg_field.constants import constant
+from lg_field.constants import constant, counting
 from lg_field.radiance import occupancy
 from lg_field.radiance.frame import Frame
 
@@ -88,16 +88,31 @@ class OccupancyGrid(nn.Module):
     def is_occupied(self, positions: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
         """Whether scene points are in an occupied voxel of a kept cell."""
         places = self.frame.to_places(positions)
-        hit = self.dense()[self._voxels(places)]
+        hit = self.dense()[self.numbers_at(places)]
         if not self.frame.contraction:
             counts = constant(self.frame.grid.counts, places)
             hit &= ((places >= 0) & (places <= counts)).all(-1)
         return hit
 
+    def places_of_voxels(self) -> Int64[Tensor, " voxels"]:
+        """(C1 r * C2 r * C3 r,) number in `occupied`, flattened, of each voxel of the dense view; -1 where no row owns
+        it."""
+
+        def made() -> Tensor:
+            numbers = torch.arange(self.occupied.numel(), device=self.cells.device).view_as(self.occupied)
+            return occupancy.dense_occupancy(numbers, self.cells, self.frame.grid, self.per_axis, -1)
+
+        return self._derived("places_of_voxels", made)
+
+    @property
+    def voxels_tell_rows(self) -> bool:
+        """Whether the row that has a point's voxel is sure to own the point: no rounding parts them."""
+        return self.per_axis & (self.per_axis - 1) == 0 and not any(self.frame.shift)
+
     def is_near_occupied(self, positions: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
         """Whether occupied voxels are near scene points: False only if all are farther than `occupancy.MARGIN` voxels
         along some axis. Points outside the domain count as their nearest point in it."""
-        return self.near()[self._voxels(self.frame.to_places(positions))]
+        return self.near()[self.numbers_at(self.frame.to_places(positions))]
 
     def near(self) -> Bool[Tensor, " voxels"]:
         """`dense`, grown by `occupancy.MARGIN` voxels."""
@@ -107,9 +122,10 @@ class OccupancyGrid(nn.Module):
 
     def numbers(self, positions: Float[Tensor, "points 3"]) -> Int64[Tensor, " points"]:
         """Number in the dense view of the voxel of each scene point; outside the domain of the nearest one in it."""
-        return self._voxels(self.frame.to_places(positions))
+        return self.numbers_at(self.frame.to_places(positions))
 
-    def _voxels(self, places: Tensor) -> Tensor:
+    def numbers_at(self, places: Float[Tensor, "points 3"]) -> Int64[Tensor, " points"]:
+        """`numbers` from places."""
         return occupancy.voxel_index(places, self.frame.grid.counts, self.per_axis)
 
     def dense(self) -> Bool[Tensor, " voxels"]:
@@ -152,10 +168,11 @@ class OccupancyGrid(nn.Module):
         lower, upper = [], []
         for axis in range(3):
             others = [a for a in range(3) if a != axis]
-            filled = dense.any(others[1]).any(others[0]).nonzero()[:, 0]
-            lower.append(float(filled[0]) if len(filled) else 0.0)
-            upper.append(float(filled[-1] + 1) if len(filled) else 0.0)
-        places = torch.tensor([[lower, upper]], device=dense.device) / self.per_axis
+            filled = dense.any(others[1]).any(others[0])
+            number = counting(size[axis], dense, torch.float32)
+            upper.append(torch.where(filled, number + 1, 0.0).amax())
+            lower.append(torch.minimum(torch.where(filled, number, float(size[axis])).amin(), upper[-1]))
+        places = torch.stack([*lower, *upper]).view(1, 2, 3) / self.per_axis
         return self.frame.bounds(places)
 
     def empty_rows(self) -> Bool[Tensor, " rows"]:
@@ -196,11 +213,12 @@ class OccupancyGrid(nn.Module):
         inner = (self.frame.unit_to_places(unit).frac() * r).long().clamp(0, r - 1)
         voxel = (inner[:, 0] * r + inner[:, 1]) * r + inner[:, 2]
         kept = rows >= 0
-        if rows.is_cpu:
-            self.seen[rows[kept], voxel[kept]] = True
-            return
-        number = torch.addcmul(voxel, rows.clamp_min(0), constant(r**3, rows))  # without a look how many are kept
-        self.seen.view(torch.uint8).view(-1).scatter_reduce_(0, number, kept.view(torch.uint8), "amax")
+        self.seen[rows[kept], voxel[kept]] = True
+
+    @torch.no_grad()
+    def mark_voxels_seen(self, voxels: Int64[Tensor, " points"]) -> None:
+        """The same of voxels by their numbers in `seen`, flattened."""
+        self.seen.view(-1).index_fill_(0, voxels, True)
 
     @torch.no_grad()
     def update(

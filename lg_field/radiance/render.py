@@ -14,20 +14,17 @@ from torch import Tensor
 
 from lg_field.constants import constant
 from lg_field.radiance import occupancy
-from lg_field.radiance.beside import Answers, Beside
 from lg_field.radiance.cameras import Camera as Camera
 from lg_field.radiance.cameras import look_along as look_along
 from lg_field.radiance.cameras import orbit as orbit
-from lg_field.radiance.compositing import Samples, composite, over
-from lg_field.radiance.encodings import spherical_harmonics, view_dependence
+from lg_field.radiance.compositing import Samples, composite_weights, over, render_weights
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.fused import fused_march
+from lg_field.radiance.memory_bound import in_parts, rays_at_once, samples_at_once
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.stopping import PICTURES, look_at_once, look_front_to_back
 
-RAYS = {"cpu": 1 << 14, "cuda": 1 << 16}
-"""Rays at a time."""
 Appearance = Callable[[Int64[Tensor, " samples"]], Float[Tensor, "samples width"] | None]
 """From the (M,) ray of each sample to its (M, A) appearance; None = the average."""
 
@@ -61,12 +58,10 @@ class Asked(NamedTuple):
     """(M, 3) in [0, 1] as their rays see them, of fields without one."""
     dependence: Tensor | None = None
     """(M,) how much those depend on the direction (`encodings.view_dependence`)."""
-    owners: tuple[Tensor, Tensor] | None = None
-    """Unit coordinates and rows of all samples, where points were asked beside them,"""
-    answers: Answers | None = None
-    """what was said of those,"""
-    harmonics: Tensor | None = None
-    """and (N, 9) `spherical_harmonics` of the directions."""
+    weights: Tensor | None = None
+    """(M,) `render_weights`, and"""
+    opacity: Tensor | None = None
+    """(M,) part of the light that each sample absorbs, where they are known already."""
 
     @property
     def positions(self) -> Float[Tensor, "samples 3"]:
@@ -95,28 +90,36 @@ def field_samples(
         jitter: shift the steps of each ray at random (training).
     """
     grid = field.occupancy
-    if field.frame.contraction:
-        fused = fused_march(field, origins, directions, near, far, step, LINEAR_UNTIL, jitter, 1)
-        if fused is not None:
-            return fused
-        reach = 2.0 * LINEAR_UNTIL
-        return march(origins, directions, near, far, step, field.is_occupied, LINEAR_UNTIL, jitter, reach=reach)
-    enter, leave = ray_box(origins, directions, grid.bounds())
-    near, far = torch.maximum(near, enter), torch.minimum(far, leave)
+    near, far, reach, linear = clipped(field, origins, directions, near, far)
     voxel = min(field.grid.cell_size) / grid.per_axis
     block = 1 + int(2.0 * occupancy.MARGIN * voxel / step - 1e-3)  # the steps are less than the margin from its middle
-    fused = fused_march(field, origins, directions, near, far, step, None, jitter, block if block > 2 else 1)
+    block = block if block > 2 and linear is None else 1
+    fused = fused_march(field, origins, directions, near, far, step, linear, jitter, block)
     if fused is not None:
         return fused
-    at_once = jitter and not origins.is_cpu  # training waits for one look only
-    near_occupied = grid.is_near_occupied if block > 2 and not at_once else None
+    near_occupied = grid.is_near_occupied if block > 1 else None
     return march(
-        *(origins, directions, near, far, step, field.is_occupied),
-        jitter=jitter,
-        block=block if near_occupied else 1,
+        *(origins, directions, near, far, step, field.is_occupied, linear, jitter),
+        block=block,
         near_occupied=near_occupied,
-        reach=grid.reach(),
+        reach=reach,
     )
+
+
+def clipped(
+    field: RadianceField,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    near: Float[Tensor, " rays"],
+    far: Float[Tensor, " rays"],
+) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"], float | None, float | None]:
+    """Where rays are marched: (N,) first and (N,) last distance, if the scene is bounded within the box around all
+    occupied voxels; what no ray is longer than, in marching coordinates (None: unknown); `linear_until` of `march`."""
+    if field.frame.contraction:
+        return near, far, 2.0 * LINEAR_UNTIL, LINEAR_UNTIL
+    enter, leave = ray_box(origins, directions, field.occupancy.bounds())
+    reach = None if origins.is_cpu else field.occupancy.reach()
+    return torch.maximum(near, enter), torch.minimum(far, leave), reach, None
 
 
 def ask(
@@ -126,7 +129,6 @@ def ask(
     samples: Samples,
     overlap: float = 0.0,
     least_light: float = 0.0,
-    beside: Beside | None = None,
 ) -> Asked:
     """Ask a field in the middles of samples.
 
@@ -137,10 +139,7 @@ def ask(
         samples: packed samples.
         overlap: as in `RadianceField.forward`.
         least_light: rays end where less than this part of the light gets through: samples behind are left out; 0: none.
-        beside: points to be asked in one go with all of the samples.
     """
-    if beside is not None:
-        return _ask_beside(field, origins, directions, samples, overlap, least_light, beside)
 
     def look(some: Samples) -> tuple[Tensor, ...]:
         positions = some.positions(origins, directions)
@@ -149,32 +148,11 @@ def ask(
         density, colors, dependence = field.looks(positions, some.rays, directions, overlap)
         return density, colors.new_zeros(len(colors), 0), colors, dependence
 
-    way = look_at_once if torch.is_grad_enabled() else look_front_to_back
-    return Asked(field, origins, directions, *way(look, samples, len(origins), least_light))
-
-
-def _ask_beside(
-    field: RadianceField,
-    origins: Tensor,
-    directions: Tensor,
-    samples: Samples,
-    overlap: float,
-    least_light: float,
-    beside: Beside,
-) -> Asked:
-    """`ask` at all samples and at points beside them."""
-    unit, rows = field.owners(samples.positions(origins, directions), overlap, beside.located)
-    count = [len(unit), len(beside.unit)]
-    said = field.of_rows(torch.cat([unit, beside.unit]), rows)
-    (density, more_density), (features, more_features) = (values.split(count) for values in said)
-    answers = Answers(rows[count[0] :], more_density, more_features)
-    harmonics, looks = spherical_harmonics(directions), (features,)
-    if not field.sizes.color_width:
-        looks = features[:, :0], field.rgb_of(features, harmonics[samples.rays]), view_dependence(features)
-    found = look_at_once(lambda some: (density, *looks), samples, len(origins), least_light)
-    plain = len(found) < 4
-    found = (*found, None, None) if plain else found
-    return Asked(field, origins, directions, *found, (unit.detach(), rows[: count[0]]), answers, harmonics)
+    if torch.is_grad_enabled():
+        answer = look_at_once(look, samples, len(origins), least_light)
+    else:
+        answer = look_front_to_back(in_parts(look, samples_at_once(field)), samples, len(origins), least_light)
+    return Asked(field, origins, directions, *answer)
 
 
 def shade(asked: Asked, appearance: Appearance | None = None) -> Float[Tensor, "samples 3"]:
@@ -197,7 +175,9 @@ def picture(
         far: depth of rays that hit nothing.
         background: (3,) or (N, 3) behind everything; None: nothing, `rgb` is weighted by the accumulation.
     """
-    rgb, accumulation, depth = composite(asked.density, colors, asked.samples, len(asked.origins), far)
+    weights, count = asked.weights, len(asked.origins)
+    weights = render_weights(asked.density, asked.samples, count) if weights is None else weights
+    rgb, accumulation, depth = composite_weights(weights, colors, asked.samples, count, far)
     return Picture(rgb if background is None else over(rgb, accumulation, background), accumulation, depth)
 
 
@@ -258,7 +238,7 @@ def render(
     Args:
         field: the field; it says the device.
         scene: its description.
-        camera: from where.
+        camera: from where. It is rendered a piece at a time, within the field's `memory`.
         progress: called with rays done and in all.
         least_light: as in `ask`.
 
@@ -267,7 +247,7 @@ def render(
     """
     device = field.cells.device
     origins, directions = (v.view(-1, 3) for v in camera.rays())
-    size, parts = RAYS.get(device.type, 1 << 14), []
+    size, parts = rays_at_once(field, scene.step), []
     for first in range(0, len(origins), size):
         some, ahead = (v[first : first + size].to(device) for v in (origins, directions))
         parts.append(Picture(*(v.cpu() for v in render_rays(field, scene, some, ahead, least_light))))

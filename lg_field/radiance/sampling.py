@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
+from lg_field.constants import constant, counting
 from lg_field.radiance.compositing import Samples
 
 LINEAR_UNTIL = 2.0
@@ -28,9 +29,9 @@ def ray_box(
     Returns:
         (N,) entry (at least 0) and exit distance; entry >= exit where the ray misses.
     """
-    safe = torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
-    a, b = (box[0] - origins) / safe, (box[1] - origins) / safe
-    return torch.minimum(a, b).amax(-1).clamp_min(0.0), torch.maximum(a, b).amin(-1)
+    safe = torch.where(directions.abs() < 1e-9, constant(1e-9, directions), directions)
+    crossed = (box[:, None] - origins) / safe
+    return crossed.amin(0).amax(-1).clamp_min(0.0), crossed.amax(0).amin(-1)
 
 
 def steps_at(positions: Float[Tensor, "points 3"], step: float, contraction: bool) -> Float[Tensor, " points"]:
@@ -83,7 +84,7 @@ def march(
     """
     s_near, s_far, count, shift = steps_of_rays(near, far, step, linear_until, jitter, reach)
     if near_occupied is None and not near.is_cpu:
-        return _march_at_once((origins, directions), (s_near, s_far), shift, step, count, occupied, linear_until)
+        return march_at_once((origins, directions), (s_near, s_far), shift, step, count, occupied, linear_until)[0]
 
     def place(rays: Tensor, slots: Tensor) -> Tensor:
         """Where steps begin."""
@@ -107,24 +108,37 @@ def march(
     return Samples(*(values[hit] for values in samples))
 
 
-def _march_at_once(
-    rays: tuple[Tensor, Tensor],
-    span: tuple[Tensor, Tensor],
-    shift: Tensor,
+def march_at_once(
+    rays: tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]],
+    span: tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]],
+    shift: Float[Tensor, " rays"],
     step: float,
     count: int,
     occupied: Callable[[Tensor], Tensor],
     linear: float | None,
-) -> Samples:
-    """`march` by one look at all steps: more work, but a GPU's host waits only once, for the number of samples."""
+) -> tuple[Samples, Int64[Tensor, " samples"]]:
+    """`march` by one look at all steps: more work, but a GPU's host waits only once, for the number of samples.
+
+    Args:
+        rays: (N, 3) origins and (N, 3) directions.
+        span: (N,) first and (N,) last marching coordinate,
+        shift: (N,) part of a step: see `steps_of_rays`.
+        step: length of a step.
+        count: steps of a ray at most.
+        occupied: asked once, for all (N count, 3) scene points.
+        linear: `linear_until` of `march`.
+
+    Returns:
+        M packed samples, and the (M,) numbers of these points among those asked for.
+    """
     (origins, directions), (s_near, s_far) = rays, span
-    s = s_near[:, None] + (torch.arange(count, device=s_near.device) + shift[:, None]) * step
+    s = s_near[:, None] + (counting(count, s_near) + shift[:, None]) * step
     before_far, s = s + 0.5 * step < s_far[:, None], s.clamp_min(0.0)
     starts, ends = (_from_steps(v, linear).flatten() for v in (s, s + step))
     middles = (0.5 * (starts + ends)).view_as(s)
     points = torch.addcmul(origins[:, None], directions[:, None], middles[:, :, None]).flatten(0, 1)
     hit = (before_far.flatten() & occupied(points)).nonzero()[:, 0]
-    return Samples(torch.div(hit, max(1, count), rounding_mode="floor"), starts[hit], ends[hit])
+    return Samples(torch.div(hit, max(1, count), rounding_mode="floor"), starts[hit], ends[hit]), hit
 
 
 def steps_of_rays(

@@ -13,7 +13,8 @@ from torch import Tensor
 from lg_field.radiance.cameras import Camera
 from lg_field.radiance.compositing import accumulate, render_weights
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.render import RAYS, ask_view
+from lg_field.radiance.memory_bound import RAYS, rays_at_once
+from lg_field.radiance.render import ask_view
 from lg_field.radiance.scene import Scene
 
 SOLID = 0.5
@@ -124,9 +125,10 @@ def _seen_points(field: RadianceField, scene: Scene, cameras: Iterable[Camera]) 
     """(n, 3) points and (n, 3) directions they are seen in: one for each ray that hits something, drawn at random with
     the weights that samples have in the pictures."""
     device, generator = field.cells.device, torch.Generator().manual_seed(0)
+    size = min(RAYS["cpu"], rays_at_once(field, scene.step))
     points, ways = [], []
     for camera in cameras:
-        for origins, directions in zip(*(v.view(-1, 3).split(RAYS["cpu"]) for v in camera.rays())):
+        for origins, directions in zip(*(v.view(-1, 3).split(size) for v in camera.rays())):
             origins, directions = origins.to(device), directions.to(device)
             seen = ask_view(field, scene, origins, directions)
             weights = render_weights(seen.density, seen.samples, len(origins))

@@ -11,7 +11,8 @@ from torch import Tensor
 from lg_field.radiance.components import Pieces, middles
 from lg_field.radiance.compositing import render_weights
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.render import RAYS, ask_view
+from lg_field.radiance.memory_bound import rays_at_once
+from lg_field.radiance.render import ask_view
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.views import Views
 
@@ -67,7 +68,7 @@ def piece_weights(
     """(pieces + 1,) float64 light that rays bring from each piece, weighted by ray; the first number is of none."""
     device, labels = field.cells.device, pieces.labels.view(-1)
     total = torch.zeros(len(pieces) + 1, dtype=torch.float64)
-    for part in torch.arange(len(origins)).split(RAYS.get(device.type, 1 << 14)):
+    for part in torch.arange(len(origins)).split(rays_at_once(field, scene.step)):
         asked = ask_view(field, scene, origins[part].float().to(device), directions[part].float().to(device))
         weights = render_weights(asked.density, asked.samples, len(part)).double().cpu()
         found = labels[field.occupancy.numbers(asked.positions).cpu()]

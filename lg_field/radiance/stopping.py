@@ -63,8 +63,7 @@ def look_front_to_back(look: Look, samples: Samples, num_rays: int, least_light:
 
 def look_at_once(look: Look, samples: Samples, num_rays: int, least_light: float) -> Answer:
     """The same for values that want gradients: all samples are asked in one go, which costs less than rounds do, and
-    those that less than `least_light` gets through to are left out (on a GPU what is said of them is zeros). Their
-    gradients are zeros, which backends skip.
+    those that less than `least_light` gets through to are left out. Their gradients are zeros, which backends skip.
 
     Arguments and results are those of `look_front_to_back`.
     """
@@ -72,10 +71,6 @@ def look_at_once(look: Look, samples: Samples, num_rays: int, least_light: float
     if least_light <= 0.0:
         return samples, density, *more
     through = transmittances(density.detach() * samples.lengths, samples, num_rays)
-    if not density.is_cpu:  # whose host would wait for their number: they stay, as zeros
-        shown = through >= least_light
-        masks = [shown.view(-1, *[1] * (value.dim() - 1)) for value in (density, *more)]
-        return samples, *(torch.where(mask, value, 0.0) for mask, value in zip(masks, (density, *more)))
     seen = (through >= least_light).nonzero()[:, 0]
     return Samples(*(values[seen] for values in samples)), density[seen], *(values[seen] for values in more)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -32,8 +33,8 @@ def encoder(grid: HashGrid, implementation: Implementation, device: torch.device
         device: where table and positions are.
 
     Raises:
-        ValueError: tcnn is asked for, and it is not installed, the device is not a CUDA GPU, it fails there, or it
-            reads other values from the same table.
+        ValueError: tcnn is asked for, and it is not installed or broken, the device is not a CUDA GPU, it fails there,
+            or it reads other values from the same table. With auto a warning says so, unless it is not installed.
     """
     if implementation == "torch" or (implementation == "auto" and device.type != "cuda"):
         return grid.encode
@@ -54,15 +55,17 @@ def tcnn_encoder(grid: HashGrid, device: torch.device) -> Encode:
     """tiny-cuda-nn's evaluation of a grid.
 
     Raises:
-        ImportError: it is not installed, or finds no GPU that it was built for.
-        ValueError: the device is not a CUDA GPU, it fails there, or a table means something else to it.
+        ImportError: it is not installed.
+        ValueError: the device is not a CUDA GPU, it is broken or fails there, or a table means something else to it.
     """
     if device.type != "cuda":
         raise ValueError(f"implementation tcnn needs a CUDA GPU, the field is on {device}: take auto or torch")
     try:
         tcnn = importlib.import_module("tinycudann")
-    except OSError as error:  # what it raises without a GPU that it was built for
-        raise ImportError(str(error)) from error
+    except Exception as error:  # it finds no GPU that it was built for, was built for another torch, ...
+        if isinstance(error, ModuleNotFoundError) and error.name == "tinycudann":
+            raise
+        raise ValueError(f"tiny-cuda-nn is installed but broken ({first_line(error)}): build it anew") from error
     config = {
         "otype": "HashGrid",
         "n_levels": grid.levels,
@@ -74,21 +77,36 @@ def tcnn_encoder(grid: HashGrid, device: torch.device) -> Encode:
     }
     try:
         return checked(grid, tcnn.Encoding(3, config, dtype=torch.float32), device)
-    except RuntimeError as error:
-        raise ValueError(f"tiny-cuda-nn does not run here ({error}): take implementation torch") from error
+    except OtherValues:
+        raise
+    except Exception as error:
+        line = f"tiny-cuda-nn does not run here ({first_line(error)}): take implementation torch"
+        raise ValueError(line) from error
+
+
+class OtherValues(ValueError):
+    """Two evaluations of one table differ."""
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, in short."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def checked(grid: HashGrid, module: torch.nn.Module, device: torch.device) -> Encode:
     """The same as `grid.encode` by a module with one flat parameter `params`, after a look that it is the same. The
-    module is given the whole table, with zeros where an entry is not kept.
+    module is given the whole table, with zeros where an entry is not kept, one call at a time: its parameter is another
+    one meanwhile.
 
     Raises:
-        ValueError: it is not.
+        OtherValues: it is not.
     """
+    one_at_a_time = threading.Lock()
 
     def encode(table: Tensor, unit: Tensor, kept: KeptLines | None = None) -> Tensor:
         whole = table if kept is None else kept.spread(table)
-        result: Tensor = torch.func.functional_call(module, {"params": whole.flatten()}, (unit.clamp(0.0, 1.0),))
+        with one_at_a_time:
+            result: Tensor = torch.func.functional_call(module, {"params": whole.flatten()}, (unit.clamp(0.0, 1.0),))
         return result.to(table.dtype)
 
     generator = torch.Generator().manual_seed(0)
@@ -96,5 +114,5 @@ def checked(grid: HashGrid, module: torch.nn.Module, device: torch.device) -> En
     unit = torch.rand(4096, 3, generator=generator).to(device)
     same = sum(p.numel() for p in module.parameters()) == table.numel()
     if not same or float((encode(table, unit) - grid.encode(table, unit)).abs().max()) > TOLERANCE:
-        raise ValueError("this tiny-cuda-nn reads other values from the same table: take implementation torch")
+        raise OtherValues("this tiny-cuda-nn reads other values from the same table: take implementation torch")
     return encode

@@ -28,7 +28,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lg_field.constants import constant
-from lg_field.radiance.beside import Beside, disagreement, haze, points_beside
+from lg_field.radiance.at_once import Marched, ask_at_once, march_training
+from lg_field.radiance.beside import Answers, Beside, disagreement, haze, points_beside
 from lg_field.radiance.compositing import Samples, image_on, over, render_weights, spread
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
@@ -56,8 +57,10 @@ class TrainingView(NamedTuple):
     """Of the next step."""
     marched: Samples | None = None
     """All samples in occupied space, those that are not asked for too."""
+    voxels: Tensor | None = None
+    """(M,) numbers of their voxels in the field's rows, where they are known."""
     opacity: Tensor | None = None
-    """(M,) part of the light that each sample absorbs."""
+    """(M,) part of the light that each sample absorbs; unbounded scenes."""
     haze: Tensor | None = None
     """(n,) the same of a marching step at random points; unbounded scenes."""
     seam: Tensor | None = None
@@ -161,23 +164,32 @@ class RadianceTrainer:
         settings = self.settings
         near = torch.full_like(origins[:, 0], settings.near_plane) if near is None else near
         far = torch.full_like(origins[:, 0], settings.far_plane) if far is None else far
+        rays = origins, directions, near, far, self.step_length * self.stride
+        marched = None if origins.is_cpu else march_training(self.field, *rays)
         with torch.no_grad():
-            step = self.step_length * self.stride
-            samples = field_samples(self.field, origins, directions, near, far, step, jitter=True)
+            samples = field_samples(self.field, *rays, jitter=True) if marched is None else marched.samples
         background = None
         if settings.background_color != "random":
             background = constant(BACKGROUNDS[settings.background_color], origins)
         if len(samples.rays) == 0:
             return self._nothing(origins, background)
         least_light = 0.0 if self.field.sizes.contraction or self._imitates else settings.least_light
-        beside = self._beside(samples, origins, directions)
-        asked = ask(self.field, origins, directions, samples, settings.overlap, least_light, beside)
+        field, more = self.field, (settings.overlap, least_light)
+        beside = answers = None
+        if marched is None:
+            asked = ask(field, origins, directions, samples, *more)
+        else:
+            beside = self._beside(marched)
+            asked, answers = ask_at_once(field, origins, directions, marched, beside, *more)
         colors = shade(asked, appearance)
         seen = picture(asked, colors, settings.far_plane, None)
         rgb = seen.rgb if develop is None else develop(seen.rgb, seen.accumulation)
         rgb = rgb if background is None else over(rgb, seen.accumulation, background)
         seen = seen._replace(rgb=rgb)
-        return self._with_terms(TrainingView(seen, asked, self._next_stride(samples), samples), colors, beside)
+        view = TrainingView(seen, asked, self._next_stride(samples), samples)
+        if marched is not None and beside is not None and answers is not None:
+            view = self._with_answers(view._replace(voxels=marched.voxels), beside, answers)
+        return self._with_terms(view, colors)
 
     @property
     def _imitates(self) -> bool:
@@ -191,49 +203,43 @@ class RadianceTrainer:
         rgb = rgb if background is None else rgb + background * (1.0 - empty)
         return TrainingView(Picture(rgb, empty, empty + self.settings.far_plane), None, self.stride)
 
-    def _beside(self, samples: Samples, origins: Tensor, directions: Tensor) -> Beside | None:
-        """What is asked in one go with the samples; on a CPU nothing is."""
-        if origins.is_cpu:
-            return None
+    def _beside(self, marched: Marched) -> Beside:
+        """What is asked in one go with the samples."""
         on_borders = self.settings.seam_points if self.settings.seam_loss_mult > 0.0 else 0
         anywhere = self.settings.seam_points if self.field.sizes.contraction else 0
-        return points_beside(self.field, samples, origins.detach(), directions.detach(), on_borders, anywhere)
+        return points_beside(self.field, marched.unit, marched.samples.rays, on_borders, anywhere)
 
-    def _with_terms(self, view: TrainingView, colors: Tensor, beside: Beside | None) -> TrainingView:
+    def _with_terms(self, view: TrainingView, colors: Tensor) -> TrainingView:
         """The view with what its losses need beside the picture."""
         settings, field, asked = self.settings, self.field, view.asked
         assert asked is not None
-        positions, lengths = asked.positions, asked.samples.lengths
-        directions = asked.directions[asked.samples.rays]
-        view = view._replace(opacity=-torch.expm1(-asked.density * lengths))
-        if beside is not None:
-            view = self._with_answers(view, beside)
-        elif field.sizes.contraction:
-            anywhere = field.frame.from_unit(torch.rand_like(positions[: settings.seam_points]))
-            view = view._replace(haze=field.opacity(anywhere, self.step_length))
+        lengths, alone = asked.samples.lengths, view.voxels is None
+        if field.sizes.contraction:
+            known = asked.opacity
+            view = view._replace(opacity=-torch.expm1(-asked.density * lengths) if known is None else known)
+        if field.sizes.contraction and alone:
+            anywhere = torch.rand(min(settings.seam_points, len(lengths)), 3, device=lengths.device)
+            view = view._replace(haze=field.opacity(field.frame.from_unit(anywhere), self.step_length))
         if self._imitates:
             assert self.teacher is not None
-            self.teacher.to(positions.device)
-            difference = imitation_loss(self.teacher, positions, directions, asked.density, colors, lengths)
+            self.teacher.to(lengths.device)
+            places = asked.positions, asked.directions[asked.samples.rays]
+            difference = imitation_loss(self.teacher, *places, asked.density, colors, lengths)
             view = view._replace(imitation=difference)
         if settings.distortion_loss_mult > 0.0:
             view = view._replace(spread=self._spread(asked))
-        if settings.seam_loss_mult > 0.0 and beside is None:
+        if settings.seam_loss_mult > 0.0 and alone:
             step = self.step_length * view.stride
-            places = positions.detach(), directions.detach()
+            places = asked.positions.detach(), asked.directions[asked.samples.rays].detach()
             view = view._replace(seam=border_disagreement(field, *places, step, settings.seam_points))
         return view
 
-    def _with_answers(self, view: TrainingView, beside: Beside) -> TrainingView:
+    def _with_answers(self, view: TrainingView, beside: Beside, answers: Answers) -> TrainingView:
         """The view with what was said of the points that were asked beside the samples."""
-        asked = view.asked
-        assert asked is not None and asked.answers is not None and asked.harmonics is not None
         if self.field.sizes.contraction:
-            view = view._replace(haze=haze(beside, asked.answers, self.step_length))
+            view = view._replace(haze=haze(beside, answers, self.step_length))
         if self.settings.seam_loss_mult > 0.0:
-            step = self.step_length * view.stride
-            seam = disagreement(self.field, beside, asked.answers, asked.harmonics.detach(), step)
-            view = view._replace(seam=seam)
+            view = view._replace(seam=disagreement(beside, answers, self.step_length * view.stride))
         return view
 
     def _spread(self, asked: Asked) -> Tensor:
@@ -241,7 +247,7 @@ class RadianceTrainer:
         linear = LINEAR_UNTIL if self.field.sizes.contraction else None
         whole = 2.0 * LINEAR_UNTIL if linear else self.step_length * self.settings.steps_per_scene
         starts, ends = (to_steps(t, linear) / whole for t in (samples.starts, samples.ends))
-        weights = render_weights(asked.density, samples, rays)
+        weights = render_weights(asked.density, samples, rays) if asked.weights is None else asked.weights
         return spread(weights, 0.5 * (starts + ends), ends - starts, samples, rays)
 
     def _next_stride(self, samples: Samples) -> float:
@@ -279,7 +285,7 @@ class RadianceTrainer:
         if view.imitation is not None:
             return {"imitation_loss": view.imitation}
         rgb, truth = self.compare(view, image)
-        losses = {"rgb_loss": (rgb - truth).square().mean()}
+        losses = {"rgb_loss": torch.nn.functional.mse_loss(rgb, truth)}
         if self.settings.harmonics_loss_mult and view.asked is not None and not self.field.sizes.color_width:
             assert view.marched is not None
             assert view.asked.dependence is not None
@@ -296,8 +302,8 @@ class RadianceTrainer:
     def _learned(self, view: TrainingView) -> None:
         """Remember what a step has seen, and how long the next one's marching steps are."""
         self.stride = view.stride
-        if view.asked is not None and view.asked.owners is not None and not self.settings.overlap:
-            self.field.occupancy.mark_seen(*view.asked.owners)
+        if view.voxels is not None:
+            self.field.occupancy.mark_voxels_seen(view.voxels)
         elif view.asked is not None and view.marched is not None:
             unit = self.field.frame.to_unit(
                 view.marched.positions(view.asked.origins.detach(), view.asked.directions.detach())

@@ -8,10 +8,11 @@ cell (`PartitionGrid`, batches of samples, occupancy, the viewer) asks here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Float32, Int64, Shaped
+from jaxtyping import Float, Float32, Int, Int64, Shaped
 from torch import Tensor
 
 from lg_field.constants import constant
@@ -69,6 +70,17 @@ def nearest_index_of_places(places: Float[Tensor, "*batch d"], counts: Tensor) -
         counts: (d,) int64 cells per axis.
     """
     return torch.minimum(places.long().clamp_min(0), counts - 1)
+
+
+def raveled(index: Int[Tensor, "*batch d"], counts: Sequence[int]) -> Int[Tensor, "*batch"]:
+    """(..., d) index per axis of a grid with `counts` (d,) cells -> (...) number, the last axis fastest."""
+    if not index.is_cpu:  # where each operation costs more than what it computes
+        steps = tuple(math.prod(counts[axis + 1 :]) for axis in range(len(counts)))
+        return (index * constant(steps, index)).sum(-1, dtype=index.dtype)
+    number = index[..., 0]
+    for axis in range(1, len(counts)):
+        number = number * counts[axis] + index[..., axis]
+    return number
 
 
 def sample_coordinates(

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float64, Int, Int64
 from torch import Tensor
 
 from lg_field.constants import constant
-from lg_field.space.ownership import index_of_places, index_of_points, index_of_samples, sample_edges
+from lg_field.space.ownership import index_of_places, index_of_points, index_of_samples, raveled, sample_edges
 
 MAX_CELLS = 1 << 24
 """A grid of more cells is not extended to, written or read."""
@@ -126,10 +126,7 @@ class PartitionGrid:
 
     def ravel(self, index: Int[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
         """(..., d) index per axis -> (...) cell number."""
-        number = index[..., 0]
-        for axis in range(1, self.dim):
-            number = number * self.counts[axis] + index[..., axis]
-        return number
+        return raveled(index, self.counts)
 
     def unravel(self, cells: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch d"]:
         """(...) cell number -> (..., d) index per axis."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lg_field.radiance.memory_bound import rays_at_once
 from lg_field.radiance.outputs import least_light_of, ray_output
 from lg_field.radiance.render import Camera, ask_view
 from lg_field.radiance.seams import SOLID
@@ -117,7 +118,8 @@ class Renderer(threading.Thread):
         field, scene = self.subject.shown, self.subject.scene
         origins, directions = (v.view(-1, 3) for v in camera.rays())
         values, depths, begin = [], [], time.perf_counter()
-        for o, d in zip(origins.split(RAYS), directions.split(RAYS)):
+        size = min(RAYS, rays_at_once(field, scene.step))
+        for o, d in zip(origins.split(size), directions.split(size)):
             if interruptible and self._wanted.is_set():
                 return None
             rays = o.to(field.cells.device), d.to(field.cells.device)

@@ -21,6 +21,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import tyro
@@ -28,6 +29,7 @@ from torch import Tensor
 
 from lg_field.networks.initialization import init_rows, init_shared
 from lg_field.ops import ChainSizes, accumulate_gradients, local_global_chain
+from lg_field.ops.backends import BACKENDS
 from lg_field.signals.fit import CHUNK
 
 RAYS = ChainSizes(19, 16, 16, 64, 1, "relu", residual=True, global_in_features=39)
@@ -47,7 +49,10 @@ CASES = {
 }
 """The paper's networks; ragged batches, without chunks (skewed: nine tenths of the points lie in a tenth of the cells);
 lg-field-tiny's relu network, whose inputs want gradients too."""
-WAYS = ("plain", "blocks", "op", "step")
+WAYS = {"cpu": ("plain", "blocks", "op", "step"), "cuda": ("plain", "blocks", *({"triton"} & set(BACKENDS)))}
+"""Ways that a kind of device knows."""
+BACKEND = {"blocks": "torch", "op": "cpu", "step": "cpu"}
+"""What a way asks for by another name than its own."""
 
 
 @dataclass
@@ -56,14 +61,14 @@ class Args:
 
     cases: tuple[str, ...] = tuple(CASES)
     """Which."""
-    ways: tuple[str, ...] = WAYS
-    """Which ways."""
+    ways: tuple[str, ...] = ()
+    """Which ways; all that the device knows unless named."""
     rounds: int = 5
     """Turns of each."""
     threads: int = 1
     """CPU threads."""
-    device: str = "cpu"
-    """cpu or cuda."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where; on a GPU memory is what torch takes there."""
     memory: str = ""
     """(internal) run one step of this way and print the peak memory."""
 
@@ -124,16 +129,14 @@ def stepper(name: str, way: str, device: str):
         if way == "plain":
             out = plain_chain(x, offsets, table, shared, shape, global_x)
         else:
-            backend = "cpu" if way == "op" else "torch"
-            out = local_global_chain(x, offsets, table, shared, shape, global_x=global_x, backend=backend)
+            out = local_global_chain(x, offsets, table, shared, shape, global_x=global_x, backend=BACKEND.get(way, way))
         return (out - y).square().mean()
 
     def step() -> None:
         optimizer.zero_grad()
         x.grad = None
         if way == "step" or (way == "blocks" and not name.startswith(("ragged", "rays"))):
-            backend = "cpu" if way == "step" else "torch"
-            accumulate_gradients(x, offsets, y, table, shared, shape, CHUNK[device], backend)
+            accumulate_gradients(x, offsets, y, table, shared, shape, CHUNK[device], BACKEND[way])
         else:
             loss().backward()
         optimizer.step()
@@ -143,8 +146,10 @@ def stepper(name: str, way: str, device: str):
     return step
 
 
-def peak_kilobytes() -> int:
-    """Largest resident size of this process so far."""
+def peak_kilobytes(device: str) -> int:
+    """Largest resident size of this process so far; on a GPU the most memory taken there."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() // 1024
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
@@ -152,13 +157,19 @@ def peak_kilobytes() -> int:
 def main(args: Args) -> None:
     """Measure and print."""
     torch.set_num_threads(args.threads)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("step.py: --device cuda needs a GPU that torch can use: take --device cpu")
     if args.memory:
         case, way = args.memory.split(":")
         step = stepper(case, way, args.device)
-        before = peak_kilobytes()
+        before = peak_kilobytes(args.device)
         step()
-        print(json.dumps(peak_kilobytes() - before))
+        print(json.dumps(peak_kilobytes(args.device) - before))
         return
+    known = WAYS[args.device]
+    if not set(args.ways) <= set(known):
+        raise SystemExit(f"step.py: on {args.device} there are the ways {', '.join(known)}, got {' '.join(args.ways)}")
+    args.ways = args.ways or known
     clock = time.process_time if args.threads == 1 and args.device == "cpu" else time.perf_counter
     heads = [*(f"{way} s" for way in args.ways), *args.ways[1:], *(f"{way} MB" for way in args.ways)]
     print(f"| case | {' | '.join(heads)} |\n{'| --- ' * (1 + len(heads))}|")

@@ -30,6 +30,8 @@ class Counts:
     """Operations by name."""
     waits: dict[str, int] = field(default_factory=dict)
     """Those after which a GPU's host would have waited."""
+    bytes: int = 0
+    """Memory taken at most at a time, beside what was taken before."""
 
     @property
     def total(self) -> tuple[int, int]:
@@ -77,7 +79,8 @@ def _built() -> ctypes.CDLL:
             subprocess.run(command, capture_output=True, text=True, check=True)
             result.replace(path)
     library = ctypes.CDLL(str(path))
-    library.second_device_counts.restype = library.second_device_random.restype = ctypes.c_int64
+    for name in ("counts", "random", "peak", "held"):
+        getattr(library, f"second_device_{name}").restype = ctypes.c_int64
     library.second_device_counts.argtypes = [ctypes.c_int32, ctypes.c_char_p, ctypes.c_int64]
     library.second_device_random.argtypes = [ctypes.c_int32, ctypes.c_void_p]
     library.second_device_seed.argtypes = [ctypes.c_uint64]
@@ -89,7 +92,10 @@ def counted() -> Iterator[Counts]:
     """Count what the device is asked to do in the block."""
     library, counts = _built(), Counts()
     library.second_device_reset()
+    library.second_device_peak()
+    before = library.second_device_held()
     yield counts
+    counts.bytes = library.second_device_peak() - before
     for which, found in enumerate((counts.launches, counts.waits)):
         buffer = ctypes.create_string_buffer(library.second_device_counts(which, None, 0))
         library.second_device_counts(which, buffer, len(buffer))

@@ -16,6 +16,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -45,13 +46,29 @@ void count(std::map<std::string, int64_t>& what, const std::string& name) {
 
 // -- memory, current device, generator
 
+std::atomic<int64_t> held{0}, peak{0};
+
+// Before each piece of memory stands how much it is.
+constexpr size_t HEAD = 64;
+
+void give_back(void* data) {
+  auto* begin = static_cast<char*>(data) - HEAD;
+  held -= *reinterpret_cast<int64_t*>(begin);
+  std::free(begin);
+}
+
 struct Memory final : c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
-    void* data = bytes ? std::malloc(bytes) : nullptr;
-    TORCH_CHECK(data || !bytes, "the second device is out of memory");
-    return {data, data, &std::free, c10::Device(DEVICE, 0)};
+    if (!bytes) return {nullptr, nullptr, &c10::detail::deleteNothing, c10::Device(DEVICE, 0)};
+    auto* begin = static_cast<char*>(std::aligned_alloc(HEAD, HEAD + (bytes + HEAD - 1) / HEAD * HEAD));
+    TORCH_CHECK(begin, "the second device is out of memory");
+    *reinterpret_cast<int64_t*>(begin) = bytes;
+    const int64_t now = held += bytes;
+    for (int64_t most = peak; now > most && !peak.compare_exchange_weak(most, now);) {
+    }
+    return {begin + HEAD, begin + HEAD, &give_back, c10::Device(DEVICE, 0)};
   }
-  c10::DeleterFnPtr raw_deleter() const override { return &std::free; }
+  c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
   void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
 };
 Memory memory;
@@ -204,6 +221,13 @@ at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const 
   return out.to(input.device());
 }
 
+// One launch on a GPU, however many tensors there are.
+void add_to_each(at::TensorList tensors, const at::Scalar& number) {
+  count(launches, "aten::_foreach_add_");
+  Inside here;
+  for (const auto& tensor : tensors) tensor.add_(number);
+}
+
 // -- everything else
 
 // Operations after which a GPU's host waits: their result's size depends on values.
@@ -285,6 +309,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("set_.source_Storage_storage_offset", TORCH_FN(set_storage));
   m.impl("set_.source_Storage", TORCH_FN(set_whole_storage));
   m.impl("set_", TORCH_FN(set_nothing));
+  m.impl("_foreach_add_.Scalar", TORCH_FN(add_to_each));
   m.impl("convolution_overrideable", TORCH_FN(convolution));
 }
 
@@ -329,6 +354,14 @@ void second_device_seed(uint64_t seed) {
   at::Generator generator = default_generator();
   generator.set_current_seed(seed);
 }
+
+// Bytes held at most since the last call, and from now on counted from what is held now.
+int64_t second_device_peak() {
+  const int64_t most = peak.exchange(held);
+  return most;
+}
+
+int64_t second_device_held() { return held; }
 
 void second_device_reset() {
   std::lock_guard<std::mutex> lock(counting);

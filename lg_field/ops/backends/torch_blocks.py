@@ -19,6 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from lg_field.constants import counting
 from lg_field.ops.backends.base import Backend
 from lg_field.ops.sizes import ChainSizes
 
@@ -193,12 +194,10 @@ def make_blocks(offsets: Int64[Tensor, " edges"], total: int, block: int = BLOCK
         rows = torch.repeat_interleave(per_row)
     else:
         most = (total + len(counts) * (block - 1)) // block
-        rows = torch.searchsorted(last, torch.arange(most, device=offsets.device), right=True)
+        rows = torch.searchsorted(last, counting(most, last), right=True)
         rows = rows.clamp_max(len(counts) - 1)
-    first_slot = (last - per_row) * block
-    slots = torch.arange(total, device=offsets.device) + torch.repeat_interleave(
-        first_slot - offsets[:-1], counts, output_size=total
-    )
+    back = torch.sub(offsets[:-1], last - per_row, alpha=block)
+    slots = counting(total, offsets) - torch.repeat_interleave(back, counts, output_size=total)
     return Blocks(rows, slots, block)
 
 

@@ -1,0 +1,122 @@
+"""Training rays on a GPU, where what an operation begins costs more than what it computes: few of them, one wait.
+
+The same as `field_samples` and `ask`, which a CPU is faster with, but for: all steps of all rays are looked at in one
+go; what is known of them (unit coordinates, voxels, rows) goes along; points beside the samples are asked in the same
+call; samples that no light gets through to stay and weigh nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lg_field.radiance.beside import Answers, Beside
+from lg_field.radiance.compositing import Samples, weights_and_light
+from lg_field.radiance.encodings import spherical_harmonics, view_dependence
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.render import Asked, clipped
+from lg_field.radiance.sampling import march_at_once, steps_of_rays
+
+
+class Marched(NamedTuple):
+    """Samples of training rays, and where they are."""
+
+    samples: Samples
+    """M packed samples in occupied voxels."""
+    unit: Float[Tensor, "samples 3"]
+    """(M, 3) unit coordinates of their middles."""
+    voxels: Int64[Tensor, " samples"]
+    """(M,) their voxels: numbers in `OccupancyGrid.occupied`, flattened."""
+    rows: Int64[Tensor, " samples"]
+    """(M,) the row that owns each."""
+
+
+class AskedAtOnce(NamedTuple):
+    """What a field says of training rays and of the points beside them."""
+
+    asked: Asked
+    """Of the rays, with the samples' weights."""
+    answers: Answers
+    """Of the points beside them."""
+
+
+@torch.no_grad()
+def march_training(
+    field: RadianceField,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    near: Float[Tensor, " rays"],
+    far: Float[Tensor, " rays"],
+    step: float,
+) -> Marched:
+    """Jittered samples of rays in the field's occupied space: see `field_samples`, whose arguments these are."""
+    grid, frame = field.occupancy, field.frame
+    near, far, reach, linear = clipped(field, origins, directions, near, far)
+    s_near, s_far, count, shift = steps_of_rays(near, far, step, linear, True, reach)
+    looked: list[tuple[Tensor, Tensor]] = []
+
+    def occupied(points: Tensor) -> Tensor:
+        unit = frame.to_unit(points)
+        numbers = grid.numbers_at(frame.unit_to_places(unit))  # of rays that are clipped to the domain
+        looked.append((unit, numbers))
+        hit = grid.dense()[numbers]
+        return hit if field.region is None else hit & field.region.contains(points)
+
+    samples, hit = march_at_once((origins, directions), (s_near, s_far), shift, step, count, occupied, linear)
+    unit, numbers = (values[hit] for values in looked[0])
+    voxels = grid.places_of_voxels()[numbers]
+    if grid.voxels_tell_rows:
+        rows = torch.div(voxels, grid.per_axis**3, rounding_mode="floor")
+    else:
+        rows = field.rows_of_unit(unit)
+    return Marched(samples, unit, voxels, rows)
+
+
+def ask_at_once(
+    field: RadianceField,
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    marched: Marched,
+    beside: Beside,
+    overlap: float = 0.0,
+    least_light: float = 0.0,
+) -> AskedAtOnce:
+    """Ask a field in the middles of samples and beside them; differentiable.
+
+    Args:
+        field: the field.
+        origins: (N, 3) scene units.
+        directions: (N, 3) unit vectors.
+        marched: the rays' samples.
+        beside: other points.
+        overlap: as in `RadianceField.forward`.
+        least_light: samples that less than this part of the light gets through to weigh nothing; 0: all weigh.
+    """
+    samples, unit = marched.samples, marched.unit
+    if origins.requires_grad or directions.requires_grad:
+        unit = field.frame.to_unit(samples.positions(origins, directions))
+    border, free = 2 * len(beside.near), len(beside.unit) - 2 * len(beside.near)
+    rows = torch.cat([field.moved_rows(unit, marched.rows, overlap), field.rows_of_unit(beside.located)])
+    owned, count = rows >= 0, [len(unit), border, free]
+    density, features = field.of_rows(torch.cat([unit, beside.unit]), rows.clamp_min(0), owned=True)
+    density, border_density, free_density = (density * owned).split(count)
+    harmonics = spherical_harmonics(directions)[torch.cat([samples.rays, beside.rays])]
+    if field.sizes.color_width:
+        features, more = features.split([count[0], border + free])
+        colors, dependence = None, None
+        border_colors = field.rgb_of(more[:border], harmonics[count[0] : count[0] + border])
+    else:
+        colors, border_colors, _ = field.rgb_of(features, harmonics).split(count)
+        dependence = view_dependence(features)[: count[0]]
+        features = features[:, :0]
+    thickness = density * samples.lengths
+    weights, shown = weights_and_light(thickness, samples, len(origins), least_light)
+    if least_light > 0.0 and dependence is not None:
+        dependence = dependence * shown
+    opacity = -torch.expm1(-thickness) if field.sizes.contraction else None
+    asked = Asked(field, origins, directions, samples, density, features, colors, dependence, weights, opacity)
+    both = owned[count[0] : count[0] + border].view(2, -1).all(0)
+    return AskedAtOnce(asked, Answers(both, border_density, border_colors, free_density))
