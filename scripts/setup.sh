@@ -56,7 +56,9 @@ install_packages() {
 }
 
 install_python_packages() {
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt -e '.[all,dev]'
+    local pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt)
+    "${pip[@]}" -e '.[all,dev]' &&
+        "${pip[@]}" --no-deps nerfbaselines # it asks for opencv-python, which would overwrite opencv-python-headless
 }
 
 # What .venv should hold: a hash of the files that say so. Fails where there is no working .venv.
