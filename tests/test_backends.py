@@ -31,7 +31,7 @@ def test_names_are_keys_and_auto_takes_the_first_that_can() -> None:
     for values in ((x, table), (x.double(), table.double())):
         able = [b for b in BACKENDS.values() if b.why_not(SIZES, *values) is None]
         assert choose_backend("auto", SIZES, *values) is able[0]
-    with pytest.raises(ValueError, match="unknown backend 'gpu': use auto, cpu, torch, reference"):
+    with pytest.raises(ValueError, match="unknown backend 'gpu': use auto, cpu, triton, torch, reference"):
         local_global_chain(x, offsets, table, shared, SIZES, backend="gpu")
 
 
@@ -108,14 +108,14 @@ class Counting(Backend):
 
 
 @pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+def counting() -> Iterator[Counting]:
     """A backend before all others."""
     backend, others = Counting(), dict(BACKENDS)
-    for name in others:
-        monkeypatch.delitem(BACKENDS, name)
-    for name, other in {backend.name: backend, **others}.items():
-        monkeypatch.setitem(BACKENDS, name, other)
-    return backend
+    BACKENDS.clear()
+    BACKENDS.update({backend.name: backend, **others})
+    yield backend
+    BACKENDS.clear()
+    BACKENDS.update(others)
 
 
 def test_a_registered_backend_serves_the_chain_and_training_where_it_can(counting: Counting) -> None:

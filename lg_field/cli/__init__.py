@@ -14,9 +14,12 @@ COMMANDS = {
     "validate": "lg_field.cli.info:validate",
     "crop": "lg_field.cli.edit:crop",
     "clean": "lg_field.cli.clean:clean",
+    "compose": "lg_field.cli.compose:compose",
     "extend": "lg_field.cli.extend:extend",
     "prune": "lg_field.cli.edit:prune",
     "merge": "lg_field.cli.edit:merge",
+    "compress": "lg_field.cli.compress:compress",
+    "decompress": "lg_field.cli.compress:decompress",
     "pack": "lg_field.cli.scene:pack",
     "render": "lg_field.cli.scene:render",
     "mesh": "lg_field.cli.mesh:mesh",
@@ -25,6 +28,7 @@ COMMANDS = {
     "denoise": "lg_field.cli.restore:denoise",
     "reconstruct-ct": "lg_field.cli.restore:reconstruct_ct",
     "view": "lg_field.cli.view:view",
+    "publish": "lg_field.cli.publish:publish",
 }
 """Subcommand -> module:function, in the order of the help."""
 

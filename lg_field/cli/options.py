@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lg_field.signals.signal import Signal
     from lg_field.space.regions import Region
-    from lg_field.table.cell_table import CellTable, Table
+    from lg_field.table.cell_table import CellTable
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 OptionalOutput = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
@@ -246,7 +246,7 @@ def _other_name(path: Path, seen: Iterable[Path]) -> Path | None:
     return next((p for p in seen if path.is_file() and p.is_file() and path.samefile(p)), None)
 
 
-def bounded(field: Table, memory: float) -> Table:
+def bounded(field: Any, memory: float) -> Any:
     """A field whose pictures take no more than so many GB at a time, where it is one of a scene.
 
     Raises:
@@ -254,10 +254,11 @@ def bounded(field: Table, memory: float) -> Table:
     """
     if not 0.0 < memory < float("inf"):
         raise ValueError(f"--memory must be a positive number of GB, got {memory}")
-    from lg_field.radiance.field import RadianceField
+    from lg_field.radiance.composition import parts_of
+    from lg_field.radiance.volume import Volume
 
-    if isinstance(field, RadianceField):
-        field.memory = memory
+    for part in parts_of(field) if isinstance(field, Volume) else ():
+        part.field.memory = memory
     return field
 
 

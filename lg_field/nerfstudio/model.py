@@ -68,6 +68,9 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     implementation: Implementation = "auto"
     """What evaluates the shared part's grid: torch, tiny-cuda-nn (tcnn) where it is installed and there is a GPU, or
     auto: tcnn where it can be. The parameters are the same."""
+    backend: Literal["auto", "cpu", "triton", "torch", "reference"] = "auto"
+    """What computes everything else: kernels for the CPU, Triton kernels for a CUDA GPU, torch, the slow reference, or
+    auto: the fastest that can. The parameters are the same."""
     counts: tuple[int, int, int] | None = None
     """Cells per axis at the start; None = about 64, nearly cubic."""
     space: Literal["auto", "bounded", "contracted"] = "auto"
@@ -124,7 +127,8 @@ class LGModel(Model):
         lower, upper = ([-2.0] * 3, [2.0] * 3) if contracted else self.scene_box.aabb.tolist()
         counts = config.counts or near_cubic([high - low for low, high in zip(lower, upper)], FIRST_CELLS)
         table = RadianceField(PartitionGrid(counts, tuple(lower), tuple(upper)), sizes)
-        table.implementation, table.memory = config.implementation, config.render_memory
+        table.implementation, table.backend = config.implementation, config.backend
+        table.memory = config.render_memory
         teacher = None if config.teacher is None else load_teacher(config.teacher)
         try:
             if table.hash_grid is not None:

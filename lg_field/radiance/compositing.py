@@ -146,7 +146,14 @@ def composite_weights(
     weighted = torch.cat([weights[:, None] * colors, weights[:, None], (weights * samples.middles)[:, None]], dim=1)
     sums = weighted.new_zeros(num_rays, weighted.shape[1]).index_add_(0, samples.rays, weighted)
     rgb, accumulation, depth = sums.split([colors.shape[1], 1, 1], dim=1)
-    return rgb, accumulation, torch.where(accumulation > 1e-3, depth / accumulation.clamp_min(1e-6), far)
+    return rgb, accumulation, depths(depth, accumulation, far)
+
+
+def depths(
+    weighted: Float[Tensor, "rays 1"], accumulation: Float[Tensor, "rays 1"], far: float
+) -> Float[Tensor, "rays 1"]:
+    """Mean depth along rays, from the sum of weighted distances; `far` where next to nothing is hit."""
+    return torch.where(accumulation > 1e-3, weighted / accumulation.clamp_min(1e-6), far)
 
 
 def accumulate(

@@ -28,12 +28,13 @@ from lg_field.radiance.occupancy_grid import OccupancyGrid, voxel_rows
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.sizes import saved_sizes as saved_sizes
 from lg_field.radiance.tcnn import Implementation, encoder
+from lg_field.radiance.volume import Volume
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap
 from lg_field.table.cell_table import CellTable
 
 
-class RadianceField(CellTable):
+class RadianceField(CellTable, Volume):
     """Density and colour of a scene. A point in a cell without a row is empty, whatever the shared part says.
 
     The shared part gives a first density and colour of its own and the cell's row corrects it: its output layer
@@ -67,6 +68,8 @@ class RadianceField(CellTable):
         self._frame = Frame(grid, sizes.contraction, sizes.frame)
         self.implementation: Implementation = "auto"
         """Which code evaluates the hash table: no part of the field's state."""
+        self.backend = "auto"
+        """Which code computes everything else, a name in `ops.backends.BACKENDS`: no part of the state either."""
         self.memory = MEMORY
         """GB that pictures of it may take at a time: no part of its state either."""
         self.extending = False
@@ -164,7 +167,7 @@ class RadianceField(CellTable):
         """
         by_row = sort_by_row(rows, self.num_rows, wait=rows.is_cpu)
         out = self._outputs(unit, rows, by_row)
-        fused = fused_shade(self, out, by_row.order, rays, directions)
+        fused = fused_shade(self, out, by_row, rays, directions)
         if fused is not None:
             return fused
         density, features = self._said(out, by_row, len(rows))
@@ -252,7 +255,8 @@ class RadianceField(CellTable):
         """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
         local_x, global_x = self._inputs(by_row.sort(unit), by_row.rows_of(rows), by_row.offsets)
         table = self._trainable_rows(self.local)
-        return local_global_chain(local_x, by_row.offsets, table, dict(self.shared), self.chain, global_x=global_x)
+        inputs = local_x, by_row.offsets, table, dict(self.shared), self.chain
+        return local_global_chain(*inputs, global_x=global_x, backend=self.backend)
 
     def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
         """(M,) density and (M, color_features) of what the chain says."""

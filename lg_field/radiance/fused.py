@@ -1,21 +1,38 @@
-"""The CPU kernels of what surrounds the chain, asked for in a radiance field's words; None where torch has to do it."""
+"""The kernels of what surrounds the chain, asked for in a radiance field's words; None where torch has to do it.
+
+Which ones, the field's `backend` says: those of the CPU, Triton's for a GPU, or none.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
-from lg_field.ops.backends.cpu import encode
-from lg_field.ops.backends.cpu.march import Voxels, march_voxels
-from lg_field.ops.backends.cpu.march import why_not as why_not_march
-from lg_field.ops.backends.cpu.shade import shade
-from lg_field.ops.backends.cpu.shade import why_not as why_not_shade
-from lg_field.radiance.compositing import Samples
-from lg_field.radiance.sampling import steps_of_rays
+from lg_field.ops.backends import may_take
+from lg_field.ops.backends.cpu import encode, march, shade
+from lg_field.ops.backends.triton import encode as triton_encode
+from lg_field.ops.backends.triton import march as triton_march
+from lg_field.ops.backends.triton import shade as triton_shade
+from lg_field.ops.sorting import RowSort
+from lg_field.radiance.compositing import Samples, depths
+from lg_field.radiance.sampling import steps_of_rays, to_steps
 
 if TYPE_CHECKING:
     from lg_field.radiance.field import RadianceField
+
+ENCODERS = {"cpu": encode, "triton": triton_encode}
+SHADERS = {"cpu": shade, "triton": triton_shade}
+"""Backend -> its kernels."""
+
+
+def _first(field: RadianceField, kernels: Mapping[str, ModuleType], *asked: Any) -> Any:
+    """The first kernels that the field's backend allows and that can do what is asked for; None: there are none."""
+    usable = (m for name, m in kernels.items() if may_take(field.backend, name) and m.why_not(*asked) is None)
+    return next(usable, None)
 
 
 def fused_inputs(field: RadianceField, unit: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor | None] | None:
@@ -43,10 +60,11 @@ def fused_inputs(field: RadianceField, unit: Tensor, offsets: Tensor) -> tuple[T
     entries = unit.new_empty(0, 0)
     if table is not None and has_global:
         entries = field.kept_lines["hash_table"].spread(field._trainable_lines(table))
-    if encode.why_not(wanted, unit, field.features, entries) is not None:
+    kernels = _first(field, ENCODERS, wanted, unit, field.features, entries)
+    if kernels is None:
         return None
     rows = field._trainable_rows(field.features)
-    local_x, global_x = encode.encode(unit, offsets, field.occupancy.corners(), rows, entries, wanted)
+    local_x, global_x = kernels.encode(unit, offsets, field.occupancy.corners(), rows, entries, wanted)
     return local_x, global_x if has_global else None
 
 
@@ -75,24 +93,20 @@ def fused_march(
     Args:
         block: steps to look at together; 1: there are no such looks.
     """
-    grid, frame = field.occupancy, field.frame
-    if why_not_march(origins, directions, near, far) is not None or grid.dense().numel() >= 2**31:
+    grid, rays = field.occupancy, (origins, directions)
+    if grid.dense().numel() >= 2**31:
         return None
-    s_near, s_far, count, shift = steps_of_rays(near, far, step, linear, jitter)
-    origin = frame.origin
-    where = Voxels(
-        counts=frame.grid.counts,  # type: ignore[arg-type]
-        per_axis=grid.per_axis,
-        lower=origin.lower,  # type: ignore[arg-type]
-        upper=origin.upper,  # type: ignore[arg-type]
-        cells=origin.counts,  # type: ignore[arg-type]
-        shift=frame.shift,  # type: ignore[arg-type]
-        contraction=frame.contraction,
-    )
-    near_voxels = grid.near() if block > 1 else None
-    found = march_voxels(
-        *((origins, directions), (s_near, s_far), shift, step, count, where, grid.dense(), linear, block, near_voxels)
-    )
+    if may_take(field.backend, "cpu") and march.why_not(*rays, near, far) is None:
+        s_near, s_far, count, shift = steps_of_rays(near, far, step, linear, jitter)
+        near_voxels = grid.near() if block > 1 else None
+        looks = step, count, _voxels(field), grid.dense(), linear, block, near_voxels
+        found = march.march_voxels(rays, (s_near, s_far), shift, *looks)
+    elif may_take(field.backend, "triton") and triton_march.why_not(*rays, near, far) is None:
+        shift = torch.rand_like(near) - 0.5 if jitter else torch.zeros_like(near)
+        span = to_steps(near, linear), to_steps(far, linear)
+        found = triton_march.march_voxels(rays, span, shift, step, _voxels(field), grid.dense(), linear)
+    else:
+        return None
     samples = Samples(*found)
     if field.region is None:
         return samples
@@ -100,18 +114,47 @@ def fused_march(
     return Samples(*(values[inside] for values in samples))
 
 
+def _voxels(field: RadianceField) -> march.Voxels:
+    """Where the field's voxels are."""
+    frame, origin = field.frame, field.frame.origin
+    return march.Voxels(
+        counts=frame.grid.counts,  # type: ignore[arg-type]
+        per_axis=field.occupancy.per_axis,
+        lower=origin.lower,  # type: ignore[arg-type]
+        upper=origin.upper,  # type: ignore[arg-type]
+        cells=origin.counts,  # type: ignore[arg-type]
+        shift=frame.shift,  # type: ignore[arg-type]
+        contraction=frame.contraction,
+    )
+
+
 def fused_shade(
-    field: RadianceField, out: Tensor, order: Tensor, rays: Tensor, directions: Tensor
+    field: RadianceField, out: Tensor, by_row: RowSort, rays: Tensor, directions: Tensor
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """`RadianceField.looks`'s results from the chain's (n, 28) outputs; None where torch has to do it.
 
     Args:
         field: a field without a colour layer.
         out: of the samples that have a row, sorted by row.
-        order: (n,) number of the sample of each.
+        by_row: how they were sorted.
         rays: (M,) ray of each sample.
         directions: (N, 3) of the rays.
     """
-    if why_not_shade(out, directions) is not None:
+    kernels = _first(field, SHADERS, out, directions)
+    if kernels is None:
         return None
-    return shade(out, order, rays, directions, field.sizes.density_bias)
+    density, rgb, dependence = kernels.shade(out, by_row.order, rays, directions, field.sizes.density_bias)
+    if by_row.kept is not None:  # samples without a row were sorted to some row
+        density, dependence = (torch.where(by_row.kept, values, 0.0) for values in (density, dependence))
+    return density, rgb, dependence
+
+
+def fused_composite(
+    field: RadianceField, density: Tensor, colors: Tensor, samples: Samples, num_rays: int, far: float
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """`compositing.composite`, whose arguments these are; None where torch has to do it."""
+    if not may_take(field.backend, "triton") or triton_shade.why_not_composite(density, colors, samples.starts):
+        return None
+    seen = triton_shade.composite(density, colors, *samples, num_rays)
+    rgb, accumulation, depth = seen.split([3, 1, 1], dim=1)
+    return rgb, accumulation, depths(depth, accumulation, far)

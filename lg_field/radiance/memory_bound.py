@@ -6,15 +6,17 @@ before its first look for empty space), and its samples are asked in parts.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
 from lg_field.radiance.compositing import Samples
 from lg_field.radiance.sampling import LINEAR_UNTIL
+from lg_field.radiance.volume import Volume
 
 if TYPE_CHECKING:
     from lg_field.radiance.field import RadianceField
@@ -32,13 +34,21 @@ KEPT_NUMBERS = 11
 """Of each sample from when it was asked until its ray is composited, beside what the field says of it."""
 
 
-def rays_at_once(field: RadianceField, step: float) -> int:
+@functools.singledispatch
+def rays_at_once(field: Volume, step: float) -> int:
     """Rays of a picture that may be marched and asked at a time.
 
     Args:
         field: the field; it says how much `memory` there is, and the device.
         step: length of a marching step near the origin, scene units.
+
+    Other volumes than fields register theirs.
     """
+    return rays_of_field(cast("RadianceField", field), step)
+
+
+def rays_of_field(field: RadianceField, step: float) -> int:
+    """`rays_at_once` of a field."""
     device = field.cells.device.type
     longest = 2.0 * LINEAR_UNTIL if field.frame.contraction else field.occupancy.reach()
     steps = math.ceil(longest / step) + 1

@@ -5,6 +5,7 @@ Training, evaluation in nerfstudio, `lg-field render` and the viewer all go it; 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,13 +18,14 @@ from lg_field.radiance import occupancy
 from lg_field.radiance.cameras import Camera as Camera
 from lg_field.radiance.cameras import look_along as look_along
 from lg_field.radiance.cameras import orbit as orbit
-from lg_field.radiance.compositing import Samples, composite_weights, over, render_weights
+from lg_field.radiance.compositing import Samples, composite, composite_weights, over
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.fused import fused_march
+from lg_field.radiance.fused import fused_composite, fused_march
 from lg_field.radiance.memory_bound import in_parts, rays_at_once, samples_at_once
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.stopping import PICTURES, look_at_once, look_front_to_back
+from lg_field.radiance.volume import Volume
 
 Appearance = Callable[[Int64[Tensor, " samples"]], Float[Tensor, "samples width"] | None]
 """From the (M,) ray of each sample to its (M, A) appearance; None = the average."""
@@ -43,7 +45,7 @@ class Picture(NamedTuple):
 class Asked(NamedTuple):
     """Rays with the field asked along them."""
 
-    field: RadianceField
+    field: Volume
     origins: Tensor
     """(N, 3) scene units."""
     directions: Tensor
@@ -77,6 +79,7 @@ def field_samples(
     far: Float[Tensor, " rays"],
     step: float,
     jitter: bool = False,
+    bounds: Float[Tensor, "2 3"] | None = None,
 ) -> Samples:
     """Packed samples of rays in the field's occupied space.
 
@@ -88,9 +91,10 @@ def field_samples(
         far: (N,) last distance.
         step: length of a step, scene units.
         jitter: shift the steps of each ray at random (training).
+        bounds: bounded scenes: a box around all occupied voxels at which steps begin; None = the smallest one.
     """
     grid = field.occupancy
-    near, far, reach, linear = clipped(field, origins, directions, near, far)
+    near, far, reach, linear = clipped(field, origins, directions, near, far, bounds)
     voxel = min(field.grid.cell_size) / grid.per_axis
     block = 1 + int(2.0 * occupancy.MARGIN * voxel / step - 1e-3)  # the steps are less than the margin from its middle
     block = block if block > 2 and linear is None else 1
@@ -112,13 +116,16 @@ def clipped(
     directions: Float[Tensor, "rays 3"],
     near: Float[Tensor, " rays"],
     far: Float[Tensor, " rays"],
+    bounds: Float[Tensor, "2 3"] | None = None,
 ) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"], float | None, float | None]:
     """Where rays are marched: (N,) first and (N,) last distance, if the scene is bounded within the box around all
-    occupied voxels; what no ray is longer than, in marching coordinates (None: unknown); `linear_until` of `march`."""
+    occupied voxels (or `bounds`); what no ray is longer than, in marching coordinates (None: unknown); `linear_until`
+    of `march`."""
     if field.frame.contraction:
         return near, far, 2.0 * LINEAR_UNTIL, LINEAR_UNTIL
-    enter, leave = ray_box(origins, directions, field.occupancy.bounds())
-    reach = None if origins.is_cpu else field.occupancy.reach()
+    box = field.occupancy.bounds() if bounds is None else bounds
+    enter, leave = ray_box(origins, directions, box)
+    reach = None if origins.is_cpu else field.occupancy.reach() if bounds is None else float((box[1] - box[0]).norm())
     return torch.maximum(near, enter), torch.minimum(far, leave), reach, None
 
 
@@ -175,15 +182,19 @@ def picture(
         far: depth of rays that hit nothing.
         background: (3,) or (N, 3) behind everything; None: nothing, `rgb` is weighted by the accumulation.
     """
-    weights, count = asked.weights, len(asked.origins)
-    weights = render_weights(asked.density, asked.samples, count) if weights is None else weights
-    rgb, accumulation, depth = composite_weights(weights, colors, asked.samples, count, far)
+    count = len(asked.origins)
+    if asked.weights is None:
+        asked_for = asked.density, colors, asked.samples, count, far
+        rgb, accumulation, depth = fused_composite(asked.field, *asked_for) or composite(*asked_for)
+    else:
+        rgb, accumulation, depth = composite_weights(asked.weights, colors, asked.samples, count, far)
     return Picture(rgb if background is None else over(rgb, accumulation, background), accumulation, depth)
 
 
+@functools.singledispatch
 @torch.no_grad()
 def ask_view(
-    field: RadianceField,
+    field: Volume,
     scene: Scene,
     origins: Float[Tensor, "rays 3"],
     directions: Float[Tensor, "rays 3"],
@@ -191,7 +202,8 @@ def ask_view(
 ) -> Asked:
     """Ask a field along rays between the scene's near and far plane, a step of the scene apart.
 
-    `least_light` as in `ask`."""
+    Other volumes than fields register how they are asked. `least_light` as in `ask`."""
+    assert isinstance(field, RadianceField)
     near, far = torch.full_like(origins[:, 0], scene.near), torch.full_like(origins[:, 0], scene.far)
     samples = field_samples(field, origins, directions, near, far, scene.step)
     return ask(field, origins, directions, samples, least_light=least_light)
@@ -207,7 +219,7 @@ def show(
 
 
 def render_rays(
-    field: RadianceField,
+    field: Volume,
     scene: Scene,
     origins: Float[Tensor, "rays 3"],
     directions: Float[Tensor, "rays 3"],
@@ -227,7 +239,7 @@ def render_rays(
 
 
 def render(
-    field: RadianceField,
+    field: Volume,
     scene: Scene,
     camera: Camera,
     progress: Callable[[int, int], None] | None = None,

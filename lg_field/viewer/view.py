@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lg_field.signals.signal import Signal
 from lg_field.viewer.page import keeps_going, open_server
 from lg_field.viewer.panel import Panel
 from lg_field.viewer.progressive import Renderer, Shown
+from lg_field.viewer.rendered import Rendered
 from lg_field.viewer.signal_view import SignalView
 from lg_field.viewer.signals import SignalSubject
 from lg_field.viewer.subject import BoxReader, SceneSubject
@@ -47,13 +49,14 @@ def open_view(field: Any, path: Path, precision: torch.dtype, box: BoxReader, po
 class SceneView:
     """A page that shows a scene to any number of browsers."""
 
-    def __init__(self, subject: SceneSubject, port: int) -> None:
+    def __init__(self, subject: Any, port: int, controls: Callable[[Any, Any], Any] = Panel) -> None:
         """
         Args:
-            subject: the scene.
+            subject: the scene, a `Rendered`.
             port: see `open_server`.
+            controls: puts what edits a subject on a page, from viser's server and the subject.
         """
-        self.subject = subject
+        self.subject: Rendered = subject
         self.server = open_server(port, subject.path.name)
         self.renderers: dict[int, Renderer] = {}
         gui = self.server.gui
@@ -62,7 +65,7 @@ class SceneView:
             self.resolution = gui.add_slider("Resolution", 60, 1080, 20, RESOLUTION)
             self.status = gui.add_markdown("")
         self.server.scene.set_up_direction(subject.scene.up)
-        self.panel = Panel(self.server, subject)
+        self.panel = controls(self.server, subject)
         self.output.on_update(lambda _: self.request())
         self.resolution.on_update(lambda _: self.request())
         subject.on_change.append(self.request)

@@ -11,12 +11,15 @@ from lg_field.ops.backends.base import Backend as Backend
 from lg_field.ops.backends.cpu import FusedCpu
 from lg_field.ops.backends.reference import Reference
 from lg_field.ops.backends.torch_blocks import TorchBlocks
+from lg_field.ops.backends.triton import Triton
+from lg_field.ops.backends.triton.runtime import interpreted
 from lg_field.ops.sizes import ChainSizes
 
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
         FusedCpu(),
+        Triton(),
         TorchBlocks(),
         Reference(),
     )
@@ -38,7 +41,7 @@ def choose_backend(name: str, sizes: ChainSizes, *tensors: Tensor) -> Backend:
     if name == "auto":
         reasons = {}
         for backend in BACKENDS.values():
-            reason = backend.why_not(sizes, *tensors)
+            reason = backend.why_not_unasked(sizes, *tensors)
             if reason is None:
                 return backend
             reasons[backend.name] = reason
@@ -49,3 +52,13 @@ def choose_backend(name: str, sizes: ChainSizes, *tensors: Tensor) -> Backend:
     if reason is not None:
         raise ValueError(f'backend "{name}" cannot run: {reason} (or take backend "auto")')
     return BACKENDS[name]
+
+
+def may_take(backend: str, name: str) -> bool:
+    """Whether what surrounds the chain may be computed by kernels of one backend where another is asked for.
+
+    Args:
+        backend: that is asked for: "auto" or a name in `BACKENDS`.
+        name: of the kernels' backend.
+    """
+    return backend == name or (backend == "auto" and not (name == Triton.name and interpreted()))

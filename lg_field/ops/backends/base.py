@@ -30,6 +30,10 @@ class Backend(ABC):
             tensors: all values, parameters and gradients of the call (their devices and types matter).
         """
 
+    def why_not_unasked(self, sizes: ChainSizes, *tensors: Tensor) -> str | None:
+        """Why "auto" should not take this backend, in one line; None if it may. Arguments are those of `why_not`."""
+        return self.why_not(sizes, *tensors)
+
     @abstractmethod
     def chain(
         self,

@@ -1,0 +1,76 @@
+"""What commands open: a field file, or a composition of scene files. Its name says which; each does what it can."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from lg_field.cli.options import RegionFlags
+
+
+class Part(NamedTuple):
+    """What was read of a file."""
+
+    field: Any
+    precision: str
+    """Of the weights in the file, a torch dtype's name."""
+    bytes_read: int
+
+
+class CropFlags(NamedTuple):
+    """What is asked of `lg-field crop`."""
+
+    output: Path | None
+    region: RegionFlags
+    dtype: str
+    """Of the weights written, or as-is."""
+    dry_run: bool
+    report: Path | None
+    overwrite: bool
+
+
+class Source(ABC):
+    """A file by its path or address; nothing is read before a method is called."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def part(self, region: RegionFlags) -> Part:
+        """What is in the file, or only the part that the region names; no more than that is read."""
+
+    @abstractmethod
+    def crop(self, flags: CropFlags) -> None:
+        """`lg-field crop` of it."""
+
+    @abstractmethod
+    def info(self, as_json: bool) -> None:
+        """`lg-field info` of it."""
+
+    @abstractmethod
+    def validate(self) -> None:
+        """`lg-field validate` of it."""
+
+    @abstractmethod
+    def view(self, part: Part, port: int) -> Any:
+        """A page that shows what was read of it (see `open_view`)."""
+
+
+SOURCES: dict[bool, str] = {False: "lg_field.cli.sources:FieldSource", True: "lg_field.cli.compose:CompositionSource"}
+"""module:class of what is open, by whether its name is that of a composition."""
+
+
+def source_of(name: str) -> Source:
+    """What a path or an address names."""
+    from lg_field.cli.lazy import function_at
+    from lg_field.radiance.arrangement import is_composition
+
+    found: Source = function_at(SOURCES[is_composition(name)])(name)  # type: ignore[assignment]
+    return found
+
+
+def part_of_file(input: str, region: RegionFlags) -> Part:
+    """What is in a file, or only the part that the region names (see `Source.part`)."""
+    return source_of(input).part(region)
