@@ -145,7 +145,7 @@ class RadianceField(CellTable, Volume):
         Returns:
             (M,) density per scene unit and (M, color_features); both 0 where no row owns the point.
         """
-        return self.of_rows(*self._owners(positions, overlap))
+        return self.of_rows(*self.owners(positions, overlap))
 
     def looks(
         self,
