@@ -82,6 +82,7 @@ class Composition(Volume):
         self.parts, self.region = tuple(parts), region
         self.description = common_scene([(part.scene, part.place) for part in parts]) if scene is None else scene
         self.occupancy = Holdings(self.parts)
+        self.backend = self.parts[0].field.backend
 
     @property
     def cells(self) -> Int64[Tensor, " rows"]:  # type: ignore[override]
