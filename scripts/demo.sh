@@ -43,5 +43,7 @@ timed "mesh" lg-field mesh --load-config "$run/config.yml" -o "$demo/full.ply" -
     --overwrite
 timed "mesh the crop" lg-field mesh --load-config "$crop/config.yml" -o "$demo/crop.ply" \
     --picture "$demo/crop_mesh.png" --overwrite
+timed "pack" lg-field pack --load-config "$run/config.yml" -o "$demo/scene.safetensors" --overwrite
 echo
 python scripts/demo_report.py "$demo" --run "$run" --crop "$crop"
+echo "see it in the browser, and crop it there: .venv/bin/lg-field view --web $demo/scene.safetensors"

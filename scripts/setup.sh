@@ -35,6 +35,7 @@ missing_packages() {
     fi
     command -v ffmpeg >/dev/null || echo ffmpeg # for videos by ns-render
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || echo chromium # for the viewer's tests
+    command -v npm >/dev/null || echo nodejs npm # for the tests of the web page
     command -v c++ >/dev/null || command -v g++ >/dev/null || echo g++ # builds fpsample and pyliblzfse
     "$python" -c 'import os, sysconfig as s; os.stat(s.get_path("include") + "/Python.h")' 2>/dev/null || echo python3-dev
     "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
@@ -61,9 +62,14 @@ install_python_packages() {
         "${pip[@]}" --no-deps nerfbaselines # it asks for opencv-python, which would overwrite opencv-python-headless
 }
 
+# TypeScript, which checks the web page's modules. The tests of that say what they need where it is missing.
+install_node_packages() {
+    if command -v npm >/dev/null; then (cd tests/web && npm ci --silent --no-audit --no-fund); fi
+}
+
 # What .venv should hold: a hash of the files that say so. Fails where there is no working .venv.
 fingerprint() {
-    .venv/bin/python - pyproject.toml setup.py scripts/constraints.txt 2>/dev/null <<'END'
+    .venv/bin/python - pyproject.toml setup.py scripts/constraints.txt tests/web/package-lock.json 2>/dev/null <<'END'
 import hashlib, sys
 print(hashlib.sha256(b"".join(open(name, "rb").read() for name in sys.argv[1:])).hexdigest())
 END
@@ -87,6 +93,7 @@ if ! is_installed; then
     rm -f .venv/lg-field-installed
     step "installing Python packages into .venv (the first time: 8 GB, a few minutes)" install_python_packages ||
         step "installing them once more, an index may have been away for a moment" install_python_packages
+    step "installing TypeScript into tests/web" install_node_packages || say "going on without TypeScript"
     echo "$(fingerprint) $PWD" >.venv/lg-field-installed # only now: an interrupted one starts again
 fi
 export PATH=$PWD/.venv/bin:$PATH

@@ -21,10 +21,16 @@ from websockets.sync.client import connect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--disable-quic"),
+    *("--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--disable-quic"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--remote-debugging-port=0", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 ]
+NO_GRAPHICS = ("--disable-gpu",)
+GRAPHICS = (
+    *("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan,WebGPU"),
+    *("--use-vulkan=swiftshader", "--use-angle=swiftshader"),
+)
+"""Flags for WebGPU on a machine without a graphics card."""
 SIZE = (1280, 800)
 FIND = """(label => [...document.querySelectorAll('button, label, [role=tab], input, p, span')]
     .filter(e => e.getClientRects().length && (e.textContent.trim() === label || e.placeholder === label))
@@ -45,12 +51,19 @@ def wait_for(check: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
 class Browser:
     """A Chromium of its own; use as a context."""
 
+    def __init__(self, *flags: str) -> None:
+        """
+        Args:
+            flags: `GRAPHICS`; without any there is no WebGPU.
+        """
+        self.flags = flags or NO_GRAPHICS
+
     def __enter__(self) -> Browser:
         assert CHROMIUM is not None
         self.profile = tempfile.mkdtemp(prefix="chromium-")
         options = [f"--user-data-dir={self.profile}", f"--window-size={SIZE[0]},{SIZE[1]}", "about:blank"]
         self.process = subprocess.Popen(
-            [CHROMIUM, *FLAGS, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [CHROMIUM, *FLAGS, *self.flags, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         port_file = Path(self.profile) / "DevToolsActivePort"
         self.port = int(wait_for(lambda: port_file.exists() and port_file.read_text(), "chromium").split()[0])

@@ -65,6 +65,7 @@ def test_an_installed_wheel_has_presets_kernel_and_entry_points(installed: Path,
 
 
 def test_every_module_of_the_tree_is_in_the_wheel(installed: Path) -> None:
-    ours = {p.relative_to(ROOT) for p in (ROOT / "lg_field").rglob("*") if p.suffix in (".py", ".cpp", ".h")}
+    kinds = (".py", ".cpp", ".h", ".js", ".wgsl", ".html", ".css")
+    ours = {p.relative_to(ROOT) for p in (ROOT / "lg_field").rglob("*") if p.suffix in kinds}
     assert {p for p in ours if not (installed / p).is_file()} == set()
     assert not (installed / "tests").exists() and not (installed / "configs").exists()

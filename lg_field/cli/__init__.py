@@ -28,6 +28,7 @@ COMMANDS = {
     "denoise": "lg_field.cli.restore:denoise",
     "reconstruct-ct": "lg_field.cli.restore:reconstruct_ct",
     "view": "lg_field.cli.view:view",
+    "publish": "lg_field.cli.publish:publish",
 }
 """Subcommand -> module:function, in the order of the help."""
 

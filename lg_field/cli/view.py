@@ -9,6 +9,7 @@ import tyro
 
 from lg_field.cli.opening import Part, source_of
 from lg_field.cli.options import NO_REGION, Address, RegionFlags, bounded, pick_device
+from lg_field.cli.publish import serve
 
 
 def view(
@@ -16,6 +17,7 @@ def view(
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
     port: int = 8080,
     device: str = "auto",
+    web: bool = False,
     memory: float = 2.0,
 ) -> None:
     """Show a field file on a page of this machine; nothing on disk changes until "Save crop".
@@ -27,8 +29,14 @@ def view(
         region: load and show only this part.
         port: of the page, on 127.0.0.1; the next free one if it is taken.
         device: auto, cpu, cuda, ...
+        web: serve the page that `lg-field publish` writes: a scene is drawn by the browser, on its graphics card.
         memory: GB that what is computed of a picture of a scene may take at a time.
     """
+    if web:
+        if region.given or device != "auto":
+            raise ValueError("--web shows whole files, in the browser: crop there or with `lg-field crop`, no --device")
+        serve(input, port)
+        return
     source = source_of(input)
     part = source.part(region)
     field = bounded(part.field.to(pick_device(device)), memory)

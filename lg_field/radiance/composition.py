@@ -326,7 +326,7 @@ def _look(part: Part, rays: _Rays, samples: Samples) -> tuple[Tensor, Tensor]:
     if part.field.sizes.color_width:
         density, features = part.field(positions)
         return density / scale, part.field.rgb(features, rays.directions[samples.rays])
-    density, colors, _ = part.field.looks(positions, samples.rays, rays.directions)
+    density, colors, _ = part.field.looks(*part.field.owners(positions, 0.0), samples.rays, rays.directions)
     return density / scale, colors
 
 

@@ -145,7 +145,7 @@ class RadianceField(CellTable, Volume):
         Returns:
             (M,) density per scene unit and (M, color_features); both 0 where no row owns the point.
         """
-        return self.of_rows(*self._owners(positions, overlap))
+        return self.of_rows(*self.owners(positions, overlap))
 
     def looks(
         self,
@@ -176,8 +176,7 @@ class RadianceField(CellTable, Volume):
     def owners(
         self, positions: Tensor, overlap: float, rows_of: Callable[[Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is; as in `forward`.
-        `rows_of` stands for `rows_of_unit`."""
+        """(M, 3) unit coordinates and (M,) row asked at each, -1 for none; `rows_of` stands for `rows_of_unit`."""
         unit, rows_of = self.frame.to_unit(positions), rows_of or self.rows_of_unit
         rows = self.moved_rows(unit, rows_of(unit), overlap, rows_of)
         if self.region is not None:

@@ -1,0 +1,149 @@
+"""`lg-field publish`: the page of a scene, for any static host; and `lg-field view --web`, which serves it here."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+
+from lg_field.cli.console import say
+from lg_field.cli.options import Input, Output
+from lg_field.errors import doing, notice
+
+if TYPE_CHECKING:
+    from lg_field.web.publish import Site, SiteCamera, SitePath
+
+FRAMES = 24.0
+"""Cameras of a path a second, where it does not say how long it takes."""
+SIZE = (1280, 720)
+"""Pixels of cameras that say none; a page has its own."""
+
+
+def publish(
+    input: Input,
+    output: Output,
+    title: str = "",
+    description: str = "",
+    camera: Path | None = None,
+    view: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...")] = (),
+    path: Path | None = None,
+    still: bool = True,
+    one_file: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write a page that shows a scene in the browser, where it can be cropped, too: a folder for any static host.
+
+    Args:
+        input: scene file, as `lg-field pack` writes it.
+        output: the folder to write; with --one-file an .html file.
+        title: of the page; the default is the file's name.
+        description: a few words about the scene.
+        camera: nerfstudio camera path (JSON) whose first camera the page starts with; the default is the scene's own.
+        view: more of them: each of their cameras is a preset view, named after the file.
+        path: camera path that the page can play.
+        still: render a picture for browsers that cannot show the scene.
+        one_file: a single page that opens from disk, with everything in it.
+        overwrite: replace what is there.
+    """
+    from lg_field.web.publish import LARGE_FILE
+    from lg_field.web.publish import publish as write
+
+    check_target(input, output, one_file)
+    site = site_of(input, title, description, camera, view, path)
+    begin = time.perf_counter()
+    if one_file and input.stat().st_size > LARGE_FILE:
+        notice(
+            f"{input} has {input.stat().st_size:,} bytes: as one file it is read whole before anything shows; without "
+            "--one-file a host sends what is looked at first"
+        )
+    with doing(f"writing {output}"):
+        size = write(input, output, site, still=still, one_file=one_file, overwrite=overwrite)
+    seconds = time.perf_counter() - begin
+    how = "open it in a browser" if one_file else "put the folder on any web host"
+    say(Console(), f"{output}: {size:,} bytes, {seconds:.1f} s; {how}, or see it here: lg-field view --web {input}")
+
+
+def check_target(source: Path, output: Path, one_file: bool) -> None:
+    """Raise ValueError for an output that cannot be what was asked for."""
+    if not source.is_file():
+        raise FileNotFoundError(f"{source} is not there; give a scene file of this machine")
+    if one_file and output.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--one-file writes a page: give a name that ends in .html, not {output}")
+    if not one_file and output.suffix.lower() in (".html", ".htm"):
+        raise ValueError(f"a folder is written: give its name, not {output}, or --one-file")
+    if not one_file and (output.is_file() or output.resolve() == source.parent.resolve()):
+        raise ValueError(f"{output} is a file or the scene's own folder: give the name of another folder")
+
+
+def site_of(
+    source: Path,
+    title: str = "",
+    description: str = "",
+    camera: Path | None = None,
+    views: tuple[Path, ...] = (),
+    path: Path | None = None,
+) -> Site:
+    """What a page says and shows, from the flags.
+
+    Raises:
+        ValueError: not camera paths.
+    """
+    from lg_field.web.publish import Site
+
+    first = None if camera is None else cameras_of(camera)[0]
+    named = tuple(view for file in views for view in cameras_of(file))
+    return Site(title or source.stem, description, first, named, None if path is None else path_of(path))
+
+
+def cameras_of(file: Path) -> list[SiteCamera]:
+    """The cameras of a nerfstudio camera path, named after the file."""
+    from lg_field.radiance.camera_path import read_camera_path
+    from lg_field.web.publish import SiteCamera
+
+    found = read_camera_path(file, *SIZE)
+    names = [file.stem] if len(found) == 1 else [f"{file.stem} {number}" for number in range(1, len(found) + 1)]
+    return [SiteCamera.of(camera, name) for camera, name in zip(found, names)]
+
+
+def path_of(file: Path) -> SitePath:
+    """A camera path, and how long it takes: its `seconds`, else `FRAMES` cameras a second.
+
+    Raises:
+        ValueError: not a camera path, or one that takes no time.
+    """
+    from lg_field.web.publish import SitePath
+
+    cameras = cameras_of(file)
+    said = json.loads(file.read_text()).get("seconds")
+    seconds = len(cameras) / FRAMES if said is None else said
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < math.inf:
+        raise ValueError(f"{file}: a camera path takes a positive number of seconds, got {str(seconds)[:40]}")
+    return SitePath(float(seconds), tuple(cameras))
+
+
+def serve(input: str, port: int) -> None:
+    """Serve the page of a scene on this machine until Ctrl-C.
+
+    Args:
+        input: scene file of this machine.
+        port: the next free one if it is taken.
+
+    Raises:
+        ValueError: an address, or no scene file.
+    """
+    from lg_field.web.publish import contents
+    from lg_field.web.server import PageServer
+
+    if "://" in input:
+        raise ValueError(f"--web shows files of this machine, not {input}: download it first")
+    source = Path(input)
+    check_target(source, Path("page"), one_file=False)
+    page = contents(source, site_of(source), still=False)
+    with PageServer({**page.files, source.name: source}, port) as server:
+        print(f"{input}: {server.url}", flush=True)
+        server.serve_forever()

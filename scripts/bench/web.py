@@ -1,0 +1,163 @@
+"""What the web page fetches of scenes: bytes, requests and round trips to the first cells and to all of them.
+
+    python scripts/bench/web.py demo/scene.safetensors --megabytes 100
+
+Node runs the page's own modules against a host on this machine that answers late. Each scene is read whole, then only
+a box around a tenth of its cells. Round trips are those that wait for each other: the longest chain of requests that
+were asked for only after another one had been answered. With --megabytes a synthetic scene of that size is measured,
+too. For comparison the sizes of a million splats: of nerfstudio's .ply (62 numbers of 4 bytes each), and of SOG, which
+its authors say is 15 to 20 times smaller.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+SPLATS = 1_000_000
+READ = """
+const start = performance.now(), field = await openField({ url });
+const now = () => [field.bytesFetched, field.requests, performance.now() - start], opened = now();
+const rows = keep ? rowsToKeep(field, { cells: keep }).rows : Int32Array.from(field.cells.keys());
+let first = null;
+await field.rows(rows, () => { first ??= now(); });
+const line = field.entry("features").rowBytes + field.entry("local").rowBytes;
+return { size: field.bytesTotal, opened, first, all: now(), rows: rows.length, count: field.numRows, line };
+"""
+
+
+@dataclass
+class Args:
+    """Measure."""
+
+    scenes: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Scene files."""
+    megabytes: float = 0.0
+    """Size of a synthetic scene that is measured, too; 0 = none."""
+    latency: float = 50.0
+    """Milliseconds before the host answers."""
+    part: float = 0.1
+    """Part of the cells that the box holds."""
+    browser: bool = False
+    """Open the page in chromium, too: bytes and requests to its first picture and to the sharp one."""
+
+
+def synthetic(path: Path, megabytes: float) -> None:
+    """A scene of random weights whose cells all have a row."""
+    import lg_field
+    from lg_field.radiance.field import RadianceField, RadianceSizes
+    from lg_field.radiance.scene import Scene
+
+    count = max(2, round((megabytes * 1e6 / 26_600) ** (1 / 3)))
+    grid = lg_field.PartitionGrid((count,) * 3, (-1.0,) * 3, (1.0,) * 3)
+    field = RadianceField(grid, RadianceSizes(grid_nodes=11, color_features=27, color_width=0)).eval()
+    eye = tuple(tuple(float(i == k) for k in range(4)) for i in range(4))
+    field.description = Scene(eye)
+    lg_field.save(field, path)
+
+
+def middle_cells(path: Path, part: float) -> list[int]:
+    """The kept cells of a box around the middle of all of them that holds about a part of them."""
+    from lg_field.files import FieldFile
+
+    with FieldFile.open(path) as file:
+        cells, index = file.cells, file.skeleton.grid.unravel(file.cells).double()
+        away = (index - index.mean(0)).abs().amax(1)
+        return cells[away <= away.sort().values[max(0, round(part * len(cells)) - 1)]].tolist()
+
+
+def measured(path: Path, keep: list[int] | None, latency: float) -> dict[str, Any]:
+    """What the page does for a scene, and the longest chain of requests."""
+    from web_node import host, node, ranges
+
+    times: list[tuple[float, float]] = []
+
+    def late(to: BaseHTTPRequestHandler, data: bytes, first: int, end: int) -> None:
+        start = time.perf_counter()
+        time.sleep(latency / 1e3)
+        ranges(to, data, first, end)
+        times.append((start, time.perf_counter()))
+
+    with host(path.read_bytes(), late) as server:
+        found: dict[str, Any] = node(READ, url=server.url, keep=keep)
+    depths: list[tuple[float, int]] = []
+    for start, end in sorted(times):
+        depths.append((end, 1 + max((depth for before, depth in depths if before <= start), default=0)))
+    return found | {"trips": max(depth for _, depth in depths)}
+
+
+def line_of(name: str, found: dict[str, Any]) -> str:
+    """The figures in words."""
+    rows = found["rows"] * found["line"]
+    beyond = (found["all"][0] - found["opened"][0]) / (found["count"] * found["line"])
+    first, every = found["first"], found["all"]
+    cells = [
+        name,
+        f"{found['size'] / 1e6:.2f}",
+        f"{found['rows']} of {found['count']} ({rows / 1e6:.2f} MB)",
+        f"{found['opened'][0] / 1e6:.2f}",
+        f"{first[0] / 1e6:.2f} in {first[1]}, {first[2] / 1e3:.2f} s",
+        f"{every[0] / 1e6:.2f} in {every[1]}, {every[2] / 1e3:.2f} s",
+        f"{beyond:.1%}",
+        str(found["trips"]),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def in_browser(path: Path, seconds: float = 120.0) -> str:
+    """What the page has fetched when its first picture is there, and when the sharp one is."""
+    import threading
+
+    from browser import GRAPHICS, Browser
+
+    from lg_field.web.publish import Site, contents
+    from lg_field.web.server import PageServer
+
+    look = "[document.body.dataset.picture, globalThis.page?.field.bytesFetched, globalThis.page?.field.requests]"
+    page, seen, start = contents(path, Site(path.stem), still=False), dict[str, str](), time.perf_counter()
+    with PageServer({**page.files, path.name: path}, 0) as server, Browser(*GRAPHICS) as browser:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        tab = browser.open(server.url)
+        while "sharp" not in seen and time.perf_counter() - start < seconds:
+            state, count, requests = tab.evaluate(look)
+            if state not in ("none", *seen):
+                seen[state] = f"{count / 1e6:.2f} MB in {requests} requests, {time.perf_counter() - start:.1f} s"
+            time.sleep(0.02)
+        server.shutdown()
+    return f"{path.stem} in chromium: " + "; ".join(f"{state}: {words}" for state, words in seen.items())
+
+
+def main() -> None:
+    """Measure and print a table."""
+    args = tyro.cli(Args, description=__doc__)
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        scenes = list(args.scenes)
+        if args.megabytes:
+            scenes.append(Path(folder, f"synthetic-{args.megabytes:g}MB.safetensors"))
+            synthetic(scenes[-1], args.megabytes)
+        print("| scene | MB | rows read | MB before rows | first cells | all | of all rows' bytes | round trips |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+        for path in scenes:
+            print(line_of(path.stem, measured(path, None, args.latency)), flush=True)
+            box = measured(path, middle_cells(path, args.part), args.latency)
+            print(line_of(f"{path.stem}, a box", box), flush=True)
+        for path in scenes if args.browser else ():
+            print(in_browser(path), flush=True)
+    ply = SPLATS * 62 * 4
+    print(json.dumps({"splats": SPLATS, "ply MB": ply / 1e6, "SOG MB": [ply / 20e6, ply / 15e6]}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,369 @@
+"""The page in a real browser, served by `lg-field view --web`: what it shows, crops, downloads and says."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+import torch
+from browser import CHROMIUM, GRAPHICS, Browser, Page, wait_for
+from commands import BIN
+from PIL import Image
+from small_scene import small_scene
+from web_host import hosted
+
+from lg_field.files import FieldFile, crop_file, save
+from lg_field.radiance.cameras import Camera
+from lg_field.radiance.render import render
+from lg_field.space.regions import Region
+from lg_field.web.publish import Site, SiteCamera, SitePath, publish
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
+WIDTH, HEIGHT = 200, 160
+BOX = ((-1.0, -1.0, -0.4), (0.2, 1.0, 0.6))
+CATCH = """(() => { URL.createObjectURL = (blob) => { globalThis.caught = blob; return "blob:caught"; };
+    HTMLAnchorElement.prototype.click = function () { globalThis.caughtName = this.download; }; })()"""
+CAUGHT = """(async () => { if (!globalThis.caught) return null;
+    const bytes = new Uint8Array(await caught.arrayBuffer()); let text = "";
+    for (const byte of bytes) text += String.fromCharCode(byte);
+    globalThis.caught = null; return [caughtName, btoa(text)]; })()"""
+SEEN = """(async () => { const { screen, renderer, edit } = page, picture = screen.picture;
+    const { rgba } = await renderer.read(picture);
+    return { rgba: Array.from(rgba), width: picture.width, height: picture.height, camera: picture.camera }; })()"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser(*GRAPHICS) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("web") / "scene.safetensors"
+    save(small_scene(kept=1.0), path)
+    return path
+
+
+@contextmanager
+def served(path: Path) -> Iterator[str]:
+    """The address of `lg-field view --web`."""
+    command = [str(BIN / "lg-field"), "view", "--web", str(path), "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        line = server.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found, line + server.stderr.read()
+        yield found[0]
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def host(scene: Path) -> Iterator[str]:
+    with served(scene) as address:
+        yield address
+
+
+def opened(browser: Browser, url: str) -> Page:
+    """The page with its sharp picture."""
+    page = browser.open(url)
+    size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
+    page.call("Emulation.setDeviceMetricsOverride", **size)
+    sharp(page)
+    return page
+
+
+@pytest.fixture
+def page(browser: Browser, host: str) -> Iterator[Page]:
+    page = opened(browser, host)
+    yield page
+    assert page.errors == []
+    assert page.elsewhere == []
+    page.close()
+
+
+def sharp(page: Page) -> None:
+    """Wait for the exact picture of all that is kept."""
+    state = "(d => d && d.picture === 'sharp' && d.loading === 'no')(document.body?.dataset)"
+    wait_for(lambda: page.evaluate(state), "the sharp picture", 90.0)
+
+
+def press(page: Page, name: str) -> None:
+    """Press a button by its id."""
+    page.evaluate(f"document.getElementById({json.dumps(name)}).click()")
+
+
+def box_tool(page: Page) -> None:
+    """Draw `BOX`, by numbers."""
+    page.evaluate("document.querySelector('[data-tool=box]').click()")
+    for axis, (low, high) in enumerate(zip(*BOX)):
+        for end, value in enumerate((low, high)):
+            page.evaluate(f"""(input => {{ input.value = {value}; input.dispatchEvent(new Event("change")); }})
+                (document.querySelectorAll("#numbers input")[{2 * axis + end}])""")
+
+
+def text(page: Page, name: str) -> str:
+    return page.evaluate(f"document.getElementById({json.dumps(name)}).textContent")
+
+
+def seen(page: Page) -> tuple[np.ndarray, Camera]:
+    """The picture that is shown, (h, w, 3), and its camera."""
+    sharp(page)
+    found = page.evaluate(SEEN)
+    height, width, camera = found["height"], found["width"], found["camera"]
+    matrix = torch.tensor(camera["toScene"], dtype=torch.float64)
+    return np.array(found["rgba"]).reshape(height, width, 4)[..., :3], Camera(matrix, camera["focal"], width, height)
+
+
+def same_as_render(page: Page, field: Any) -> None:
+    """What is shown is what `lg-field render` gives."""
+    picture, camera = seen(page)
+    off = 255 * np.abs(picture - render(field, field.description, camera).rgb.numpy())
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    assert off.mean() <= 1.0 and off.max() <= 4.0
+
+
+def caught(page: Page, button: str) -> tuple[str, bytes]:
+    """Name and bytes of the file that a button gives."""
+    page.evaluate(CATCH)
+    press(page, button)
+    name, data = wait_for(lambda: page.evaluate(CAUGHT), f"a file from {button}; the page says {text(page, 'message')}")
+    return name, base64.b64decode(data)
+
+
+def part(scene: Path, **keep: Any) -> Any:
+    with FieldFile.open(scene) as file:
+        return file.load(**keep)
+
+
+def test_it_shows_what_render_gives_and_counts_bytes(page: Page, scene: Path) -> None:
+    same_as_render(page, part(scene))
+    size = f"{scene.stat().st_size / 1e3:.0f} kB"
+    assert text(page, "status").startswith(f"{size} fetched in ") and text(page, "status").endswith(f"a file of {size}")
+    assert text(page, "title") == "scene"
+    assert page.evaluate("page.renderer.table.count") == 64
+    rows = page.screenshot().reshape(HEIGHT, WIDTH, 3)
+    assert len(np.unique(rows.reshape(-1, 3), axis=0)) > 200
+
+
+def test_a_box_is_cropped_undone_and_shared(page: Page, browser: Browser, host: str, scene: Path) -> None:
+    box_tool(page)
+    press(page, "keep-shape")
+    cropped = part(scene, region=Region.box(*BOX))
+    same_as_render(page, cropped)
+    assert text(page, "kept") == f"{cropped.num_rows} of 64 cells kept"
+    assert page.evaluate("page.renderer.table.count") == cropped.num_rows < 64
+    press(page, "share")
+    link = page.evaluate("location.href")
+    press(page, "undo")
+    page.evaluate("document.querySelector('[data-tool=cells]').click()")
+    same_as_render(page, part(scene))
+    press(page, "redo")
+    assert text(page, "kept") == f"{cropped.num_rows} of 64 cells kept"
+    again = opened(browser, link)
+    same_as_render(again, cropped)
+    assert again.evaluate("page.panel.hash()") == link.split("#")[1]
+    again.close()
+
+
+def test_files_are_those_of_crop(page: Page, scene: Path, tmp_path: Path) -> None:
+    box_tool(page)
+    press(page, "keep-shape")
+    crop_file(scene, tmp_path / "box.safetensors", region=Region.box(*BOX))
+    name, data = caught(page, "download")
+    assert name == "scene-crop.safetensors"
+    assert data == (tmp_path / "box.safetensors").read_bytes()
+    name, data = caught(page, "region")
+    assert name == "scene-region.json"
+    said = json.loads(data)
+    assert said["type"] == "box" and said["lower"] == list(BOX[0]) and said["upper"] == list(BOX[1])
+    # and with single cells taken away, too
+    page.evaluate("page.edit.toggle([...page.edit.state.kept].indexOf(1))")
+    press(page, "remove-selected")
+    name, data = caught(page, "download")
+    (tmp_path / "fewer.safetensors").write_bytes(data)
+    same_as_render(page, part(tmp_path / "fewer.safetensors"))
+    press(page, "region")
+    page.wait_text("A region file says a shape or cells, not both")
+
+
+def test_cells_are_selected_and_cropped(page: Page, scene: Path) -> None:
+    press(page, "remove-selected")
+    assert page.evaluate("document.getElementById('remove-selected').disabled")
+    for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+        page.mouse(kind, WIDTH / 2, HEIGHT / 2)
+    wait_for(lambda: "1 selected" in text(page, "kept"), "a selected cell")
+    cell = page.evaluate("page.field.cells[page.edit.state.selected.indexOf(1)]")
+    press(page, "grow")
+    grown = page.evaluate("page.edit.numSelected")
+    assert 4 <= grown <= 7
+    press(page, "invert")
+    assert page.evaluate("page.edit.numSelected") == 64 - grown
+    press(page, "invert")
+    press(page, "shrink")
+    assert page.evaluate("page.edit.numSelected") >= 1
+    press(page, "undo")
+    press(page, "remove-selected")
+    assert text(page, "kept") == f"{64 - grown} of 64 cells kept"
+    kept = page.evaluate("Array.from(page.field.cells.filter((_, row) => page.edit.state.kept[row]))")
+    assert cell not in kept
+    same_as_render(page, part(scene, cells=kept))
+    press(page, "reset")
+    same_as_render(page, part(scene))
+
+
+def test_a_sphere_in_world_units_and_a_removed_one(page: Page, scene: Path) -> None:
+    page.evaluate("document.querySelector('[data-tool=sphere]').click()")
+    page.evaluate(
+        "(u => { u.value = 'world'; u.dispatchEvent(new Event('change')); })(document.getElementById('units'))"
+    )
+    for k, value in enumerate((1.0, 0.0, 0.0, 1.6)):  # the scene's world: twice as large, shifted by 1
+        page.evaluate(f"""(input => {{ input.value = {value}; input.dispatchEvent(new Event("change")); }})
+            (document.querySelectorAll("#numbers input")[{k}])""")
+    press(page, "remove-shape")
+    expected = part(scene, region=Region.sphere((0.0, 0.0, 0.0), 0.8), invert=True)
+    same_as_render(page, expected)
+
+
+def test_mouse_wheel_and_handles(page: Page) -> None:
+    before = page.evaluate("page.screen.orbit.eye")
+    page.drag((20, 120), (60, 100))
+    turned = page.evaluate("page.screen.orbit.eye")
+    assert np.linalg.norm(np.subtract(turned, before)) > 0.1
+    assert np.linalg.norm(turned) == pytest.approx(np.linalg.norm(before), rel=1e-3)
+    page.call("Input.dispatchMouseEvent", type="mouseWheel", x=50, y=120, deltaX=0, deltaY=-300)
+    wait_for(lambda: page.evaluate("page.screen.orbit.distance") < 0.9 * np.linalg.norm(before), "a nearer camera")
+    page.evaluate("document.querySelector('[data-tool=box]').click(); page.home(true); page.screen.change()")
+    upper = page.evaluate("page.panel.shape.upper[2]")
+    x, y, _ = page.evaluate("page.screen.orbit.project(page.panel.shape.handles[5].at, page.screen.aspect)")
+    page.drag((x * WIDTH, y * HEIGHT), (x * WIDTH, y * HEIGHT + 15))
+    assert page.evaluate("page.panel.shape.upper[2]") < upper - 0.05
+
+
+def test_depth_cells_edges_and_a_picture(page: Page) -> None:
+    for output in ("cells", "depth"):
+        page.evaluate(f"""(o => {{ o.value = "{output}"; o.dispatchEvent(new Event("change")); }})
+            (document.getElementById("output"))""")
+        sharp(page)
+        assert page.evaluate("page.screen.picture.output") == output
+    press(page, "wires")
+    assert page.evaluate("page.screen.lines.length") > 1000
+    name, data = caught(page, "screenshot")
+    assert name == "scene.png"
+    depths = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert depths.shape == (HEIGHT, WIDTH, 3) and len(np.unique(depths.reshape(-1, 3), axis=0)) > 50
+
+
+def test_a_lost_card_is_said(browser: Browser, host: str) -> None:
+    page = opened(browser, host)
+    page.evaluate("page.device.destroy()")
+    page.wait_text("The graphics card was lost")
+    assert page.evaluate("location.hash").startswith("#v=")
+    page.close()
+
+
+def test_damaged_files_and_links_are_one_line(browser: Browser, host: str, scene: Path) -> None:
+    page = opened(browser, f"{host}#v=1,2&r=nonsense")
+    assert "the link is damaged" in text(page, "message")
+    same_as_render(page, part(scene))
+    page.close()
+
+
+def test_cropped_cells_are_not_fetched(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "scene.safetensors"
+    field = small_scene(kept=1.0, nodes=13)
+    save(field, path)
+    region = Region.box((-1.0, -1.0, -1.0), (-0.5, 0.0, 0.0))
+    link = f"#r={quote(json.dumps(region.to_dict()))}"
+    with served(path) as address:
+        page = opened(browser, address + link)
+        rows = sum(t.numel() * 4 for t in (field.local, field.features))
+        shared = path.stat().st_size - rows
+        assert page.evaluate("page.renderer.table.count") == 4
+        assert page.evaluate("page.field.bytesFetched") <= shared + 0.12 * rows
+        same_as_render(page, part(path, region=region))
+        page.close()
+
+
+def throttled(page: Page, offline: bool = False) -> None:
+    """Let the page have a slow network, or none."""
+    speed = {"latency": 5, "downloadThroughput": 400_000, "uploadThroughput": 400_000}
+    page.call("Network.emulateNetworkConditions", offline=offline, **speed)
+
+
+def test_a_slow_network_shows_what_has_come_and_a_lost_one_is_said(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "scene.safetensors"
+    save(small_scene(kept=1.0, nodes=14), path)  # 1.4 MB
+    with served(path) as address:
+        page = browser.open("about:blank")
+        page.call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
+        throttled(page)
+        page.call("Page.navigate", url=address)
+        early = "(p => p?.screen.picture && p.missing().length ? [p.field.bytesFetched, p.field.bytesTotal] : null)"
+        here, size = wait_for(lambda: page.evaluate(f"{early}(globalThis.page)"), "a picture before all is there")
+        assert 0 < here < size
+        assert 0.0 < page.evaluate("document.getElementById('progress').value") < 1.0
+        throttled(page, offline=True)
+        page.wait_text("connection", 90.0)
+        assert page.evaluate("document.getElementById('message').textContent").count("\n") == 0
+        assert page.evaluate("page.screen.picture !== null && !page.screen.stopped")
+        page.close()
+
+
+def test_keys_touch_views_and_a_path(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    turned = [[0.0, 0.0, 1.0, 3.0], [1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    other = [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, -3.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    cameras = [SiteCamera("right", tuple(map(tuple, turned)), 1.2), SiteCamera("front", tuple(map(tuple, other)), 0.9)]
+    site = Site("scene", camera=cameras[0], views=tuple(cameras), path=SitePath(0.3, tuple(cameras)))
+    publish(scene, tmp_path / "site", site, still=False)
+    with hosted(tmp_path / "site") as host:
+        page = opened(browser, f"{host}/index.html")
+        assert np.allclose(seen(page)[1].to_scene.numpy(), turned, atol=1e-6)
+        page.click("front")
+        assert np.allclose(seen(page)[1].to_scene.numpy(), other, atol=1e-6)
+        assert page.evaluate("page.screen.orbit.focal") == 0.9
+        page.evaluate("document.getElementById('canvas').focus()")
+        page.call("Input.dispatchKeyEvent", type="keyDown", code="KeyW", key="w")
+        wait_for(lambda: page.evaluate("page.screen.orbit.eye[1] > -2.9"), "a camera that flies ahead")
+        page.call("Input.dispatchKeyEvent", type="keyUp", code="KeyW", key="w")
+        press(page, "home")
+        before = page.evaluate("page.screen.orbit.distance")
+        for kind, apart in (("touchStart", 20), ("touchMove", 30), ("touchMove", 40), ("touchEnd", 0)):
+            points = [{"x": 100 + s * apart, "y": 90, "id": k} for k, s in enumerate((-1, 1))] if apart else []
+            page.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+        wait_for(lambda: page.evaluate("page.screen.orbit.distance") < 0.7 * before, "a camera nearer by two fingers")
+        press(page, "play")
+        wait_for(lambda: page.evaluate("page.screen.orbit.focal") == 0.9, "the end of the path")
+        assert page.errors == []
+        page.close()
+
+
+def test_without_graphics_there_is_a_line_and_a_picture(scene: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("lg_field.web.publish.STILL_SIZE", (96, 60))
+    publish(scene, tmp_path / "site", Site("scene"))
+    with hosted(tmp_path / "site") as host, Browser() as plain:
+        page = plain.open(f"{host}/index.html")
+        page.wait_text("WebGPU")
+        wait_for(lambda: page.evaluate("document.getElementById('still-picture').naturalWidth"), "the still picture")
+        assert page.evaluate("document.querySelector('#still-links a').href").endswith("scene.safetensors")
+        assert page.errors == []
+        assert page.elsewhere == []
+
+
+def test_one_file_opens_from_disk(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    publish(scene, tmp_path / "scene.html", Site("scene"), still=False, one_file=True)
+    page = opened(browser, (tmp_path / "scene.html").as_uri())
+    same_as_render(page, part(scene))
+    page.close()
