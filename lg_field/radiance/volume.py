@@ -23,6 +23,9 @@ class Volume:
     occupancy: Any
     """What holds something: `is_occupied`, `bounds` and `near_bounds`, as `OccupancyGrid` has them."""
 
+    backend: str = "auto"
+    """Which code computes it, a name in `ops.backends.BACKENDS`."""
+
     @property
     def num_rows(self) -> int:
         """How many cells are kept."""
