@@ -253,8 +253,7 @@ class RadianceField(CellTable, Volume):
     def _outputs(self, unit: Tensor, rows: Tensor, by_row: RowSort) -> Tensor:
         """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
         local_x, global_x = self._inputs(by_row.sort(unit), by_row.rows_of(rows), by_row.offsets)
-        table = self._trainable_rows(self.local)
-        inputs = local_x, by_row.offsets, table, dict(self.shared), self.chain
+        inputs = local_x, by_row.offsets, self._trainable_rows(self.local), dict(self.shared), self.chain
         return local_global_chain(*inputs, global_x=global_x, backend=self.backend)
 
     def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,9 @@ class Volume:
     backend: str = "auto"
     """Which code computes it, a name in `ops.backends.BACKENDS`."""
 
+    backend: str = "auto"
+    """Which code computes it, a name in `ops.backends.BACKENDS`."""
+
     @property
     def num_rows(self) -> int:
         """How many cells are kept."""
