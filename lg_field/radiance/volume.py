@@ -20,13 +20,8 @@ class Volume:
     """The exact region shown; None = everything."""
     description: Description | None
     """A `Scene`, where it is one."""
-    backend: Any
-    """Which code asks it, as of a `RadianceField`."""
     occupancy: Any
     """What holds something: `is_occupied`, `bounds` and `near_bounds`, as `OccupancyGrid` has them."""
-    backend: str = "auto"
-    """Which code computes it, a name in `ops.backends.BACKENDS`."""
-
     backend: str = "auto"
     """Which code computes it, a name in `ops.backends.BACKENDS`."""
 
