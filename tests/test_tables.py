@@ -109,3 +109,18 @@ def test_all_tables_that_were_made_meet_on_one_page(tmp_path: Path):
     (tmp_path / "none").mkdir()
     command[2] = str(tmp_path / "none")
     assert "no results.md" in subprocess.run(command, capture_output=True, text=True).stderr
+
+
+def test_bytes_fall_with_the_type_of_weights(tmp_path: Path):
+    from small_scene import small_scene
+
+    from lg_field import save
+
+    save(small_scene(), tmp_path / "scene.safetensors")
+    command = [sys.executable, str(SCRIPTS / "bytes.py"), str(tmp_path / "scene.safetensors"), "--size", "12"]
+    subprocess.run([*command, "--output", str(tmp_path / "out")], check=True)
+    rows = results(tmp_path / "out")
+    assert [r["weights"] for r in rows] == ["float32", "float16", "bfloat16", "int8"]
+    sizes = [int(r["bytes"].split(" ")[0].replace(",", "")) for r in rows]
+    assert sizes[0] > sizes[1] > sizes[3] and abs(sizes[1] - sizes[2]) < 100
+    assert all(float(r["to float32"].removesuffix(" dB")) > 25 for r in rows[1:])

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from lg_field.cli.console import print_sizes, progress_bar, say
 from lg_field.cli.objects import VoxelSource, around, voxels_of_file, warn_of_cut
+from lg_field.cli.opening import CropFlags, source_of
 from lg_field.cli.options import NO_REGION, Address, OptionalOutput, Output, RegionFlags, check_outputs
 from lg_field.cli.region_files import region_json
 from lg_field.errors import doing
@@ -30,15 +31,17 @@ def crop(
     input: Address,
     output: OptionalOutput = None,
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
-    dtype: Literal["as-is", "float32", "float16", "bfloat16"] = "as-is",
+    dtype: Literal["as-is", "float32", "float16", "bfloat16", "int8"] = "as-is",
     dry_run: bool = False,
     report: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Keep one part of a field file: smaller in proportion, no kept value changed; the file is never loaded whole.
 
+    Of a composition a smaller one is written: the parts that are left, and what of them is shown.
+
     Args:
-        input: field file, or an address fsspec reads.
+        input: field file or composition, or an address fsspec reads.
         output: the file to write.
         region: what to keep.
         dtype: of the weights written.
@@ -46,15 +49,19 @@ def crop(
         report: of a scene: write a picture (.png) of what is kept, with the cut marked; this reads the whole file.
         overwrite: replace an existing output.
     """
+    source_of(input).crop(CropFlags(output, region, dtype, dry_run, report, overwrite))
+
+
+def crop_field(input: str, flags: CropFlags) -> None:
+    """`lg-field crop` of a field file."""
     from lg_field.files import FieldFile, crop_file
     from lg_field.radiance.carving import crop_voxels
     from lg_field.radiance.components import settles
     from lg_field.radiance.scene import Scene
     from lg_field.table.editing import rows_to_keep
 
-    if output is None and not dry_run:
-        raise ValueError("give the file to write with -o, or --dry-run")
-    check_outputs(overwrite, [report] if dry_run else [output, report], [input])
+    output, region, dtype, dry_run, report, overwrite = flags
+    check_crop(input, flags)
     console, begin = Console(), time.perf_counter()
     with doing(f"reading {input}"), FieldFile.open(input) as file:
         shape, cells = region.resolve(file.skeleton, VoxelSource.of_file(file))
@@ -77,11 +84,19 @@ def crop(
             cells=cells,
             invert=region.invert,
             snap=region.snap,
-            dtype=None if dtype == "as-is" else dtype,
+            dtype=None if dtype == "as-is" else dtype,  # type: ignore[arg-type]
             overwrite=overwrite,
             progress=lambda count: progress.advance(task, count),
         )
     say(console, f"{output}: {size:,} bytes, {time.perf_counter() - begin:.2f} s")
+
+
+def check_crop(input: str, flags: CropFlags) -> None:
+    """Raise, before any work, if there is nothing to write, or it may not be written."""
+    if flags.output is None and not flags.dry_run:
+        raise ValueError("give the file to write with -o, or --dry-run")
+    outputs = [flags.report] if flags.dry_run else [flags.output, flags.report]
+    check_outputs(flags.overwrite, outputs, [input])
 
 
 def report_crop(console: Console, file: FieldFile, rows: Tensor, region: Region | None) -> None:

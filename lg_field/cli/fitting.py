@@ -40,7 +40,7 @@ class FitFlags:
     """Meshes: also compare the surface with the source (Chamfer distance, normals, F-score); `info` shows it."""
     resume: bool = False
     """Go on from OUTPUT.resume, which an interrupted run leaves."""
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     """Of the weights in the file."""
     overwrite: bool = False
     """Replace an existing output."""

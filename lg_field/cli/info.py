@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lg_field.cli.cell_map import cell_map, shades_for
+from lg_field.cli.opening import source_of
 from lg_field.cli.options import Address
 from lg_field.cli.region_files import region_json
 from lg_field.errors import doing
@@ -24,9 +25,14 @@ def info(input: Address, as_json: Annotated[bool, tyro.conf.arg(name="json")] = 
     """Say what is in a field file: signal or scene, grid, kept cells, parameters and bytes by part.
 
     Args:
-        input: field file, or an address fsspec reads; weights are not read.
+        input: field file or composition, or an address fsspec reads; weights are not read.
         as_json: as JSON.
     """
+    source_of(input).info(as_json)
+
+
+def info_of_field(input: str, as_json: bool) -> None:
+    """`lg-field info` of a field file."""
     from lg_field.files import FieldFile
 
     with doing(f"reading {input}"), FieldFile.open(input) as file:
@@ -156,8 +162,13 @@ def validate(input: Address) -> None:
     """Check a field file through and through, weights included; the exit status is 1 if there is an error.
 
     Args:
-        input: field file, or an address fsspec reads.
+        input: field file or composition, or an address fsspec reads.
     """
+    source_of(input).validate()
+
+
+def validate_field(input: str) -> None:
+    """`lg-field validate` of a field file."""
     from lg_field.files import FieldFile
 
     with doing(f"checking {input}"), FieldFile.open(input) as file:
@@ -178,7 +189,7 @@ def warnings_of(file: FieldFile) -> list[str]:
     import torch
 
     warnings, field = [], file.skeleton
-    for name in file.saved():
+    for name in file.entry_names():
         lines = file.reader.entries[name].shape
         everything = torch.arange(lines[0] if lines else 1)
         largest = max((float(v.float().abs().max()) for v in file.values(name, everything) if v.numel()), default=0.0)

@@ -13,14 +13,15 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from lg_field.cli.opening import part_of_file
 from lg_field.cli.options import NO_REGION, Output, RegionFlags, pick_device, progress_bar
-from lg_field.cli.scene import part_of_file, scene_of
+from lg_field.cli.scene import scene_of
 from lg_field.errors import doing
 
 if TYPE_CHECKING:
     from lg_field.meshing.mesh import Mesh
     from lg_field.networks import LocalGlobalNetwork
-    from lg_field.radiance.field import RadianceField
+    from lg_field.radiance.volume import Volume
     from lg_field.signals.shapes.mesh_file import SourceMesh
 
 OptionalPicture = Annotated[Path | None, tyro.conf.arg(aliases=["--picture"])]
@@ -83,7 +84,7 @@ def mesh(
 
     Args:
         output: .ply, .obj, .glb or .stl file.
-        input: scene, shape or volume file, or an address fsspec reads.
+        input: scene, composition, shape or volume file, or an address fsspec reads.
         load_config: or config.yml of a run.
         resolution: voxels along the longest side.
         threshold: shapes: 0 to 1, 0.5 by default; volumes: a value of theirs; scenes: density per scene unit. The
@@ -237,7 +238,7 @@ def surface_of_signal(
 
 
 def surface_of_scene(
-    console: Console, field: RadianceField, resolution: int, threshold: float | None, colors: bool, show: Progress
+    console: Console, field: Volume, resolution: int, threshold: float | None, colors: bool, show: Progress
 ) -> Mesh:
     """Marching cubes of a density within the field's exact region, with vertex colours."""
     from lg_field.radiance.surface import automatic_threshold, mesh_bounds, radiance_mesh

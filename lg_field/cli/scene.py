@@ -7,24 +7,23 @@ import mimetypes
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from lg_field.cli.objects import VoxelSource
+from lg_field.cli.opening import part_of_file
 from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
 from lg_field.errors import doing
-from lg_field.files import FieldFile, atomic_write, refuse_existing, save
+from lg_field.files import atomic_write, refuse_existing, save
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lg_field.radiance.field import RadianceField
     from lg_field.radiance.render import Camera
     from lg_field.radiance.scene import Scene
-    from lg_field.table.cell_table import CellTable
+    from lg_field.radiance.volume import Volume
 
 Holds = Literal["picture", "video", "folder"]
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -34,7 +33,7 @@ VIDEOS = (".mp4", ".mkv", ".mov")
 def pack(
     load_config: Path,
     output: Output,
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
     overwrite: bool = False,
 ) -> None:
     """Make one safe file out of a run: no data set, no config.yml, no pickle is needed afterwards.
@@ -80,7 +79,7 @@ def render(
     """Render a scene file to a picture, a folder of pictures, or a video.
 
     Args:
-        input: scene file, or an address fsspec reads.
+        input: scene file or composition, or an address fsspec reads.
         output: .png, .jpg or .webp for one picture, .mp4, .mkv or .mov for a video, without suffix a folder of PNGs.
         orbit: cameras on a circle around the scene.
         camera: or a nerfstudio camera path (JSON); its size is taken unless it has none.
@@ -170,30 +169,7 @@ def check_pixels(sizes: Sequence[tuple[int, int]], channels: int, max_size: floa
         )
 
 
-class Part(NamedTuple):
-    """What was read of a file."""
-
-    field: Any
-    precision: str
-    """Of the weights in the file, a torch dtype's name."""
-    bytes_read: int
-
-
-def part_of_file(input: str, region: RegionFlags) -> Part:
-    """The field of a file, or only the part that the region names: just its rows are read, and its mask is exact
-    unless whole cells are wanted."""
-    from lg_field.radiance.components import settled, settles
-
-    with FieldFile.open(input) as file:
-        source = VoxelSource.of_file(file)
-        shape, cells = region.resolve(file.skeleton, source) if region.given else (None, None)
-        field: Any = file.load(shape, cells, region.invert)
-        field.region = file.header.region if region.snap else field.region
-        field = settled(field) if settles(field, field.region) else field
-        return Part(field, file.precision, file.reader.bytes_read)
-
-
-def scene_of(field: CellTable, name: str) -> Scene:
+def scene_of(field: Any, name: str) -> Scene:
     """What a scene file says of its scene.
 
     Raises:
@@ -213,9 +189,7 @@ def read_path(path: Path, width: int, height: int) -> list[Camera]:
     return read_camera_path(path, width, height)
 
 
-def orbit_of(
-    field: RadianceField, scene: Scene, count: int, width: int, height: int, elevation: float | None
-) -> list[Camera]:
+def orbit_of(field: Volume, scene: Scene, count: int, width: int, height: int, elevation: float | None) -> list[Camera]:
     """Cameras on a circle."""
     from lg_field.radiance.render import orbit
 
@@ -237,7 +211,7 @@ def write_pictures(pictures: Iterator[Tensor], output: Path, holds: Holds, fps: 
 
 
 def rendered(
-    field: RadianceField,
+    field: Volume,
     scene: Scene,
     camera: Camera,
     transparent: bool,

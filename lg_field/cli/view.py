@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
+from lg_field.cli.opening import Part, source_of
 from lg_field.cli.options import NO_REGION, Address, RegionFlags, pick_device
-from lg_field.cli.scene import part_of_file
 
 
 def view(
@@ -19,11 +19,28 @@ def view(
 ) -> None:
     """Show a field file on a page of this machine; nothing on disk changes until "Save crop".
 
+    Of a composition the parts can be moved, turned and scaled, and the arrangement saved.
+
     Args:
-        input: field file, or an address fsspec reads.
+        input: field file or composition, or an address fsspec reads.
         region: load and show only this part.
         port: of the page, on 127.0.0.1; the next free one if it is taken.
         device: auto, cpu, cuda, ...
+    """
+    source = source_of(input)
+    part = source.part(region)
+    page = source.view(part._replace(field=part.field.to(pick_device(device))), port)
+    print(f"{input}: {page.url}", flush=True)
+    page.wait()
+
+
+def view_of_field(name: str, part: Part, port: int) -> Any:
+    """The page of a field file.
+
+    Args:
+        name: its path or address.
+        part: what was read of it.
+        port: of the page.
     """
     from dataclasses import replace
 
@@ -32,15 +49,16 @@ def view(
     from lg_field.space.regions import Region
     from lg_field.viewer.view import open_view
 
-    part = part_of_file(input, region)
-    field, precision = part.field.to(pick_device(device)), getattr(torch, part.precision)
+    field, precision = part.field, getattr(torch, part.precision)
 
     def box(numbers: tuple[float, ...]) -> Region:
         shape, _ = replace(NO_REGION, box=numbers).resolve(field)
         assert shape is not None
         return shape
 
-    path = Path(input) if "://" not in input else Path(input.rsplit("/", 1)[1])
-    page = open_view(field, path, precision, box, port)
-    print(f"{input}: {page.url}", flush=True)
-    page.wait()
+    return open_view(field, local_name(name), precision, box, port)
+
+
+def local_name(name: str) -> Path:
+    """Where files are saved beside: a path as it is, of an address the last word, in this folder."""
+    return Path(name) if "://" not in name else Path(name.rsplit("/", 1)[1])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,12 +17,16 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from lg_field.files.ranges import FileError as FileError
+from lg_field.files.ranges import LocalRanges, Range, Ranges
+
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
     "I64": torch.int64,
+    "I8": torch.int8,
     "U8": torch.uint8,
 }
 """The sample types lg-field's files hold."""
@@ -31,10 +34,8 @@ CODES = {dtype: code for code, dtype in DTYPES.items()}
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 4096
 COPY_BYTES = 1 << 22
-
-
-class FileError(ValueError):
-    """A field file is damaged, hostile, or of another kind."""
+AHEAD_BYTES = 1 << 26
+"""Bytes that are fetched together while lines are copied, about."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,23 @@ class Entry:
 class Reader:
     """A file open for reading by ranges; counts the bytes it fetches."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO | Ranges, name: str) -> None:
         """
         Args:
-            file: seekable binary file; anything fsspec opens will do.
+            file: seekable binary file, or anything else that is read by ranges.
             name: for messages.
 
         Raises:
             FileError: not a safetensors file, or its header does not fit it.
         """
-        self.file, self.name, self.bytes_read = file, name, 0
-        self.size = file.seek(0, os.SEEK_END)
+        self.source = file if isinstance(file, Ranges) else LocalRanges(file)
+        self.name, self.size = name, self.source.size
         self.entries, self.metadata = self._read_header()
+
+    @property
+    def bytes_read(self) -> int:
+        """Fetched so far; of an archive, packed."""
+        return self.source.bytes_read
 
     def read_at(self, start: int, count: int) -> bytearray:
         """`count` bytes from `start`.
@@ -79,17 +85,27 @@ class Reader:
         Raises:
             FileError: the file ends before.
         """
-        buffer = bytearray(count)
-        view, done = memoryview(buffer), 0
-        self.file.seek(start)
-        while done < count:
-            piece = self.file.read(min(count - done, 1 << 28))
-            if not piece:
-                raise FileError(f"{self.name} is truncated: it ends {count - done:,} bytes too early")
-            view[done : done + len(piece)] = piece
-            done += len(piece)
-        self.bytes_read += count
-        return buffer
+        data = self.source.read(start, count)
+        if len(data) < count:
+            raise FileError(f"{self.name} is truncated: it ends {count - len(data):,} bytes too early")
+        return data if isinstance(data, bytearray) else bytearray(data)
+
+    def prefetch(self, wanted: Mapping[str, Tensor | None], most: int | None = None) -> None:
+        """Say which tensors are read next: far away they are fetched together.
+
+        Args:
+            wanted: name -> sorted (n,) line numbers; None = all of the tensor.
+            most: as in `read`.
+        """
+        ranges: list[Range] = []
+        for name, rows in wanted.items():
+            entry = self.entries[name]
+            if rows is None:
+                ranges.append((entry.start, entry.num_bytes))
+            else:
+                size = entry.row_bytes
+                ranges += [(entry.start + a * size, (b - a) * size) for a, b in runs(rows, most)]
+        self.source.prefetch(ranges)
 
     def read(self, name: str, rows: Tensor | None = None, most: int | None = None) -> Tensor:
         """A tensor, or some of its lines.
@@ -123,17 +139,30 @@ class Reader:
     def pieces(self, name: str, rows: Tensor) -> Iterator[bytes | bytearray]:
         """The bytes of some lines, a few MB at a time."""
         entry = self.entries[name]
+        cuts: list[Range] = []
         for first, last in runs(rows):
-            position, end = entry.start + first * entry.row_bytes, entry.start + last * entry.row_bytes
-            while position < end:
-                count = min(COPY_BYTES, end - position)
-                yield self.read_at(position, count)
-                position += count
+            begin, end = entry.start + first * entry.row_bytes, entry.start + last * entry.row_bytes
+            cuts += [(at, min(COPY_BYTES, end - at)) for at in range(begin, end, COPY_BYTES)]
+        while cuts:
+            some, total = 0, 0
+            while some < len(cuts) and total < AHEAD_BYTES:
+                total += cuts[some][1]
+                some += 1
+            now, cuts = cuts[:some], cuts[some:]
+            self.source.prefetch(now)
+            for start, count in now:
+                yield self.read_at(start, count)
 
     def _read_header(self) -> tuple[dict[str, Entry], dict[str, str]]:
         if self.size < 8:
             raise FileError(f"{self.name} is not a field file: it has {self.size} bytes")
-        (length,) = struct.unpack("<Q", self.read_at(0, 8))
+        first = self.read_at(0, 8)
+        if first.lstrip().startswith(b"{"):
+            raise FileError(
+                f"{self.name} is JSON, not a field file; a composition, as `lg-field compose` writes it, is called "
+                "NAME.json, and render, mesh, view, crop, info and validate take it"
+            )
+        (length,) = struct.unpack("<Q", first)
         if length > min(MAX_HEADER, self.size - 8):
             raise FileError(
                 f"{self.name} is not a field file or is truncated: its header would take {length:,} bytes of "

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from functools import cached_property
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
+from lg_field.files.archive import unpacked
 from lg_field.files.bits import stored_shape, unpack_bits
 from lg_field.files.container import FileError, Reader, parse_json
+from lg_field.files.ranges import open_ranges
 from lg_field.files.schema import KEY, Header, check_tensors, one_line, validate
+from lg_field.files.small_numbers import FINE, SCALE, Layout, layouts, restore
 from lg_field.space.regions import Region
 from lg_field.table.cell_table import CellTable
 from lg_field.table.checkpoint import check_cell_sets, check_cells, check_kept_lines
@@ -23,6 +27,9 @@ from lg_field.table.kept_lines import KEPT
 
 LINE_REQUESTS = 16
 """Requests for lines of one shared tensor, at most: they lie scattered, and a request costs more than many lines."""
+
+MOST_KEPT_BYTES = 1 << 22
+"""Bytes of what says which lines of a shared tensor are kept, if it is fetched together with the cells."""
 
 
 class FieldFile:
@@ -58,8 +65,8 @@ class FieldFile:
             FileNotFoundError: no such file.
             FileError: not a field file, or a damaged one.
         """
-        with open_binary(str(path)) as file:
-            yield FieldFile(Reader(file, str(path)))
+        with open_ranges(str(path)) as ranges:
+            yield FieldFile(Reader(unpacked(ranges, str(path)), str(path)))
 
     @property
     def cells(self) -> Int64[Tensor, " rows"]:
@@ -68,9 +75,16 @@ class FieldFile:
 
     @property
     def precision(self) -> str:
-        """Type of the rows' weights: float32, float16 or bfloat16."""
+        """Type of the rows' weights: float32, float16, bfloat16 or int8."""
         rows = [e.dtype for n, e in self.reader.entries.items() if n in self.skeleton.row_names]
-        return next((str(d).removeprefix("torch.") for d in rows if d.is_floating_point), "float32")
+        weights = (d for d in rows if d.is_floating_point or d == torch.int8)
+        return next((str(d).removeprefix("torch.") for d in weights), "float32")
+
+    @cached_property
+    def small(self) -> dict[str, Layout]:
+        """How the tensors lie in the file that it holds as whole numbers."""
+        held = layouts(self.skeleton).items()
+        return {name: layout for name, layout in held if self.reader.entries[name].dtype == torch.int8}
 
     @property
     def description(self) -> Description | None:
@@ -96,18 +110,49 @@ class FieldFile:
         field.region = new_region
         state: dict[str, Any] = {"cells": kept, **sets, "_extra_state": field.get_extra_state()}
         by_lines = self.skeleton.line_names
+        self.prefetch(rows)
         for name in self.saved().keys() - state.keys() - by_lines - set(self.skeleton.cell_set_names):
-            state[name] = self._values(name, rows if name in self.skeleton.row_names else None)
-        for name, mask in self.lines_to_keep(rows).items():
-            state[name] = self.lines(name, mask).float()
+            state[name] = self.read_values(name, rows if name in self.skeleton.row_names else None)
+        masks = self.lines_to_keep(rows)
+        scales: dict[str, Tensor | None] = {name + SCALE: None for name in masks if name in self.small}
+        self.reader.prefetch({**{n: self._places(n, mask) for n, mask in masks.items()}, **scales}, LINE_REQUESTS)
+        for name, mask in masks.items():
+            state[name] = self.read_lines(name, mask)
             state |= {} if bool(mask.all()) else {name + KEPT: mask}
+        self.reader.prefetch({})
         field.load_state_dict(state)
         return field
 
-    def _values(self, name: str, rows: Tensor | None) -> Tensor:
-        """A tensor or some of its lines, as a field holds them."""
+    def prefetch(self, rows: Int64[Tensor, " n"] | None) -> None:
+        """Say that some rows are read next, and all of the shared part but what is read by lines; None = all rows."""
+        known = {"cells", *self.skeleton.cell_set_names, *self.skeleton.line_names}
+        owners = {name: self.owner(name) for name in self.entry_names()}
+        in_rows = self.skeleton.row_names
+        self.reader.prefetch(
+            {name: rows if owner in in_rows else None for name, owner in owners.items() if owner not in known}
+        )
+
+    def read_values(self, name: str, rows: Int64[Tensor, " n"] | None) -> Shaped[Tensor, "..."]:
+        """A tensor or some of its lines, as a field holds them; None = all lines.
+
+        Raises:
+            FileError: NaN or infinite weights.
+        """
+        if name in self.small:
+            return self._restored(name, lambda n: self.reader.read(n, rows))
         values, template = self._finite(name, self.reader.read(name, rows)), self.saved()[name]
         return unpack_bits(values, template) if template.dtype == torch.bool else values.float()
+
+    def _restored(self, name: str, read: Callable[[str], Tensor]) -> Tensor:
+        """Values that the file holds as whole numbers; `read` reads the lines wanted."""
+        layout = self.small[name]
+        ends = ["", *layout.beside(self.reader.entries[name].shape)]
+        by_column = {SCALE} if layout.by_column else set()
+        parts = {end: self.reader.read(name + end) if end in by_column else read(name + end) for end in ends}
+        try:
+            return restore(parts, layout)
+        except ValueError as error:
+            raise FileError(f"{self.reader.name}: {name}: {error}") from error
 
     def lines_to_keep(self, rows: Int64[Tensor, " n"] | None) -> dict[str, Bool[Tensor, " lines"]]:
         """Which lines of the shared tensors that rows read line by line a part with these rows keeps; None = all of
@@ -116,7 +161,7 @@ class FieldFile:
             return {name: kept.mask() for name, kept in self.skeleton.kept_lines.items()}
         of_rows = {"cells": self.cells[rows]}
         if self.skeleton.kept_lines:
-            of_rows |= {n: self._values(n, rows) for n in self.skeleton.lines_follow if n != "cells"}
+            of_rows |= {n: self.read_values(n, rows) for n in self.skeleton.lines_follow if n != "cells"}
         return self.skeleton.lines_to_keep(of_rows)
 
     def lines(self, name: str, mask: Bool[Tensor, " lines"]) -> Shaped[Tensor, "kept features"]:
@@ -129,12 +174,34 @@ class FieldFile:
         Raises:
             FileError: NaN or infinite weights.
         """
-        places = mask[self.skeleton.kept_lines[name].mask()].nonzero()[:, 0]
-        return self._finite(name, self.reader.read(name, places, LINE_REQUESTS))
+        return self._finite(name, self.reader.read(name, self._places(name, mask), LINE_REQUESTS))
+
+    def read_lines(self, name: str, mask: Bool[Tensor, " lines"]) -> Float[Tensor, "kept features"]:
+        """The same as a field holds them: float32."""
+        if name not in self.small:
+            return self.lines(name, mask).float()
+        places = self._places(name, mask)
+        return self._restored(name, lambda n: self.reader.read(n, places, LINE_REQUESTS))
+
+    def _places(self, name: str, mask: Tensor) -> Tensor:
+        """Where lines of a shared tensor are among those that the file has."""
+        return mask[self.skeleton.kept_lines[name].mask()].nonzero()[:, 0]
 
     def saved(self) -> dict[str, Tensor]:
         """Name -> meta tensor of everything the file holds, `cells` included."""
         return {k: v for k, v in self.skeleton.state_dict().items() if torch.is_tensor(v)}
+
+    def entry_names(self) -> list[str]:
+        """Names of everything the file holds: those of `saved`, and what whole numbers need beside them."""
+        beside = [n + end for n, layout in self.small.items() for end in layout.beside(self.reader.entries[n].shape)]
+        return [*self.saved(), *beside]
+
+    def owner(self, name: str) -> str:
+        """The tensor of the field that an entry of the file is of: itself, or the one that it stands beside."""
+        for end in (SCALE, FINE):
+            if name.removesuffix(end) in self.small and name not in self.small:
+                return name.removesuffix(end)
+        return name
 
     def values(self, name: str, rows: Int64[Tensor, " n"]) -> Iterator[Shaped[Tensor, " piece"]]:
         """Flat pieces of some lines of a tensor, a few MB each.
@@ -153,13 +220,15 @@ class FieldFile:
 
     def bytes_by_part(self) -> dict[str, int]:
         """Bytes of the file: `header`, `rows`, `shared` and `total`."""
-        rows = sum(self.reader.entries[n].num_bytes for n in self.saved() if n in self.skeleton.row_names)
-        shared = sum(self.reader.entries[n].num_bytes for n in self.saved()) - rows
+        in_rows = [n for n in self.entry_names() if self.owner(n) in self.skeleton.row_names]
+        rows = sum(self.reader.entries[n].num_bytes for n in in_rows)
+        shared = sum(self.reader.entries[n].num_bytes for n in self.entry_names()) - rows
         total = self.reader.size
         return {"header": total - rows - shared, "rows": rows, "shared": shared, "total": total}
 
     def _build(self, header: Header) -> CellTable:
         """The field without its weights (tensors on the meta device take no memory)."""
+        self.reader.prefetch(dict.fromkeys(self._lists(header)))
         cells = self._cell_list("cells", header)
         check_cells(cells, header.grid)
         skeleton = header.field(cells, "meta")
@@ -174,6 +243,15 @@ class FieldFile:
             }
         )
         return skeleton
+
+    def _lists(self, header: Header) -> list[str]:
+        """Names of the entries that a skeleton needs."""
+        most = {torch.int64: 8 * header.grid.num_cells, torch.uint8: MOST_KEPT_BYTES}
+        return [
+            name
+            for name, entry in self.reader.entries.items()
+            if (entry.dtype == torch.int64 or name.endswith(KEPT)) and entry.num_bytes <= most.get(entry.dtype, 0)
+        ]
 
     def _kept_lines(self, name: str, total: int) -> Tensor:
         template, entry = torch.empty(total, dtype=torch.bool, device="meta"), self.reader.entries[name + KEPT]
@@ -219,23 +297,3 @@ def load(
     """
     with FieldFile.open(path) as file:
         return file.load(region, cells, invert)
-
-
-@contextmanager
-def open_binary(path: str) -> Iterator[BinaryIO]:
-    """A local file, or whatever fsspec opens for an address with ://."""
-    if "://" not in path:
-        if os.path.isdir(path):
-            raise FileError(f"{path} is a folder, a field file is needed")
-        if path == "-" or (os.path.exists(path) and not os.path.isfile(path)):
-            name = "standard input" if path == "-" else f"{path}, a pipe or device,"
-            raise FileError(f"{name} cannot be read: field files are read by ranges; save it to a file first")
-        with open(path, "rb") as local:
-            yield local
-        return
-    try:
-        import fsspec
-    except ImportError as error:
-        raise ImportError("reading addresses needs fsspec: pip install 'lg-field[remote]'") from error
-    with fsspec.open(path, "rb", cache_type="none") as remote:
-        yield remote

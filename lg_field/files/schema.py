@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lg_field.files.bits import stored_dtype, stored_shape
+from lg_field.files.small_numbers import layouts
 from lg_field.space.partition import MAX_CELLS, PartitionGrid
 from lg_field.space.regions import Region, region_from_dict
 from lg_field.table.cell_table import CellTable
@@ -223,17 +224,23 @@ def check_tensors(skeleton: CellTable, stored: Mapping[str, tuple[torch.dtype, t
         stored: name -> type and size in the file.
     """
     wanted = {name: value for name, value in skeleton.state_dict().items() if torch.is_tensor(value)}
-    if wanted.keys() != stored.keys():
-        odd = sorted(wanted.keys() ^ stored.keys())[:5]
+    small = {n: layout for n, layout in layouts(skeleton).items() if n in stored and stored[n][0] == torch.int8}
+    beside = {n + end: v for n, layout in small.items() for end, v in layout.beside(tuple(wanted[n].shape)).items()}
+    needed = wanted.keys() | beside.keys()
+    if needed != stored.keys():
+        odd = sorted(needed ^ stored.keys())[:5]
         raise ValueError(f"tensors do not fit the description: {', '.join(odd)[:200]}")
     for name, template in wanted.items():
         dtype, size = stored[name]
-        floating = dtype in (torch.float32, torch.float16, torch.bfloat16)
+        floating = name in small or dtype in (torch.float32, torch.float16, torch.bfloat16)
         fits = floating if template.is_floating_point() else dtype == stored_dtype(template)
         if size != stored_shape(template) or not fits:
             raise ValueError(
                 f"{name} is {dtype} {size}, the description needs {stored_dtype(template)} {stored_shape(template)}"
             )
+    for name, needs in beside.items():
+        if stored[name] != needs:
+            raise ValueError(f"{name} is {stored[name]}, the description needs {needs}")
 
 
 class one_line(AbstractContextManager[None]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,13 +16,18 @@ from lg_field.files.bits import pack_bits
 from lg_field.files.container import Entry, FileError, tensor_bytes, write_container
 from lg_field.files.field_file import FieldFile, load
 from lg_field.files.schema import KEY, check_tensors, header_of
+from lg_field.files.small_numbers import SCALE, Layout, compact, layouts
 from lg_field.space.regions import Region
 from lg_field.table.cell_table import CellTable
 from lg_field.table.checkpoint import check_cell_sets
 from lg_field.table.editing import cell_sets_to_keep, merge, rows_to_keep
 from lg_field.table.kept_lines import KEPT
 
-Precision = Literal["float32", "float16", "bfloat16"]
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
+SMALL: Precision = "int8"
+"""The precision that holds weights as whole numbers (see `small_numbers`)."""
+ROWS_BYTES = 1 << 24
+"""Bytes of float32 rows that are converted at a time."""
 Bytes = Iterable[bytes | bytearray | memoryview]
 
 
@@ -46,7 +52,10 @@ def save(
     """
     header, text = header_of(field)
     tensors = {k: v.detach() for k, v in field.state_dict().items() if torch.is_tensor(v)}
-    stored = {name: _to_store(name, value, dtype) for name, value in tensors.items()}
+    small = layouts(field) if dtype == SMALL else {}
+    stored: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        stored |= _compacted(name, value, small[name]) if name in small else {name: _to_store(name, value, dtype)}
     shapes = {name: (value.dtype, tuple(value.shape)) for name, value in stored.items()}
     skeleton = header.field(field.cells.cpu(), "meta")
     skeleton.set_cell_sets(field.cell_sets())
@@ -94,15 +103,19 @@ def crop_file(
         _, text = header_of(skeleton)
         shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
         data: dict[str, Bytes] = {}
-        for name, whole in {**sets, **_lines_to_store(file, rows, dtype)}.items():
-            shapes[name], data[name] = (whole.dtype, tuple(whole.shape)), _once(whole)
+        whole = {**sets, **_lines_to_store(file, rows, dtype)}
         for name in file.saved().keys() - skeleton.line_names - set(skeleton.cell_set_names):
             entry = file.reader.entries[name]
-            is_row = name in skeleton.row_names
-            kept = rows if is_row else torch.arange(entry.shape[0] if entry.shape else 1)
-            stored = _stored_dtype(entry, dtype)
-            shapes[name] = (stored, (len(kept), *entry.shape[1:]))
-            data[name] = _converted(file, name, kept, stored, progress)
+            kept = rows if name in skeleton.row_names else torch.arange(entry.shape[0] if entry.shape else 1)
+            if _becomes_small(file, name, dtype):
+                whole |= _rows_compacted(file, name, kept)
+                continue
+            for part in _copied_with(file, name, dtype):
+                of = file.reader.entries[part]
+                shapes[part] = (_stored_dtype(of, dtype), (len(kept), *of.shape[1:]))
+                data[part] = _converted(file, part, kept, shapes[part][0], progress)
+        for name, values in whole.items():
+            shapes[name], data[name] = (values.dtype, tuple(values.shape)), _once(values)
         with open(temporary, "wb") as out:
             write_container(out, shapes, {KEY: text}, data)
     return Path(target).stat().st_size
@@ -110,17 +123,65 @@ def crop_file(
 
 def _stored_dtype(entry: Entry, wanted: Precision | None) -> torch.dtype:
     """Type of a tensor in a crop's file."""
-    return getattr(torch, wanted) if wanted and entry.dtype.is_floating_point else entry.dtype
+    if wanted is None or not (entry.dtype.is_floating_point or entry.dtype == torch.int8):
+        return entry.dtype
+    return _float_type(wanted) if wanted != SMALL or entry.dtype.is_floating_point else entry.dtype
+
+
+def _float_type(wanted: Precision) -> torch.dtype:
+    """Type of the tensors that are not held as whole numbers."""
+    return torch.float32 if wanted == SMALL else getattr(torch, wanted)
+
+
+def _becomes_small(file: FieldFile, name: str, wanted: Precision | None) -> bool:
+    """Whether floating point values of a file are to be held as whole numbers."""
+    return wanted == SMALL and name not in file.small and name in layouts(file.skeleton)
+
+
+def _copied_with(file: FieldFile, name: str, wanted: Precision | None) -> list[str]:
+    """The entries of a file that a crop's file has for a tensor, which stay whole numbers if they are such."""
+    if name not in file.small or wanted not in (None, SMALL):
+        return [name]
+    return [name + end for end in ("", *file.small[name].beside(file.reader.entries[name].shape))]
+
+
+def _rows_compacted(file: FieldFile, name: str, rows: Tensor) -> dict[str, Tensor]:
+    """Some lines of a tensor as whole numbers, with what stands beside them."""
+    layout = layouts(file.skeleton)[name]
+    pieces = [compact(file.read_values(name, some), layout) for some in rows.split(_rows_at_once(file, name))]
+    return {name + end: torch.cat([piece[end] for piece in pieces]) for end in pieces[0]}
+
+
+def _rows_at_once(file: FieldFile, name: str) -> int:
+    return max(1, ROWS_BYTES // max(1, 4 * math.prod(file.reader.entries[name].shape[1:])))
 
 
 def _lines_to_store(file: FieldFile, rows: Tensor, wanted: Precision | None) -> dict[str, Tensor]:
     """What a crop's file holds of the shared tensors that rows read line by line: name -> tensor as it is stored."""
     stored: dict[str, Tensor] = {}
     for name, mask in file.lines_to_keep(rows).items():
-        stored[name] = _fitting(file, name, file.lines(name, mask), _stored_dtype(file.reader.entries[name], wanted))
+        if _becomes_small(file, name, wanted):
+            stored |= _compacted(name, file.read_lines(name, mask), layouts(file.skeleton)[name])
+        elif name in file.small and wanted in (None, SMALL):
+            stored |= {name: file.lines(name, mask), name + SCALE: file.reader.read(name + SCALE)}
+        else:
+            kind = _stored_dtype(file.reader.entries[name], wanted)
+            stored[name] = _fitting(file, name, file.read_lines(name, mask), kind)
         if not bool(mask.all()):
             stored[name + KEPT] = pack_bits(mask)
     return stored
+
+
+def _compacted(name: str, value: Tensor, layout: Layout) -> dict[str, Tensor]:
+    """A tensor as whole numbers, with what stands beside it.
+
+    Raises:
+        ValueError: NaN or infinite values.
+    """
+    try:
+        return {name + end: part for end, part in compact(value, layout).items()}
+    except ValueError as error:
+        raise ValueError(f"{name} holds {error}") from error
 
 
 def merge_files(
@@ -148,7 +209,7 @@ def _to_store(name: str, value: Tensor, dtype: Precision) -> Tensor:
     """
     if value.dtype == torch.bool:
         return pack_bits(value)
-    stored = value.to(getattr(torch, dtype)) if value.is_floating_point() else value
+    stored = value.to(_float_type(dtype)) if value.is_floating_point() else value
     if stored.is_floating_point() and not bool(stored.isfinite().all()):
         raise ValueError(f"{name} holds values that are NaN, infinite or too large for {dtype}")
     return stored
@@ -166,7 +227,10 @@ def _converted(
     progress: Callable[[int], None] | None,
 ) -> Iterator[bytes | bytearray | memoryview]:
     """Lines of a tensor as bytes of the wanted type."""
-    for values in file.values(name, rows):
+    pieces: Iterable[Tensor] = file.values(name, rows)
+    if name in file.small and wanted.is_floating_point:
+        pieces = (file.read_values(name, some) for some in rows.split(_rows_at_once(file, name)))
+    for values in pieces:
         if progress is not None:
             progress(values.nbytes)
         yield tensor_bytes(_fitting(file, name, values, wanted))

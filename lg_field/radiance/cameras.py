@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lg_field.radiance.field import RadianceField
 from lg_field.radiance.scene import Scene
+from lg_field.radiance.volume import Volume
 
 FIRST_ELEVATION = 20.0
 """Degrees above the horizon of an orbit around a scene that keeps no training camera."""
@@ -41,7 +41,7 @@ class Camera:
 
 
 def orbit(
-    field: RadianceField, scene: Scene, count: int, width: int, height: int, elevation: float | None = None
+    field: Volume, scene: Scene, count: int, width: int, height: int, elevation: float | None = None
 ) -> Iterator[Camera]:
     """Cameras on a circle around what the field holds, looking at its middle.
 

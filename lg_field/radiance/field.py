@@ -27,12 +27,13 @@ from lg_field.radiance.occupancy_grid import OccupancyGrid, voxel_rows
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.sizes import saved_sizes as saved_sizes
 from lg_field.radiance.tcnn import Implementation, encoder
+from lg_field.radiance.volume import Volume
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap
 from lg_field.table.cell_table import CellTable
 
 
-class RadianceField(CellTable):
+class RadianceField(CellTable, Volume):
     """Density and colour of a scene. A point in a cell without a row is empty, whatever the shared part says.
 
     The shared part gives a first density and colour of its own and the cell's row corrects it: its output layer

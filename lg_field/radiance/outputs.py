@@ -16,6 +16,8 @@ from lg_field.radiance.stopping import PICTURES
 OUTPUTS = ("rgb", "accumulation", "depth", "cells", "density", "seam")
 EXTRAS = OUTPUTS[3:]
 """Those that a picture does not have."""
+OF_FIELDS = ("cells", "seam")
+"""Those that only single fields have."""
 WHOLE = ("density",)
 """Those that need rays asked to their end, not only as far as anything can be seen."""
 SEAM_REACH = 0.1
@@ -75,14 +77,16 @@ def extra_output(asked: Asked, name: str, seen: Picture, step: float) -> Float[T
         ValueError: no output of this name.
     """
     count, field = len(asked.origins), asked.field
-    if name == "cells":
+    if name in OF_FIELDS and not isinstance(field, RadianceField):
+        raise ValueError(f"output {name!r} is of single fields, not of several put together")
+    if name == "cells" and isinstance(field, RadianceField):
         weights = render_weights(asked.density, asked.samples, count)
         rows = field.rows_of_unit(field.frame.to_unit(asked.positions)).clamp_min(0)
         return accumulate(weights, distinct_colors(field.cells[rows]), asked.samples, count).clamp(0.0, 1.0)
     if name == "density":
         largest = asked.density.new_zeros(count).scatter_reduce(0, asked.samples.rays, asked.density, "amax")
         return -torch.expm1(-largest * step)[:, None]
-    if name == "seam":
+    if name == "seam" and isinstance(field, RadianceField):
         return seam(field, asked.origins, asked.directions, seen.accumulation, seen.depth, step)
     raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {name!r}")
 

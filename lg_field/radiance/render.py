@@ -5,6 +5,7 @@ Training, evaluation in nerfstudio, `lg-field render` and the viewer all go it; 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from lg_field.radiance.fused import fused_march
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.stopping import PICTURES, look_at_once, look_front_to_back
+from lg_field.radiance.volume import Volume
 
 RAYS = {"cpu": 1 << 14, "cuda": 1 << 16}
 """Rays at a time."""
@@ -46,7 +48,7 @@ class Picture(NamedTuple):
 class Asked(NamedTuple):
     """Rays with the field asked along them."""
 
-    field: RadianceField
+    field: Volume
     origins: Tensor
     """(N, 3) scene units."""
     directions: Tensor
@@ -82,6 +84,7 @@ def field_samples(
     far: Float[Tensor, " rays"],
     step: float,
     jitter: bool = False,
+    bounds: Float[Tensor, "2 3"] | None = None,
 ) -> Samples:
     """Packed samples of rays in the field's occupied space.
 
@@ -93,6 +96,7 @@ def field_samples(
         far: (N,) last distance.
         step: length of a step, scene units.
         jitter: shift the steps of each ray at random (training).
+        bounds: bounded scenes: a box around all occupied voxels at which steps begin; None = the smallest one.
     """
     grid = field.occupancy
     if field.frame.contraction:
@@ -101,7 +105,7 @@ def field_samples(
             return fused
         reach = 2.0 * LINEAR_UNTIL
         return march(origins, directions, near, far, step, field.is_occupied, LINEAR_UNTIL, jitter, reach=reach)
-    enter, leave = ray_box(origins, directions, grid.bounds())
+    enter, leave = ray_box(origins, directions, grid.bounds() if bounds is None else bounds)
     near, far = torch.maximum(near, enter), torch.minimum(far, leave)
     voxel = min(field.grid.cell_size) / grid.per_axis
     block = 1 + int(2.0 * occupancy.MARGIN * voxel / step - 1e-3)  # the steps are less than the margin from its middle
@@ -115,7 +119,7 @@ def field_samples(
         jitter=jitter,
         block=block if near_occupied else 1,
         near_occupied=near_occupied,
-        reach=grid.reach(),
+        reach=grid.reach() if bounds is None else float((bounds[1] - bounds[0]).norm()),
     )
 
 
@@ -201,9 +205,10 @@ def picture(
     return Picture(rgb if background is None else over(rgb, accumulation, background), accumulation, depth)
 
 
+@functools.singledispatch
 @torch.no_grad()
 def ask_view(
-    field: RadianceField,
+    field: Volume,
     scene: Scene,
     origins: Float[Tensor, "rays 3"],
     directions: Float[Tensor, "rays 3"],
@@ -211,7 +216,8 @@ def ask_view(
 ) -> Asked:
     """Ask a field along rays between the scene's near and far plane, a step of the scene apart.
 
-    `least_light` as in `ask`."""
+    Other volumes than fields register how they are asked. `least_light` as in `ask`."""
+    assert isinstance(field, RadianceField)
     near, far = torch.full_like(origins[:, 0], scene.near), torch.full_like(origins[:, 0], scene.far)
     samples = field_samples(field, origins, directions, near, far, scene.step)
     return ask(field, origins, directions, samples, least_light=least_light)
@@ -227,7 +233,7 @@ def show(
 
 
 def render_rays(
-    field: RadianceField,
+    field: Volume,
     scene: Scene,
     origins: Float[Tensor, "rays 3"],
     directions: Float[Tensor, "rays 3"],
@@ -247,7 +253,7 @@ def render_rays(
 
 
 def render(
-    field: RadianceField,
+    field: Volume,
     scene: Scene,
     camera: Camera,
     progress: Callable[[int, int], None] | None = None,

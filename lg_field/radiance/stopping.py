@@ -18,6 +18,8 @@ FIRST, GROWTH = 8, 1.25
 
 Look = Callable[[Samples], tuple[Tensor, ...]]
 """From n samples to their (n,) density, and more (n, ...) of them."""
+LookAt = Callable[[Samples, Tensor], tuple[Tensor, ...]]
+"""The same, told also which (n,) of all samples they are."""
 Answer = tuple[Any, ...]
 """n packed `Samples`, their (n,) density, and what else was said of them."""
 
@@ -37,8 +39,13 @@ def look_front_to_back(look: Look, samples: Samples, num_rays: int, least_light:
     Returns:
         The n samples asked, packed; their (n,) density; what else was said of them.
     """
+    return ask_in_rounds(lambda some, _: look(some), samples, num_rays, least_light)
+
+
+def ask_in_rounds(look: LookAt, samples: Samples, num_rays: int, least_light: float) -> Answer:
+    """`look_front_to_back` for what has to know which samples it is asked for."""
     if least_light <= 0.0 or len(samples.rays) == 0:
-        return samples, *look(samples)
+        return samples, *look(samples, torch.arange(len(samples.rays), device=samples.rays.device))
     counts = torch.bincount(samples.rays, minlength=num_rays)
     begins = counts.cumsum(0) - counts
     passed, asked = torch.zeros(num_rays, dtype=torch.float64, device=counts.device), []
@@ -48,7 +55,7 @@ def look_front_to_back(look: Look, samples: Samples, num_rays: int, least_light:
         some = (counts[rays] - first).clamp_max(size)
         index = _runs(begins[rays] + first, some)
         part = Samples(*(values[index] for values in samples))
-        density, *more = look(part)
+        density, *more = look(part, index)
         asked.append((index, *part, density, *more))
         passed.index_add_(0, part.rays, (density.detach() * part.lengths).double())
         first, size = first + size, math.ceil(size * GROWTH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -13,7 +14,9 @@ from torch import Tensor
 from lg_field.meshing.bounds import common, hull, region_bounds
 from lg_field.meshing.mesh import EmptyMeshError, Mesh, color_vertices, marching_cubes, touching
 from lg_field.meshing.tools import otsu
+from lg_field.radiance.composition import Part, parts_of
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.volume import Volume
 
 REACHES = (1.0, 20.0, math.inf)
 """Half sides of the cubes within which unbounded scenes are meshed: the uncontracted one, one that holds a
@@ -22,14 +25,18 @@ VOXELS = 1 << 20
 """Voxels looked at at a time."""
 
 
-def default_threshold(field: RadianceField) -> float:
+def default_threshold(field: Volume) -> float:
     """The density that absorbs half of the light over a hundredth of the scene box's diagonal."""
-    diagonal = math.dist(field.grid.lower, field.grid.upper)
-    return math.log(2.0) / (0.01 * diagonal)
+    return math.log(2.0) / (0.01 * diagonal(field))
+
+
+def diagonal(field: Volume) -> float:
+    """Length of the scene box's diagonal; of several parts the longest."""
+    return max(part.place.scale * math.dist(part.field.grid.lower, part.field.grid.upper) for part in parts_of(field))
 
 
 @torch.no_grad()
-def automatic_threshold(field: RadianceField, bounds: Float[Tensor, "2 3"], nodes: int = 64) -> float:
+def automatic_threshold(field: Volume, bounds: Float[Tensor, "2 3"], nodes: int = 64) -> float:
     """The density that best parts empty from solid (Otsu) within a box.
 
     Densities range over decades, so it is their opacity over a hundredth of the scene box's diagonal that is parted.
@@ -42,7 +49,7 @@ def automatic_threshold(field: RadianceField, bounds: Float[Tensor, "2 3"], node
     Returns:
         A density; `default_threshold` where nothing can be parted.
     """
-    length = 0.01 * math.dist(field.grid.lower, field.grid.upper)
+    length = 0.01 * diagonal(field)
     steps = (torch.arange(nodes) + 0.5) / nodes
     unit = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).view(-1, 3)
     low, high = bounds.float().cpu()
@@ -65,7 +72,7 @@ class MeshBounds(NamedTuple):
     """Share of the occupied voxels of the kept region that lie outside, wholly or in part."""
 
 
-def mesh_bounds(field: RadianceField) -> MeshBounds:
+def mesh_bounds(field: Volume) -> MeshBounds:
     """The box around all occupied voxels that the field's exact region touches, at most as large as that region.
 
     Unbounded scenes reach too far to be meshed whole. Where their region has no end, the smallest cube of `REACHES`
@@ -74,10 +81,11 @@ def mesh_bounds(field: RadianceField) -> MeshBounds:
     Raises:
         EmptyMeshError: no voxel is occupied there.
     """
-    limits = region_bounds(field.region)
-    open_ended = field.sizes.contraction and not bool(limits.isfinite().all())
+    limits, parts = region_bounds(field.region), parts_of(field)
+    unbounded = any(part.field.sizes.contraction for part in parts)
+    open_ended = unbounded and not bool(limits.isfinite().all())
     found = [_Content(reach) for reach in (REACHES if open_ended else (math.inf,))]
-    for boxes in occupied_boxes(field):
+    for boxes in itertools.chain.from_iterable(map(_shown_boxes, parts)):
         if field.region is not None:
             boxes = boxes[field.region.touches(boxes)]
         for content in found:
@@ -89,6 +97,14 @@ def mesh_bounds(field: RadianceField) -> MeshBounds:
     if not bool((box[0] < box[1]).all()):
         raise EmptyMeshError("the scene holds nothing there: no occupied voxel lies in the region")
     return MeshBounds(box, 1.0 - nearest.whole / found[-1].whole)
+
+
+def _shown_boxes(part: Part) -> Iterator[Tensor]:
+    """The occupied voxels of a part that its exact region touches, as boxes around where they stand."""
+    for boxes in occupied_boxes(part.field):
+        if part.field.region is not None:
+            boxes = boxes[part.field.region.touches(boxes)]
+        yield part.outward.boxes(boxes)
 
 
 class _Content:
@@ -123,7 +139,7 @@ def occupied_boxes(field: RadianceField) -> Iterator[Tensor]:
 
 
 def radiance_mesh(
-    field: RadianceField,
+    field: Volume,
     resolution: int,
     threshold: float | None = None,
     bounds: Float[Tensor, "2 3"] | None = None,
@@ -177,7 +193,7 @@ def radiance_mesh(
 
 
 def surface_colors(
-    field: RadianceField,
+    field: Volume,
     points: Float[Tensor, "points 3"],
     inward: Float[Tensor, "points 3"],
     viewpoints: Float[Tensor, "places axes"],
@@ -192,7 +208,7 @@ def surface_colors(
         inward: unit directions from straight above the surface.
         viewpoints: (n, 3) places of cameras; none: seen from straight above.
     """
-    features = field(points)[1]
+    features = field(points)[1]  # type: ignore[operator]
     if not viewpoints.numel():
         return field.rgb(features, inward)
     total, count = torch.zeros_like(points), torch.zeros_like(points[:, :1])
@@ -205,9 +221,11 @@ def surface_colors(
     return torch.where(count > 0, total / count.clamp_min(1.0), everywhere / len(viewpoints))
 
 
-def blocks_with_rows(field: RadianceField, boxes: Float[Tensor, "b 2 3"]) -> Bool[Tensor, " b"]:
+def blocks_with_rows(field: Volume, boxes: Float[Tensor, "b 2 3"]) -> Bool[Tensor, " b"]:
     """(B, 2, 3) scene-space boxes -> (B,) bool: False where the box touches no kept cell."""
-    kept = field.grid.boxes(field.cells.cpu())
-    if field.unwarp_boxes is not None:
-        kept = field.unwarp_boxes(kept)
-    return touching(boxes.double().cpu(), kept)
+    kept = []
+    for part in parts_of(field):
+        cells = part.field.grid.boxes(part.field.cells.cpu())
+        cells = cells if part.field.unwarp_boxes is None else part.field.unwarp_boxes(cells)
+        kept.append(part.outward.boxes(cells))
+    return touching(boxes.double().cpu(), torch.cat(kept))

@@ -18,7 +18,7 @@ from lg_field.viewer.outputs import to_picture
 from lg_field.viewer.page import keeps_going
 from lg_field.viewer.panel import pose_of
 from lg_field.viewer.picking import Pose
-from lg_field.viewer.subject import SceneSubject
+from lg_field.viewer.rendered import Rendered
 
 FIRST_HEIGHT = 40
 """Pixels of the very first picture, while the speed is unknown."""
@@ -47,7 +47,7 @@ class Renderer(threading.Thread):
     def __init__(
         self,
         client: Any,
-        subject: SceneSubject,
+        subject: Rendered,
         choices: Callable[[], tuple[str, int]],
         finished: Callable[[Shown], None],
         say: Callable[[str], None],

@@ -25,6 +25,7 @@ from lg_field.space.regions import Region
 from lg_field.table.cell_table import CellTable
 from lg_field.viewer.outputs import OUTPUTS
 from lg_field.viewer.picking import Pose, first_cell, in_rectangle
+from lg_field.viewer.rendered import Rendered
 from lg_field.viewer.selection import Selection, bounds_of
 
 HORIZON = 20.0
@@ -211,7 +212,7 @@ class Subject:
         return surface
 
 
-class SceneSubject(Subject):
+class SceneSubject(Subject, Rendered):
     """A radiance field with its scene."""
 
     outputs = OUTPUTS
@@ -233,6 +234,12 @@ class SceneSubject(Subject):
     def segments(self) -> int:  # type: ignore[override]
         """Edges of contracted cells are curves."""
         return CURVED_SEGMENTS if self.shown.sizes.contraction else 1
+
+    def controls(self, server: Any) -> Any:
+        """The panel that picks and crops cells."""
+        from lg_field.viewer.panel import Panel
+
+        return Panel(server, self)
 
     def to_space(self, points: Tensor) -> Tensor:
         """(n, 3) points of the domain -> (n, 3) scene units, the horizon drawn at `HORIZON`."""

@@ -14,8 +14,8 @@ from lg_field.radiance.render import orbit
 from lg_field.radiance.scene import Scene
 from lg_field.signals.signal import Signal
 from lg_field.viewer.page import keeps_going, open_server
-from lg_field.viewer.panel import Panel
 from lg_field.viewer.progressive import Renderer, Shown
+from lg_field.viewer.rendered import Rendered
 from lg_field.viewer.signal_view import SignalView
 from lg_field.viewer.signals import SignalSubject
 from lg_field.viewer.subject import BoxReader, SceneSubject
@@ -47,7 +47,7 @@ def open_view(field: Any, path: Path, precision: torch.dtype, box: BoxReader, po
 class SceneView:
     """A page that shows a scene to any number of browsers."""
 
-    def __init__(self, subject: SceneSubject, port: int) -> None:
+    def __init__(self, subject: Rendered, port: int) -> None:
         """
         Args:
             subject: the scene.
@@ -62,7 +62,7 @@ class SceneView:
             self.resolution = gui.add_slider("Resolution", 60, 1080, 20, RESOLUTION)
             self.status = gui.add_markdown("")
         self.server.scene.set_up_direction(subject.scene.up)
-        self.panel = Panel(self.server, subject)
+        self.panel = subject.controls(self.server)
         self.output.on_update(lambda _: self.request())
         self.resolution.on_update(lambda _: self.request())
         subject.on_change.append(self.request)

@@ -1,0 +1,178 @@
+"""What a small box of a large field costs far away: requests, successive round trips, bytes and seconds.
+
+    python scripts/bench/far_files.py --gigabytes 2 --latency 0.05
+
+A real server of ranges waits for the latency before every answer. The field is a file with holes: it takes no disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.server
+import io
+import math
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from lg_field.files import FieldFile
+from lg_field.files.container import write_container
+from lg_field.files.schema import KEY, header_of
+from lg_field.networks.local_global import local_global_siren
+from lg_field.signals.signal import Signal
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import Region
+
+
+class Request(NamedTuple):
+    """One that was answered."""
+
+    begin: float
+    end: float
+    bytes: int
+
+
+class Log:
+    """Requests that a server has answered."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    @property
+    def bytes(self) -> int:
+        """Sent in all."""
+        return sum(request.bytes for request in self.requests)
+
+    def round_trips(self) -> int:
+        """How many requests followed one another: the longest chain in which each began after the one before ended."""
+        count, ended = 0, -math.inf
+        for request in sorted(self.requests, key=lambda request: request.end):
+            if request.begin >= ended:
+                count, ended = count + 1, request.end
+        return count
+
+
+@contextmanager
+def range_server(path: Path, latency: float) -> Iterator[tuple[str, Log]]:
+    """Serve a file by ranges: its address and the log.
+
+    Args:
+        path: of the file.
+        latency: seconds before each answer.
+    """
+    log, size = Log(), path.stat().st_size
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self.answer(0, size, 200, False)
+
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            first, last = wanted.removeprefix("bytes=").split("-") if wanted else ("0", "")
+            start, end = int(first), min(size, int(last) + 1 if last else size)
+            self.answer(start, end, 206 if wanted else 200, True)
+
+        def answer(self, start: int, end: int, status: int, body: bool) -> None:
+            begin = time.monotonic()
+            time.sleep(latency)
+            self.send_response(status)
+            self.send_header("Accept-Ranges", "bytes")
+            if status == 206:
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+            self.send_header("Content-Length", str(end - start))
+            self.end_headers()
+            log.requests.append(Request(begin, time.monotonic(), end - start if body else 0))
+            if body:
+                with open(path, "rb") as file:
+                    file.seek(start)
+                    self.wfile.write(file.read(end - start))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        request_queue_size = 128
+        daemon_threads = True
+
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/field", log
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Sparse(io.FileIO):
+    """A file whose zeros are holes."""
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        if bytes(data).strip(b"\0"):
+            return super().write(data)
+        self.seek(len(data), io.SEEK_CUR)
+        return len(data)
+
+
+def sparse_field(path: Path, size: int, counts: tuple[int, int, int]) -> int:
+    """A field file of about so many bytes, whose weights are zeros; returns its cells."""
+    grid = PartitionGrid(counts, (-1.0,) * 3, (1.0,) * 3)
+    width = max(4, round(math.sqrt(size / grid.num_cells / 4 / 3)))
+    cells = torch.arange(grid.num_cells)
+    with torch.device("meta"):
+        field = local_global_siren(grid, 3, width, 16, 3, cells=cells)
+    field.description = Signal("video", (64, 64, 64), 3)
+    _, text = header_of(field)
+    tensors = {name: value for name, value in field.state_dict().items() if torch.is_tensor(value)}
+    shapes = {name: (value.dtype, tuple(value.shape)) for name, value in tensors.items()}
+    hole = bytes(1 << 20)
+
+    def zeros(count: int) -> Iterator[bytes]:
+        for first in range(0, count, len(hole)):
+            yield hole if count - first >= len(hole) else bytes(count - first)
+
+    pieces = {n: zeros(math.prod(shape) * dtype.itemsize) for n, (dtype, shape) in shapes.items()}
+    pieces["cells"] = iter([cells.numpy().tobytes()])
+    with Sparse(path, "wb") as file:
+        write_container(file, shapes, {KEY: text}, pieces)  # type: ignore[arg-type]
+        file.truncate(file.tell())
+    return grid.num_cells
+
+
+def main() -> None:
+    """Print a line for each box."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gigabytes", type=float, default=2.0)
+    parser.add_argument("--latency", type=float, default=0.05)
+    parser.add_argument("--counts", type=int, default=16, help="cells along each axis")
+    parser.add_argument("--share", type=float, default=0.05, help="of the volume that the box holds")
+    chosen = parser.parse_args()
+    side = chosen.share ** (1 / 3)
+    region = Region.box((-side,) * 3, (side,) * 3)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "field"
+        cells = sparse_field(path, int(chosen.gigabytes * 1e9), (chosen.counts,) * 3)
+        with FieldFile.open(path) as file:
+            parts, rows = file.bytes_by_part(), len(file.skeleton.rows_touching(region))
+        needed = parts["header"] + parts["shared"] + 8 * cells + (parts["rows"] - 8 * cells) * rows / cells
+        with range_server(path, chosen.latency) as (address, log):
+            begin = time.perf_counter()
+            with FieldFile.open(address) as file:
+                file.load(region)
+            seconds = time.perf_counter() - begin
+        print(
+            f"{path.stat().st_size:,} bytes, {rows:,} of {cells:,} cells: {len(log.requests)} requests, "
+            f"{log.round_trips()} successive, {log.bytes:,} bytes ({log.bytes / needed:.3f} of what is needed), "
+            f"{seconds:.2f} s"
+        )
+
+
+if __name__ == "__main__":
+    main()
