@@ -24,7 +24,8 @@ from lg_field.files import load
 from lg_field.nerfstudio.corrections import PARAMETERS, corrected_rays, described, developed, parameter_groups
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
-from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
+from lg_field.nerfstudio.scores import image_scores
+from lg_field.quality import mean_squared_error, psnr
 from lg_field.radiance.compositing import image_on, straight_alpha
 from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.exposure import Exposure
@@ -278,12 +279,12 @@ class LGModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR, SSIM if its window fits (LPIPS on request) of a rendered image, and pictures: truth beside render,
+        """`image_scores` of a rendered image (and LPIPS on request), and pictures: truth beside render,
         accumulation."""
         rgb, image = self._against(outputs, batch)
-        metrics = {"psnr": psnr(mean_squared_error(rgb, image))}
-        if min(rgb.shape[:2]) >= SSIM_WINDOW:
-            metrics["ssim"] = ssim(rgb, image)
+        alpha = batch["image"][..., 3].to(rgb) if batch["image"].shape[-1] == 4 else None
+        counted = batch["mask"][..., 0].to(rgb.device).bool() if "mask" in batch else None
+        metrics = image_scores(rgb, image, alpha, counted)
         if self.config.compute_lpips:
             metrics["lpips"] = lpips(*(x.moveaxis(-1, 0)[None] for x in (rgb, image)))
         images = {"img": torch.cat([image, rgb], dim=1), "accumulation": outputs["accumulation"].expand(-1, -1, 3)}

@@ -1,0 +1,52 @@
+"""How well an image of a data set is shown, and over which of its pixels.
+
+Pixels that a mask leaves out (`--pipeline.datamanager.masks ignore`) count nowhere. An image with alpha (masks that
+mean empty space are alpha, too) is compared as a whole, on the background of renders, and once more where it is there:
+a small object on much background is right nearly everywhere whatever it looks like.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
+
+INSIDE = 0.5
+"""Alpha from which a pixel is inside."""
+
+
+def image_scores(
+    rgb: Float[Tensor, "height width 3"],
+    truth: Float[Tensor, "height width 3"],
+    alpha: Float[Tensor, "height width"] | None = None,
+    counted: Bool[Tensor, "height width"] | None = None,
+) -> dict[str, float]:
+    """Scores of a rendered image.
+
+    Args:
+        rgb: rendered, [0, 1].
+        truth: on the same background, [0, 1].
+        alpha: of the true image, [0, 1]; None = it has none.
+        counted: pixels that say something; None = all.
+
+    Returns:
+        psnr in dB and, if its window fits, ssim, with the true colours where pixels do not count. With `counted` also
+        the part of the pixels that do; with alpha psnr_inside, over the counted pixels of alpha above `INSIDE` (psnr
+        where there is none).
+    """
+    every = torch.ones_like(rgb[..., 0], dtype=torch.bool) if counted is None else counted
+    if bool(every.any()):
+        scores = {"psnr": psnr(mean_squared_error(rgb[every], truth[every]))}
+    else:
+        scores = {"psnr": psnr(mean_squared_error(rgb, truth))}
+    if min(rgb.shape[:2]) >= SSIM_WINDOW:
+        scores["ssim"] = ssim(torch.where(every[..., None], rgb, truth), truth)
+    if counted is not None:
+        scores["counted_pixels"] = float(counted.double().mean())
+    if alpha is not None:
+        inside = every & (alpha > INSIDE)
+        there = bool(inside.any())
+        scores["psnr_inside"] = psnr(mean_squared_error(rgb[inside], truth[inside])) if there else scores["psnr"]
+    return scores
