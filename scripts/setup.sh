@@ -57,7 +57,9 @@ install_packages() {
 }
 
 install_python_packages() {
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt -e '.[all,dev]'
+    local pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt)
+    "${pip[@]}" -e '.[all,dev]' &&
+        "${pip[@]}" --no-deps nerfbaselines # it asks for opencv-python, which would overwrite opencv-python-headless
 }
 
 # TypeScript, which checks the web page's modules. The tests of that say what they need where it is missing.

@@ -48,7 +48,7 @@ def test_the_reader_is_short_and_on_its_own() -> None:
     assert imports == {"json", "struct", "numpy"}
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int8"])
 @pytest.mark.parametrize(
     ("local", "shared", "activation", "merge"),
     [(5, 7, "sine", "concat"), (4, 6, "gauss", "add"), (6, 0, "sine", "concat"), (0, 8, "relu", "concat")],
@@ -64,6 +64,8 @@ def test_signals_are_read_by_the_page(
     lg_field.save(field, tmp_path / "field", dtype=precision)
     again = lg_field.load(tmp_path / "field")
     about, tensors = page["read"](tmp_path / "field")
+    assert ("local_scale" in tensors) == (precision == "int8" and local > 0)
+    tensors = page["unpacked"](about, tensors)
     points = torch.cat([torch.rand(200, 2) * 2.4 - 1.2, torch.tensor([[-1.0, -1.0], [1.0, 1.0], [1.0, 0.3]])])
     with torch.no_grad():
         expected = again(points)
@@ -72,6 +74,7 @@ def test_signals_are_read_by_the_page(
     assert (values == -0.5).all(1).sum() > 20 and about["description"]["shape"] == [24, 32]
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -81,7 +84,9 @@ def test_signals_are_read_by_the_page(
         {"global_reads_grid": False, "grid_nodes": 4, "local_frequencies": 0},
     ],
 )
-def test_scenes_are_read_by_the_page(page: dict[str, Any], tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_scenes_are_read_by_the_page(
+    page: dict[str, Any], tmp_path: Path, changes: dict[str, Any], precision: Any
+) -> None:
     torch.manual_seed(0)
     base: dict[str, Any] = {
         "grid_nodes": 3,
@@ -100,8 +105,9 @@ def test_scenes_are_read_by_the_page(page: dict[str, Any], tmp_path: Path, chang
         for parameter in field.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.5)
     small = lg_field.crop(field, cells=[0, 5, 6, 13, 22])
-    lg_field.save(small, tmp_path / "scene")
+    lg_field.save(small, tmp_path / "scene", dtype=precision)
     about, tensors = page["read"](tmp_path / "scene")
+    tensors = page["unpacked"](about, tensors)
     points = torch.rand(300, 3) * torch.tensor([2.2, 3.2, 3.2]) - torch.tensor([1.1, 1.6, 1.1])
     with torch.no_grad():
         density, features = lg_field.load(tmp_path / "scene")(points)

@@ -66,6 +66,12 @@ def test_a_removed_object_takes_its_cells_along(tmp_path: Path) -> None:
     assert 0 < after < before
 
 
+def test_scenes_are_put_together(folder: Path) -> None:
+    example("02").main(folder)
+    together, apart = example("05").main(folder)
+    assert together == apart and (folder / "both.json").is_file()
+
+
 def test_a_region_is_read_over_http(folder: Path) -> None:
     sent, whole = example("06").main(folder, steps=2)
     assert sent < 0.2 * whole

@@ -82,6 +82,7 @@ class Composition(Volume):
         self.parts, self.region = tuple(parts), region
         self.description = common_scene([(part.scene, part.place) for part in parts]) if scene is None else scene
         self.occupancy = Holdings(self.parts)
+        self.backend = self.parts[0].field.backend
 
     @property
     def cells(self) -> Int64[Tensor, " rows"]:  # type: ignore[override]
@@ -326,7 +327,7 @@ def _look(part: Part, rays: _Rays, samples: Samples) -> tuple[Tensor, Tensor]:
     if part.field.sizes.color_width:
         density, features = part.field(positions)
         return density / scale, part.field.rgb(features, rays.directions[samples.rays])
-    density, colors, _ = part.field.looks(positions, samples.rays, rays.directions)
+    density, colors, _ = part.field.looks(*part.field.owners(positions, 0.0), samples.rays, rays.directions)
     return density / scale, colors
 
 

@@ -176,8 +176,7 @@ class RadianceField(CellTable, Volume):
     def owners(
         self, positions: Tensor, overlap: float, rows_of: Callable[[Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(M, 3) unit coordinates of points and (M,) the row asked at each, -1 where nothing is; as in `forward`.
-        `rows_of` stands for `rows_of_unit`."""
+        """(M, 3) unit coordinates and (M,) row asked at each, -1 for none; `rows_of` stands for `rows_of_unit`."""
         unit, rows_of = self.frame.to_unit(positions), rows_of or self.rows_of_unit
         rows = self.moved_rows(unit, rows_of(unit), overlap, rows_of)
         if self.region is not None:
@@ -254,8 +253,7 @@ class RadianceField(CellTable, Volume):
     def _outputs(self, unit: Tensor, rows: Tensor, by_row: RowSort) -> Tensor:
         """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
         local_x, global_x = self._inputs(by_row.sort(unit), by_row.rows_of(rows), by_row.offsets)
-        table = self._trainable_rows(self.local)
-        inputs = local_x, by_row.offsets, table, dict(self.shared), self.chain
+        inputs = local_x, by_row.offsets, self._trainable_rows(self.local), dict(self.shared), self.chain
         return local_global_chain(*inputs, global_x=global_x, backend=self.backend)
 
     def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:

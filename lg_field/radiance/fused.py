@@ -23,6 +23,7 @@ from lg_field.radiance.sampling import steps_of_rays, to_steps
 
 if TYPE_CHECKING:
     from lg_field.radiance.field import RadianceField
+    from lg_field.radiance.volume import Volume
 
 ENCODERS = {"cpu": encode, "triton": triton_encode}
 SHADERS = {"cpu": shade, "triton": triton_shade}
@@ -150,7 +151,7 @@ def fused_shade(
 
 
 def fused_composite(
-    field: RadianceField, density: Tensor, colors: Tensor, samples: Samples, num_rays: int, far: float
+    field: Volume, density: Tensor, colors: Tensor, samples: Samples, num_rays: int, far: float
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """`compositing.composite`, whose arguments these are; None where torch has to do it."""
     if not may_take(field.backend, "triton") or triton_shade.why_not_composite(density, colors, samples.starts):

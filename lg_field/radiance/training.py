@@ -42,6 +42,7 @@ from lg_field.radiance.settings import TrainingSettings as TrainingSettings
 
 FIRST_STRIDE, LONGEST_STRIDE = 8.0, 16.0
 """Marching steps are this many times as long at first, and at most."""
+Rays = tuple[Tensor, Tensor, Tensor, Tensor]
 Develop = Callable[[Float[Tensor, "rays 3"], Float[Tensor, "rays 1"]], Float[Tensor, "rays 3"]]
 """From (N, 3) colours, weighted by the (N, 1) accumulation, to the colours that a camera shows."""
 
@@ -203,16 +204,15 @@ class RadianceTrainer:
         return ask(self.field, origins, directions, samples, *how)
 
     def _picture(self, asked: Asked, colors: Tensor) -> Picture:
-        """What rays see, without background."""
         return picture(asked, colors, self.settings.far_plane, None)
 
     @torch.no_grad()
     def look(
-        self, rays: tuple[Tensor, ...], background: Tensor, appearance: Appearance | None, least_light: float
+        self, rays: Rays, background: Tensor, appearance: Appearance | None, least_light: float
     ) -> tuple[Asked, Picture]:
         """Rays (the first four arguments of `render`) to be looked at, without jitter, and what they see."""
         samples = field_samples(self.field, *rays, self.step_length)
-        asked = self._ask(*rays[:2], samples, 0.0, least_light)
+        asked = self._ask(rays[0], rays[1], samples, 0.0, least_light)
         seen = self._picture(asked, shade(asked, appearance))
         return asked, seen._replace(rgb=over(seen.rgb, seen.accumulation, background).clamp(0.0, 1.0))
 

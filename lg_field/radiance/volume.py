@@ -22,6 +22,8 @@ class Volume:
     """A `Scene`, where it is one."""
     occupancy: Any
     """What holds something: `is_occupied`, `bounds` and `near_bounds`, as `OccupancyGrid` has them."""
+    backend: str = "auto"
+    """Which code computes it, a name in `ops.backends.BACKENDS`."""
 
     @property
     def num_rows(self) -> int:

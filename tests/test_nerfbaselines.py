@@ -1,0 +1,135 @@
+"""The adapter to nerfbaselines, on the demo scene with an nb-info.json, offline. Skipped only without nerfbaselines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+nerfbaselines = pytest.importorskip("nerfbaselines", reason="needs nerfbaselines: pip install --no-deps nerfbaselines")
+
+from demo_scene import write_demo_scene  # noqa: E402
+from nerfbaselines.datasets import load_dataset  # noqa: E402
+from nerfbaselines.evaluation import build_evaluation_protocol  # noqa: E402
+from nerfbaselines.training import get_presets_and_config_overrides  # noqa: E402
+
+import lg_field  # noqa: E402
+from lg_field.nerfbaselines.method import LGFieldMethod  # noqa: E402
+from lg_field.nerfbaselines.settings import Settings, as_plain, flat, overridden  # noqa: E402
+from lg_field.nerfbaselines.spec import SPEC, TINY  # noqa: E402
+from lg_field.quality import mean_squared_error, psnr, ssim  # noqa: E402
+
+SIZE = 24
+QUICK = {
+    "steps": 60,
+    "rays": "256",
+    "sizes.grid_nodes": 4,
+    "sizes.hash_levels": 1,
+    "sizes.hash_base_res": 4,
+    "sizes.occupancy_voxels": 4,
+    "training.split_steps": "20",
+    "training.steps_per_scene": 48,
+    "training.samples_per_batch": 4096,
+    "training.occupancy_points": 4096,
+}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("nerfbaselines") / "scene"
+    write_demo_scene(path, size=SIZE, train=8, test=2)
+    for file in path.glob("transforms_*.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"w": SIZE, "h": SIZE}))
+    info = {"loader": "nerfbaselines.datasets.blender:load_blender_dataset", "id": "demo", "scene": "demo"}
+    info |= {"evaluation_protocol": "default", "background_color": [255, 255, 255]}
+    (path / "nb-info.json").write_text(json.dumps(info))
+    return path
+
+
+def data(scene: Path, split: str) -> Any:
+    return load_dataset(str(scene), split=split, supported_camera_models=frozenset(("pinhole",)))
+
+
+@pytest.fixture(scope="module")
+def trained(scene: Path) -> LGFieldMethod:
+    method = LGFieldMethod(train_dataset=data(scene, "train"), config_overrides=QUICK)
+    figures = [method.train_iteration(step) for step in range(60)]
+    assert np.mean([f["loss"] for f in figures[-5:]]) < 0.7 * figures[0]["loss"]
+    return method
+
+
+def test_nerfbaselines_finds_the_method() -> None:
+    assert nerfbaselines.get_method_spec("lg-field")["method_class"] == SPEC["method_class"]
+    presets, overrides = get_presets_and_config_overrides(SPEC, {"id": "blender", "scene": "lego", "type": None})
+    assert presets == {"blender"} and overrides == {"space": "box"}
+    for preset in SPEC["presets"].values():
+        overridden({name: value for name, value in preset.items() if not name.startswith("@")})
+
+
+def test_protocol_and_library_say_the_same(scene: Path, trained: LGFieldMethod, monkeypatch) -> None:
+    """8 bits, white, an image at a time: nerfbaselines' PSNR is ours, but for how 8 bits are rounded; its SSIM leaves
+    out windows that reach over the border. LPIPS would download its weights."""
+    monkeypatch.setattr("nerfbaselines.metrics.lpips", lambda a, b: np.zeros(len(a)))
+    test, protocol = data(scene, "test"), build_evaluation_protocol("default")
+    one = nerfbaselines.datasets.dataset_index_select(test, [0])
+    shown = protocol.render(trained, one)
+    assert shown["color"].shape == (SIZE, SIZE, 3) and shown["color"].dtype == np.float32
+    assert shown["depth"].shape == shown["accumulation"].shape == (SIZE, SIZE)
+    theirs = protocol.evaluate(shown, one)
+    rgba = torch.from_numpy(one["images"][0]).float() / 255
+    truth = ((rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]) * 255).round() / 255
+    ours = (torch.from_numpy(shown["color"]) * 255).round() / 255
+    assert theirs["psnr"] == pytest.approx(psnr(mean_squared_error(ours, truth)), abs=0.05)
+    assert 0 < theirs["ssim"] <= 1 and theirs["ssim"] == pytest.approx(ssim(ours, truth), abs=0.2)
+
+
+def test_a_checkpoint_renders_the_same_and_goes_on(scene: Path, trained: LGFieldMethod, tmp_path: Path) -> None:
+    trained.save(str(tmp_path / "a"))
+    camera = data(scene, "test")["cameras"][:1]
+    again = LGFieldMethod(checkpoint=str(tmp_path / "a"))
+    for name, values in trained.render(camera).items():
+        np.testing.assert_allclose(again.render(camera)[name], values, atol=1e-4)
+    again.save(str(tmp_path / "b"))
+    for file in ("scene.safetensors", "run.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    more = LGFieldMethod(checkpoint=str(tmp_path / "b"), train_dataset=data(scene, "train"))
+    assert more.get_info()["loaded_step"] == 60 and more.trainer.stride == trained.trainer.stride
+    assert np.isfinite(more.train_iteration(60)["loss"])
+
+
+def test_a_checkpoint_is_a_scene_that_can_be_cropped(trained: LGFieldMethod, tmp_path: Path) -> None:
+    trained.save(str(tmp_path))
+    field = lg_field.load(tmp_path / "scene.safetensors")
+    part = lg_field.crop(field, cells=field.cells[: field.num_rows // 2])
+    assert part.num_rows < field.num_rows and field.description is not None
+
+
+def test_settings_are_read_from_text_and_come_back() -> None:
+    tiny = overridden(TINY)
+    assert tiny.training.split_steps == (200,) and tiny.sizes.grid_nodes == 11 and tiny.sizes.hash_levels == 4
+    assert overridden(as_plain(tiny)) == tiny and flat(Settings())["training.split_steps"] == (500,)
+    assert overridden({"sizes.global_reads_grid": "false", "fields_lr": "1e-3"}).fields_lr == 1e-3
+    for name, value, words in (
+        ("nothing", 1, "no setting 'nothing'"),
+        ("steps", "many", "steps takes int"),
+        ("steps", 0, "steps must be at least 1"),
+        ("space", "round", "space must be one of"),
+        ("sizes.contraction", "perhaps", "sizes.contraction takes bool"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            overridden({name: value})
+
+
+def test_a_run_needs_something_to_begin_with(scene: Path) -> None:
+    with pytest.raises(ValueError, match="a checkpoint or a data set"):
+        LGFieldMethod()
+    opaque = data(scene, "train")
+    opaque["images"] = [image[..., :3] for image in opaque["images"]]
+    with pytest.raises(ValueError, match="cut out"):
+        LGFieldMethod(train_dataset=opaque, config_overrides={**QUICK, "space": "box"})
+    unbounded = LGFieldMethod(train_dataset=opaque, config_overrides=QUICK)
+    assert unbounded.field.sizes.contraction and np.isfinite(unbounded.train_iteration(0)["loss"])
