@@ -20,6 +20,7 @@ from small_scene import small_scene
 from test_placement import ball, looking, ring
 
 from lg_field import load, save
+from lg_field.errors import UserError
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig, scene_to_world
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 from lg_field.nerfstudio.masks import cut_out_object, small_alphas, small_masks
@@ -100,6 +101,18 @@ def test_ignored_masks_stay_masks_of_the_images_size(tmp_path: Path):
     assert not plain.train_dataset.metadata["bounded"]
     _, batch = plain.next_train(0)
     assert len(batch["image"]) == 64 and bool((batch["image"][:, 0] > 0.5).all()), "only pixels inside of them"
+
+
+@pytest.mark.parametrize(("masks", "rays"), [("alpha", 64), ("grey", 64), (None, 16)])
+def test_photos_of_all_there_is_have_fewer_rays_a_step(tmp_path: Path, masks: str | None, rays: int):
+    data = capture(tmp_path, masks=masks) if masks else capture(tmp_path)
+    some = manager(data, opaque_share=0.25)
+    _, batch = some.next_train(0)
+    assert len(batch["image"]) == some.get_train_rays_per_batch() == rays
+    if masks is None:
+        assert manager(data, masks="ignore").get_train_rays_per_batch() == 64
+        with pytest.raises(UserError, match="opaque-share"):
+            manager(data, opaque_share=0.0)
 
 
 def test_masks_mean_empty_only_where_they_cut_an_object_out(tmp_path: Path):

@@ -72,7 +72,9 @@ class LGTrainerConfig(TrainerConfig):
         return super().setup(**kwargs)
 
 
-def _method(name: str, steps: int, rays: int, model: LGModelConfig, fields_lr: float, grids_lr: float) -> Any:
+def _method(
+    name: str, steps: int, rays: int, model: LGModelConfig, fields_lr: float, grids_lr: float, opaque: float = 1.0
+) -> Any:
     schedule = DecaySchedulerConfig(factor=0.05)
     return LGTrainerConfig(
         method_name=name,
@@ -84,7 +86,10 @@ def _method(name: str, steps: int, rays: int, model: LGModelConfig, fields_lr: f
         mixed_precision=False,
         pipeline=LGPipelineConfig(
             datamanager=LGDataManagerConfig(
-                dataparser=AutoDataParserConfig(), train_num_rays_per_batch=rays, eval_num_rays_per_batch=1024
+                dataparser=AutoDataParserConfig(),
+                train_num_rays_per_batch=rays,
+                eval_num_rays_per_batch=1024,
+                opaque_share=opaque,
             ),
             model=model,
         ),
@@ -132,6 +137,7 @@ lg_field_tiny = MethodSpecification(
         ),
         fields_lr=5e-3,
         grids_lr=4e-2,
+        opaque=0.5,
     ),
     description="Small Local-Global radiance field for CPUs and first tries.",
 )

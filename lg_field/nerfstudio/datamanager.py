@@ -35,6 +35,9 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
     masks: MaskMode = "auto"
     """What lies outside a mask. empty: nothing, it is alpha 0. ignore: pixels that say nothing (nerfstudio's meaning).
     auto: empty where the masks cut one object out of nearly all images."""
+    opaque_share: float = 1.0
+    """Part of train_num_rays_per_batch that a step has where photos show all there is, without alpha or masks that mean
+    empty space. Such a scene is hazy for long: fewer rays leave each of them more samples, at the same cost."""
     place: bool = True
     """Find where the scene is. False: the data parser's scene space and box as they are."""
     scene_box: tuple[float, ...] = ()
@@ -82,14 +85,24 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         outputs.metadata.setdefault("bounded", isinstance(self.dataparser_config, BlenderDataParserConfig))
         self.placement: Placement | None = None
         self.masks = mask_meaning(small_masks(outputs), config.masks)
+        alphas = small_alphas(outputs, self.masks == "empty")
+        self.opaque = alphas is None
         if config.align_to is not None:
             align(outputs, config.align_to)
         elif config.place:
-            alphas = small_alphas(outputs, self.masks == "empty")
             self.placement = find_place(outputs, alphas, config.scene_box, config.focus, config.up)
             move(outputs, self.placement)
             CONSOLE.print(f"The scene: {self.placement.reason}.")
         return CaptureDataset(outputs, config.camera_res_scale_factor, self.masks)
+
+    def setup_train(self) -> None:
+        """nerfstudio's, with as many rays a step as the photos ask for."""
+        share = self.config.opaque_share
+        if not 0.0 < share <= 1.0:
+            raise UserError(f"--pipeline.datamanager.opaque-share must be above 0 and at most 1, got {share}")
+        super().setup_train()
+        if self.opaque:
+            self.train_pixel_sampler.set_num_rays_per_batch(max(1, round(share * self.get_train_rays_per_batch())))
 
     def create_eval_dataset(self) -> InputDataset:
         """The test images, in the same space as the training images."""
