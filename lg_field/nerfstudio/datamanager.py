@@ -101,7 +101,7 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         if not 0.0 < share <= 1.0:
             raise UserError(f"--pipeline.datamanager.opaque-share must be above 0 and at most 1, got {share}")
         super().setup_train()
-        if self.opaque:
+        if self.opaque and self.train_pixel_sampler is not None:
             self.train_pixel_sampler.set_num_rays_per_batch(max(1, round(share * self.get_train_rays_per_batch())))
 
     def create_eval_dataset(self) -> InputDataset:
