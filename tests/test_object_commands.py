@@ -203,10 +203,11 @@ def test_any_words_are_shapes_or_refused(words: list[str]) -> None:
     except ValueError as error:
         assert "\n" not in str(error) and str(error)
     else:
-        assert len(found.drawn) + len(found.files) == sum(
-            word in ("box", "sphere", "obb", "region") and (k == 0 or words[k - 1] != "region")
-            for k, word in enumerate(words)
-        )
+        named, path_follows = 0, False
+        for word in words:
+            begins = not path_follows and word in ("box", "sphere", "obb", "region")
+            named, path_follows = named + begins, begins and word == "region"
+        assert len(found.drawn) + len(found.files) == named
 
 
 def test_flags_that_are_not_given_change_nothing() -> None:
