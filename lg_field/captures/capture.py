@@ -58,6 +58,16 @@ class Lens:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """Which sparse points a photo shows."""
+
+    points: np.ndarray
+    """(n,) int64 numbers of the points in `Capture.points`."""
+    places: np.ndarray
+    """(n, 2) where in the photo, from its left upper corner, in its widths and heights."""
+
+
+@dataclass(frozen=True)
 class Photo:
     """One photo."""
 
@@ -71,6 +81,8 @@ class Photo:
     """The file is turned by its EXIF orientation when it is read."""
     mask: Path | None = None
     """A picture that is bright where the photo counts."""
+    seen: Seen | None = None
+    """Sparse points that were found in it; None = it is not known."""
 
 
 @dataclass(frozen=True)

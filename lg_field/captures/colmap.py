@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lg_field.captures.capture import Capture, CaptureError, Lens, Photo, check_pose
+from lg_field.captures.capture import Capture, CaptureError, Lens, Photo, Seen, check_pose
 from lg_field.captures.photo_file import header
 from lg_field.captures.placing import fitted
 from lg_field.captures.splits import by_interval, by_lists
@@ -31,6 +31,8 @@ MODELS = {
 """Camera models by their number in binary files, and how many parameters each has."""
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 """OpenCV's camera axes (y down, z ahead) to OpenGL's."""
+FEATURE = np.dtype([("place", "<f8", 2), ("point", "<i8")])
+"""A feature of a photo in images.bin: pixels from the left upper corner, and its sparse point or -1."""
 PLACES = ("colmap/sparse/0", "sparse/0", "sparse", "colmap")
 LARGEST = 1600
 """Longer side of photos, pixels, above which a folder of smaller ones (images_2, images_4, ...) is taken."""
@@ -45,6 +47,10 @@ class Registered:
     camera: int
     pose: np.ndarray
     """(4, 4) world to camera, OpenCV axes."""
+    features: np.ndarray
+    """(n, 2) float64 pixels of its features that are sparse points, and"""
+    points: np.ndarray
+    """(n,) int64 numbers of these points."""
 
 
 def find_model(folder: Path) -> Path | None:
@@ -81,13 +87,14 @@ def read_colmap(folder: Path, model: Path) -> Capture:
         raise CaptureError(f"{model} is not a COLMAP reconstruction or is damaged: {error}") from error
     if not images:
         raise CaptureError(f"{model} has no registered image")
-    photos, names, alpha, notes = _photos(folder, lenses, images)
+    numbers = np.zeros(0, np.int64) if points is None else points[2]
+    photos, names, alpha, notes = _photos(folder, lenses, images, numbers)
     lists = _lists(folder)
     splits = by_interval(len(photos))
     if lists:
         splits, more = by_lists(names, lists)
         notes += more
-    xyz, rgb = (None, None) if points is None or not len(points[0]) else points
+    xyz, rgb = (None, None) if points is None or not len(points[0]) else points[:2]
     if xyz is None:
         notes.append(f"{model} has no points")
     unique = tuple(dict.fromkeys(notes))
@@ -95,7 +102,7 @@ def read_colmap(folder: Path, model: Path) -> Capture:
 
 
 def _photos(
-    folder: Path, lenses: dict[int, Lens], images: Sequence[Registered]
+    folder: Path, lenses: dict[int, Lens], images: Sequence[Registered], numbers: np.ndarray
 ) -> tuple[list[Photo], list[str], bool, list[str]]:
     base, notes = _image_folder(folder)
     photos, names, missing, alpha = [], [], [], False
@@ -109,7 +116,8 @@ def _photos(
         facts = header(path)
         lens, upright, more = fitted(lenses[image.camera], facts, path)
         pose = check_pose(np.linalg.inv(image.pose) @ FLIP, image.name)
-        photos.append(Photo(path, pose, lens, upright, _mask_of(folder, image.name)))
+        seen = None if upright else seen_by(image, lenses[image.camera], numbers)
+        photos.append(Photo(path, pose, lens, upright, _mask_of(folder, image.name), seen))
         names.append(image.name)
         notes += more
         alpha |= facts.alpha
@@ -121,6 +129,22 @@ def _photos(
     if masks:
         notes.append(f"masks are taken from {folder / 'masks'}, for {masks} of {len(photos)} photos")
     return photos, names, alpha, notes
+
+
+def seen_by(image: Registered, lens: Lens, numbers: np.ndarray) -> Seen | None:
+    """The sparse points that a photo shows.
+
+    Args:
+        image: the photo.
+        lens: its camera, for the pixels in which its features are given.
+        numbers: (n,) int64 numbers that COLMAP gave the points.
+    """
+    if lens.rational or not len(numbers) or not len(image.points):
+        return None
+    order = np.argsort(numbers)
+    found = order[np.searchsorted(numbers, image.points, sorter=order).clip(0, len(numbers) - 1)]
+    known = numbers[found] == image.points
+    return Seen(found[known], image.features[known] / (lens.width, lens.height))
 
 
 def _image_folder(folder: Path) -> tuple[Path, list[str]]:
@@ -219,16 +243,19 @@ def read_images_text(path: Path) -> list[Registered]:
             continue
         number, *numbers, camera, name = line.strip().split(maxsplit=9)
         values = [float(v) for v in numbers]
-        images.append(Registered(int(number), name, int(camera), pose_of(values[:4], values[4:])))
-        next(lines, None)
+        features = np.array(next(lines, "").split(), dtype=np.float64)
+        features = features[: len(features) // 3 * 3].reshape(-1, 3)
+        features = features[features[:, 2] >= 0]
+        seen = features[:, :2], features[:, 2].astype(np.int64)
+        images.append(Registered(int(number), name, int(camera), pose_of(values[:4], values[4:]), *seen))
     return images
 
 
-def read_points_text(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_points_text(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """points3D.txt: POINT3D_ID X Y Z R G B ERROR TRACK."""
-    rows = [line.split(maxsplit=7)[1:7] for line in filter(str.strip, _lines(path))]
-    values = np.array(rows, dtype=np.float64).reshape(-1, 6)
-    return values[:, :3], values[:, 3:].astype(np.uint8)
+    rows = [line.split(maxsplit=7)[:7] for line in filter(str.strip, _lines(path))]
+    values = np.array(rows, dtype=np.float64).reshape(-1, 7)
+    return values[:, 1:4], values[:, 4:].astype(np.uint8), values[:, 0].astype(np.int64)
 
 
 def read_cameras_bin(path: Path) -> dict[int, Lens]:
@@ -255,21 +282,25 @@ def read_images_bin(path: Path) -> list[Registered]:
             while (char := file.read(1)) not in (b"\0", b""):
                 name += char
             count = _unpack(file, "<Q")[0]
-            file.seek(24 * count, 1)
-            images.append(Registered(number, name.decode("utf8"), camera, pose_of(values[:4], values[4:])))
+            features = np.frombuffer(file.read(24 * count), FEATURE)
+            features = features[features["point"] >= 0]
+            pose = pose_of(values[:4], values[4:])
+            images.append(Registered(number, name.decode("utf8"), camera, pose, features["place"], features["point"]))
     return images
 
 
-def read_points_bin(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_points_bin(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """points3D.bin."""
-    points, colors = [], []
+    points, colors, numbers = [], [], []
     with open(path, "rb") as file:
         for _ in range(_unpack(file, "<Q")[0]):
-            _, x, y, z, r, g, b, _, track = _unpack(file, "<Q3d3BdQ")
+            number, x, y, z, r, g, b, _, track = _unpack(file, "<Q3d3BdQ")
             points.append((x, y, z))
             colors.append((r, g, b))
+            numbers.append(number)
             file.seek(8 * track, 1)
-    return np.array(points, dtype=np.float64).reshape(-1, 3), np.array(colors, dtype=np.uint8).reshape(-1, 3)
+    places = np.array(points, dtype=np.float64).reshape(-1, 3)
+    return places, np.array(colors, dtype=np.uint8).reshape(-1, 3), np.array(numbers, dtype=np.int64)
 
 
 def _unpack(file: BinaryIO, form: str) -> tuple:  # type: ignore[type-arg]

@@ -128,6 +128,12 @@ class SharedRays:
         """`compositing.spread` of whole rays."""
         return self.runs.spread(self._every[:, 0], self._every[:, MOMENTS], len(self.origins))
 
+    def misplacement(self, away: Float[Tensor, " mine"]) -> Float[Tensor, ""]:
+        """`ray_losses.misplacement` of whole rays, from the (m,) of this rank's samples."""
+        sums = self.own.sums(self.asked.density, (away + self.nothing)[:, None])
+        every = self.runs.in_order(self.ranks.gather(sums, self.runs.counts(self.ranks.size)))
+        return self.runs.composite(self._every[:, 0], every, len(self.origins)).sum()
+
     @property
     def _kept(self) -> Tensor:
         """(R,) how many samples of each run are seen: its first ones."""

@@ -29,7 +29,6 @@ from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.random_state import random_state
 from lg_field.radiance.render import Asked, Picture
-from lg_field.radiance.sampling import LINEAR_UNTIL, to_steps
 from lg_field.radiance.seams import said_at
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 
@@ -202,9 +201,7 @@ class RankTrainer(RadianceTrainer):
 
     def _places(self, asked: Asked) -> tuple[Tensor, Tensor]:
         """Of seen samples: (m,) places along their rays and (m,) lengths, in parts of the longest ray."""
-        linear = LINEAR_UNTIL if self.field.sizes.contraction else None
-        whole = 2.0 * LINEAR_UNTIL if linear else self.step_length * self.settings.steps_per_scene
-        starts, ends = (to_steps(t, linear) / whole for t in (asked.samples.starts, asked.samples.ends))
+        starts, ends = (self._part_of_longest(t) for t in (asked.samples.starts, asked.samples.ends))
         return 0.5 * (starts + ends), ends - starts
 
     def _with_terms(self, view: TrainingView, colors: Tensor) -> TrainingView:
@@ -278,9 +275,15 @@ class RankTrainer(RadianceTrainer):
             across = (both[0] - both[1]).square().sum() / (4 * len(unit))
         return (within[0] - within[1]).square().sum() / (4 * len(unit)), across
 
-    def losses(self, view: TrainingView, image: Float[Tensor, "rays channels"]) -> dict[str, Float[Tensor, ""]]:
+    def losses(
+        self, view: TrainingView, image: Float[Tensor, "rays channels"], depth: Float[Tensor, " rays"] | None = None
+    ) -> dict[str, Float[Tensor, ""]]:
         """As `RadianceTrainer.losses`; the same on all ranks, whose gradients add up to theirs."""
-        return {name: self.counted(loss) for name, loss in super().losses(view, image).items()}
+        return {name: self.counted(loss) for name, loss in super().losses(view, image, depth).items()}
+
+    def _misplacement(self, asked: Asked, away: Tensor) -> Tensor:
+        assert self.rays is not None
+        return self.rays.misplacement(away)
 
     def counted(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """A loss of what all ranks have: it counts once."""

@@ -14,6 +14,9 @@ from torch import Tensor
 from lg_field.captures import Photo
 from lg_field.captures.photo_file import read_mask, read_photo
 
+DEPTH = "depth"
+"""Key of the distances of sparse points among an image's data and a batch's."""
+
 
 class CaptureDataset(InputDataset):
     """nerfstudio's data set; where its outputs are of a `Capture`, photos and masks are read as the capture says."""
@@ -29,6 +32,8 @@ class CaptureDataset(InputDataset):
         """
         super().__init__(outputs, scale_factor)
         self.masks = masks
+        points, photos = self.metadata.get("points3D_xyz"), self.metadata.get("photos")
+        self.depths = points is not None and photos is not None and any(photo.seen is not None for photo in photos)
 
     def get_numpy_image(self, image_idx: int) -> np.ndarray:
         """(height, width, 3 or 4) uint8 of a photo, straight alpha."""
@@ -52,13 +57,29 @@ class CaptureDataset(InputDataset):
             return get_image_mask_tensor_from_path(files[image_idx], self.scale_factor)
         return torch.from_numpy(read_mask(photo, width, height))[..., None]
 
+    def depth(self, image_idx: int, width: int, height: int) -> Tensor:
+        """(height, width, 1) distance from the camera to the sparse points that an image shows, scene units; 0 in
+        pixels without one."""
+        seen, depth = self.metadata["photos"][image_idx].seen, torch.zeros(height, width, 1)
+        if seen is not None:
+            points = self.metadata["points3D_xyz"][torch.from_numpy(seen.points)]
+            column, row = (torch.from_numpy(seen.places) * torch.tensor([width, height])).long().unbind(-1)
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            away = (points - self.cameras.camera_to_worlds[image_idx, :, 3]).norm(dim=-1, keepdim=True)
+            depth[row[inside], column[inside]] = away[inside]
+        return depth
+
     def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> dict[str, Any]:
         """nerfstudio's dictionary of an image: `image_idx`, `image` and, if masks are no alpha, `mask`."""
         image = self.get_image_float32(image_idx) if image_type == "float32" else self.get_image_uint8(image_idx)
         data: dict[str, Any] = {"image_idx": image_idx, "image": image}
+        if self.depths:
+            data[DEPTH] = self.depth(image_idx, image.shape[1], image.shape[0])
         mask = self.get_mask(image_idx, image.shape[1], image.shape[0])
         if mask is None:
             return data
+        if DEPTH in data:
+            data[DEPTH] = data[DEPTH] * mask
         if self.masks == "ignore":
             return data | {"mask": mask}
         alpha = (

@@ -22,6 +22,7 @@ from torch.nn import Parameter
 from lg_field.errors import UserError
 from lg_field.files import load
 from lg_field.nerfstudio.corrections import PARAMETERS, corrected_rays, described, developed, parameter_groups
+from lg_field.nerfstudio.dataset import DEPTH
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
 from lg_field.nerfstudio.scores import image_scores
@@ -273,7 +274,9 @@ class LGModel(Model):
         """In training `RadianceTrainer.losses`; else the mean squared colour error."""
         if self.training:
             view: TrainingView = outputs[VIEW]
-            losses = self.trainer.losses(view, batch["image"].to(view.picture.rgb.device))
+            device = view.picture.rgb.device
+            depth = batch[DEPTH][:, 0].to(device) if DEPTH in batch else None
+            losses = self.trainer.losses(view, batch["image"].to(device), depth)
             others: dict[str, Tensor] = {}
             self.camera_optimizer.get_loss_dict(others)
             if self.exposure is not None:

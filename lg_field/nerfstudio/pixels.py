@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
 from torch import Tensor
 
+from lg_field.nerfstudio.dataset import DEPTH
+
 
 @dataclass
 class ObjectPixelSamplerConfig(PixelSamplerConfig):
@@ -19,6 +21,8 @@ class ObjectPixelSamplerConfig(PixelSamplerConfig):
     """target class to instantiate"""
     object_share: float = 0.75
     """Images with alpha: this part of the pixels is on or close to what is there, the rest anywhere."""
+    depth_share: float = 0.125
+    """Captures with sparse points: this part of the pixels, besides, shows one, so that its depth is known."""
 
 
 class ObjectPixelSampler(PixelSampler):
@@ -30,6 +34,7 @@ class ObjectPixelSampler(PixelSampler):
         super().__init__(config, **kwargs)
         self._images: Tensor | None = None
         self._near: Tensor | None = None
+        self._known: Tensor | None = None
 
     def collate_image_dataset_batch(
         self, batch: dict[str, Any], num_rays_per_batch: int, keep_full_image: bool = False
@@ -38,6 +43,7 @@ class ObjectPixelSampler(PixelSampler):
         images = batch["image"]
         if images is not self._images:
             self._images, self._near = images, near_object(images) if images.shape[-1] == 4 else None
+            self._known = (batch[DEPTH].flatten() > 0.0).nonzero()[:, 0] if DEPTH in batch else None
         return super().collate_image_dataset_batch(batch, num_rays_per_batch, keep_full_image)
 
     def sample_method(
@@ -51,14 +57,21 @@ class ObjectPixelSampler(PixelSampler):
     ) -> Int[Tensor, "batch_size 3"]:
         """(batch_size, 3) image, row and column of pixels."""
         indices = super().sample_method(batch_size, num_images, image_height, image_width, mask, device)
-        near = self._near
+        config, known, near = self.config, self._known, self._near
+        count = 0
         if mask is None and near is not None and len(near):
-            count = int(self.config.object_share * batch_size)
-            flat = near[torch.randint(len(near), (count,), device=near.device)].long().to(indices.device)
-            pixels = image_height * image_width
-            column, row = flat % image_width, flat % pixels // image_width
-            indices[:count] = torch.stack([flat // pixels, row, column], dim=-1)
+            count = int(config.object_share * batch_size)
+            indices[:count] = drawn(near, count, image_height, image_width).to(indices)
+        if known is not None and len(known):
+            more = min(int(config.depth_share * batch_size), batch_size - count)
+            indices[count : count + more] = drawn(known, more, image_height, image_width).to(indices)
         return indices
+
+
+def drawn(places: Int[Tensor, " pixels"], count: int, height: int, width: int) -> Int[Tensor, "count 3"]:
+    """Random ones of some places in flattened images of (height, width) pixels, with repetition: image, row, column."""
+    flat = places[torch.randint(len(places), (count,), device=places.device)].long()
+    return torch.stack([flat // (height * width), flat % (height * width) // width, flat % width], dim=-1)
 
 
 def near_object(images: Float[Tensor, "images height width 4"], reach: float = 0.03) -> Int[Tensor, " pixels"]:

@@ -65,7 +65,7 @@ class RadianceField(CellTable, Volume):
         """
         super().__init__(grid, cells)
         self.sizes, self.chain = sizes, sizes.chain()
-        self._frame = Frame(grid, sizes.contraction, sizes.frame)
+        self._frame = Frame(grid, sizes.contraction, sizes.frame, sizes.contracted_density)
         self.implementation: Implementation = "auto"
         """Which code evaluates the hash table: no part of the field's state."""
         self.backend = "auto"
@@ -169,9 +169,9 @@ class RadianceField(CellTable, Volume):
         out = self._outputs(unit, rows, by_row)
         fused = fused_shade(self, out, by_row, rays, directions)
         if fused is not None:
-            return fused
+            return self.frame.per_length(fused[0], unit), *fused[1:]
         density, features = self._said(out, by_row, len(rows))
-        return density, self.rgb(features, directions[rays]), view_dependence(features)
+        return self.frame.per_length(density, unit), self.rgb(features, directions[rays]), view_dependence(features)
 
     def owners(
         self, positions: Tensor, overlap: float, rows_of: Callable[[Tensor], Tensor] | None = None
@@ -248,7 +248,8 @@ class RadianceField(CellTable, Volume):
             (M,) density per scene unit and (M, color_features); both 0 where no row was asked.
         """
         by_row = sort_by_row(rows, self.num_rows, wait=rows.is_cpu, owned=owned)
-        return self._said(self._outputs(unit, rows, by_row), by_row, len(rows))
+        density, features = self._said(self._outputs(unit, rows, by_row), by_row, len(rows))
+        return self.frame.per_length(density, unit), features
 
     def _outputs(self, unit: Tensor, rows: Tensor, by_row: RowSort) -> Tensor:
         """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
@@ -257,7 +258,7 @@ class RadianceField(CellTable, Volume):
         return local_global_chain(*inputs, global_x=global_x, backend=self.backend)
 
     def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
-        """(M,) density and (M, color_features) of what the chain says."""
+        """(M,) density, before `Frame.per_length`, and (M, color_features) of what the chain says."""
         whole = by_row.kept is None and len(by_row.order) == points
         density, features = (by_row.unsort(out) if whole else out).split([1, self.sizes.color_features], dim=1)
         density = torch.exp((density[:, 0] + self.sizes.density_bias).clamp_max(12.0))

@@ -11,7 +11,7 @@ Four kinds of coordinates, all of three axes:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lg_field.constants import constant
 from lg_field.radiance.sampling import steps_at
-from lg_field.space.contraction import contract, uncontract, uncontract_boxes
+from lg_field.space.contraction import contract, contraction_rate, uncontract, uncontract_boxes
 from lg_field.space.ownership import index_of_places
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap
@@ -40,6 +40,8 @@ class Frame:
     box: tuple[float, ...] = ()
     """Lower, then upper corner of the box that unit coordinates refer to: the domain the scene had before it grew.
     () = the grid's domain."""
+    contracted_density: bool = False
+    """Unbounded scene: networks say the density per length of contracted space, not of the scene."""
 
     def __post_init__(self) -> None:
         """Raise ValueError unless the box consists of cells of a grid of three axes."""
@@ -73,7 +75,7 @@ class Frame:
 
     def on(self, grid: PartitionGrid) -> Frame:
         """The frame with other cells."""
-        return Frame(grid, self.contraction, self.box)
+        return replace(self, grid=grid)
 
     # -- from scene space and back
 
@@ -88,6 +90,15 @@ class Frame:
         lower, size = self._box(unit)
         domain = lower + unit * size
         return uncontract(domain) if self.contraction else domain
+
+    def per_length(
+        self, density: Float[Tensor, " points"], unit: Float[Tensor, "points 3"]
+    ) -> Float[Tensor, " points"]:
+        """Density per scene unit at (M, 3) unit coordinates, from (M,) what networks say there."""
+        if not (self.contraction and self.contracted_density):
+            return density
+        lower, size = self._box(unit)
+        return density * contraction_rate(lower + unit * size)
 
     def _box(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """(3,) lower corner and (3,) size of the box, as numbers of the type of another tensor."""

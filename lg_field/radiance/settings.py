@@ -59,6 +59,9 @@ class TrainingSettings:
     distortion_loss_mult: float = 0.0
     """Weight of how far apart along a ray what it sees lies (mip-NeRF 360, eq. 15), in parts of the longest ray: haze
     and floaters fade, but too much of it (0.01 is much) takes thin and far things, too."""
+    depth_loss_mult: float = 0.1
+    """Weight of how far what a ray sees lies from the sparse point that its pixel shows, in parts of the longest ray,
+    where photos come with such points (COLMAP)."""
 
     def check(self) -> None:
         """Raise ValueError where a number makes no sense."""
@@ -75,6 +78,7 @@ class TrainingSettings:
             "seam_points",
             "harmonics_loss_mult",
             "distortion_loss_mult",
+            "depth_loss_mult",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

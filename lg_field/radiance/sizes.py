@@ -12,7 +12,7 @@ from lg_field.radiance.hash_grid import HashGrid
 from lg_field.table.checkpoint import CheckpointError
 
 Network = Literal["local-global", "per-partition", "global"]
-OLDER = {"global_reads_grid": False}
+OLDER = {"global_reads_grid": False, "contracted_density": False}
 """What entries meant that fields and runs from before there was a choice do not have."""
 LARGEST = 1 << 16
 """Bound on every width and count."""
@@ -74,6 +74,9 @@ class RadianceSizes:
     """Unbounded scene: the grid divides contracted space."""
     density_bias: float = -3.0
     """Density is exp(output + density_bias)."""
+    contracted_density: bool = True
+    """Unbounded scenes: that is density per length of contracted space, so that what is far needs no less of it to be
+    seen. False: per scene unit; far steps are long, and opaque before anything is learned."""
     frame: tuple[float, ...] = ()
     """Lower and upper corner of the box that positions are encoded relative to: the domain the scene had before it
     grew. () = the grid's domain."""
@@ -130,7 +133,7 @@ class RadianceSizes:
                 raise ValueError(
                     f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, got {getattr(self, name)!r}"
                 )
-        for name in ("global_reads_grid", "contraction"):
+        for name in ("global_reads_grid", "contraction", "contracted_density"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         corners = [v for v in self.frame if isinstance(v, (int, float)) and abs(v) < 1e30]

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,46 +30,23 @@ from torch import Tensor
 from lg_field.constants import constant
 from lg_field.radiance.at_once import Marched, ask_at_once, march_training
 from lg_field.radiance.beside import Answers, Beside, disagreement, haze, points_beside
-from lg_field.radiance.compositing import Samples, image_on, over, render_weights, spread
+from lg_field.radiance.compositing import Samples, image_on, over
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.random_state import drawn_on, random_state, restore_random_state
+from lg_field.radiance.ray_losses import away, distortion, misplacement
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
 from lg_field.radiance.sampling import LINEAR_UNTIL, to_steps
 from lg_field.radiance.seams import border_disagreement
 from lg_field.radiance.settings import BACKGROUNDS
 from lg_field.radiance.settings import TrainingSettings as TrainingSettings
+from lg_field.radiance.training_view import TrainingView as TrainingView
 
 FIRST_STRIDE, LONGEST_STRIDE = 8.0, 16.0
 """Marching steps are this many times as long at first, and at most."""
 Rays = tuple[Tensor, Tensor, Tensor, Tensor]
 Develop = Callable[[Float[Tensor, "rays 3"], Float[Tensor, "rays 1"]], Float[Tensor, "rays 3"]]
 """From (N, 3) colours, weighted by the (N, 1) accumulation, to the colours that a camera shows."""
-
-
-class TrainingView(NamedTuple):
-    """Training rays as the field shows them, and what the losses need beside."""
-
-    picture: Picture
-    """Colours without background where that is random."""
-    asked: Asked | None
-    """The rays' samples; None where there were none."""
-    stride: float
-    """Of the next step."""
-    marched: Samples | None = None
-    """All samples in occupied space, those that are not asked for too."""
-    voxels: Tensor | None = None
-    """(M,) numbers of their voxels in the field's rows, where they are known."""
-    opacity: Tensor | None = None
-    """(M,) part of the light that each sample absorbs; unbounded scenes."""
-    haze: Tensor | None = None
-    """(n,) the same of a marching step at random points; unbounded scenes."""
-    seam: Tensor | None = None
-    """Disagreement of neighbouring cells near the samples."""
-    imitation: Tensor | None = None
-    """Difference from the teacher; while it is imitated."""
-    spread: Tensor | None = None
-    """How far apart along rays what they see lies."""
 
 
 class RadianceTrainer:
@@ -256,7 +233,7 @@ class RadianceTrainer:
             difference = imitation_loss(self.teacher, *places, asked.density, colors, lengths)
             view = view._replace(imitation=difference)
         if settings.distortion_loss_mult > 0.0:
-            view = view._replace(spread=self._spread(asked))
+            view = view._replace(spread=distortion(asked, self._part_of_longest))
         if settings.seam_loss_mult > 0.0 and alone:
             step = self.step_length * view.stride
             places = asked.positions.detach(), asked.directions[asked.samples.rays].detach()
@@ -271,13 +248,15 @@ class RadianceTrainer:
             view = view._replace(seam=disagreement(beside, answers, self.step_length * view.stride))
         return view
 
-    def _spread(self, asked: Asked) -> Tensor:
-        samples, rays = asked.samples, len(asked.origins)
+    def _part_of_longest(self, distance: Tensor) -> Tensor:
+        """Distances along rays as parts of the longest ray, in marching coordinates."""
         linear = LINEAR_UNTIL if self.field.sizes.contraction else None
         whole = 2.0 * LINEAR_UNTIL if linear else self.step_length * self.settings.steps_per_scene
-        starts, ends = (to_steps(t, linear) / whole for t in (samples.starts, samples.ends))
-        weights = render_weights(asked.density, samples, rays) if asked.weights is None else asked.weights
-        return spread(weights, 0.5 * (starts + ends), ends - starts, samples, rays)
+        return to_steps(distance, linear) / whole
+
+    def _misplacement(self, asked: Asked, away: Tensor) -> Tensor:
+        """`ray_losses.misplacement`."""
+        return misplacement(asked, away)
 
     def _next_stride(self, samples: Samples) -> float:
         """Longer steps while too much space is occupied, so that a training step costs the same throughout."""
@@ -299,16 +278,18 @@ class RadianceTrainer:
         background = torch.rand_like(rgb)
         return rgb + background * (1.0 - view.picture.accumulation), image_on(image, background)
 
-    def losses(self, view: TrainingView, image: Float[Tensor, "rays channels"]) -> dict[str, Float[Tensor, ""]]:
+    def losses(
+        self, view: TrainingView, image: Float[Tensor, "rays channels"], depth: Float[Tensor, " rays"] | None = None
+    ) -> dict[str, Float[Tensor, ""]]:
         """What the step's optimizers make small, by name; the step counts as learned from.
 
         Args:
-            view: of `render`.
-            image: (N, 3) true colours in [0, 1], or (N, 4) with straight alpha.
+            view, image: as in `compare`.
+            depth: (N,) distance of what each ray sees, scene units; 0 where it is not known.
 
         Returns:
-            rgb_loss, the mean squared error of colour; seam_loss; harmonics_loss; in unbounded scenes opacity_loss.
-            While a teacher is imitated imitation_loss alone.
+            rgb_loss, the mean squared error of colour; seam_loss; harmonics_loss; in unbounded scenes opacity_loss; of
+            known depths depth_loss. While a teacher is imitated imitation_loss alone.
         """
         self._learned(view)
         if view.imitation is not None:
@@ -317,6 +298,9 @@ class RadianceTrainer:
         losses = {"rgb_loss": torch.nn.functional.mse_loss(rgb, truth)}
         if self.settings.harmonics_loss_mult and view.asked is not None and not self.field.sizes.color_width:
             losses["harmonics_loss"] = self.settings.harmonics_loss_mult * self._dependence(view)
+        if depth is not None and self.settings.depth_loss_mult > 0.0 and view.asked is not None:
+            apart = self._misplacement(view.asked, away(view.asked, depth, self._part_of_longest))
+            losses["depth_loss"] = self.settings.depth_loss_mult * apart / (depth > 0.0).sum().clamp_min(1)
         if view.spread is not None:
             losses["distortion_loss"] = self.settings.distortion_loss_mult * view.spread
         if view.seam is not None:

@@ -22,6 +22,18 @@ def uncontract(points: Tensor, limit: float = 1e4) -> Tensor:
     return points * (scene_norm / norm)
 
 
+def contraction_rate(points: Tensor) -> Tensor:
+    """Length in contracted space by length in scene space, along the way from the origin, at contracted points.
+
+    Args:
+        points: (..., 3) in (-2, 2).
+
+    Returns:
+        (...): 1 inside the unit cube, (2 - |c|)^2 outside, |.| = max norm.
+    """
+    return (2.0 - points.abs().amax(-1).clamp(1.0, 2.0)).square()
+
+
 def uncontract_boxes(boxes: Tensor, limit: float = 1e4) -> Tensor:
     """(n, 2, 3) axis-aligned boxes of contracted space -> boxes around what they are in scene space.
 

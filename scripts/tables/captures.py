@@ -3,13 +3,13 @@
     python scripts/tables/captures.py
     python scripts/tables/captures.py --captures cattoy fruit ~/my_photos --methods lg-field-tiny --minutes 10
 
-Every capture is trained as a new user would train it: the format recognised by its files, nothing else said. Images are
-scaled so that their longer side has about `--pixels`; the clock starts at the first training step. `hash-global` and
-the other names of `radiance.VARIANTS` are lg-field-tiny with other sizes. The learning rate decays over
-`--steps-per-minute` times `--minutes` steps. Scores are of at most `--views` test views, on white: over all pixels, and
-over those inside the alpha or mask where the capture has one. Files are weighed whole and with a twentieth of the
-cells. Writes results.md, .csv and .json and CAPTURE.png (a row of views for the truth and for each method) in
-`--output`. `--set pipeline.model.seam_loss_mult=0.0` changes a setting of every method: what a part is worth.
+Every capture is trained as a new user would train it: the format recognised by its files, nothing else said. Images
+are scaled so that their longer side has about `--pixels`; the clock starts at the first training step. `hash-global`
+and the other names of `radiance.VARIANTS` are lg-field-tiny with other sizes. Learning rates decay over the time.
+Scores are of at most `--views` test views, on white: over all pixels, and over those inside the alpha or mask where
+the capture has one. Files are weighed whole and with a twentieth of the cells. Writes results.md, .csv and .json and
+CAPTURE.png (a row of views for the truth and for each method) in `--output`. `--set
+pipeline.model.seam_loss_mult=0.0` changes a setting of every method: what a part is worth.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ class Args:
     """nerfstudio method names, or those of radiance.VARIANTS."""
     minutes: float = 2.0
     """Training time of each, start-up not counted."""
-    steps_per_minute: int = 700
-    """Steps that a minute is thought to hold: the learning rate decays over as many."""
     steps: int = 0
     """Steps to train instead, however long they take; 0 = until the time is spent."""
     pixels: int = 200
@@ -74,7 +72,7 @@ def image_scale(data: Path, pixels: int) -> float:
 
 def make_config(args: Args, capture: str, method: str) -> Any:
     """The method's configuration with data, length, output and what `--set` says changed."""
-    data, steps = folder(capture), args.steps or round(args.steps_per_minute * args.minutes)
+    data = folder(capture)
     output = args.output / data.name
     config = radiance.make_config(
         radiance.Args(data, [method], scale=image_scale(data, args.pixels), output=output, seed=args.seed), method
@@ -83,10 +81,7 @@ def make_config(args: Args, capture: str, method: str) -> Any:
         from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 
         config.pipeline.datamanager.dataparser = AutoDataParserConfig(data=data)
-    config.max_num_iterations = steps if args.steps else 10**9
-    for group in config.optimizers.values():
-        if getattr(group["scheduler"], "max_steps", None) == 0:
-            group["scheduler"].max_steps = steps
+    config.max_num_iterations = args.steps or 10**9
     for setting in args.set:
         path, value = setting.split("=", 1)
         *owners, name = path.split(".")
@@ -160,7 +155,7 @@ def weigh(args: Args, trainer: Any, path: Path) -> dict[str, Any]:
 def train_one(args: Args, capture: str, method: str) -> dict[str, Any]:
     """Train a method on a capture and score it; its row of the table. Pictures are kept for the comparison."""
     config = make_config(args, capture, method)
-    trainer, row = radiance.train(config, 1e9 if args.steps else args.minutes)
+    trainer, row = radiance.train(config, 1e9 if args.steps else args.minutes, by_time=not args.steps)
     scores, true, rendered = score(args, trainer.pipeline)
     output = args.output / folder(capture).name
     strip(true[:4], output / "truth.png")

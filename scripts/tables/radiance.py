@@ -66,6 +66,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 of lego."""
 GLOBAL_RATE = 2e-3
 """Learning rate of the global networks without a grid: at lg-field's own, 5e-3, all neurons of theirs die."""
+DECAY = 0.05
+"""Learning rates at the end of a run whose length is a time, as a part of the first ones: lg-field's own."""
 CROPS = (0.5, 0.25, 0.05)
 """Parts of the cells kept."""
 
@@ -175,8 +177,13 @@ def train_one(args: Args, method: str) -> dict[str, Any]:
     return row | cells_of(args, method, trainer)
 
 
-def train(config: Any, minutes: float) -> tuple[Any, dict[str, Any]]:
+def train(config: Any, minutes: float, by_time: bool = False) -> tuple[Any, dict[str, Any]]:
     """Train a configuration through nerfstudio's trainer until the time or its steps are spent.
+
+    Args:
+        config: of nerfstudio's trainer.
+        minutes: training time.
+        by_time: lg-field's learning rates fall with the time that is spent, not with the steps.
 
     Returns:
         The trainer, its last checkpoint saved, and what the table says of the training.
@@ -198,6 +205,10 @@ def train(config: Any, minutes: float) -> tuple[Any, dict[str, Any]]:
         if report.now() - clock["start"] > minutes * 60:
             raise TimeUp
 
+    for scheduler in trainer.optimizers.schedulers.values() if by_time else ():
+        scheduler.lr_lambdas = [
+            lambda step: DECAY ** min(1.0, (report.now() - clock["start"]) / (minutes * 60)) if clock["start"] else 1.0
+        ]
     for where, func in (("BEFORE", start), ("AFTER", stop)):
         location = TrainingCallbackLocation[f"{where}_TRAIN_ITERATION"]
         trainer.callbacks.append(TrainingCallback([location], func, update_every_num_iters=1))
