@@ -275,7 +275,10 @@ def colmap(folder: Path, text: bool, names: list[str], model: str = "PINHOLE", p
         (sparse / "cameras.txt").write_text(f"# cameras\n1 {model} {WIDTH} {HEIGHT} {numbers}\n")
         lines = ["# images"]
         for k, (q, t) in enumerate(quaternions):
-            lines += [f"{k + 1} {' '.join(map(repr, map(float, (*q, *t))))} 1 {names[k]}", "" if k % 2 else "1 2 -1"]
+            lines += [
+                f"{k + 1} {' '.join(map(repr, map(float, (*q, *t))))} 1 {names[k]}",
+                "" if k % 2 else "1 2 -1 3 4 2 12 8 0",
+            ]
         (sparse / "images.txt").write_text("\n".join(lines) + "\n")
         (sparse / "points3D.txt").write_text("".join(f"{k} {k}.5 1 2 9 8 7 0.1 1 2\n" for k in range(points)))
         return folder
@@ -283,7 +286,9 @@ def colmap(folder: Path, text: bool, names: list[str], model: str = "PINHOLE", p
     (sparse / "cameras.bin").write_bytes(data + struct.pack(f"<{len(values)}d", *values))
     data = struct.pack("<Q", len(names))
     for k, (q, t) in enumerate(quaternions):
-        data += struct.pack("<i7di", k + 1, *q, *t, 1) + names[k].encode() + b"\0" + struct.pack("<Q2dq", 1, 3, 4, -1)
+        features = () if k % 2 else ((1, 2, -1), (3, 4, 2), (12, 8, 0))
+        data += struct.pack("<i7di", k + 1, *q, *t, 1) + names[k].encode() + b"\0" + struct.pack("<Q", len(features))
+        data += b"".join(struct.pack("<2dq", *feature) for feature in features)
     (sparse / "images.bin").write_bytes(data)
     data = struct.pack("<Q", points)
     for k in range(points):
@@ -302,6 +307,11 @@ def test_colmap_text_and_binary_say_the_same(tmp_path, text):
         assert photo.lens == Lens(WIDTH, HEIGHT, 20.0, 21.0, 12.0, 8.0)
     assert capture.points is not None and capture.points[:, 0].tolist() == [0.5, 1.5, 2.5, 3.5, 4.5]
     assert capture.colors is not None and capture.colors[0].tolist() == [9, 8, 7]
+    for k, photo in enumerate(capture.photos):  # every second one has features; the first of them is no point
+        assert (photo.seen is None) == (k % 2 == 1)
+        if photo.seen is not None:
+            assert photo.seen.points.tolist() == [2, 0]
+            assert np.allclose(photo.seen.places * (WIDTH, HEIGHT), [[3, 4], [12, 8]])
 
 
 @pytest.mark.parametrize("text", [True, False])

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_captures import HEIGHT, WIDTH, pixels, transforms
+from test_captures import HEIGHT, WIDTH, colmap, pixels, transforms
 
 from lg_field.captures import read_capture
 from lg_field.nerfstudio.capture_outputs import outputs_of
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
-from lg_field.nerfstudio.dataset import CaptureDataset
+from lg_field.nerfstudio.dataset import DEPTH, CaptureDataset
+from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
 
 
 def masked(folder: Path, every: bool) -> Path:
@@ -73,3 +74,43 @@ def test_what_was_odd_is_said_once(tmp_path, capsys):
     counts = [len(parser.get_dataparser_outputs(split).image_filenames) for split in ("train", "test", "val")]
     said = " ".join(capsys.readouterr().out.split())
     assert sum(counts[:2]) == 11 and said.count("1 of 12 images are missing and left out") == 1
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_pixels_that_show_a_sparse_point_know_how_far_it_is(tmp_path, scale):
+    """In scene units, wherever the scene was moved to; masked photos know only of what counts."""
+    names = [f"{k}.png" for k in range(4)]
+    half = np.zeros((HEIGHT, WIDTH), np.uint8)
+    half[:, WIDTH // 2 - 1 :] = 255
+    colmap(tmp_path, False, names)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(half).save(tmp_path / "masks/2.png")
+    dataset = CaptureDataset(outputs_of(read_capture(tmp_path), "train"), scale)
+    for k, photo in enumerate(dataset.metadata["photos"]):
+        depth = dataset.get_data(k)[DEPTH]
+        assert depth.shape == (*dataset.get_data(k)["image"].shape[:2], 1)
+        if photo.seen is None:
+            assert not bool(depth.any())
+            continue
+        points = dataset.metadata["points3D_xyz"][[2, 0]]
+        away = (points - dataset.cameras.camera_to_worlds[k, :, 3]).norm(dim=1)
+        shown = [depth[int(row * scale), int(column * scale), 0] for column, row in ((3, 4), (12, 8))]
+        wanted = [0.0 if photo.mask else away[0], away[1]]
+        assert torch.stack(shown).tolist() == pytest.approx([float(v) for v in wanted], rel=1e-5)
+        assert int((depth > 0).sum()) == 2 - (photo.mask is not None)
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_steps_look_at_pixels_of_known_depth_as_often_as_told(alpha):
+    images, depth = torch.rand(3, 8, 10, 4 if alpha else 3), torch.zeros(3, 8, 10, 1)
+    depth[1, 2, 3], depth[2, 7, 9] = 1.5, 2.5
+    sampler = ObjectPixelSamplerConfig(num_rays_per_batch=64, depth_share=0.25).setup()
+    batch = sampler.sample({"image": images, "image_idx": torch.arange(3), DEPTH: depth})
+    assert 16 <= int((batch[DEPTH] > 0).sum()) < 32 and batch[DEPTH].shape == (64, 1)
+    image, row, column = batch["indices"].unbind(-1)
+    assert torch.equal(batch[DEPTH], depth[image, row, column])
+
+
+def test_photos_without_points_know_no_depth(tmp_path):
+    data = CaptureDataset(outputs_of(read_capture(transforms(tmp_path)), "train")).get_data(0)
+    assert DEPTH not in data

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lg_field.radiance.frame import HORIZON, Frame
-from lg_field.space.contraction import contract, uncontract
+from lg_field.space.contraction import contract, contraction_rate, uncontract
 from lg_field.space.partition import PartitionGrid
 
 COUNTS = st.tuples(*[st.integers(1, 5)] * 3)
@@ -128,3 +128,21 @@ def test_a_box_that_is_not_made_of_cells_is_refused():
         Frame(grid, box=(-0.6, -1.0, -1.0, 1.0, 1.0, 1.0))
     with pytest.raises(ValueError, match="three axes"):
         Frame(PartitionGrid((4, 4), (0.0, 0.0), (1.0, 1.0)))
+
+
+def test_the_contraction_rate_is_the_derivative_outwards():
+    points = (torch.randn(200, 3, generator=torch.Generator().manual_seed(0)) * 4).double()
+    outwards, step = torch.nn.functional.normalize(points, dim=1), 1e-6
+    passed = (contract(points + step * outwards) - contract(points)).norm(dim=1) / step
+    expected = contraction_rate(contract(points))
+    torch.testing.assert_close(passed, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("contracted", [True, False])
+def test_density_by_contracted_length_is_as_thick_wherever_it_is(contracted: bool):
+    """A marching step straight outwards absorbs what it would at the origin, times its length in contracted space."""
+    frame = Frame(PartitionGrid((2, 2, 2), (-2.0,) * 3, (2.0,) * 3), True, (), contracted)
+    points = torch.tensor([[0.5, 0.0, 0.0], [2.0, 0.1, 0.0], [0.3, -9.0, 4.0], [50.0, 2.0, 1.0]])
+    said = frame.per_length(torch.full((4,), 3.0), frame.to_unit(points))
+    rate = points.abs().amax(1).clamp_min(1.0) ** -2.0 if contracted else torch.ones(4)
+    assert said.tolist() == pytest.approx((3.0 * rate).tolist(), rel=1e-4)

@@ -13,6 +13,7 @@ import torch
 from small_scene import small_scene
 
 from lg_field import PartitionGrid
+from lg_field.radiance.compositing import render_weights
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.random_state import random_state, restore_random_state
 from lg_field.radiance.render import orbit, render
@@ -138,6 +139,35 @@ def test_truth_and_render_stand_on_the_same_background(color: str):
     torch.testing.assert_close(rgb, truth, rtol=0, atol=1e-5)
     opaque = torch.rand(50, 3)
     assert torch.equal(trainer.compare(view, opaque)[1], opaque)
+
+
+@pytest.mark.parametrize("contraction", [False, True])
+def test_known_depths_say_where_light_comes_from(contraction: bool):
+    """The loss is what a sum over samples says, unknown depths count nowhere, and learning it moves what rays see."""
+    trainer, optimizer = start(contraction, depth_loss_mult=0.5, seam_loss_mult=0.0)
+    origins, directions, colors = (values[:200] for values in RAYS)
+    depth = torch.where(torch.arange(200) % 3 == 0, 1.7, 0.0)
+    view = trainer.render(origins, directions)
+    samples, longest = view.asked.samples, 4.0 if contraction else 48 * trainer.step_length
+    weights = render_weights(view.asked.density, samples, 200)
+
+    def place(t: torch.Tensor) -> torch.Tensor:
+        return torch.where(t <= 2.0, t, 4.0 - 4.0 / t) / longest if contraction else t / longest
+
+    middle = 0.5 * (place(samples.starts) + place(samples.ends))
+    away = (middle - place(torch.tensor(1.7))).abs() * (depth > 0)[samples.rays]
+    found = trainer.losses(view, colors, depth)["depth_loss"]
+    torch.testing.assert_close(found, 0.5 * (weights * away).sum() / (depth > 0).sum())
+    assert "depth_loss" not in trainer.losses(view, colors)
+    assert not bool(trainer.losses(view, colors, torch.zeros(200))["depth_loss"])
+    errors = []
+    for _ in range(40):
+        loss = trainer.losses(trainer.render(origins, directions), colors, depth)["depth_loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        errors.append(float(loss.detach()))
+    assert errors[-1] < 0.7 * errors[0]
 
 
 def test_rays_that_see_nothing_have_gradients_of_zero():

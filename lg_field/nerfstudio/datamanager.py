@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
@@ -93,7 +94,10 @@ class LGDataManager(VanillaDataManager[InputDataset]):
             self.placement = find_place(outputs, alphas, config.scene_box, config.focus, config.up)
             move(outputs, self.placement)
             CONSOLE.print(f"The scene: {self.placement.reason}.")
-        return CaptureDataset(outputs, config.camera_res_scale_factor, self.masks)
+        dataset = CaptureDataset(outputs, config.camera_res_scale_factor, self.masks)
+        if self.opaque:
+            dataset.metadata["backdrop"] = mean_color(dataset)
+        return dataset
 
     def setup_train(self) -> None:
         """nerfstudio's, with as many rays a step as the photos ask for."""
@@ -112,6 +116,12 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         elif self.placement is not None:
             move(outputs, self.placement)
         return CaptureDataset(outputs, self.config.camera_res_scale_factor, self.masks)
+
+
+def mean_color(dataset: InputDataset, most: int = 16) -> Float[Tensor, "3"]:
+    """Mean colour in [0, 1] of a data set's images, of at most so many that are spread over it."""
+    numbers = torch.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().long().tolist()
+    return torch.stack([dataset.get_image_float32(k)[..., :3].mean((0, 1)) for k in numbers]).mean(0)
 
 
 def align(outputs: DataparserOutputs, transforms: Path) -> None:

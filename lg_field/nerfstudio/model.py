@@ -80,8 +80,9 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     """Rays of renders end where less than this part of the light gets through; 0: where the scene ends."""
     render_memory: float = MEMORY
     """GB that the samples of a render may take at a time."""
-    render_background_color: Literal["white", "black"] = "white"
-    """Background of renders and metrics. `rgba` outputs are transparent whatever it is."""
+    render_background_color: Literal["auto", "white", "black"] = "auto"
+    """Background of renders and metrics. auto: white, or, of photos that show all there is (no alpha, no masks), their
+    mean colour, which is nearer to what none of them shows. `rgba` outputs are transparent whatever it is."""
     camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
     """Corrections of the training cameras' poses."""
     pose_interval: int = 1
@@ -110,6 +111,8 @@ class LGModel(Model):
     """Distance at which rays start: the near plane, or farther where there is nothing before."""
     viewpoints: Tensor
     """(VIEWPOINTS, 3) places of training cameras that are far apart."""
+    backdrop: Tensor
+    """(3,) what `auto` is as a background."""
     last_batch: Tensor | None = None
     """Of the last training step: mean squared error, mean accumulation and mean alpha of its pixels."""
     extras: Callable[[Asked, Picture], dict[str, Tensor]] | None = None
@@ -144,6 +147,7 @@ class LGModel(Model):
         if metadata.get("hull") is not None and not contracted:
             self.trainer.restrict(metadata["hull"])
         self.register_buffer("near", torch.tensor(max(config.near_plane, float(metadata.get("near", 0.0)))))
+        self.register_buffer("backdrop", metadata.get("backdrop", torch.ones(3)).clone())
         self.register_buffer("viewpoints", metadata.get("viewpoints", torch.zeros(VIEWPOINTS, 3)))
 
     def make_trainer(self, table: RadianceField, teacher: RadianceField | None) -> RadianceTrainer:
@@ -245,6 +249,7 @@ class LGModel(Model):
     def _background(self, rgb: Tensor) -> Tensor:
         """(..., 3) background of renders; nerfstudio's crop box may set another one."""
         color: Any = self.config.render_background_color
+        color = self.backdrop if color == "auto" else color
         return RGBRenderer.get_background_color(color, rgb.shape, rgb.device)
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
@@ -320,7 +325,11 @@ class LGModel(Model):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a checkpoint with any number of rows; damage and misfits end in a clear line, not random rows."""
         expected = "_extra_state" not in state_dict
-        own = {"near": torch.tensor(self.config.near_plane), "viewpoints": torch.zeros_like(self.viewpoints)}
+        own = {
+            "near": torch.tensor(self.config.near_plane),
+            "backdrop": torch.ones(3),
+            "viewpoints": torch.zeros_like(self.viewpoints),
+        }
         own |= {name: value for name, value in self.state_dict().items() if name.startswith(PARAMETERS)}
         state = {"_extra_state": {}} | own | dict(state_dict)
         try:

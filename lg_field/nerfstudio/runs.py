@@ -96,7 +96,7 @@ def pack(run: Run) -> RadianceField:
     field: RadianceField = run.field()
     if field.sizes.appearance_features:
         field = with_average_appearance(field, run.checkpoint["pipeline"]["_model.field.appearance.weight"].mean(0))
-    white = model.render_background_color == "white"
+    white = model.render_background_color != "black"
     camera, focal = first_camera(run) or (None, 1.0)
     field.description = Scene(
         scene_to_world=rows_of(run.scene_to_world()),
@@ -274,6 +274,8 @@ def write_run(run: Run, checkpoint: dict[str, Any], target: Path, overwrite: boo
     try:
         config: Any = copy.deepcopy(run.config)
         config.run_dir, config.load_dir, config.load_config, config.load_checkpoint = target, None, None, None
+        if config.pipeline.model.render_background_color == "auto":
+            config.pipeline.model.render_background_color = "white"  # around a part of a scene there is nothing
         (temporary / "config.yml").write_text(yaml.dump(config), "utf8")
         name = config.relative_model_dir / run.checkpoint_path.with_suffix(".ckpt").name
         (temporary / config.relative_model_dir).mkdir(parents=True)
