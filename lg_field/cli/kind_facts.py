@@ -12,6 +12,10 @@ OTHERS = {"harmonizer_bias": 0.0005}
 """`Kind.network` of kinds that say nothing else."""
 VOLUME = {"lr": 1e-4, "steps": 2000, "sample_fraction": 0.02, "overlap": 1}
 """`Kind.fit` of volumes and scans."""
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".exr", ".hdr")
+"""What pictures are written to, and read from."""
+FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+"""The same of videos."""
 SCANS = (".nii", ".nii.gz", ".nrrd")
 """What scans are written to."""
 
@@ -32,24 +36,8 @@ FACTS = (
     KindFacts(
         "image",
         "pixels (x, y)",
-        tuple(
-            [
-                ".png",
-                ".jpg",
-                ".jpeg",
-                ".bmp",
-                ".tif",
-                ".tiff",
-                ".webp",
-                ".exr",
-                ".hdr",
-                ".gif",
-                ".avif",
-                ".heic",
-                ".heif",
-            ]
-        ),
-        tuple([".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".exr", ".hdr"]),
+        (*PICTURES, ".gif", ".avif", ".heic", ".heif"),
+        PICTURES,
         {"lr": 5e-4},
         {},
     ),
@@ -57,15 +45,15 @@ FACTS = (
     KindFacts(
         "video",
         "frame, x, y",
-        tuple([".mp4", ".avi", ".mov", ".mkv", ".webm", ".apng"]),
-        tuple([".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif", ".webp", ".apng"]),
+        (*FILMS, ".apng"),
+        (*FILMS, ".gif", ".webp", ".apng"),
         {"lr": 1e-4, "steps": 5000, "sample_fraction": 0.002, "overlap": 2},
     ),
     KindFacts("volume", "voxels", (".npy", ".npz"), (".tif", ".tiff"), VOLUME),
     KindFacts(
         "occupancy",
         "the mesh's units",
-        tuple([".npy", ".npz", ".obj", ".ply", ".stl", ".glb", ".gltf", ".off"]),
+        (".npy", ".npz", ".obj", ".ply", ".stl", ".glb", ".gltf", ".off"),
         (),
         {"lr": 1.5e-3, "steps": 1500, "points": 50_000, "overlap": 1, "lr_factor": 0.03},
     ),
