@@ -236,7 +236,7 @@ def test_the_command_trains_scores_and_goes_on(tmp_path: Path, small: None) -> N
     text = lg(*words, "--steps", 62, "--resume", "--test-photos", 0, cwd=tmp_path)
     assert "from step 60" in text and json.loads((run / "run.json").read_text())["step"] == 62
     lg("crop", run / "scene.safetensors", "--sphere", 0, 0, 0, 0.5, "-o", "part", cwd=tmp_path)
-    assert "method lg-field-tiny: go on" in lg(*words[:3], "--resume", cwd=tmp_path, fails=True)
+    assert "with --method lg-field-tiny: go on" in lg(*words[:3], "--resume", cwd=tmp_path, fails=True)
     (run / "training.pt").write_bytes(b"damaged")
     assert "no checkpoint" in lg(*words, "--resume", cwd=tmp_path, fails=True)
 

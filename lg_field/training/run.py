@@ -320,5 +320,6 @@ def check_same(before: RunSettings, now: RunSettings, path: Path) -> None:
     """Raise ValueError if a run cannot go on with other settings; it may take more or fewer steps."""
     odd = [name for name, value in vars(before).items() if name != "steps" and value != getattr(now, name)]
     if odd:
+        odd = odd if before.method == now.method else ["method"]  # others may follow from it
         had = ", ".join(f"--{name} {getattr(before, name)}" for name in odd)
         raise ValueError(f"{path} is of a run with {had}: go on with the same, or give another folder")
