@@ -18,7 +18,7 @@ from lg_field.cli.options import OptionalOutput
 from lg_field.errors import doing, tell
 
 if TYPE_CHECKING:
-    from lg_field.training.run import SceneRun, Step
+    from lg_field.training.run import RunSettings, SceneRun, Step
 
 SCENE, CHECKPOINT, FACTS = "scene.safetensors", "training.pt", "run.json"
 """Files of a run: the scene for every command, what only training needs, and what was found."""
@@ -65,22 +65,16 @@ def train(
         resume: go on from the run in OUTPUT, with the same settings; --steps may differ.
         overwrite: replace the run in OUTPUT.
     """
-    from lg_field.captures import read_capture
     from lg_field.cli.options import pick_device
-    from lg_field.training.run import RunSettings, SceneRun
+    from lg_field.training.run import RunSettings
 
     folder = output or Path("outputs") / (data.resolve().parent if data.is_file() else data.resolve()).name
     check_folder(folder, data, resume, overwrite)
     if test_photos < 0:
         raise ValueError(f"--test-photos must not be negative, got {test_photos}")
     settings = RunSettings(method, steps, rays, masks, space, downscale, seed).complete()
-    console, chosen = Console(), pick_device(device)
-    with doing(f"reading {data}"):
-        capture = read_capture(data)
-        for note in capture.notes:
-            tell(note)
-        with bar(console, "reading photos") as show:
-            run = SceneRun(capture, settings, chosen, lambda done, total: show(done, total, ""))
+    console = Console()
+    run = run_on(data, settings, pick_device(device), console)
     if resume:
         run.load(folder / CHECKPOINT)
     say_run(console, run)
@@ -91,6 +85,19 @@ def train(
     write_run(run, folder, facts)
     size = (folder / SCENE).stat().st_size
     say(console, f"{folder / SCENE}: {size:,} bytes, {run.field.num_rows} cells, {run.seconds:.0f} s of training")
+
+
+def run_on(data: Path, settings: RunSettings, device: str, console: Console) -> SceneRun:
+    """A fresh run on the capture in a folder; what was found odd in it is said."""
+    from lg_field.captures import read_capture
+    from lg_field.training.run import SceneRun
+
+    with doing(f"reading {data}"):
+        capture = read_capture(data)
+        for note in capture.notes:
+            tell(note)
+        with bar(console, "reading photos") as show:
+            return SceneRun(capture, settings, device, lambda done, total: show(done, total, ""))
 
 
 def check_folder(folder: Path, data: Path, resume: bool, overwrite: bool) -> None:
