@@ -64,12 +64,14 @@ def crop_field(input: str, flags: CropFlags) -> None:
     check_crop(input, flags)
     console, begin = Console(), time.perf_counter()
     with doing(f"reading {input}"), FieldFile.open(input) as file:
-        shape, cells = region.resolve(file.skeleton, VoxelSource.of_file(file))
+        source = VoxelSource.of_file(file)
+        shape, cells = region.resolve(file.skeleton, source)
         rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
         exact = file.header.region if region.snap else exact
         report_crop(console, file, rows, exact)
         if isinstance(file.description, Scene):
-            warn_of_cut(voxels_of_file(file, around(file, rows)), file.header.region, file.cells[rows], exact)
+            dense = source.field if region.objects.through_haze else None
+            warn_of_cut(voxels_of_file(file, around(file, rows)), file.header.region, file.cells[rows], exact, dense)
         by_voxels = settles(file.skeleton, exact)
         if report is not None:
             write_report(console, file, report, file.load(shape, cells, region.invert), region.snap, overwrite)

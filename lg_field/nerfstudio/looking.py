@@ -12,13 +12,12 @@ from torch import Tensor
 
 from lg_field.captures.photo_file import eight_bits, opened
 from lg_field.nerfstudio.placing import views_of
-from lg_field.nerfstudio.runs import Run, pack, training_outputs
-from lg_field.radiance.components import Pieces, middles, shown_voxels
+from lg_field.nerfstudio.runs import Run, training_outputs
+from lg_field.radiance.components import middles, shown_voxels
+from lg_field.radiance.focus import Look
 from lg_field.radiance.hull import visual_hull
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.placement import look_at
-from lg_field.radiance.scene import Scene
-from lg_field.radiance.sight import seen_shares
 from lg_field.radiance.views import Views
 from lg_field.space.regions import Region
 
@@ -45,11 +44,14 @@ def training_cameras(run: Run) -> DataparserOutputs:
     return outputs
 
 
-def focus_shares(run: Run, outputs: DataparserOutputs, pieces: Pieces) -> Float[Tensor, " pieces"]:
-    """How much of what the run's cameras see around what they look at is of each piece: see `seen_shares`."""
-    views, field = views_of(outputs.cameras), pack(run)
-    assert isinstance(field.description, Scene)
-    return seen_shares(field, field.description, views, pieces, look_at(views)[0])
+def look_of_run(run: Run) -> Look:
+    """The run's cameras, and what they look at.
+
+    Raises:
+        FileNotFoundError: the data set is not where it was.
+    """
+    views = views_of(training_cameras(run).cameras)
+    return Look(views, look_at(views)[0])
 
 
 def hull_of_masks(

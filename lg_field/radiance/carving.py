@@ -140,10 +140,20 @@ def without_pieces(field: RadianceField, pieces: Pieces, drop: Bool[Tensor, " pi
     Raises:
         ValueError: nothing would be kept.
     """
-    grid, kept = field.occupancy, (~drop).nonzero()[:, 0] + 1
-    if not bool(drop.any()):
-        return field
-    only = voxel_set(grid, pieces.voxels(kept))
+    return only_voxels(field, pieces.voxels((~drop).nonzero()[:, 0] + 1)) if bool(drop.any()) else field
+
+
+def only_voxels(field: RadianceField, voxels: Bool[Tensor, "nx ny nz"]) -> RadianceField:
+    """The field with some voxels of its lattice alone, and without the rows that have none left; no weight changes.
+
+    Args:
+        field: the source; untouched.
+        voxels: kept.
+
+    Raises:
+        ValueError: nothing would be kept.
+    """
+    only = voxel_set(field.occupancy, voxels)
     marked = field.selected(torch.arange(field.num_rows))
     marked.region = only if field.region is None else field.region & only
     return settled(marked)

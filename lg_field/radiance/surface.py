@@ -13,9 +13,9 @@ from torch import Tensor
 
 from lg_field.meshing.bounds import common, hull, region_bounds
 from lg_field.meshing.mesh import EmptyMeshError, Mesh, color_vertices, marching_cubes, touching
-from lg_field.meshing.tools import otsu
 from lg_field.radiance.composition import Part, parts_of
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.threshold import default_threshold, diagonal
 from lg_field.radiance.volume import Volume
 
 REACHES = (1.0, 20.0, math.inf)
@@ -23,44 +23,10 @@ REACHES = (1.0, 20.0, math.inf)
 neighbourhood, everything."""
 VOXELS = 1 << 20
 """Voxels looked at at a time."""
-
-
-def default_threshold(field: Volume) -> float:
-    """The density that absorbs half of the light over a hundredth of the scene box's diagonal."""
-    return math.log(2.0) / (0.01 * diagonal(field))
-
-
-def diagonal(field: Volume) -> float:
-    """Length of the scene box's diagonal; of several parts the longest."""
-    return max(part.place.scale * math.dist(part.field.grid.lower, part.field.grid.upper) for part in parts_of(field))
-
-
-@torch.no_grad()
-def automatic_threshold(field: Volume, bounds: Float[Tensor, "2 3"], nodes: int = 64) -> float:
-    """The density that best parts empty from solid (Otsu) within a box.
-
-    Densities range over decades, so it is their opacity over a hundredth of the scene box's diagonal that is parted.
-
-    Args:
-        field: trained field.
-        bounds: (2, 3) scene-space box.
-        nodes: samples per axis.
-
-    Returns:
-        A density; `default_threshold` where nothing can be parted.
-    """
-    length = 0.01 * diagonal(field)
-    steps = (torch.arange(nodes) + 0.5) / nodes
-    unit = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).view(-1, 3)
-    low, high = bounds.float().cpu()
-    points = (low + unit * (high - low)).to(field.cells.device)
-    points = points[field.is_occupied(points)]
-    parts = [1.0 - torch.exp(-field.density(part) * length) for part in points.split(2**18)]
-    try:
-        opacity = otsu(torch.cat(parts).cpu().numpy()) if parts else 0.0
-    except ValueError:
-        return default_threshold(field)
-    return -math.log1p(-opacity) / length if 0.0 < opacity < 1.0 else default_threshold(field)
+DEEP = 0.01
+"""How far below a surface its colour is looked for, in diagonals of the scene box, and"""
+STEPS = 6
+"""at how many points."""
 
 
 class MeshBounds(NamedTuple):
@@ -200,7 +166,8 @@ def surface_colors(
 ) -> Float[Tensor, "points 3"]:
     """Colours of surface points: the mean over the viewpoints in front of the surface, over all where none is.
 
-    What no camera saw is not known: colours straight from above may be of a direction that none looked along.
+    They are those of what is seen there (`lit_points`): the surface of a threshold lies in the haze before it. What no
+    camera saw is not known: colours straight from above may be of a direction that none looked along.
 
     Args:
         field: trained field.
@@ -208,7 +175,7 @@ def surface_colors(
         inward: unit directions from straight above the surface.
         viewpoints: (n, 3) places of cameras; none: seen from straight above.
     """
-    features = field(points)[1]  # type: ignore[operator]
+    features = field(lit_points(field, points, inward))[1]  # type: ignore[operator]
     if not viewpoints.numel():
         return field.rgb(features, inward)
     total, count = torch.zeros_like(points), torch.zeros_like(points[:, :1])
@@ -219,6 +186,28 @@ def surface_colors(
         front = ((directions * inward).sum(-1, keepdim=True) > 0.2).to(color)
         total, count, everywhere = total + front * color, count + front, everywhere + color
     return torch.where(count > 0, total / count.clamp_min(1.0), everywhere / len(viewpoints))
+
+
+def lit_points(
+    field: Volume, points: Float[Tensor, "points 3"], inward: Float[Tensor, "points 3"]
+) -> Float[Tensor, "points 3"]:
+    """For each surface point the one below it at which most of the light of a ray straight from above stops.
+
+    Args:
+        field: trained field.
+        points: scene units.
+        inward: unit directions from straight above the surface.
+    """
+    step = DEEP * diagonal(field) / STEPS
+    best, lit = torch.zeros_like(points[:, 0]), points.clone()
+    through = torch.ones_like(best)
+    for k in range(STEPS):
+        below = points + (k * step) * inward
+        absorbed = -torch.expm1(-field.density(below) * field.is_occupied(below) * step)
+        better = through * absorbed > best
+        lit, best = torch.where(better[:, None], below, lit), torch.where(better, through * absorbed, best)
+        through = through * (1.0 - absorbed)
+    return lit
 
 
 def blocks_with_rows(field: Volume, boxes: Float[Tensor, "b 2 3"]) -> Bool[Tensor, " b"]:
