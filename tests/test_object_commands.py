@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import trimesh
-from ball_scene import LARGE, MEDIUM, SMALL, ball_scene, random_points
+from ball_scene import LARGE, MEDIUM, SMALL, ball_scene, bias_of_density, random_points
 from commands import lg, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,20 +145,6 @@ def test_haze_does_not_connect_solid_voxels(tmp_path: Path) -> None:
     assert torch.equal(held(tmp_path / "all.safetensors", x), everything)
     assert torch.equal(one[x[:, 0] < -0.5], everything[x[:, 0] < -0.5]) and not bool(one[x[:, 0] > -0.3].any())
     assert "part of the light" in lg(*words, "--solid", 1, "-o", "x.safetensors", cwd=tmp_path, fails=True)
-
-
-def bias_of_density(field: lg_field.RadianceField) -> int:
-    """The number of a row that is added to the logarithm of the density."""
-    x = torch.tensor([[-0.6, 0.0, 0.0]])
-    with torch.no_grad():
-        before = field.density(x)
-        for column in range(field.local.shape[1] - 1, -1, -1):
-            field.local[:, column] = 1.0
-            after = field.density(x)
-            field.local[:, column] = 0.0
-            if torch.allclose(after / before, torch.tensor(math.e)):
-                return column
-    raise AssertionError("there is none")
 
 
 REFUSED = {

@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ball_scene import LARGE, MEDIUM, ball_scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from small_scene import small_scene
 
+import lg_field
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.ops import ChainSizes
+from lg_field.radiance.carving import pieces_of_field
+from lg_field.radiance.components import shown_voxels
 from lg_field.radiance.outputs import distinct_colors
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Region
@@ -257,6 +261,9 @@ class Gui:
 
     add_checkbox = add_dropdown = add_text = add_number = add_button = add_button_group = _add
 
+    def add_slider(self, label: str, low: float, high: float, step: float, value: float, **_: Any) -> Control:
+        return self._add(label, value)
+
     def add_progress_bar(self, value: float) -> Control:
         return Control(value)
 
@@ -321,6 +328,42 @@ def test_a_broken_click_is_a_line(panel):
     panel.say("")
     panel.framed(SimpleNamespace(screen_pos=None, client=None))
     assert panel.message.content.startswith("**")
+
+
+def click(panel: Panel, ball: tuple[float, ...]) -> None:
+    """Click on a ball, from outside of the scene."""
+    eye, middle = torch.tensor([3.0, 3.0, 3.0]), torch.tensor(ball[:3])
+    panel.filled(SimpleNamespace(ray_origin=eye.tolist(), ray_direction=(middle - eye).tolist()))
+
+
+def test_a_click_fills_an_object_that_is_kept_or_removed_and_undone(tmp_path):
+    field = ball_scene((LARGE, MEDIUM))
+    subject = SceneSubject(field, field.description, tmp_path / "scene.safetensors")
+    panel = Panel(SimpleNamespace(gui=Gui(), scene=Scene()), subject)
+    named, pieces = panel.server.gui.named, pieces_of_field(field)
+    named["Keep object"].press()
+    assert "choose Fill and click" in panel.message.content
+    named["Solid"].value = 0.0
+    click(panel, MEDIUM)
+    filled = pieces.voxels([2])
+    assert subject.flood is not None and torch.equal(subject.flood.voxels, filled)
+    assert f"**Object** {int(filled.sum()):,} voxels" in panel.numbers.content
+    named["Solid"].value = 0.95
+    named["Solid"].press()
+    assert not bool((subject.flood.voxels & ~filled).any()), "what is more solid is a part of it"
+    named["Solid"].value = 0.0
+    named["Solid"].press()
+    for button, left in (("Remove object", pieces.voxels([1])), ("Keep object", filled)):
+        click(panel, MEDIUM)
+        named[button].press()
+        assert torch.equal(shown_voxels(field.occupancy, subject.shown.region), left) and subject.flood is None
+        saved = subject.save(tmp_path / f"{button}.safetensors")
+        small = lg_field.load(saved[0])
+        assert small.region is None and torch.equal(shown_voxels(small.occupancy, None), left)
+        panel.edit(subject.selection.undo, True)
+        assert subject.shown is field and panel.message.content == "ready"
+    panel.filled(SimpleNamespace(ray_origin=(3.0, 3.0, 3.0), ray_direction=(1.0, 0.0, 0.0)))
+    assert "no object was filled" in panel.message.content
 
 
 def test_a_drawing_thread_outlives_every_error():

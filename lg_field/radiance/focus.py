@@ -19,8 +19,12 @@ from lg_field.radiance.views import Views
 
 LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75)
 """Least opacities of voxels that connect, tried in turn."""
-REACH = 2.0
-"""How far from the origin of an unbounded scene an object ends, along each axis, in what cameras look at."""
+REACH = 1.5
+"""How far from the origin of an unbounded scene an object ends, along each axis: a little beyond what cameras look at,
+which reaches to 1."""
+LOST = 2 / 3
+"""Part of what cameras see around their focus that may not be of the object: with more, solid voxels alone are only a
+part of it."""
 SEEN = 0.12
 """Least part of what cameras see around their focus that must be there for them to look at something."""
 SOLID = 0.5
@@ -127,14 +131,17 @@ def _first_that_ends(
     far: Bool[Tensor, "nx ny nz"],
     above: bool,
 ) -> Found | None:
-    """At the lowest level at which the piece that most light comes from has no voxel far out: that piece."""
+    """At the lowest level at which the piece that most light comes from has no voxel far out: that piece; None where
+    there is none, or not much light comes from it."""
     total = max(float(light.sum()), 1e-12)
     for level in LEVELS:
         pieces = Pieces.of(shown & (opacity >= level))
         if not len(pieces):
             return None
         shares = shares_of(pieces, light)
-        number = int(shares.argmax()) + 1
-        if float(shares.max()) > 0.0 and not bool((far & (pieces.labels == number)).any()):
-            return Found(pieces, number, shown, float(shares.max()) / total, level, above)
+        number, share = int(shares.argmax()) + 1, float(shares.max()) / total
+        if share <= 1.0 - LOST:
+            return None
+        if not bool((far & (pieces.labels == number)).any()):
+            return Found(pieces, number, shown, share, level, above)
     return None

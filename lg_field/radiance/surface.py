@@ -23,6 +23,10 @@ REACHES = (1.0, 20.0, math.inf)
 neighbourhood, everything."""
 VOXELS = 1 << 20
 """Voxels looked at at a time."""
+WHOLE = 2.0
+"""Half side of the cube of an unbounded scene within which all is meshed whole if there is nothing outside."""
+GRAZING = 0.2
+"""Cosine between a surface's normal and a view of it from which on the view says something of its colour."""
 DEEP = 0.01
 """How far below a surface its colour is looked for, in diagonals of the scene box, and"""
 STEPS = 6
@@ -41,8 +45,8 @@ class MeshBounds(NamedTuple):
 def mesh_bounds(field: Volume) -> MeshBounds:
     """The box around all occupied voxels that the field's exact region touches, at most as large as that region.
 
-    Unbounded scenes reach too far to be meshed whole. Where their region has no end, the smallest cube of `REACHES`
-    that holds something bounds the box, too.
+    Unbounded scenes reach too far to be meshed whole. Where their region has no end and they reach beyond `WHOLE`, the
+    smallest cube of `REACHES` that holds something bounds the box, too.
 
     Raises:
         EmptyMeshError: no voxel is occupied there.
@@ -56,6 +60,9 @@ def mesh_bounds(field: Volume) -> MeshBounds:
             boxes = boxes[field.region.touches(boxes)]
         for content in found:
             content.add(boxes)
+    everything = found[-1].box
+    if everything is not None and bool((everything.abs() <= WHOLE).all()):
+        found = found[-1:]
     nearest = next((c for c in found if c.box is not None), None)
     if nearest is None or nearest.box is None:
         raise EmptyMeshError("the scene holds nothing there: no voxel is occupied")
@@ -164,7 +171,8 @@ def surface_colors(
     inward: Float[Tensor, "points 3"],
     viewpoints: Float[Tensor, "places axes"],
 ) -> Float[Tensor, "points 3"]:
-    """Colours of surface points: the mean over the viewpoints in front of the surface, over all where none is.
+    """Colours of surface points: the mean over the viewpoints in front of the surface, those straight above it
+    counting most; over all where none is in front.
 
     They are those of what is seen there (`lit_points`): the surface of a threshold lies in the haze before it. What no
     camera saw is not known: colours straight from above may be of a direction that none looked along.
@@ -183,15 +191,15 @@ def surface_colors(
     for place in viewpoints.to(points):
         directions = torch.nn.functional.normalize(points - place, dim=-1)
         color = field.rgb(features, directions)
-        front = ((directions * inward).sum(-1, keepdim=True) > 0.2).to(color)
+        front = ((directions * inward).sum(-1, keepdim=True) - GRAZING).clamp_min(0.0)
         total, count, everywhere = total + front * color, count + front, everywhere + color
-    return torch.where(count > 0, total / count.clamp_min(1.0), everywhere / len(viewpoints))
+    return torch.where(count > 0, total / count.clamp_min(1e-12), everywhere / len(viewpoints))
 
 
 def lit_points(
     field: Volume, points: Float[Tensor, "points 3"], inward: Float[Tensor, "points 3"]
 ) -> Float[Tensor, "points 3"]:
-    """For each surface point the one below it at which most of the light of a ray straight from above stops.
+    """For each surface point the one below it at which the light of a ray straight from above stops, on average.
 
     Args:
         field: trained field.
@@ -199,15 +207,14 @@ def lit_points(
         inward: unit directions from straight above the surface.
     """
     step = DEEP * diagonal(field) / STEPS
-    best, lit = torch.zeros_like(points[:, 0]), points.clone()
-    through = torch.ones_like(best)
+    through = torch.ones_like(points[:, :1])
+    depth, total = torch.zeros_like(through), torch.zeros_like(through)
     for k in range(STEPS):
         below = points + (k * step) * inward
-        absorbed = -torch.expm1(-field.density(below) * field.is_occupied(below) * step)
-        better = through * absorbed > best
-        lit, best = torch.where(better[:, None], below, lit), torch.where(better, through * absorbed, best)
+        absorbed = -torch.expm1(-field.density(below) * field.is_occupied(below) * step)[:, None]
+        depth, total = depth + (k * step) * through * absorbed, total + through * absorbed
         through = through * (1.0 - absorbed)
-    return lit
+    return points + inward * (depth / total.clamp_min(1e-12))
 
 
 def blocks_with_rows(field: Volume, boxes: Float[Tensor, "b 2 3"]) -> Bool[Tensor, " b"]:
