@@ -149,7 +149,7 @@ def test_the_threshold_is_half_of_what_all_rays_meet(hazy: RadianceField) -> Non
     assert found is not None
     alone = only_voxels(hazy, found.voxels)
     box = mesh_bounds(alone).box
-    density = float(alone.density(torch.zeros(1, 3)))
+    density = float(alone.density(torch.zeros(1, 3)).detach())
     seen = seen_threshold(alone, box)
     assert seen == pytest.approx(MARGIN * density, rel=1e-4)
     assert automatic_threshold(alone, box) == min(parting_threshold(alone, box), seen)

@@ -109,6 +109,12 @@ def test_signals_have_unions_and_differences_too(tmp_path: Path) -> None:
     kept[:, :16] = kept[:8, 24:] = True
     kept[4:12, 4:8] = False
     assert np.array_equal(part, np.where(kept[..., None], whole, 0))
+    lg("crop", "p.safetensors", *words, "--dry-run", "--report", "report.png", cwd=tmp_path)
+    shown = np.asarray(Image.open(tmp_path / "report.png")).astype(int)
+    left, right = shown[:, :32], shown[:, 32:]
+    assert shown.shape == (24, 64, 3) and np.abs(right - part).max() <= 1
+    pale = (np.ptp(left, axis=-1) == 0) & (left >= 140).all(-1)
+    assert np.abs(left - whole)[kept].max() <= 1 and pale[~kept & (whole > 4).any(-1)].all()
     assert "are for scenes" in lg("crop", "p.safetensors", "--component", 1, "--dry-run", cwd=tmp_path, fails=True)
     said = lg("decode", "p.safetensors", "-o", "x.png", "--without", "box", 0, 0, 8, 8, cwd=tmp_path, fails=True)
     assert "decode takes a --box" in said

@@ -46,7 +46,7 @@ def crop(
         region: what to keep.
         dtype: of the weights written.
         dry_run: only say what would be kept.
-        report: of a scene: write a picture (.png) of what is kept, with the cut marked; this reads the whole file.
+        report: write a picture (.png) of what is kept, of scenes with the cut marked; this reads the whole file.
         overwrite: replace an existing output.
     """
     source_of(input).crop(CropFlags(output, region, dtype, dry_run, report, overwrite))
@@ -145,29 +145,36 @@ def report_crop(console: Console, file: FieldFile, rows: Tensor, region: Region 
 def write_report(
     console: Console, file: FieldFile, path: Path, part: CellTable, whole_cells: bool, overwrite: bool
 ) -> None:
-    """Write the picture of what a crop keeps of a scene.
+    """Write the picture of what a crop keeps of a scene or of a flat signal.
 
     Raises:
-        ValueError: no scene, or another kind of picture.
+        ValueError: another kind of field, or another kind of picture.
     """
     import torch
 
     from lg_field.files import atomic_write
+    from lg_field.networks import LocalGlobalNetwork
     from lg_field.radiance.cut_picture import cut_picture
     from lg_field.radiance.field import RadianceField
     from lg_field.radiance.scene import Scene
     from lg_field.signals.kinds.image import write_image
+    from lg_field.viewer.signals import kept_picture
 
     if path.suffix.lower() != ".png":
         raise ValueError(f"--report writes a .png, got {path}")
     scene, field = file.description, file.load()
-    if not (isinstance(part, RadianceField) and isinstance(field, RadianceField) and isinstance(scene, Scene)):
-        raise ValueError(f"--report shows scenes, as `lg-field pack` writes them; {file.reader.name} is none")
     part.region = field.region if whole_cells else part.region
-    picture = cut_picture(field, part, scene, REPORT_SIZE)
+    if isinstance(part, RadianceField) and isinstance(field, RadianceField) and isinstance(scene, Scene):
+        picture = (cut_picture(field, part, scene, REPORT_SIZE) * 255.0).round().to(torch.uint8)
+        what = "the scene from two sides, what goes is grey; beside it what is kept, with the cut in red"
+    elif isinstance(part, LocalGlobalNetwork) and isinstance(field, LocalGlobalNetwork) and scene is not None:
+        picture = torch.from_numpy(kept_picture(field, part, 2 * REPORT_SIZE))
+        what = "what goes is pale, and what is kept"
+    else:
+        raise ValueError(f"--report shows scenes and signals; {file.reader.name} does not say what it is of")
     with atomic_write(path, overwrite) as temporary:
-        write_image((picture * 255.0).round().to(torch.uint8), temporary)
-    say(console, f"{path}: the scene from two sides, what goes is grey; beside it what is kept, with the cut in red")
+        write_image(picture, temporary)
+    say(console, f"{path}: {what}")
 
 
 def finer_share(field: Any, rows: Tensor, region: Region) -> float | None:

@@ -107,8 +107,9 @@ def looked_at(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"],
         None where less is there, or where nothing that they look at ends.
     """
     assert isinstance(field.description, Scene)
-    grid, light = field.occupancy, seen_light(field, field.description, look.views, look.focus)
-    if float(light[shown].sum()) < least:
+    grid = field.occupancy
+    light = seen_light(field, field.description, look.views, look.focus) * shown
+    if float(light.sum()) < least:
         return None
     opacity, far = voxel_opacity(field, shown), surroundings(grid, shown)
     found = _first_that_ends(shown, opacity, light, far, False)
