@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +16,7 @@ from lg_field.cli.objects import VoxelSource, warn_of_cut
 from lg_field.cli.options import NO_REGION, RegionFlags, print_sizes
 from lg_field.cli.region_files import short_json
 from lg_field.cli.running import run_command
-from lg_field.errors import tell
+from lg_field.cli.sights import Sights, masked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,34 +26,11 @@ if TYPE_CHECKING:
     from lg_field.space.regions import Region
 
 
-@dataclass(frozen=True)
-class LookFlags:
-    """Masks of the training images; the run's data set must be at hand."""
-
-    masks: Path | None = None
-    """Folder with one mask per training image, named as the images, bright where the object is: what the masks agree
-    on is kept. Images without one count for nothing."""
-
-    def masked(self, run: Run, field: RadianceField) -> Region | None:
-        """The voxels that the masks agree on, in scene units; None without masks."""
-        from lg_field.nerfstudio.looking import hull_of_masks, training_cameras
-        from lg_field.radiance.components import voxel_set
-
-        if self.masks is None:
-            return None
-        outputs = training_cameras(run)
-        hull, count = hull_of_masks(field.occupancy, field.region, outputs, self.masks)
-        if not bool(hull.any()):
-            raise ValueError(f"the masks in {self.masks} agree on nothing: are they of these images, bright inside?")
-        tell(f"{count} masks of {len(outputs.image_filenames)} training images: {int(hull.sum()):,} voxels agree")
-        return voxel_set(field.occupancy, hull)
-
-
 def crop_scene(
     load_config: Path,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
-    look: Annotated[LookFlags, tyro.conf.arg(name="")] = LookFlags(),
+    masks: Path | None = None,
     world: bool = False,
     dry_run: bool = False,
     keep_optimizer: bool = False,
@@ -66,7 +42,8 @@ def crop_scene(
         load_config: config.yml of the run.
         output: folder of the new run; every ns-* command works on its config.yml.
         region: what to keep, in nerfstudio's scene space; several shapes are joined, and objects chosen within them.
-        look: what masks of the training images say of it.
+        masks: folder with one mask per training image, named as the images, bright where the object is: what the masks
+            agree on is kept. Images without one count for nothing.
         world: the region is given in the data set's own units (world), not in scene units.
         dry_run: only say what would be kept.
         keep_optimizer: keep the optimizer state of the kept rows, to go on training.
@@ -85,7 +62,7 @@ def crop_scene(
     begin = time.perf_counter()
     run = load_run(load_config)
     field = run.field()
-    shape, cells = asked(region, look, world, run, field)
+    shape, cells = asked(region, masks, world, run, field)
     small = crop(field, shape, cells=cells, invert=region.invert)
     small.region = exact = field.region if region.snap else small.region
     small = settled(small, keep_region=keep_optimizer)
@@ -106,16 +83,27 @@ def crop_scene(
 
 
 def asked(
-    region: RegionFlags, look: LookFlags, world: bool, run: Run, field: RadianceField
+    region: RegionFlags, masks: Path | None, world: bool, run: Run, field: RadianceField
 ) -> tuple[Region | None, list[int] | None]:
     """For `editing.crop`: what to keep, as a region in scene units or as cells."""
     import torch
 
     to_scene: Tensor | None = torch.linalg.inv(run.scene_to_world()) if world else None
-    shape, cells = region.resolve(field, voxels_of_run(run), to_scene, look.masked(run, field))
+    shape, cells = region.resolve(field, voxels_of_run(run), to_scene, masked_in_run(masks, run, field))
     if shape is not None:
         check_inside(shape, field)
     return shape, cells
+
+
+def masked_in_run(masks: Path | None, run: Run, field: RadianceField) -> Region | None:
+    """The voxels that masks of the training images agree on, in scene units; None without masks."""
+    from lg_field.nerfstudio.looking import training_cameras
+    from lg_field.nerfstudio.placing import views_of
+
+    if masks is None:
+        return None
+    outputs = training_cameras(run)
+    return masked(field.occupancy, field.region, Sights(views_of(outputs.cameras), outputs.image_filenames), masks)
 
 
 def voxels_of_run(run: Run) -> VoxelSource:

@@ -14,6 +14,7 @@ from lg_field.cli.objects import VoxelSource, around, voxels_of_file, warn_of_cu
 from lg_field.cli.opening import CropFlags, source_of
 from lg_field.cli.options import NO_REGION, Address, OptionalOutput, Output, RegionFlags, check_outputs
 from lg_field.cli.region_files import region_json
+from lg_field.cli.sights import NO_SIGHTS, SightFlags
 from lg_field.errors import doing
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def crop(
     input: Address,
     output: OptionalOutput = None,
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
+    sights: Annotated[SightFlags, tyro.conf.arg(name="")] = NO_SIGHTS,
     dtype: Literal["as-is", "float32", "float16", "bfloat16", "int8"] = "as-is",
     dry_run: bool = False,
     report: Path | None = None,
@@ -44,12 +46,13 @@ def crop(
         input: field file or composition, or an address fsspec reads.
         output: the file to write.
         region: what to keep.
+        sights: what the training images say of it.
         dtype: of the weights written.
         dry_run: only say what would be kept.
         report: write a picture (.png) of what is kept, of scenes with the cut marked; this reads the whole file.
         overwrite: replace an existing output.
     """
-    source_of(input).crop(CropFlags(output, region, dtype, dry_run, report, overwrite))
+    source_of(input).crop(CropFlags(output, region, sights, dtype, dry_run, report, overwrite))
 
 
 def crop_field(input: str, flags: CropFlags) -> None:
@@ -60,12 +63,13 @@ def crop_field(input: str, flags: CropFlags) -> None:
     from lg_field.radiance.scene import Scene
     from lg_field.table.editing import rows_to_keep
 
-    output, region, dtype, dry_run, report, overwrite = flags
+    output, region, sights, dtype, dry_run, report, overwrite = flags
     check_crop(input, flags)
     console, begin = Console(), time.perf_counter()
     with doing(f"reading {input}"), FieldFile.open(input) as file:
-        source = VoxelSource.of_file(file)
-        shape, cells = region.resolve(file.skeleton, source)
+        source = sights.seen_from(VoxelSource.of_file(file), file.description)
+        limit = sights.limit(source, file.header.region, file.description)
+        shape, cells = region.resolve(file.skeleton, source, limit=limit)
         rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
         exact = file.header.region if region.snap else exact
         report_crop(console, file, rows, exact)
@@ -97,6 +101,7 @@ def check_crop(input: str, flags: CropFlags) -> None:
     """Raise, before any work, if there is nothing to write, or it may not be written."""
     if flags.output is None and not flags.dry_run:
         raise ValueError("give the file to write with -o, or --dry-run")
+    flags.sights.check()
     outputs = [flags.report] if flags.dry_run else [flags.output, flags.report]
     check_outputs(flags.overwrite, outputs, [input])
 
