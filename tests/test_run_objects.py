@@ -203,6 +203,7 @@ def test_a_file_is_cut_by_what_its_photos_say(run: Run, crop: Crop, tmp_path: Pa
         assert torch.equal(found, run.field().is_occupied(X) & beside(X, ball))
     said = lg("crop", "s.safetensors", "--masks", tmp_path / "far", "--dry-run", cwd=tmp_path, fails=True)
     assert "name their folder by --data" in said
+    assert "give one of these" in lg(*words, "--box", 0, 0, 0, 1, 1, 1, "--dry-run", cwd=tmp_path, fails=True)
     scene, cameras = lg_field.load(tmp_path / "s.safetensors").description, views()
     there = tuple(map(tuple, cameras.origins.tolist()))
     check_places(cameras, replace(scene, viewpoints=there), data)

@@ -101,7 +101,7 @@ def check_crop(input: str, flags: CropFlags) -> None:
     """Raise, before any work, if there is nothing to write, or it may not be written."""
     if flags.output is None and not flags.dry_run:
         raise ValueError("give the file to write with -o, or --dry-run")
-    flags.sights.check()
+    flags.sights.check(flags.region.objects.focus is not None)
     outputs = [flags.report] if flags.dry_run else [flags.output, flags.report]
     check_outputs(flags.overwrite, outputs, [input])
 

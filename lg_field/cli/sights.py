@@ -39,8 +39,13 @@ class SightFlags:
     """With --data: folder with one mask per training image, named as the images, bright where the object is: what the
     masks agree on is kept. Images without one count for nothing."""
 
-    def check(self) -> None:
-        """Raise ValueError for masks of unknown images."""
+    def check(self, focus: bool) -> None:
+        """Raise ValueError for masks of unknown images, and for data that nothing is asked of (`focus`: whether what
+        cameras look at is)."""
+        if self.data is not None and self.masks is None and not focus:
+            raise ValueError(
+                "--data says where the cameras of --focus or --masks were: give one of these, or leave it out"
+            )
         if self.masks is not None and self.data is None:
             raise ValueError(
                 "--masks needs the cameras of the images: name their folder by --data (a scene file only knows where "

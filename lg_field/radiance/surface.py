@@ -25,8 +25,8 @@ VOXELS = 1 << 20
 """Voxels looked at at a time."""
 WHOLE = 2.0
 """Half side of the cube of an unbounded scene within which all is meshed whole if there is nothing outside."""
-GRAZING = 0.2
-"""Cosine between a surface's normal and a view of it from which on the view says something of its colour."""
+GRAZING = 0.4
+"""Cosine between a surface's normal and the way to a viewpoint from which on that is wholly in front."""
 DEEP = 0.01
 """How far below a surface its colour is looked for, in diagonals of the scene box, and"""
 STEPS = 6
@@ -128,7 +128,7 @@ def radiance_mesh(
         resolution: voxels along the longest side of `bounds`.
         threshold: density of the surface, per scene unit; None = `default_threshold`.
         bounds: (2, 3) scene-space box; None = `mesh_bounds`.
-        colors: ask the field for vertex colours: `surface_colors`.
+        colors: ask the field for vertex colours: `surface_colors` of `lit_points`.
         block: voxels per block and axis; bounds memory.
         progress: called with blocks done and blocks in all.
 
@@ -146,10 +146,10 @@ def radiance_mesh(
 
     places = getattr(field.description, "viewpoints", ())
 
-    def seen(points: Tensor, directions: Tensor) -> Tensor:
-        return surface_colors(
-            field, points.to(device), directions.to(device), points.new_tensor(places).view(-1, 3)
-        ).cpu()
+    def seen(points: Tensor, inward: Tensor) -> Tensor:
+        inward = inward.to(device)
+        lit = lit_points(field, points.to(device), inward)
+        return surface_colors(field, lit, inward, points.new_tensor(places).view(-1, 3)).cpu()
 
     mesh = marching_cubes(
         lambda points: field.density(points.to(device)).cpu(),
@@ -171,11 +171,10 @@ def surface_colors(
     inward: Float[Tensor, "points 3"],
     viewpoints: Float[Tensor, "places axes"],
 ) -> Float[Tensor, "points 3"]:
-    """Colours of surface points: the mean over the viewpoints in front of the surface, those straight above it
-    counting most; over all where none is in front.
+    """Colours of surface points: the mean over the viewpoints in front of the surface, over all where none is;
+    in between, where viewpoints only graze it, in between.
 
-    They are those of what is seen there (`lit_points`): the surface of a threshold lies in the haze before it. What no
-    camera saw is not known: colours straight from above may be of a direction that none looked along.
+    What no camera saw is not known: colours straight from above may be of a direction that none looked along.
 
     Args:
         field: trained field.
@@ -183,7 +182,7 @@ def surface_colors(
         inward: unit directions from straight above the surface.
         viewpoints: (n, 3) places of cameras; none: seen from straight above.
     """
-    features = field(lit_points(field, points, inward))[1]  # type: ignore[operator]
+    features = field(points)[1]  # type: ignore[operator]
     if not viewpoints.numel():
         return field.rgb(features, inward)
     total, count = torch.zeros_like(points), torch.zeros_like(points[:, :1])
@@ -191,15 +190,17 @@ def surface_colors(
     for place in viewpoints.to(points):
         directions = torch.nn.functional.normalize(points - place, dim=-1)
         color = field.rgb(features, directions)
-        front = ((directions * inward).sum(-1, keepdim=True) - GRAZING).clamp_min(0.0)
+        front = ((directions * inward).sum(-1, keepdim=True) / GRAZING).clamp(0.0, 1.0)
         total, count, everywhere = total + front * color, count + front, everywhere + color
-    return torch.where(count > 0, total / count.clamp_min(1e-12), everywhere / len(viewpoints))
+    known = count.clamp_max(1.0)
+    return known * total / count.clamp_min(1e-12) + (1.0 - known) * everywhere / len(viewpoints)
 
 
 def lit_points(
     field: Volume, points: Float[Tensor, "points 3"], inward: Float[Tensor, "points 3"]
 ) -> Float[Tensor, "points 3"]:
-    """For each surface point the one below it at which the light of a ray straight from above stops, on average.
+    """For each surface point the one below it at which the light of a ray straight from above stops, on average: the
+    surface of a threshold lies in the haze before what is seen.
 
     Args:
         field: trained field.
