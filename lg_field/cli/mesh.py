@@ -16,7 +16,7 @@ from rich.console import Console
 from lg_field.cli.opening import part_of_file
 from lg_field.cli.options import NO_REGION, Output, RegionFlags, pick_device, progress_bar
 from lg_field.cli.scene import scene_of
-from lg_field.errors import doing, tell
+from lg_field.errors import doing, notice, tell
 
 if TYPE_CHECKING:
     from lg_field.meshing.mesh import Mesh
@@ -212,11 +212,14 @@ def field_to_mesh(
             return field, None
         scene = scene_of(field, input)
         return field, lambda: np.asarray(scene.scene_to_world, dtype=np.float64)
-    from lg_field.nerfstudio.runs import load_run, pack
+    from lg_field.nerfstudio.runs import TRANSFORMS, load_run, pack
 
     assert load_config is not None
     run = load_run(load_config)
-    whole: Any = pack(run)
+    described = (run.config_path.parent / TRANSFORMS).exists()
+    whole: Any = pack(run) if described else run.field()
+    if not described:
+        notice(f"{run.config_path.parent} has no {TRANSFORMS}: where cameras were is not known; all is meshed")
     to_world = lambda: np.asarray(run.scene_to_world(), dtype=np.float64)  # noqa: E731
     if not region.given:
         return whole, to_world
