@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -89,13 +90,11 @@ def mesh(
         input: scene, composition, shape or volume file, or an address fsspec reads.
         load_config: or config.yml of a run.
         resolution: voxels along the longest side.
-        threshold: shapes: 0 to 1, 0.5 by default; volumes: a value of theirs; scenes: density per scene unit. The
-            default of volumes and scenes is found from the values (Otsu), and in scenes lower where cameras would see
-            holes; it is printed.
+        threshold: shapes: 0 to 1, 0.5 by default; volumes: a value of theirs; scenes: density per scene unit. That of
+            volumes and scenes is found (Otsu; in scenes lower where cameras would see holes) and printed.
         region: only mesh this part; only its rows are read from a file.
         whole: scenes: mesh all there is, not only what cameras look at, and keep loose pieces.
-        output_units: scenes: write vertices in nerfstudio's scene units (the default) or in the data set's own units.
-            Regions are in scene units either way.
+        output_units: scenes: vertices in nerfstudio's scene units (the default) or the data set's own; not regions.
         world: short for --output-units world.
         colors: scenes: vertex colours.
         exact: shapes and volumes: evaluate every node, not only those near the surface; slow, and finds separate
@@ -112,16 +111,12 @@ def mesh(
     in_world = wants_world(output_units, world)
     source = None if reports.metrics is None else read_mesh(reports.metrics)
     console, begin = Console(), time.perf_counter()
-    field, to_world = field_to_mesh(input, load_config, region)
-    if to_world is not None and not (whole or region.given):
-        field = looked_at_alone(field)
+    field, to_world = field_to_mesh(input, load_config, region, whole)
     matrix = output_matrix(to_world, in_world)
     field = field.to(pick_device("auto"))
     with doing(f"meshing at resolution {resolution}"), blocks_shown(console) as show:
-        if to_world is None:
-            surface = surface_of_signal(console, field, resolution, threshold, exact, show)
-        else:
-            surface = surface_of_scene(console, field, resolution, threshold, colors, show)
+        look = partial(surface_of_signal, exact=exact) if to_world is None else partial(surface_of_scene, colors=colors)
+        surface = look(console, field, resolution, threshold, show)
     surface = finished(console, surface, finish, to_world is not None, whole)
     surface = surface if matrix is None else surface.transformed(matrix)
     surface = write_mesh(surface, output, overwrite)
@@ -197,6 +192,16 @@ def blocks_shown(console: Console) -> Iterator[Progress]:
 
 
 def field_to_mesh(
+    input: str | None, load_config: Path | None, region: RegionFlags, whole: bool
+) -> tuple[Any, Callable[[], np.ndarray] | None]:
+    """The field of a file or a run, cut to the region, or to what cameras look at unless the whole is wanted; and of
+    scenes what gives the (4, 4) matrix to world units."""
+    field, to_world = part_to_mesh(input, load_config, region)
+    alone = to_world is not None and not (whole or region.given)
+    return (looked_at_alone(field) if alone else field), to_world
+
+
+def part_to_mesh(
     input: str | None, load_config: Path | None, region: RegionFlags
 ) -> tuple[Any, Callable[[], np.ndarray] | None]:
     """The field of a file or a run, cut to the region; and of scenes what gives the (4, 4) matrix to world units."""
@@ -262,7 +267,7 @@ def up_axis(field: Any) -> str:
 
 
 def surface_of_signal(
-    console: Console, field: LocalGlobalNetwork, resolution: int, threshold: float | None, exact: bool, show: Progress
+    console: Console, field: LocalGlobalNetwork, resolution: int, threshold: float | None, show: Progress, exact: bool
 ) -> Mesh:
     """Marching cubes of a shape or volume."""
     from lg_field.signals.surface import default_threshold, signal_mesh
@@ -273,7 +278,7 @@ def surface_of_signal(
 
 
 def surface_of_scene(
-    console: Console, field: Volume, resolution: int, threshold: float | None, colors: bool, show: Progress
+    console: Console, field: Volume, resolution: int, threshold: float | None, show: Progress, colors: bool
 ) -> Mesh:
     """Marching cubes of a density within the field's exact region, with vertex colours."""
     from lg_field.radiance.surface import mesh_bounds, radiance_mesh
