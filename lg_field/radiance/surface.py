@@ -196,6 +196,7 @@ def surface_colors(
     return known * total / count.clamp_min(1e-12) + (1.0 - known) * everywhere / len(viewpoints)
 
 
+@torch.no_grad()
 def lit_points(
     field: Volume, points: Float[Tensor, "points 3"], inward: Float[Tensor, "points 3"]
 ) -> Float[Tensor, "points 3"]:
