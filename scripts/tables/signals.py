@@ -18,11 +18,12 @@ time. `scripts/tables/page.py` makes one page of all tables.
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import statistics
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,8 +34,12 @@ import torch
 import tyro
 from scipy.stats import t as student
 
+import lg_field
 from lg_field.cli.fitting import finish_step_on_interrupt
+from lg_field.networks import LocalGlobalNetwork
+from lg_field.quality import psnr
 from lg_field.signals import SignalData, read_signal
+from lg_field.signals.decode import decode
 from lg_field.signals.encode import build_network
 from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure
@@ -96,6 +101,8 @@ class Args:
     """Where."""
     again: bool = False
     """Train again what has been trained."""
+    kept: bool = False
+    """Train nothing: write the table of the runs that are there."""
     output: Path = Path("outputs/tables/signals")
     """Folder for results."""
 
@@ -129,8 +136,18 @@ def smaller(data: SignalData) -> SignalData:
     return SignalData(samples, replace(data.signal, shape=shape))
 
 
-def run(args: Args, name: str, path: Path, seed: int) -> dict[str, Any] | None:
-    """Train one preset on one signal; None if it was interrupted."""
+def stretched(field: LocalGlobalNetwork, data: SignalData) -> dict[str, float]:
+    """Of an image, the PSNR as the authors' published script takes it: prediction, not clipped, and truth are each
+    stretched to [0, 1] by their own least and largest value first. One value out of range costs all pixels."""
+    if len(data.signal.shape) != 2:
+        return {}
+    shown, true = torch.cat(list(decode(field, raw=True))), data.signal.normalize(data.samples)
+    a, b = ((v - v.min()) / (v.max() - v.min()).clamp_min(1e-12) for v in (shown.cpu(), true))
+    return {"psnr_stretched": psnr(float((a - b).square().double().mean()))}
+
+
+def run(args: Args, name: str, path: Path, seed: int, kept: Path) -> dict[str, Any] | None:
+    """Train one preset on one signal and save its field; None if it was interrupted."""
     data = read_signal(path)
     data = smaller(data) if args.quick else data
     settings = resolve(data.signal.traits, read_preset(name))
@@ -149,7 +166,10 @@ def run(args: Args, name: str, path: Path, seed: int) -> dict[str, Any] | None:
         training.run(on_step)
     if training.stopping:
         return None
-    figures = measure(field, data) | {"seconds": curve[-1][1], "parameters": field.num_parameters()["total"]}
+    figures = measure(field, data) | stretched(field, data)
+    figures |= {"seconds": curve[-1][1], "parameters": field.num_parameters()["total"]}
+    field.description = data.signal
+    lg_field.save(field.cpu(), kept.with_suffix(".safetensors"), overwrite=True)
     made = f"{args.device}, {torch.get_num_threads()} threads, {platform.machine()}"
     result = {
         "preset": name,
@@ -172,15 +192,22 @@ def commit() -> str:
 def margins(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
     """By how many dB the first preset is better than each other, on the files and with the seeds that both have."""
     first, *others = dict.fromkeys(r["preset"] for r in results)
-    psnr = {(r["preset"], r["file"], r["seed"]): r["psnr"] for r in results}
+    runs = {(r["preset"], r["file"], r["seed"]): r for r in results}
     for other in others:
-        pairs = [(name, seed) for preset, name, seed in psnr if preset == other and (first, name, seed) in psnr]
-        gains = [psnr[(first, *pair)] - psnr[(other, *pair)] for pair in pairs]
-        if len(gains) > 1:
-            half = student.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
-            gain = f"{statistics.mean(gains):+.2f} ± {half:.2f}"
-            better = f"{sum(g > 0 for g in gains)} of {len(gains)}"
-            yield {f"{first} over": other, "dB, 95 % interval": gain, "better in": better}
+        pairs = [(runs[(first, *k[1:])], r) for k, r in runs.items() if k[0] == other and (first, *k[1:]) in runs]
+        row = {f"{first} over": other, "pairs": str(len(pairs)), **margin(pairs, "psnr", "dB")}
+        if len(pairs) > 1:
+            yield row | margin(pairs, "psnr_stretched", "dB, each stretched")
+
+
+def margin(pairs: list[tuple[dict[str, Any], dict[str, Any]]], key: str, name: str) -> dict[str, str]:
+    """Mean of what the first of each pair has more of, its 95 % interval, and in how many pairs it has more."""
+    gains = [a[key] - b[key] for a, b in pairs if key in a and key in b]
+    if len(gains) < 2:
+        return {}
+    half = student.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
+    found = {f"{name}, 95 % interval": f"{statistics.mean(gains):+.2f} ± {half:.2f}"}
+    return found | {f"better in ({name})": f"{sum(g > 0 for g in gains)} of {len(gains)}"}
 
 
 def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
@@ -189,9 +216,9 @@ def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         rows = [r for r in results if r["preset"] == name]
 
         def mean(key: str, digits: int, scale: float = 1.0, spread: bool = True) -> str:
-            if key not in rows[0]:  # noqa: B023
+            values = [r[key] * scale for r in rows if key in r]  # noqa: B023
+            if len(values) < len(rows):  # noqa: B023
                 return "-"
-            values = [r[key] * scale for r in rows]  # noqa: B023
             text = f"{statistics.mean(values):,.{digits}f}"
             return f"{text} ± {statistics.stdev(values):.{digits}f}" if spread and len(values) > 1 else text
 
@@ -200,6 +227,7 @@ def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
             "parameters": mean("parameters", 0, spread=False),
             "runs": str(len(rows)),
             "PSNR": mean("psnr", 2),
+            "PSNR, each stretched": mean("psnr_stretched", 2),
             "SSIM": mean("ssim", 3),
             "MSE x 1e-4": mean("mse", 2, 1e4),
             "seconds": mean("seconds", 0, spread=False),
@@ -207,20 +235,26 @@ def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         }
 
 
+def train(args: Args, presets: Sequence[str], paths: list[Path], seeds: range, folder: Path) -> bool:
+    """Every run that is not there yet: seed by seed, in each of them file by file, in each of them all presets, so that
+    what is compared is done together. Whether they came to their end."""
+    for seed, path, preset in itertools.product(seeds, paths, presets):
+        kept = folder / "runs" / f"{preset}.{path.stem}.{seed}.json"
+        result = report.once(kept, args.again, partial(run, args, preset, path, seed, kept))
+        if result is None:
+            return False
+        print({k: v for k, v in result.items() if k != "curve"}, flush=True)
+    return True
+
+
 def make(args: Args, name: str) -> bool:
     """Run a table; whether it came to its end."""
     what, folder = TABLES[name], args.folder(name)
     paths, seeds = files_of(args, what), range(args.seeds or what.seeds)
-    for preset in args.presets or what.presets:
-        for path in paths:
-            for seed in seeds:
-                kept = folder / "runs" / f"{preset}.{path.stem}.{seed}.json"
-                result = report.once(kept, args.again, partial(run, args, preset, path, seed))
-                if result is None:
-                    print("interrupted: the runs that were finished are kept; the same command goes on")
-                    return False
-                print({k: v for k, v in result.items() if k != "curve"}, flush=True)
-    found = {p.name: p for p in (folder / "runs").iterdir()}
+    if not args.kept and not train(args, args.presets or what.presets, paths, seeds, folder):
+        print("interrupted: the runs that were finished are kept; the same command goes on")
+        return False
+    found = {p.name: p for p in (folder / "runs").glob("*.json")}
     names = [f"{n}.{p.stem}.{s}.json" for n in what.presets for p in paths for s in seeds]
     write(args, name, [json.loads(found[n].read_text()) for n in names if n in found])
     return True
