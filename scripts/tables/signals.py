@@ -59,6 +59,8 @@ class Table:
     """Files taken from a folder; 0 = all."""
     seeds: int = 1
     """Runs of every file."""
+    quick: bool = False
+    """Always of the smaller signals of --quick."""
 
 
 IMAGE = "image-div2k"
@@ -69,6 +71,9 @@ TABLES = {
     ),
     "partitions": Table(
         (*(f"image-partitions-{n:02d}" for n in (16, 2, 4, 8, 32)), f"{IMAGE}-global"), ("images/div2k_512",), files=1
+    ),
+    "quarter": Table(
+        tuple("image-quarter" + end for end in ("", "-per-partition", "-global")), ("images/div2k_512",), quick=True
     ),
     "audio": Table(
         ("audio", "audio-per-partition", "audio-global"), ("audio/gt_bach.wav", "audio/gt_counting.wav"), seeds=5
@@ -83,7 +88,7 @@ TABLES = {
 class Args:
     """Compare networks on the same signals."""
 
-    experiment: Annotated[Literal["images", "partitions", "audio", "video", "all"], tyro.conf.Positional]
+    experiment: Annotated[Literal["images", "partitions", "quarter", "audio", "video", "all"], tyro.conf.Positional]
     """Which table."""
     data: Path
     """A file, or a folder of files; with `all` the folder that the names in `TABLES` are below."""
@@ -108,7 +113,7 @@ class Args:
 
     def folder(self, name: str) -> Path:
         """Where a table is written."""
-        return self.output / (name + "-quick" * self.quick + (f"-{self.steps}" if self.steps else ""))
+        return self.output / (name + "-quick" * (self.quick and not TABLES[name].quick) + (f"-{self.steps}" if self.steps else ""))
 
 
 def files_of(args: Args, table: Table) -> list[Path]:
@@ -250,6 +255,7 @@ def train(args: Args, presets: Sequence[str], paths: list[Path], seeds: range, f
 def make(args: Args, name: str) -> bool:
     """Run a table; whether it came to its end."""
     what, folder = TABLES[name], args.folder(name)
+    args = replace(args, quick=args.quick or what.quick)
     paths, seeds = files_of(args, what), range(args.seeds or what.seeds)
     if not args.kept and not train(args, args.presets or what.presets, paths, seeds, folder):
         print("interrupted: the runs that were finished are kept; the same command goes on")
