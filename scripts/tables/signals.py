@@ -7,8 +7,10 @@
 Every row is a preset of configs/, trained on the same files with the same seeds; under the table stands what the first
 preset is better than each of the others by, file by file and seed by seed, with a 95 % confidence interval. `all` makes
 every table of `TABLES` on the files that each names below `--data`. `--quick` makes the signal smaller (images: centre
-of 256 x 256; sounds: the first quarter; videos: 64 frames, centre of 144 x 192): with `--steps` a run takes minutes on 2 CPU
-cores, but its numbers are then not the paper's, only their order is of interest.
+of 256 x 256; sounds: the first quarter; videos: 64 frames, centre of 144 x 192): with `--steps` a run takes minutes on
+2 CPU cores, but its numbers are then not the paper's, only their order is of interest. The tables `quarter`,
+`quarter-partitions` and `video-small` are always of these, by presets with the paper's cells, frequencies and
+parameters for each sample.
 
 Writes results.md, results.csv, results.json and curves.png to a folder in `--output`, and each run to a file of its own
 in `runs/` there: a table that was interrupted goes on where it stopped, and runs made with `--presets` in several
