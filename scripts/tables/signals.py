@@ -7,9 +7,9 @@
 Every row is a preset of configs/, trained on the same files with the same seeds; under the table stands what the first
 preset is better than each of the others by, file by file and seed by seed, with a 95 % confidence interval. `all` makes
 every table of `TABLES` on the files that each names below `--data`. `--quick` makes the signal smaller (images: centre
-of 256 x 256; sounds: the first quarter; videos: 64 frames, centre of 144 x 192): with `--steps` a run takes minutes on
-2 CPU cores, but its numbers are then not the paper's, only their order is of interest. The tables `quarter`,
-`quarter-partitions` and `video-small` are always of these, by presets with the paper's cells, frequencies and
+of 128 x 128; sounds: the first quarter; videos: 64 frames, centre of 144 x 192): with `--steps` a run takes minutes on
+2 CPU cores, but its numbers are then not the paper's, only their order is of interest. The tables `images-small`,
+`partitions-small` and `video-small` are always of these, by presets with the paper's cells, frequencies and
 parameters for each sample.
 
 Writes results.md, results.csv, results.json and curves.png to a folder in `--output`, and each run to a file of its own
@@ -24,12 +24,11 @@ import itertools
 import json
 import platform
 import statistics
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import report
 import torch
@@ -74,11 +73,11 @@ TABLES = {
     "partitions": Table(
         (*(f"image-partitions-{n:02d}" for n in (16, 2, 4, 8, 32)), f"{IMAGE}-global"), ("images/div2k_512",), files=1
     ),
-    "quarter": Table(
-        tuple("image-quarter" + end for end in ("", "-per-partition", "-global")), ("images/div2k_512",), quick=True
+    "images-small": Table(
+        tuple("image-small" + end for end in ("", "-per-partition", "-global")), ("images/div2k_512",), quick=True
     ),
-    "quarter-partitions": Table(
-        (*(f"image-quarter{end}" for end in ("", "-01", "-02", "-04", "-16")), "image-quarter-global"),
+    "partitions-small": Table(
+        tuple("image-small" + end for end in ("", "-01", "-02", "-08", "-global")),
         ("images/div2k_512",),
         files=1,
         quick=True,
@@ -148,8 +147,8 @@ def smaller(data: SignalData) -> SignalData:
     if axes == 1:
         samples = samples[: len(samples) // 4]
     elif axes == 2:
-        top, left = ((n - 256) // 2 for n in samples.shape[:2])
-        samples = samples[top : top + 256, left : left + 256].contiguous()
+        top, left = (max(0, (n - 128) // 2) for n in samples.shape[:2])
+        samples = samples[top : top + 128, left : left + 128].contiguous()
     else:
         top, left = (max(0, (n - m) // 2) for n, m in zip(samples.shape[1:3], (144, 192)))
         samples = samples[:64, top : top + 144, left : left + 192].contiguous()
@@ -169,7 +168,7 @@ def stretched(field: LocalGlobalNetwork, data: SignalData) -> dict[str, float]:
 
 def run(args: Args, name: str, path: Path, seed: int, kept: Path) -> dict[str, Any] | None:
     """Train one preset on one signal and save its field; None if it was interrupted."""
-    data = read_signal(path)
+    data = cast(SignalData, read_signal(path))
     data = smaller(data) if args.quick else data
     settings = resolve(data.signal.traits, read_preset(name))
     fit = replace(settings.fit, seed=seed, steps=args.steps or settings.fit.steps)
@@ -198,16 +197,10 @@ def run(args: Args, name: str, path: Path, seed: int, kept: Path) -> dict[str, A
         "seed": seed,
         "steps": fit.steps,
         "made": made,
-        "commit": commit(),
+        "commit": report.commit(),
         **figures,
     }
     return result | {"curve": curve}
-
-
-def commit() -> str:
-    """Of this code; "" outside of a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def margins(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
