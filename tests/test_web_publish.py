@@ -87,6 +87,16 @@ def test_the_page_says_what_the_flags_say(folder: Path, site: Path) -> None:
     assert data["path"]["seconds"] == 2.5 and len(data["path"]["cameras"]) == 3
 
 
+def test_the_page_asks_at_once_for_what_it_needs(folder: Path, site: Path) -> None:
+    page = (site / PAGE).read_text()
+    asked = set(re.findall(r'<link rel="(?:module)?preload"[^>]* href="([^"]+)"', page))
+    assert asked == {path.name for path in STATIC.iterdir() if path.suffix in (".js", ".wgsl")} - {"types.d.ts"}
+    size = (site / "scene.safetensors").stat().st_size
+    first, *others = site_data(page)["ranges"]
+    assert first[0] == 0 and all(a[1] < b[0] for a, b in zip([first, *others], others))
+    assert sum(end - start for start, end in (first, *others)) < size == site_data(page)["bytes"]
+
+
 def test_a_page_starts_where_the_scene_says_or_where_all_is_seen(folder: Path) -> None:
     data = contents(folder / "scene.safetensors", Site("x"), still=False).data
     field = small_scene()

@@ -12,7 +12,7 @@ import pytest
 import small_shared_grid
 import torch
 from small_scene import small_scene
-from web_node import Host, host, needs_node, node, ranges, send
+from web_node import Host, Rounds, host, needs_node, node, ranges, send
 
 from lg_field.files import FieldFile, crop_file, save
 from lg_field.radiance.carving import crop_voxels
@@ -23,6 +23,7 @@ from lg_field.space.cell_list import cells_from_dict
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import HalfSpace, Region, VoxelSet, region_from_dict
 from lg_field.table.editing import extend, rows_to_keep
+from lg_field.web.publish import read_at_once
 
 pytestmark = needs_node
 SCENE = Scene(((1.0, 0.0, 0.0, 0.5),) * 4, step=0.01, up=(0.0, 1.0, 1e-7), viewpoints=((1.0, 2.0, 3.0),))
@@ -199,6 +200,41 @@ def test_values_are_the_field_s(tmp_path: Path) -> None:
     assert found["scene"]["viewpoints"] == [[1.0, 2.0, 3.0]] and found["rowOf"] == [-1, 0, 13, 26, -1]
 
 
+def ranges_of(path: Path) -> list[list[int]]:
+    with FieldFile.open(path) as file:
+        return read_at_once(file)
+
+
+def test_few_requests_wait_for_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "many.safetensors"
+    save(small_scene((10, 10, 10), kept=1.0, nodes=10), path)  # 17 MB
+    wanted = [100 * x + 10 * y + z for x in range(3, 8) for y in range(3, 8) for z in range(2, 6)]
+    code = """const field = await openField({ url, ranges }), opened = field.bytesFetched;
+    await field.rows(wanted, () => {}); return [opened, field.bytesFetched, field.numRows]; """
+    rounds = Rounds()
+    with host(path.read_bytes(), rounds) as server:
+        opened, fetched, count = node(code, url=server.url, ranges=ranges_of(path), wanted=wanted)
+    rows = path.stat().st_size - sum(end - start for start, end in ranges_of(path))
+    assert rounds.number <= 8 and len(wanted) == count // 10
+    assert fetched - opened <= 0.12 * rows
+    assert opened <= 1.01 * (path.stat().st_size - rows) + (1 << 16)
+
+
+@pytest.mark.parametrize("odd", [[[0, 1 << 17], [1 << 18, 1 << 19]], [[1 << 20, 1 << 40]], [[70_000, 70_008]], []])
+def test_guessed_ranges_that_do_not_fit_do_no_harm(odd: list[list[int]], tmp_path: Path) -> None:
+    data = large(tmp_path)
+    code = """const field = await openField({ url, ranges: odd }, { pause: 5 }), come = [];
+    await field.rows([0, 100], ({ rows, features }) => come.push([...rows], [...features.slice(0, 8)])); return come; """
+
+    def answers(to: BaseHTTPRequestHandler, held: bytes, first: int, end: int) -> None:
+        send(to, 416, b"") if first >= len(held) else ranges(to, held, first, end)
+
+    with host(data, answers) as server:
+        found = node(code, url=server.url, odd=odd)
+    with host(data) as server:
+        assert node(code, url=server.url, odd=[]) == found
+
+
 def test_a_host_without_ranges_sends_the_whole_file_and_it_is_said(tmp_path: Path) -> None:
     def whole(to: BaseHTTPRequestHandler, data: bytes, *_: int) -> None:
         send(to, 200, data)
@@ -208,6 +244,11 @@ def test_a_host_without_ranges_sends_the_whole_file_and_it_is_said(tmp_path: Pat
         found = read(server, [0, 5])
     assert found["error"] is None and len(found["lines"]) == 1 and "no byte ranges" in found["lines"][0]
     assert f"{len(data):,}" in found["lines"][0] and found["seen"][-4:-2] == [len(data), 1] and len(server.asked) == 1
+    # one that is asked for several parts at once sends it twice at most, and it is read once
+    code = """const field = await openField({ url, ranges: [[70000, 80000]] }); await field.rows([0, 5], () => {});
+    return [field.numRows, field.bytesFetched];"""
+    with host(data, whole) as server:
+        assert node(code, url=server.url) == [found["seen"][-5], len(data)]
 
 
 def test_a_lost_connection_is_tried_again_then_said(tmp_path: Path) -> None:

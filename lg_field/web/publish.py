@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from lg_field.files import FieldFile, atomic_write, refuse_existing
+from lg_field.files.small_numbers import SCALE
 from lg_field.radiance.cameras import Camera, orbit
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import render
@@ -32,12 +33,18 @@ STILL_SIZE = (800, 500)
 MODULES = "lg-field/"
 """Begins the names by which modules of a one-file page import each other."""
 IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*)(["'])\./([\w-]+\.js)\2""")
+STYLE = '<link rel="stylesheet" href="style.css">'
+AHEAD = re.compile(r'<link rel="(?:module)?preload"[^>]*>\n')
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 ONE_FILE_POLICY = (
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline' data:; "
     "style-src 'unsafe-inline'; img-src data: blob:; connect-src data: blob:\">"
 )
 """What one file may load: itself."""
+WEIGHTS = ("features", "local")
+"""Tensors with a line for each cell that a page reads when the cell is shown; all others at once."""
+NEAR = 1 << 16
+"""Ranges at most so many bytes apart are read as one."""
 LARGE_FILE = 64 << 20
 """Bytes of a scene above which one file is slow to open."""
 
@@ -140,14 +147,38 @@ def contents(source: Path, site: Site, still: bool) -> Contents:
                 "`lg-field pack --dtype float16` writes a small file that it does"
             )
         field: Any = file.load()
+        ranges = read_at_once(file)
     camera = site.camera or first_camera(field, scene)
     data = asdict(site) | {"camera": asdict(camera), "field": source.name, "bytes": source.stat().st_size}
+    data["ranges"] = ranges
     files = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir()) if path.suffix in SHIPPED}
     if still:
         files[STILL] = still_picture(field, scene, camera)
     data["still"] = STILL if still else None
-    files[PAGE] = filled(files[PAGE].decode(), data).encode()
+    files[PAGE] = replaced(filled(files[PAGE].decode(), data), STYLE, "\n".join([STYLE, *ahead(files)])).encode()
     return Contents(files, data)
+
+
+def ahead(files: Mapping[str, bytes]) -> list[str]:
+    """Lines that let a browser ask for modules and programs at once, not for each when another one names it."""
+    lines = {".js": '<link rel="modulepreload" href="{}">', ".wgsl": '<link rel="preload" as="fetch" crossorigin href="{}">'}
+    return [lines[Path(name).suffix].format(name) for name in files if Path(name).suffix in lines]
+
+
+def read_at_once(file: FieldFile) -> list[list[int]]:
+    """What a page reads of a scene file before any rows, so that it can ask for all of it with its first requests.
+
+    Returns:
+        First byte and byte after the last one, of each range.
+    """
+    entries = file.reader.entries
+    shared = (entries[name] for name in file.entry_names() if file.owner(name) not in WEIGHTS or name.endswith(SCALE))
+    ranges = [[0, min((entry.start for entry in entries.values()), default=0)]]
+    for entry in sorted(shared, key=lambda entry: entry.start):
+        if entry.start - ranges[-1][1] > NEAR:
+            ranges.append([entry.start, entry.start])
+        ranges[-1][1] = entry.start + entry.num_bytes
+    return ranges
 
 
 def first_camera(field: RadianceField, scene: Scene) -> SiteCamera:
@@ -215,7 +246,7 @@ def inlined(page: Contents, scene: bytes) -> bytes:
     parts = [f'<script type="importmap">{json_inside({"imports": imports})}</script>']
     parts += [f'<script type="text/plain" {held(name)}>{in_base64(data)}</script>' for name, data in files.items()]
     start = f'<script type="module">import "{MODULES}page.js";</script>'
-    text = replaced(text, '<link rel="stylesheet" href="style.css">', f"<style>{style}</style>")
+    text = replaced(AHEAD.sub("", text), STYLE, f"<style>{style}</style>")
     text = replaced(text, '<script type="module" src="page.js"></script>', "\n".join([*parts, start]))
     return POLICY.sub(lambda _: ONE_FILE_POLICY, text).encode()
 

@@ -72,6 +72,8 @@ class PageServer(ThreadingHTTPServer):
     """Serves some files by name on 127.0.0.1 until it is closed."""
 
     daemon_threads = True
+    request_queue_size = 128
+    """Connections that may wait to be taken."""
 
     def __init__(self, files: Mapping[str, bytes | Path], port: int = 8080) -> None:
         """

@@ -275,7 +275,7 @@ export async function openField(source, options = {}) {
   const file = "bytes" in source
     ? new MemoryFile(source.bytes, source.name ?? "the scene")
     : new RangeFile(source.url, { onBytes: () => onProgress?.(file.bytesFetched, file.size), onNotice, pause });
-  await file.open();
+  await file.open("url" in source ? source.ranges : undefined);
   const length = headerLength(await file.read(0, Math.min(8, file.size)), file.size, file.name);
   const header = readHeader(await file.read(8, 8 + length), file.size, file.name);
   const text = header.metadata.get(KEY);
