@@ -266,11 +266,27 @@ def test_depth_cells_edges_and_a_picture(page: Page) -> None:
     assert depths.shape == (HEIGHT, WIDTH, 3) and len(np.unique(depths.reshape(-1, 3), axis=0)) > 50
 
 
-def test_a_lost_card_is_said(browser: Browser, host: str) -> None:
+def test_a_lost_card_is_opened_again(browser: Browser, host: str, scene: Path) -> None:
     page = opened(browser, host)
-    page.evaluate("page.device.destroy()")
-    page.wait_text("The graphics card was lost")
+    box_tool(page)
+    press(page, "keep-shape")
+    page.evaluate("page.screen.orbit.turn(0.3, 0.1); page.screen.change()")
+    before, camera = seen(page)
+    requests = page.evaluate("page.field.requests")
+    for times in range(2):
+        page.evaluate("page.device.destroy()")
+        page.wait_text("opened again: view and crop are the same")
+        after, same = seen(page)
+        assert np.abs(after - before).max() < 1e-3 and torch.equal(same.to_scene, camera.to_scene)
+        page.evaluate("page.say('')")
+    assert page.evaluate("page.field.requests") == requests
+    press(page, "undo")
+    page.evaluate("document.querySelector('[data-tool=cells]').click()")
+    same_as_render(page, part(scene))
+    page.evaluate("navigator.gpu.requestAdapter = async () => null; page.device.destroy()")
+    page.wait_text("cannot be opened")
     assert page.evaluate("location.hash").startswith("#v=")
+    assert page.errors == []
     page.close()
 
 

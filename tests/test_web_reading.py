@@ -14,7 +14,7 @@ import torch
 from small_scene import small_scene
 from web_node import Host, Rounds, host, needs_node, node, ranges, send
 
-from lg_field.files import FieldFile, crop_file, save
+from lg_field.files import FieldFile, crop_file, load, save
 from lg_field.radiance.carving import crop_voxels
 from lg_field.radiance.components import settles
 from lg_field.radiance.field import RadianceField
@@ -99,6 +99,13 @@ def test_weights_of_two_bytes_are_cropped_as_they_are(dtype: str, tmp_path: Path
     check_crops(hashed(filled=0.6), tmp_path, [{"region": BOX.to_dict()}, {"cells": [7, 8]}], dtype)
 
 
+@pytest.mark.parametrize("sizes", [{}, {"activation": "sine"}, {"merge": "add", "hidden_layers": 2, "w0": 30.0}])
+def test_weights_of_8_bits_are_cropped_as_they_are(sizes: dict[str, Any], tmp_path: Path) -> None:
+    field = hashed(filled=0.6, **sizes)
+    keeps = [{"region": BOX.to_dict()}, {"cells": [7, 8]}, {"region": lattice_voxels(field, 0.1).to_dict()}]
+    check_crops(field, tmp_path, keeps, "int8")
+
+
 @pytest.mark.parametrize("network", ["per-partition", "global"])
 def test_other_networks_are_cropped_too(network: str, tmp_path: Path) -> None:
     field = RadianceField(PartitionGrid((3, 3, 3), (-1.0,) * 3, (1.0,) * 3), small_scene().sizes)
@@ -177,9 +184,10 @@ def test_rows_come_by_ranges_and_those_not_asked_for_do_not(tmp_path: Path) -> N
     assert len({start for start, _ in server.asked}) == len(server.asked)
 
 
-def test_values_are_the_field_s(tmp_path: Path) -> None:
-    field = hashed(filled=0.05)
-    save(field, tmp_path / "scene.safetensors")
+@pytest.mark.parametrize(("dtype", "activation"), [("float32", "relu"), ("int8", "relu"), ("int8", "sine")])
+def test_values_are_the_field_s(dtype: Any, activation: str, tmp_path: Path) -> None:
+    save(hashed(filled=0.05, activation=activation), tmp_path / "scene.safetensors", dtype=dtype)
+    field: Any = load(tmp_path / "scene.safetensors")
     code = """const field = await fromDisk(source), found = {};
     const voxels = [...Array(field.sizes.occupancy_voxels ** 3).keys()];
     await field.rows(Array.from(field.cells.keys()).reverse(), ({ rows, features, local }) => rows.forEach((row, k) => {
@@ -187,7 +195,8 @@ def test_values_are_the_field_s(tmp_path: Path) -> None:
       found[row] = [line(features), line(local)];
     }));
     const bits = Array.from(field.cells, (_, row) => voxels.map((k) => field.isOccupied(row, k)));
-    return { found, bits, table: Array.from(field.shared.get("hash_table")), names: [...field.shared.keys()],
+    const shared = Object.fromEntries([...field.shared].map(([name, values]) => [name, Array.from(values)]));
+    return { found, bits, shared,
       scene: field.scene, rowOf: [-1, 0, 13, 26, 27].map((cell) => field.rowOfCell(cell)) };"""
     found = node(code, source=str(tmp_path / "scene.safetensors"))
     for row in range(field.num_rows):
@@ -195,8 +204,10 @@ def test_values_are_the_field_s(tmp_path: Path) -> None:
         assert torch.equal(torch.tensor(features), field.features[row].detach())
         assert torch.equal(torch.tensor(local), field.local[row].detach())
     assert found["bits"] == field.occupied.tolist()
-    assert torch.equal(torch.tensor(found["table"]), field.hash_table.detach().flatten())
-    assert {"hash_table", "color.0.weight", "shared.head_bias"} <= set(found["names"])
+    state = field.state_dict()
+    assert {"hash_table", "color.0.weight", "shared.head_bias"} <= set(found["shared"])
+    for name, values in found["shared"].items():
+        assert torch.equal(torch.tensor(values), state[name].flatten())
     assert found["scene"]["viewpoints"] == [[1.0, 2.0, 3.0]] and found["rowOf"] == [-1, 0, 13, 26, -1]
 
 

@@ -141,10 +141,9 @@ def contents(source: Path, site: Site, still: bool) -> Contents:
         scene = file.description
         if not isinstance(scene, Scene):
             raise ValueError(f"{source} is no scene file; `lg-field pack --load-config ...` makes one of a run")
-        if file.small or file.reader.size != source.stat().st_size:
+        if file.reader.size != source.stat().st_size:
             raise ValueError(
-                f"{source} is an archive or holds weights of 8 bits, which the page does not read: "
-                "`lg-field pack --dtype float16` writes a small file that it does"
+                f"{source} is an archive, which the page does not read: `lg-field decompress` makes a field file of it"
             )
         field: Any = file.load()
         ranges = read_at_once(file)
