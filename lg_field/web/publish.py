@@ -9,14 +9,19 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 
+from lg_field.errors import notice
 from lg_field.files import FieldFile, atomic_write, refuse_existing
+from lg_field.files.archive import decompress, unpacked
+from lg_field.files.ranges import open_ranges
 from lg_field.files.small_numbers import SCALE
 from lg_field.radiance.cameras import Camera, orbit
 from lg_field.radiance.field import RadianceField
@@ -102,7 +107,7 @@ def publish(
     """Write the page of a scene.
 
     Args:
-        source: scene file.
+        source: scene file, or an archive of one: the page gets the file that it holds.
         target: the folder to write; of one file the file (.html).
         site: what the page says and shows.
         still: render a picture for browsers without WebGPU.
@@ -117,20 +122,45 @@ def publish(
         ValueError: not a scene file.
     """
     refuse_existing(target, overwrite or (not one_file and target.is_dir() and not any(target.iterdir())))
-    page = contents(source, site, still)
-    if one_file:
-        text = inlined(page, source.read_bytes())
-        with atomic_write(target, overwrite) as temporary:
-            temporary.write_bytes(text)
-        return len(text)
-    return _write_folder(page, source, target)
+    with plain_file(str(source)) as plain:
+        page = contents(plain, site, still)
+        if not one_file:
+            return _write_folder(page, Path(plain), target)
+        text = inlined(page, Path(plain).read_bytes())
+    with atomic_write(target, overwrite) as temporary:
+        temporary.write_bytes(text)
+    return len(text)
 
 
-def contents(source: Path, site: Site, still: bool) -> Contents:
+@contextmanager
+def plain_file(source: str) -> Iterator[str]:
+    """Context: a file that pages read: the source, or of an archive the field file that it holds, which it says.
+
+    Args:
+        source: field file or archive, or an address fsspec reads.
+    """
+    with open_ranges(source) as ranges:
+        is_archive = unpacked(ranges, source) is not ranges
+    if not is_archive:
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder, name_of(source)).with_suffix(".safetensors")
+        size = decompress(source, plain)
+        notice(f"{source} is an archive, which pages do not read: this one gets the file that it holds, {size:,} bytes")
+        yield str(plain)
+
+
+def name_of(source: str) -> str:
+    """The file's name, of a path or an address."""
+    return Path(urlsplit(source).path if "://" in source else source).name
+
+
+def contents(source: str, site: Site, still: bool) -> Contents:
     """The files of a scene's page.
 
     Args:
-        source: scene file.
+        source: scene file, or an address fsspec reads.
         site: what the page says and shows.
         still: render a picture, too.
 
@@ -141,18 +171,15 @@ def contents(source: Path, site: Site, still: bool) -> Contents:
         scene = file.description
         if not isinstance(scene, Scene):
             raise ValueError(f"{source} is no scene file; `lg-field pack --load-config ...` makes one of a run")
-        if file.reader.size != source.stat().st_size:
-            raise ValueError(
-                f"{source} is an archive, which the page does not read: `lg-field decompress` makes a field file of it"
-            )
-        field: Any = file.load()
-        ranges = read_at_once(file)
-    camera = site.camera or first_camera(field, scene)
-    data = asdict(site) | {"camera": asdict(camera), "field": source.name, "bytes": source.stat().st_size}
-    data["ranges"] = ranges
+        data = {"field": name_of(source), "bytes": file.reader.size, "ranges": read_at_once(file)}
+        camera, field = site.camera or scenes_camera(file, scene), None
+        if still or camera is None:
+            field = file.load()
+            camera = camera or SiteCamera.of(next(orbit(field, scene, 1, *STILL_SIZE)), "start")  # type: ignore[arg-type]
+    data = asdict(site) | data | {"camera": asdict(camera)}
     files = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir()) if path.suffix in SHIPPED}
     if still:
-        files[STILL] = still_picture(field, scene, camera)
+        files[STILL] = still_picture(field, scene, camera)  # type: ignore[arg-type]
     data["still"] = STILL if still else None
     files[PAGE] = replaced(filled(files[PAGE].decode(), data), STYLE, "\n".join([STYLE, *ahead(files)])).encode()
     return Contents(files, data)
@@ -160,7 +187,10 @@ def contents(source: Path, site: Site, still: bool) -> Contents:
 
 def ahead(files: Mapping[str, bytes]) -> list[str]:
     """Lines that let a browser ask for modules and programs at once, not for each when another one names it."""
-    lines = {".js": '<link rel="modulepreload" href="{}">', ".wgsl": '<link rel="preload" as="fetch" crossorigin href="{}">'}
+    lines = {
+        ".js": '<link rel="modulepreload" href="{}">',
+        ".wgsl": '<link rel="preload" as="fetch" crossorigin href="{}">',
+    }
     return [lines[Path(name).suffix].format(name) for name in files if Path(name).suffix in lines]
 
 
@@ -180,11 +210,10 @@ def read_at_once(file: FieldFile) -> list[list[int]]:
     return ranges
 
 
-def first_camera(field: RadianceField, scene: Scene) -> SiteCamera:
-    """Where the page starts: the training camera of a whole scene, else one that sees all that there is."""
-    if scene.camera is not None and field.region is None:
-        return SiteCamera("start", scene.camera, scene.focal)
-    return SiteCamera.of(next(orbit(field, scene, 1, *STILL_SIZE)), "start")
+def scenes_camera(file: FieldFile, scene: Scene) -> SiteCamera | None:
+    """The training camera of a whole scene; None for a part of one, of which it may see nothing."""
+    whole = scene.camera is not None and file.header.region is None
+    return SiteCamera("start", scene.camera, scene.focal) if whole else None  # type: ignore[arg-type]
 
 
 def still_picture(field: RadianceField, scene: Scene, camera: SiteCamera) -> bytes:

@@ -130,7 +130,7 @@ def in_browser(path: Path, seconds: float = 120.0) -> str:
     from lg_field.web.server import PageServer
 
     look = "[document.body.dataset.picture, globalThis.page?.field.bytesFetched, globalThis.page?.field.requests]"
-    page, seen, start = contents(path, Site(path.stem), still=False), dict[str, str](), time.perf_counter()
+    page, seen, start = contents(str(path), Site(path.stem), still=False), dict[str, str](), time.perf_counter()
     with PageServer({**page.files, path.name: path}, 0) as server, Browser(*GRAPHICS) as browser:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         tab = browser.open(server.url)
