@@ -273,7 +273,7 @@ def test_a_lost_card_is_opened_again(browser: Browser, host: str, scene: Path) -
     page.evaluate("page.screen.orbit.turn(0.3, 0.1); page.screen.change()")
     before, camera = seen(page)
     requests = page.evaluate("page.field.requests")
-    for times in range(2):
+    for _ in range(2):
         page.evaluate("page.device.destroy()")
         page.wait_text("opened again: view and crop are the same")
         after, same = seen(page)

@@ -235,7 +235,8 @@ def test_few_requests_wait_for_each_other(tmp_path: Path) -> None:
 def test_guessed_ranges_that_do_not_fit_do_no_harm(odd: list[list[int]], tmp_path: Path) -> None:
     data = large(tmp_path)
     code = """const field = await openField({ url, ranges: odd }, { pause: 5 }), come = [];
-    await field.rows([0, 100], ({ rows, features }) => come.push([...rows], [...features.slice(0, 8)])); return come; """
+    await field.rows([0, 100], ({ rows, features }) => come.push([...rows], [...features.slice(0, 8)]));
+    return come; """
 
     def answers(to: BaseHTTPRequestHandler, held: bytes, first: int, end: int) -> None:
         send(to, 416, b"") if first >= len(held) else ranges(to, held, first, end)

@@ -98,8 +98,7 @@ def ranges(to: BaseHTTPRequestHandler, data: bytes, first: int, end: int) -> Non
 
 
 class Rounds:
-    """Answers all requests that have come once no further one comes: what is asked for meanwhile waits for none of them,
-    so `number` counts the requests that wait for each other."""
+    """Answers all requests that have come once no further one comes: `number` counts those that wait for each other."""
 
     def __init__(self, quiet: float = 0.5) -> None:
         self.quiet, self.number = quiet, 0

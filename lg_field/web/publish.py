@@ -172,14 +172,13 @@ def contents(source: str, site: Site, still: bool) -> Contents:
         if not isinstance(scene, Scene):
             raise ValueError(f"{source} is no scene file; `lg-field pack --load-config ...` makes one of a run")
         data = {"field": name_of(source), "bytes": file.reader.size, "ranges": read_at_once(file)}
-        camera, field = site.camera or scenes_camera(file, scene), None
-        if still or camera is None:
-            field = file.load()
-            camera = camera or SiteCamera.of(next(orbit(field, scene, 1, *STILL_SIZE)), "start")  # type: ignore[arg-type]
+        camera = site.camera or scenes_camera(file, scene)
+        field: Any = file.load() if still or camera is None else None
+        camera = camera or SiteCamera.of(next(orbit(field, scene, 1, *STILL_SIZE)), "start")
     data = asdict(site) | data | {"camera": asdict(camera)}
     files = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir()) if path.suffix in SHIPPED}
     if still:
-        files[STILL] = still_picture(field, scene, camera)  # type: ignore[arg-type]
+        files[STILL] = still_picture(field, scene, camera)
     data["still"] = STILL if still else None
     files[PAGE] = replaced(filled(files[PAGE].decode(), data), STYLE, "\n".join([STYLE, *ahead(files)])).encode()
     return Contents(files, data)
@@ -187,10 +186,8 @@ def contents(source: str, site: Site, still: bool) -> Contents:
 
 def ahead(files: Mapping[str, bytes]) -> list[str]:
     """Lines that let a browser ask for modules and programs at once, not for each when another one names it."""
-    lines = {
-        ".js": '<link rel="modulepreload" href="{}">',
-        ".wgsl": '<link rel="preload" as="fetch" crossorigin href="{}">',
-    }
+    lines = {".js": '<link rel="modulepreload" href="{}">'}
+    lines[".wgsl"] = '<link rel="preload" as="fetch" crossorigin href="{}">'
     return [lines[Path(name).suffix].format(name) for name in files if Path(name).suffix in lines]
 
 
@@ -212,8 +209,9 @@ def read_at_once(file: FieldFile) -> list[list[int]]:
 
 def scenes_camera(file: FieldFile, scene: Scene) -> SiteCamera | None:
     """The training camera of a whole scene; None for a part of one, of which it may see nothing."""
-    whole = scene.camera is not None and file.header.region is None
-    return SiteCamera("start", scene.camera, scene.focal) if whole else None  # type: ignore[arg-type]
+    if scene.camera is None or file.header.region is not None:
+        return None
+    return SiteCamera("start", scene.camera, scene.focal)
 
 
 def still_picture(field: RadianceField, scene: Scene, camera: SiteCamera) -> bytes:
