@@ -100,6 +100,8 @@ def test_a_camera_rolls_and_a_link_carries_it(page: Page, browser: Browser, host
     assert np.allclose(page.evaluate(taken), after, atol=1e-6)
     page.evaluate("page.screen.orbit.turn(0, 0.2); page.screen.change()")
     press(page, "share")
-    again = opened(browser, page.evaluate("location.href"))
-    assert np.allclose(seen(again)[1].to_scene, seen(page)[1].to_scene, atol=1e-5)
+    shared = page.evaluate("page.screen.orbit.camera.toScene")
+    again = browser.open(page.evaluate("location.href"))
+    look = "globalThis.page?.screen.orbit.camera.toScene"
+    assert np.allclose(wait_for(lambda: again.evaluate(look), "a page", 60.0), shared, atol=1e-5)
     again.close()
