@@ -231,6 +231,17 @@ def test_few_requests_wait_for_each_other(tmp_path: Path) -> None:
     assert opened <= 1.01 * (path.stat().st_size - rows) + (1 << 16)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_nothing_but_what_was_known_before_is_asked_for_at_first(dtype: Any, tmp_path: Path) -> None:
+    path = tmp_path / "scene.safetensors"
+    save(small_scene((6, 6, 6), kept=1.0, nodes=8), path, dtype=dtype)
+    known = ranges_of(path)
+    code = "const field = await openField({ url, ranges }); return [field.requests, field.bytesFetched];"
+    with host(path.read_bytes()) as server:
+        requests, fetched = node(code, url=server.url, ranges=known)
+    assert requests == len(known) and fetched <= sum(end - start for start, end in known) + (1 << 16)
+
+
 @pytest.mark.parametrize("odd", [[[0, 1 << 17], [1 << 18, 1 << 19]], [[1 << 20, 1 << 40]], [[70_000, 70_008]], []])
 def test_guessed_ranges_that_do_not_fit_do_no_harm(odd: list[list[int]], tmp_path: Path) -> None:
     data = large(tmp_path)
