@@ -117,7 +117,7 @@ export class Screen {
     const exact = this.quality === "exact" || !this.renderer.bricks.complete, way = exact ? "exact" : "fast";
     const { width, height } = this.canvas, part = Math.sqrt(MOVING_MS / (this.cost[way] * width * height));
     const scale = Math.min(1, Math.max(SMALLEST, part));
-    const picture = await this._trace(Math.ceil(width * scale), Math.ceil(height * scale), exact);
+    const picture = await this._trace(Math.ceil(width * scale), Math.ceil(height * scale), exact, true);
     if (!picture) return;
     this._take(picture, scale >= 1 && exact);
     await new Promise((resolve) => requestAnimationFrame(resolve));
@@ -133,7 +133,7 @@ export class Screen {
       });
       return;
     }
-    const picture = await this._trace(this.canvas.width, this.canvas.height, this.quality !== "fast");
+    const picture = await this._trace(this.canvas.width, this.canvas.height, this.quality !== "fast", false);
     if (picture) this._take(picture, this.quality !== "fast" || this.renderer.bricks.complete);
   }
 
@@ -144,11 +144,11 @@ export class Screen {
     await new Promise((resolve) => setTimeout(resolve, 0));
   }
 
-  /** @param {number} width @param {number} height @param {boolean} exact */
-  async _trace(width, height, exact) {
+  /** @param {number} width @param {number} height @param {boolean} exact @param {boolean} quick drawn to its end, so that
+   * something is seen while the visitor moves, or cells come, all the time */
+  async _trace(width, height, exact, quick) {
     this.abort = new AbortController();
-    // a quick picture is drawn to its end, so that something is seen while the visitor moves all the time
-    const quick = width < this.canvas.width, begin = performance.now();
+    const begin = performance.now();
     const picture = await this.renderer.trace(this.orbit.camera, { width, height, exact, output: this.output, tint: true,
       signal: quick ? undefined : this.abort.signal });
     if (picture) this.cost[exact ? "exact" : "fast"] = (performance.now() - begin) / (width * height);
