@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lg_field.ops.backends import may_take
-from lg_field.ops.backends.cpu import encode, march, shade
+from lg_field.ops.backends.cpu import encode, looks, march, shade
 from lg_field.ops.backends.triton import encode as triton_encode
 from lg_field.ops.backends.triton import march as triton_march
 from lg_field.ops.backends.triton import shade as triton_shade
@@ -44,6 +44,21 @@ def fused_inputs(field: RadianceField, unit: Tensor, offsets: Tensor) -> tuple[T
         unit: (M, 3) unit coordinates.
         offsets: (P + 1,) first point of each row, then M.
     """
+    asked = _reads(field, unit)
+    if asked is None:
+        return None
+    wanted, entries = asked
+    kernels = _first(field, ENCODERS, wanted, unit, field.features, entries)
+    if kernels is None:
+        return None
+    rows = field._trainable_rows(field.features)
+    local_x, global_x = kernels.encode(unit, offsets, field.occupancy.corners(), rows, entries, wanted)
+    return local_x, global_x if wanted.has_global else None
+
+
+def _reads(field: RadianceField, unit: Tensor) -> tuple[encode.EncodeSizes, Tensor] | None:
+    """What the chain reads of points, and the entries of the shared grid, (0, 0) without one; None where no kernel knows
+    it."""
     sizes, grid, table = field.sizes, field.hash_grid, field.hash_table
     has_global, has_levels = field.chain.global_width > 0, grid is not None and table is not None
     if not field.features.shape[1] or (has_levels and field.implementation == "tcnn"):
@@ -61,12 +76,7 @@ def fused_inputs(field: RadianceField, unit: Tensor, offsets: Tensor) -> tuple[T
     entries = unit.new_empty(0, 0)
     if table is not None and has_global:
         entries = field.kept_lines["hash_table"].spread(field._trainable_lines(table))
-    kernels = _first(field, ENCODERS, wanted, unit, field.features, entries)
-    if kernels is None:
-        return None
-    rows = field._trainable_rows(field.features)
-    local_x, global_x = kernels.encode(unit, offsets, field.occupancy.corners(), rows, entries, wanted)
-    return local_x, global_x if has_global else None
+    return wanted, entries
 
 
 def _levels(grid: object) -> dict[str, int]:
@@ -127,6 +137,25 @@ def _voxels(field: RadianceField) -> march.Voxels:
         shift=frame.shift,  # type: ignore[arg-type]
         contraction=frame.contraction,
     )
+
+
+def fused_look(
+    field: RadianceField, unit: Tensor, rows: Tensor, rays: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """`RadianceField.looks`, whose arguments these are, in one operation; None where the kernels cannot do it."""
+    if not unit.is_cpu or not may_take(field.backend, "cpu"):
+        return None
+    asked = _reads(field, unit)
+    if asked is None:
+        return None
+    inputs, entries = asked
+    tables = field._trainable_rows(field.local), field._trainable_rows(field.features), entries
+    shared = dict(field.shared)
+    if looks.why_not(inputs, field.chain, unit, directions, *tables, shared=shared) is not None:
+        return None
+    places = unit, *encode.sort_points(rows, field.num_rows)
+    sizes, corners = (inputs, field.chain), field.occupancy.corners()
+    return looks.look(places, (rays, directions), corners, tables, shared, sizes, field.sizes.density_bias)
 
 
 def fused_shade(

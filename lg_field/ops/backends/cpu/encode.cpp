@@ -15,14 +15,14 @@
 #include "shares.h"
 
 // Mirrored in encode.py, which compares ABI and size: whoever changes a member counts ABI up, here and there.
-constexpr int32_t ENCODE_ABI = 1;
+constexpr int32_t ENCODE_ABI = 2;
 struct EncodeTask {
     int64_t points, rows;
     int32_t nodes, grid_features, local_frequencies, global_frequencies, grid_in_global;
     int32_t levels, level_features, log2_size, base_res, local_in, global_in, threads;
     float counts[3];            // cells per axis of the box of unit coordinates
-    const float *unit, *corners;  // (points, 3), (rows, 3): lower corner of each row's cell, in cells
-    const int64_t* offsets;     // (rows + 1): points of each row
+    const float *unit, *corners;  // (points or more, 3), (rows, 3): lower corner of each row's cell, in cells
+    const int64_t *offsets, *order;  // (rows + 1): points of each row; (points): line of `unit` of each, null: the same
     const float *grids, *table;  // (rows, nodes^3 grid_features), (entries, level_features)
     float *local_x, *global_x;  // (points, local_in), (points, global_in); null without a global part
     const float *dlocal_x, *dglobal_x;
@@ -53,11 +53,15 @@ struct Corners {
     }
 };
 
+const float* unit_of(const EncodeTask& task, int64_t point) {
+    return task.unit + 3 * (task.order ? task.order[point] : point);
+}
+
 // Lines of a row's grid.
 struct Cell : Corners {
     int64_t lines[8];
     Cell(const EncodeTask& task, int64_t point, int64_t row) {
-        const float *unit = task.unit + 3 * point, *corner = task.corners + 3 * row;
+        const float *unit = unit_of(task, point), *corner = task.corners + 3 * row;
         float place[3];
         int n = task.nodes;
         for (int a = 0; a < 3; ++a) place[a] = clamped(unit[a] * task.counts[a] - corner[a]) * (n - 1);
@@ -74,8 +78,9 @@ struct Level {
     uint32_t entries;
     bool dense;
     void place(const EncodeTask& task, int64_t point, Corners& corners, uint32_t (&lines)[8]) const {
+        const float* unit = unit_of(task, point);
         float place[3];
-        for (int a = 0; a < 3; ++a) place[a] = clamped(task.unit[3 * point + a]) * (resolution - 1) + 0.5f;
+        for (int a = 0; a < 3; ++a) place[a] = clamped(unit[a]) * (resolution - 1) + 0.5f;
         corners.set(place, resolution);
         uint32_t n = resolution, factors[3] = {1, dense ? n : 2654435761u, dense ? n * n : 805459861u}, at[3][2];
         for (int a = 0; a < 3; ++a)
@@ -144,7 +149,7 @@ float* put_frequencies(float* out, const float* unit, const float* sines, const 
 
 void encode_point(const EncodeTask& task, const std::vector<Level>& levels, int64_t point, int64_t row) {
     alignas(64) float q[padded(MOST_PHASES)] = {}, sines[padded(MOST_PHASES)], cosines[padded(MOST_PHASES)];
-    const float* unit = task.unit + 3 * point;
+    const float* unit = unit_of(task, point);
     int phases = 3 * std::max(task.local_frequencies, task.global_x ? task.global_frequencies : 0);
     for (int i = 0; i < phases; ++i) q[i] = i < 3 ? unit[i] : 2.0f * q[i - 3];
     for (int i = 0; i < phases; i += LANES) {
@@ -205,6 +210,19 @@ void learn_level(const EncodeTask& task, const Level& level, int number) {
 
 extern "C" int32_t lg_field_encode_abi() { return ENCODE_ABI; }
 extern "C" int64_t lg_field_encode_size() { return sizeof(EncodeTask); }
+
+// Sorts points by their row, which is -1 for those that are left out; the points of a row stay as they were.
+// `offsets` (rows + 1) end as the first place of each row, then the number of points that have one.
+extern "C" void lg_field_encode_sort(const int64_t* row, int64_t points, int64_t rows, int64_t* order, int64_t* offsets) {
+    std::fill_n(offsets, rows + 1, 0);
+    for (int64_t i = 0; i < points; ++i)
+        if (row[i] >= 0) ++offsets[row[i]];
+    int64_t before = 0;
+    for (int64_t r = 0; r <= rows; ++r) before += std::exchange(offsets[r], before);
+    std::vector<int64_t> next(offsets, offsets + rows);
+    for (int64_t i = 0; i < points; ++i)
+        if (row[i] >= 0) order[next[row[i]]++] = i;
+}
 
 extern "C" void lg_field_encode(const EncodeTask* t) {
     std::vector<Level> levels = levels_of(*t);
