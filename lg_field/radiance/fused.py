@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lg_field.ops.backends import may_take
-from lg_field.ops.backends.cpu import encode, looks, march, shade
+from lg_field.ops.backends.cpu import encode, light, looks, march, shade
 from lg_field.ops.backends.triton import encode as triton_encode
 from lg_field.ops.backends.triton import march as triton_march
 from lg_field.ops.backends.triton import shade as triton_shade
@@ -125,6 +125,26 @@ def fused_march(
     return Samples(*(values[inside] for values in samples))
 
 
+def asks_at_once(field: RadianceField, origins: Tensor, directions: Tensor) -> bool:
+    """Whether a training step should ask for everything in one go (`at_once.py`): on a GPU, and where the CPU's kernels
+    do it, who leave out what is not needed."""
+    if not origins.is_cpu:
+        return True
+    plain = not (field.sizes.color_width or origins.requires_grad or directions.requires_grad)
+    return plain and may_take(field.backend, "cpu") and march.why_not(origins, directions) is None
+
+
+def fused_place(
+    field: RadianceField, origins: Tensor, directions: Tensor, samples: Samples
+) -> tuple[Tensor, Tensor] | None:
+    """(M, 3) unit coordinates of samples and (M,) `places_of_voxels` of the voxels they are in; None where torch has to
+    find them."""
+    if not may_take(field.backend, "cpu") or march.why_not(origins, directions, samples.starts) is not None:
+        return None
+    places = field.occupancy.places_of_voxels()
+    return march.place((origins, directions), tuple(samples), _voxels(field), places)
+
+
 def _voxels(field: RadianceField) -> march.Voxels:
     """Where the field's voxels are."""
     frame, origin = field.frame, field.frame.origin
@@ -183,8 +203,26 @@ def fused_composite(
     field: Volume, density: Tensor, colors: Tensor, samples: Samples, num_rays: int, far: float
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """`compositing.composite`, whose arguments these are; None where torch has to do it."""
+    lit = fused_light(field, density, colors, samples, num_rays)
+    if lit is not None:
+        return seen_of_sums(lit[1], far)
     if not may_take(field.backend, "triton") or triton_shade.why_not_composite(density, colors, samples.starts):
         return None
     seen = triton_shade.composite(density, colors, *samples, num_rays)
-    rgb, accumulation, depth = seen.split([3, 1, 1], dim=1)
+    return seen_of_sums(seen, far)
+
+
+def fused_light(
+    field: Volume, density: Tensor, colors: Tensor, samples: Samples, num_rays: int, least_light: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """(M,) weights, (N, 5) what rays see and (M,) light that gets through to samples: `light.light`, whose arguments
+    these are; None where its kernel cannot do it."""
+    if not may_take(field.backend, "cpu") or light.why_not(density, colors, samples.starts) is not None:
+        return None
+    return light.light(density, colors, tuple(samples), num_rays, least_light)
+
+
+def seen_of_sums(sums: Tensor, far: float) -> tuple[Tensor, Tensor, Tensor]:
+    """`compositing.composite`'s results from (N, 5) sums of weighted colours, weights and weighted distances."""
+    rgb, accumulation, depth = sums.split([3, 1, 1], dim=1)
     return rgb, accumulation, depths(depth, accumulation, far)
