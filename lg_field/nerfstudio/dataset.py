@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lg_field.captures import Photo
 from lg_field.captures.photo_file import read_mask, read_photo
+from lg_field.training.depths import depth_image
 
 DEPTH = "depth"
 """Key of the distances of sparse points among an image's data and a batch's."""
@@ -58,16 +59,9 @@ class CaptureDataset(InputDataset):
         return torch.from_numpy(read_mask(photo, width, height))[..., None]
 
     def depth(self, image_idx: int, width: int, height: int) -> Tensor:
-        """(height, width, 1) distance from the camera to the sparse points that an image shows, scene units; 0 in
-        pixels without one."""
-        seen, depth = self.metadata["photos"][image_idx].seen, torch.zeros(height, width, 1)
-        if seen is not None:
-            points = self.metadata["points3D_xyz"][torch.from_numpy(seen.points)]
-            column, row = (torch.from_numpy(seen.places) * torch.tensor([width, height])).long().unbind(-1)
-            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            away = (points - self.cameras.camera_to_worlds[image_idx, :, 3]).norm(dim=-1, keepdim=True)
-            depth[row[inside], column[inside]] = away[inside]
-        return depth
+        """(height, width, 1) `depth_image` of an image."""
+        seen, origin = self.metadata["photos"][image_idx].seen, self.cameras.camera_to_worlds[image_idx, :, 3]
+        return depth_image(seen, self.metadata["points3D_xyz"], origin, width, height)[..., None]
 
     def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> dict[str, Any]:
         """nerfstudio's dictionary of an image: `image_idx`, `image` and, if masks are no alpha, `mask`."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
 from torch import Tensor
 
 from lg_field.nerfstudio.dataset import DEPTH
+from lg_field.training.depths import DEPTH_SHARE
+from lg_field.training.masks import near_object
 
 
 @dataclass
@@ -21,7 +23,7 @@ class ObjectPixelSamplerConfig(PixelSamplerConfig):
     """target class to instantiate"""
     object_share: float = 0.75
     """Images with alpha: this part of the pixels is on or close to what is there, the rest anywhere."""
-    depth_share: float = 0.125
+    depth_share: float = DEPTH_SHARE
     """Captures with sparse points: this part of the pixels, besides, shows one, so that its depth is known."""
 
 
@@ -72,25 +74,3 @@ def drawn(places: Int[Tensor, " pixels"], count: int, height: int, width: int) -
     """Random ones of some places in flattened images of (height, width) pixels, with repetition: image, row, column."""
     flat = places[torch.randint(len(places), (count,), device=places.device)].long()
     return torch.stack([flat // (height * width), flat % (height * width) // width, flat % width], dim=-1)
-
-
-def near_object(images: Float[Tensor, "images height width 4"], reach: float = 0.03) -> Int[Tensor, " pixels"]:
-    """Places in the flattened images of the pixels on or close to what is there.
-
-    Args:
-        images: RGBA.
-        reach: how close, in image widths.
-
-    Returns:
-        int32, or int64 where 32 bits do not hold them.
-    """
-    radius = max(1, round(reach * images.shape[2]))
-    near = []
-    for image in images:
-        solid = (image[None, None, :, :, 3] > 0.02).float()
-        for axis in (0, 1):  # a square window, one axis after the other
-            window = [2 * radius + 1 if k == axis else 1 for k in (0, 1)]
-            solid = torch.nn.functional.max_pool2d(solid, window, stride=1, padding=[w // 2 for w in window])
-        near.append(solid[0, 0] > 0)
-    kind = torch.int32 if images[..., 0].numel() < 2**31 else torch.int64
-    return torch.stack(near).flatten().nonzero()[:, 0].to(kind)
