@@ -124,7 +124,8 @@ class RegionFlags:
         shape = self.shape(field)
         if shape is None and limit is None and not self.objects.given:
             raise ValueError(
-                "say what to keep: --box, --sphere, --obb, --cells, --region, --without, --component or --above-plane"
+                "say what to keep: --box, --sphere, --obb, --cells, --region, --without, --focus, --component or "
+                "--above-plane"
             )
         if shape is not None and to_field is not None:
             shape = transformed(shape, to_field)
