@@ -156,7 +156,7 @@ def test_a_table_says_where_it_was_made(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(str(SCRIPTS))
     import report
 
-    monkeypatch.setattr(sys, "argv", ["/anywhere/signals.py", "audio", "--data", "a b.wav"])
+    monkeypatch.setattr(sys, "argv", ["/anywhere/signals.py", "audio", "--output", "here", "--data", "a b.wav"])
     text = report.write(tmp_path, [{"a": 1}], "what", [])
     assert text == (tmp_path / "results.md").read_text() and text.startswith("| a |\n| --- |\n| 1 |\n\nwhat\n\n")
     assert "`python scripts/tables/signals.py audio --data 'a b.wav'`" in text and " cores" in text

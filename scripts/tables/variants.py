@@ -107,7 +107,7 @@ def main(args: Args) -> None:
             line[f"{path.stem}: PSNR, stretched"] = f"{row['psnr']:.2f}, {row['psnr_stretched']:.2f}"
             line["seconds"] = f"{row['seconds']:.1f}"
         table.append(line)
-    columns = dict.fromkeys(key for line in table for key in line)
+    columns = [*dict.fromkeys(key for line in table for key in line if key != "seconds"), "seconds"]
     rows = [{c: line.get(c, "") for c in columns} for line in table if len(line) > 1]
     commits = ", ".join(dict.fromkeys(r["commit"] for r in results))
     print(report.write(args.output, rows, f"{args.steps} steps, seed 0; trained by commit {commits}", results))
