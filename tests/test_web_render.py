@@ -99,6 +99,9 @@ KINDS = {
     "contracted": lambda: small_scene(contraction=True),
     "shared grid, harmonics": lambda: seen(**HARMONICS),
     "shared grid, contracted": lambda: seen(contraction=True, **HARMONICS),
+    "density by contracted length": lambda: seen(
+        contraction=True, contracted_density=True, density_bias=4.0, **HARMONICS
+    ),
     "rows alone": lambda: seen(network="per-partition", **HARMONICS),
     "shared network alone": lambda: seen(network="global", hash_features=4),
     "rows do not share their grid": lambda: seen(global_reads_grid=False, hash_features=1, grid_features=3),

@@ -40,6 +40,9 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
     opaque_share: float = 1.0
     """Part of train_num_rays_per_batch that a step has where photos show all there is, without alpha or masks that mean
     empty space. Such a scene is hazy for long: fewer rays leave each of them more samples, at the same cost."""
+    depths: bool = False
+    """Learn from the depths of sparse points (COLMAP) in unbounded scenes, too: with contracted_density. In bounded ones
+    they are always learned from."""
     place: bool = True
     """Find where the scene is. False: the data parser's scene space and box as they are."""
     scene_box: tuple[float, ...] = ()
@@ -96,6 +99,7 @@ class LGDataManager(VanillaDataManager[InputDataset]):
             move(outputs, self.placement)
             CONSOLE.print(f"The scene: {self.placement.reason}.")
         dataset = CaptureDataset(outputs, config.camera_res_scale_factor, self.masks)
+        dataset.depths &= config.depths or bool(outputs.metadata["bounded"])
         if self.opaque:
             dataset.metadata["backdrop"] = mean_color(dataset)
         return dataset

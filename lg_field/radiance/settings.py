@@ -61,7 +61,7 @@ class TrainingSettings:
     and floaters fade, but too much of it (0.01 is much) takes thin and far things, too."""
     depth_loss_mult: float = 0.1
     """Weight of how far what a ray sees lies from the sparse point that its pixel shows, in parts of the longest ray,
-    where photos come with such points (COLMAP)."""
+    where photos come with such points."""
 
     def check(self) -> None:
         """Raise ValueError where a number makes no sense."""

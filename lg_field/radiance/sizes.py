@@ -12,7 +12,7 @@ from lg_field.radiance.hash_grid import HashGrid
 from lg_field.table.checkpoint import CheckpointError
 
 Network = Literal["local-global", "per-partition", "global"]
-OLDER = {"global_reads_grid": False, "contracted_density": False}
+OLDER = {"global_reads_grid": False}
 """What entries meant that fields and runs from before there was a choice do not have."""
 LARGEST = 1 << 16
 """Bound on every width and count."""
@@ -74,9 +74,10 @@ class RadianceSizes:
     """Unbounded scene: the grid divides contracted space."""
     density_bias: float = -3.0
     """Density is exp(output + density_bias)."""
-    contracted_density: bool = True
-    """Unbounded scenes: that is density per length of contracted space, so that what is far needs no less of it to be
-    seen. False: per scene unit; far steps are long, and opaque before anything is learned."""
+    contracted_density: bool = False
+    """Unbounded scenes: density is per length of contracted space. Far steps are then not opaque before anything is
+    learned, so that plain surfaces (tables, walls) stay where they are; with distortion_loss_mult 0.003. False: per
+    scene unit; plain surfaces may end up far away, which costs less detail."""
     frame: tuple[float, ...] = ()
     """Lower and upper corner of the box that positions are encoded relative to: the domain the scene had before it
     grew. () = the grid's domain."""

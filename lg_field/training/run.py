@@ -122,7 +122,8 @@ class SceneRun:
         self.place = find_place(capture, self.photos.lenses, alphas)
         self.notes.append(f"The scene: {self.place.placement.reason}.")
         self.photos.lenses = self.photos.lenses.moved(self.place.matrix)
-        self.photos.measure(photos, self.place.points(capture))
+        if self.place.placement.box is not None:
+            self.photos.measure(photos, self.place.points(capture))
         self.draw = Draw(self.photos, self.method.object_share)
         self.backdrop = self.photos.mean_color() if alphas is None else WHITE
         share = self.method.opaque_share if alphas is None else 1.0

@@ -102,6 +102,14 @@ fn in_voxels(p: vec3f, counts: vec3f, lower: vec4f, size: vec4f) -> bool {
   return ((word >> (15u - (number & 15u))) & 1u) == 1u;
 }
 
+// Density per scene unit at a point, of 1 as the networks say it.
+fn per_length(point: vec3f) -> f32 {
+  if (!CONTRACTED_DENSITY) { return 1.0; }
+  let size = abs(point);
+  let rate = 1.0 / max(1.0, max(size.x, max(size.y, size.z)));
+  return rate * rate;
+}
+
 fn from_steps(s: f32) -> f32 {
   if (!CONTRACTED || s <= LINEAR) { return s; }
   return LINEAR / max(2.0 - s / LINEAR, 1e-4);
@@ -163,10 +171,11 @@ fn march(@builtin(global_invocation_id) id: vec3u) {
     if (!(s + 0.5 * step < far) || passed >= limit) { break; }
     let begin = from_steps(max(s, 0.0));
     let end = from_steps(max(s, 0.0) + step);
-    let place = place_of(o + d * (0.5 * (begin + end)));
+    let point = o + d * (0.5 * (begin + end));
+    let place = place_of(point);
     if (place.kept) {
       let outputs = outputs_in(place);
-      let density = exp(min(outputs[0].x + DENSITY_BIAS, 12.0));
+      let density = exp(min(outputs[0].x + DENSITY_BIAS, 12.0)) * per_length(point);
       let thickness = density * (end - begin);
       densest = max(densest, density);
       let weight = exp(-passed) * absorbed(thickness);

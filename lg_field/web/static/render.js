@@ -82,6 +82,7 @@ const COUNTS = ${i(grid.counts)};
 const VOXELS: i32 = ${sizes.occupancy_voxels};
 const SLOT_WORDS: u32 = ${slotWords(sizes.occupancy_voxels)}u;
 const CONTRACTED = ${sizes.contraction};
+const CONTRACTED_DENSITY = ${sizes.contraction && sizes.contracted_density};
 const LINEAR: f32 = ${LINEAR}.0;
 `;
   }

@@ -22,7 +22,8 @@ export const SIZES = /** @type {[string, any][]} */ ([
   ["w0", new Float(10)], ["merge", "concat"], ["local_frequencies", 2], ["global_frequencies", 6], ["grid_nodes", 9],
   ["grid_features", 4], ["global_reads_grid", false], ["hash_levels", 0], ["hash_features", 2], ["hash_base_res", 16],
   ["log2_hashmap_size", 13], ["color_features", 15], ["color_width", 32], ["appearance_features", 0],
-  ["occupancy_voxels", 8], ["contraction", false], ["density_bias", new Float(-3)], ["frame", []],
+  ["occupancy_voxels", 8], ["contraction", false], ["density_bias", new Float(-3)],
+  ["contracted_density", false], ["frame", []],
 ]);
 /** @type {Record<string, [number, number]>} */
 const RANGES = {

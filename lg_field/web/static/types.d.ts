@@ -45,6 +45,7 @@ export interface Sizes {
   occupancy_voxels: number;
   contraction: boolean;
   density_bias: number;
+  contracted_density: boolean;
   /** [] or lower and upper corner of the box that unit coordinates refer to. */
   frame: number[];
 }
