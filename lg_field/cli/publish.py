@@ -162,7 +162,6 @@ def serve(input: str, region: RegionFlags, port: int) -> None:
 def part_file(input: str, region: RegionFlags) -> Iterator[str]:
     """Context: a file that pages read, of all of a scene or a part of it."""
     from lg_field.cli.edit import crop_field
-    from lg_field.cli.sights import NO_SIGHTS
     from lg_field.radiance.arrangement import is_composition
     from lg_field.web.publish import name_of, plain_file
 
@@ -174,5 +173,5 @@ def part_file(input: str, region: RegionFlags) -> Iterator[str]:
         return
     with TemporaryDirectory() as folder:
         part = Path(folder, name_of(input)).with_suffix(".safetensors")
-        crop_field(input, CropFlags(part, region, NO_SIGHTS, "as-is", dry_run=False, report=None, overwrite=False))
+        crop_field(input, CropFlags(part, region, "as-is", dry_run=False, report=None, overwrite=False))
         yield str(part)
