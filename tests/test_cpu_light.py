@@ -1,4 +1,4 @@
-"""What the CPU's kernels say of rays at once: light along them, and all of a training step, as torch has it in float64."""
+"""What the CPU's kernels say of rays: light along them, and all of a training step, as torch has it in float64."""
 
 from __future__ import annotations
 

@@ -57,8 +57,8 @@ def fused_inputs(field: RadianceField, unit: Tensor, offsets: Tensor) -> tuple[T
 
 
 def _reads(field: RadianceField, unit: Tensor) -> tuple[encode.EncodeSizes, Tensor] | None:
-    """What the chain reads of points, and the entries of the shared grid, (0, 0) without one; None where no kernel knows
-    it."""
+    """What the chain reads of points, and the entries of the shared grid, (0, 0) without one; None where no kernel
+    knows it."""
     sizes, grid, table = field.sizes, field.hash_grid, field.hash_table
     has_global, has_levels = field.chain.global_width > 0, grid is not None and table is not None
     if not field.features.shape[1] or (has_levels and field.implementation == "tcnn"):

@@ -125,9 +125,7 @@ def place(
     return unit, voxels
 
 
-def _task(
-    rays: tuple[Tensor, Tensor], where: Voxels, others: dict[str, Tensor]
-) -> tuple[MarchTask, dict[str, Tensor]]:
+def _task(rays: tuple[Tensor, Tensor], where: Voxels, others: dict[str, Tensor]) -> tuple[MarchTask, dict[str, Tensor]]:
     """What to do, without its numbers, and the tensors that it points into."""
     tensors = {"origins": rays[0], "directions": rays[1], **others}
     kept = {name: t.detach().contiguous() for name, t in tensors.items()}
