@@ -39,7 +39,7 @@ class PixelRays(RayGenerator):
         coords = self.image_coords[ray_indices[:, 1], ray_indices[:, 2]].flip(1)
         middles, focals = torch.cat([cameras.cx, cameras.cy, cameras.fx, cameras.fy], dim=1)[photos].split(2, dim=1)
         places = (coords - middles) / focals
-        if self.distorted:
+        if self.distorted and cameras.distortion_params is not None:
             places = undistorted(places, cameras.distortion_params[photos])
         ahead = torch.cat([places[:, :1], -places[:, 1:], torch.full_like(places[:, :1], -1.0)], dim=1).float()
         poses = cameras.camera_to_worlds[photos]
@@ -48,7 +48,7 @@ class PixelRays(RayGenerator):
         return RayBundle(
             origins=poses[:, :, 3],
             directions=directions / norm,
-            pixel_area=None,
+            pixel_area=None,  # type: ignore[arg-type]
             camera_indices=photos[:, None],
             metadata={"directions_norm": norm},
         )

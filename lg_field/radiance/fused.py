@@ -142,7 +142,8 @@ def fused_place(
     if not may_take(field.backend, "cpu") or march.why_not(origins, directions, samples.starts) is not None:
         return None
     places = field.occupancy.places_of_voxels()
-    return march.place((origins, directions), tuple(samples), _voxels(field), places)
+    intervals = samples.rays, samples.starts, samples.ends
+    return march.place((origins, directions), intervals, _voxels(field), places)
 
 
 def _voxels(field: RadianceField) -> march.Voxels:
@@ -219,7 +220,8 @@ def fused_light(
     these are; None where its kernel cannot do it."""
     if not may_take(field.backend, "cpu") or light.why_not(density, colors, samples.starts) is not None:
         return None
-    return light.light(density, colors, tuple(samples), num_rays, least_light)
+    intervals = samples.rays, samples.starts, samples.ends
+    return light.light(density, colors, intervals, num_rays, least_light)
 
 
 def seen_of_sums(sums: Tensor, far: float) -> tuple[Tensor, Tensor, Tensor]:
