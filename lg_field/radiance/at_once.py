@@ -18,6 +18,7 @@ from lg_field.radiance.beside import Answers, Beside
 from lg_field.radiance.compositing import Samples, weights_and_light
 from lg_field.radiance.encodings import spherical_harmonics, view_dependence
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.fused import asks_at_once as asks_at_once
 from lg_field.radiance.fused import fused_light, fused_look, fused_place
 from lg_field.radiance.render import Asked, clipped, field_samples
 from lg_field.radiance.sampling import march_at_once, steps_of_rays
