@@ -314,9 +314,7 @@ class RadianceField(CellTable, Volume):
     def is_occupied(self, positions: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
         """Whether scene points are in an occupied voxel of a kept cell, and in the kept region."""
         hit = self.occupancy.is_occupied(positions)
-        if self.region is not None:
-            hit &= self.region.contains(positions)
-        return hit
+        return hit if self.region is None else hit & self.region.contains(positions)
 
     # -- rows
 

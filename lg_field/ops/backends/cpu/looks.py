@@ -22,7 +22,12 @@ Points = tuple[Float[Tensor, "samples 3"], Int64[Tensor, " points"], Int64[Tenso
 
 
 def why_not(
-    sizes: EncodeSizes, chain: ChainSizes, unit: Tensor, directions: Tensor, *tables: Tensor, shared: Mapping[str, Tensor]
+    sizes: EncodeSizes,
+    chain: ChainSizes,
+    unit: Tensor,
+    directions: Tensor,
+    *tables: Tensor,
+    shared: Mapping[str, Tensor],
 ) -> str | None:
     """Why the kernels cannot say what samples look like, in one line; None if they can.
 
