@@ -208,13 +208,13 @@ def test_cropped_cells_are_not_fetched(browser: Browser, tmp_path: Path) -> None
 
 def throttled(page: Page, offline: bool = False) -> None:
     """Let the page have a slow network, or none."""
-    speed = {"latency": 5, "downloadThroughput": 400_000, "uploadThroughput": 400_000}
+    speed = {"latency": 5, "downloadThroughput": 500_000, "uploadThroughput": 500_000}
     page.call("Network.emulateNetworkConditions", offline=offline, **speed)
 
 
 def test_a_slow_network_shows_what_has_come_and_a_lost_one_is_said(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "scene.safetensors"
-    save(small_scene(kept=1.0, nodes=14), path)  # 1.4 MB
+    save(small_scene(kept=1.0, nodes=24), path)  # 14 MB
     with served(path) as address:
         page = browser.open("about:blank")
         page.call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)

@@ -22,6 +22,7 @@ from lg_field.nerfstudio.dataset import CaptureDataset
 from lg_field.nerfstudio.masks import mask_meaning, small_alphas, small_masks
 from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
 from lg_field.nerfstudio.placing import find_place, move
+from lg_field.nerfstudio.rays import PixelRays
 from lg_field.radiance.placement import Placement
 from lg_field.training.masks import MaskMode
 
@@ -110,6 +111,7 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         if not 0.0 < share <= 1.0:
             raise UserError(f"--pipeline.datamanager.opaque-share must be above 0 and at most 1, got {share}")
         super().setup_train()
+        self.train_ray_generator = PixelRays(self.train_ray_generator.cameras)
         if self.opaque and self.train_pixel_sampler is not None:
             self.train_pixel_sampler.set_num_rays_per_batch(max(1, round(share * self.get_train_rays_per_batch())))
 

@@ -2,8 +2,8 @@
 
 The same as `field_samples` and `ask`, but for: on a GPU all steps of all rays are looked at in one go; what is known of
 them (unit coordinates, voxels, rows) goes along; points beside the samples are asked in the same call; samples that no
-light gets through to stay and weigh nothing. On a CPU the kernels do it, who leave out what says nothing; torch alone is
-faster there with one thing after the other.
+light gets through to stay and weigh nothing. On a CPU the kernels do it, who leave out what says nothing; torch alone
+is faster there with one thing after the other.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from lg_field.radiance.beside import Answers, Beside
 from lg_field.radiance.compositing import Samples, weights_and_light
 from lg_field.radiance.encodings import spherical_harmonics, view_dependence
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.fused import asks_at_once as asks_at_once
 from lg_field.radiance.fused import fused_light, fused_look, fused_place
 from lg_field.radiance.render import Asked, clipped, field_samples
 from lg_field.radiance.sampling import march_at_once, steps_of_rays

@@ -261,7 +261,7 @@ class RadianceField(CellTable, Volume):
         return local_global_chain(*inputs, global_x=global_x, backend=self.backend)
 
     def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
-        """(M,) density, before `Frame.per_length`, and (M, color_features) of what the chain says."""
+        """(M,) density as the chain says it and (M, color_features)."""
         whole = by_row.kept is None and len(by_row.order) == points
         density, features = (by_row.unsort(out) if whole else out).split([1, self.sizes.color_features], dim=1)
         density = torch.exp((density[:, 0] + self.sizes.density_bias).clamp_max(12.0))
@@ -315,9 +315,7 @@ class RadianceField(CellTable, Volume):
     def is_occupied(self, positions: Float[Tensor, "points 3"]) -> Bool[Tensor, " points"]:
         """Whether scene points are in an occupied voxel of a kept cell, and in the kept region."""
         hit = self.occupancy.is_occupied(positions)
-        if self.region is not None:
-            hit &= self.region.contains(positions)
-        return hit
+        return hit if self.region is None else hit & self.region.contains(positions)
 
     # -- rows
 

@@ -57,8 +57,8 @@ def fused_inputs(field: RadianceField, unit: Tensor, offsets: Tensor) -> tuple[T
 
 
 def _reads(field: RadianceField, unit: Tensor) -> tuple[encode.EncodeSizes, Tensor] | None:
-    """What the chain reads of points, and the entries of the shared grid, (0, 0) without one; None where no kernel knows
-    it."""
+    """What the chain reads of points, and the entries of the shared grid, (0, 0) without one; None where no kernel
+    knows it."""
     sizes, grid, table = field.sizes, field.hash_grid, field.hash_table
     has_global, has_levels = field.chain.global_width > 0, grid is not None and table is not None
     if not field.features.shape[1] or (has_levels and field.implementation == "tcnn"):
@@ -142,7 +142,8 @@ def fused_place(
     if not may_take(field.backend, "cpu") or march.why_not(origins, directions, samples.starts) is not None:
         return None
     places = field.occupancy.places_of_voxels()
-    return march.place((origins, directions), tuple(samples), _voxels(field), places)
+    intervals = samples.rays, samples.starts, samples.ends
+    return march.place((origins, directions), intervals, _voxels(field), places)
 
 
 def _voxels(field: RadianceField) -> march.Voxels:
@@ -175,7 +176,8 @@ def fused_look(
         return None
     places = unit, *encode.sort_points(rows, field.num_rows)
     sizes, corners = (inputs, field.chain), field.occupancy.corners()
-    return looks.look(places, (rays, directions), corners, tables, shared, sizes, field.sizes.density_bias)
+    density, *more = looks.look(places, (rays, directions), corners, tables, shared, sizes, field.sizes.density_bias)
+    return field.frame.per_length(density, unit), *more
 
 
 def fused_shade(
@@ -219,7 +221,8 @@ def fused_light(
     these are; None where its kernel cannot do it."""
     if not may_take(field.backend, "cpu") or light.why_not(density, colors, samples.starts) is not None:
         return None
-    return light.light(density, colors, tuple(samples), num_rays, least_light)
+    intervals = samples.rays, samples.starts, samples.ends
+    return light.light(density, colors, intervals, num_rays, least_light)
 
 
 def seen_of_sums(sums: Tensor, far: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,12 +28,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lg_field.constants import constant
-from lg_field.radiance.at_once import Marched, ask_at_once, march_training
+from lg_field.radiance.at_once import Marched, ask_at_once, asks_at_once, march_training
 from lg_field.radiance.beside import Answers, Beside, disagreement, haze, points_beside
 from lg_field.radiance.compositing import Samples, image_on, over
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.fused import asks_at_once
 from lg_field.radiance.random_state import drawn_on, random_state, restore_random_state
 from lg_field.radiance.ray_losses import away, distortion, misplacement
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
@@ -152,8 +151,7 @@ class RadianceTrainer:
         near = torch.full_like(origins[:, 0], settings.near_plane) if near is None else near
         far = torch.full_like(origins[:, 0], settings.far_plane) if far is None else far
         rays = origins, directions, near, far, self.step_length * self.stride
-        at_once = self.at_once and asks_at_once(self.field, origins, directions)
-        marched = march_training(self.field, *rays) if at_once else None
+        marched = march_training(self.field, *rays) if self.at_once and asks_at_once(self.field, *rays[:2]) else None
         with torch.no_grad():
             samples = field_samples(self.field, *rays, jitter=True) if marched is None else marched.samples
         background = None

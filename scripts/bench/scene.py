@@ -5,7 +5,7 @@
 The ways take turns in one process, on one thread; medians of processor time, and ratios to the first way:
 - full: every sample of every ray, the chain in its kernel and torch around it;
 - stop: torch too, rays end where nothing more can be seen;
-- kernels: every sample, marching, inputs of the chain and shading in kernels of their own;
+- kernels: every sample; marching, inputs of the chain, shading and light in kernels of their own, all in one go;
 - both: as the commands do.
 With `--without-chain`, torch does the chain, too: what is left without a compiler.
 """
@@ -70,7 +70,9 @@ def training_step(field: RadianceField, scene: Scene, rays: int):
         optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
-        return len(view.asked.density), len(view.marched.rays)
+        weights = view.asked.weights
+        seen = len(view.asked.density) if weights is None else int((weights > 0.0).sum())
+        return seen, len(view.marched.rays)
 
     return step
 

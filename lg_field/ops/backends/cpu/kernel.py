@@ -236,7 +236,7 @@ def run(
     values = [t.detach().contiguous() for t in shared]
     pointers, grads = _pointers(values), _pointers(dshared)
     task = Task(
-        points=len(others["index"]) if others.get("index") is not None else len(x),
+        points=len(kept.get("index", x)),
         rows=len(offsets) - 1,
         in_features=sizes.in_features,
         global_in=sizes.global_in,

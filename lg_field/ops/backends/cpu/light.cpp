@@ -20,8 +20,8 @@ struct LightTask {
     const int64_t* ray;  // (samples), sorted
     const float *starts, *ends, *density, *rgb;  // (samples), rgb (samples, 3)
     float *through, *weights, *sums;             // (samples), (samples), (rays, 5); backward reads the first two
-    const float *dweights, *dsums;               // the first may be null
-    float *ddensity, *drgb;                      // null: forward
+    const float *dweights, *dsums;               // the first may be null; the second is in the forward pass
+    float *ddensity, *drgb;
 };
 
 namespace {
@@ -66,7 +66,7 @@ extern "C" void lg_field_light(const LightTask* t) {
         for (int64_t ray = share * RAYS; ray < std::min((share + 1) * RAYS, t->rays); ++ray) {
             const int64_t* first = at;
             while (at < end && *at == ray) ++at;
-            if (t->ddensity) look_back(*t, first - t->ray, at - t->ray, t->dsums + SUMS * ray);
+            if (t->dsums) look_back(*t, first - t->ray, at - t->ray, t->dsums + SUMS * ray);
             else look(*t, first - t->ray, at - t->ray, t->sums + SUMS * ray);
         }
     });

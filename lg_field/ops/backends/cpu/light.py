@@ -74,11 +74,8 @@ class _Light(torch.autograd.Function):
     def forward(
         ctx: Any, density: Tensor, rgb: Tensor, rays: Tensor, starts: Tensor, ends: Tensor, num_rays: int, least: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        through, weights, sums = (
-            density.new_empty(len(rays)),
-            density.new_empty(len(rays)),
-            rgb.new_empty(num_rays, SUMS),
-        )
+        through, weights = density.new_empty(len(rays)), density.new_empty(len(rays))
+        sums = rgb.new_empty(num_rays, SUMS)
         given = {"ray": rays, "starts": starts, "ends": ends, "density": density, "rgb": rgb}
         _run(num_rays, least, given | {"through": through, "weights": weights, "sums": sums})
         ctx.save_for_backward(*given.values(), through, weights)

@@ -129,7 +129,7 @@ def _task(rays: tuple[Tensor, Tensor], where: Voxels, others: dict[str, Tensor])
     """What to do, without its numbers, and the tensors that it points into."""
     tensors = {"origins": rays[0], "directions": rays[1], **others}
     kept = {name: t.detach().contiguous() for name, t in tensors.items()}
-    known = {name for name, _ in MarchTask._fields_}
+    known = {field[0] for field in MarchTask._fields_}
     task = MarchTask(
         rays=len(rays[0]),
         contraction=where.contraction,
