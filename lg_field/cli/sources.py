@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lg_field.cli.console import say
 from lg_field.cli.objects import VoxelSource
 from lg_field.cli.opening import CropFlags, Part, Shown, Source
+from lg_field.errors import notice
 
 if TYPE_CHECKING:
     from lg_field.cli.options import RegionFlags
@@ -53,7 +53,7 @@ class FieldSource(Source):
                 field: Any = file.load(shape, cells, region.invert)
             else:
                 field, memory = stored_field(file, limit, shape, cells, region.invert), (1.0 - ROWS_SHARE) * memory
-                say(
+                notice(
                     f"{len(rows):,} rows of {size / GIGABYTE:,.2f} GB are read as rays reach them, "
                     f"{field.source.most:,} at a time: a larger --memory keeps more"
                 )

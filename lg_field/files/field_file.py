@@ -106,7 +106,7 @@ class FieldFile:
             rows, new_region = rows_to_keep(self.skeleton, region, cells, invert)
             sets = cell_sets_to_keep(self.skeleton, region, cells, invert)
         kept = self.cells if rows is None else self.cells[rows]
-        field = self.header.field(kept, "cpu")
+        field = self.header.field(kept[:1], "cpu")  # the state brings the rows
         field.region = new_region
         state: dict[str, Any] = {"cells": kept, **sets, "_extra_state": field.get_extra_state()}
         by_lines = self.skeleton.line_names
