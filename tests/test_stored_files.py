@@ -22,12 +22,22 @@ from lg_field import Region
 from lg_field.files import FieldFile, FileError, archive
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import Camera, field_samples, orbit, render
+from lg_field.radiance.scene import Scene
 from lg_field.stored.file_rows import FileRows, row_bytes, stored_field
+
+WORLD = tuple(tuple(float(a == b) for a in range(4)) for b in range(4))
+
+
+def with_shared_grid() -> RadianceField:
+    field = shared_grid_scene(density_bias=2.0)
+    field.description = Scene(WORLD, step=0.05)
+    return field
+
 
 SCENES = {
     "bounded": lambda: small_scene(nodes=3),
     "contracted": lambda: small_scene(contraction=True),
-    "shared grid": shared_grid_scene,
+    "shared grid": with_shared_grid,
 }
 
 
@@ -37,7 +47,7 @@ def saved(field: RadianceField, path: Path, dtype: str = "float32") -> Path:
 
 
 def cameras(field: RadianceField) -> list[Camera]:
-    return list(orbit(field, field.description, 2, 24, 16))
+    return list(orbit(field, field.description, 2, 24, 16, None))
 
 
 def same_pictures(a: RadianceField, b: RadianceField, least_light: float) -> None:

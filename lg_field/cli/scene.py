@@ -44,13 +44,12 @@ def pack(
         dtype: of the weights in the file.
         overwrite: replace an existing output.
     """
-    from lg_field.nerfstudio.runs import load_run
-    from lg_field.nerfstudio.runs import pack as pack_run
+    from lg_field.nerfstudio.runs import load_run, outline
 
     refuse_existing(output, overwrite)
-    run = load_run(load_config, optimizers=False)
-    field = pack_run(run)
-    size = save(field, output, dtype=dtype, overwrite=overwrite)
+    run = load_run(load_config, scratch=output.resolve().parent)
+    field, lines = outline(run)
+    size = save(field, output, dtype=dtype, overwrite=overwrite, lines=lines)
     before = run.size
     Console().print(
         f"{output}: {field.num_rows} cells, {field.num_parameters()['total']:,} parameters, {size:,} bytes "
