@@ -40,7 +40,8 @@ def check_options(config: Any) -> None:
     """
     if not isinstance(config, LGTrainerConfig):
         raise UserError("rows on several ranks are lg-field's and lg-field-tiny's alone")
-    if config.pipeline.model.rows_on != "device":
+    model: Any = config.pipeline.model
+    if model.rows_on != "device":
         raise UserError("ranks keep their rows on their devices: leave out --pipeline.model.rows-on")
     check_by_number(config, "rows on several ranks")
     if without_viewer(config) and not CONSOLE.quiet:

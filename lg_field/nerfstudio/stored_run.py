@@ -13,6 +13,7 @@ from lg_field.nerfstudio.model import LGModel
 from lg_field.nerfstudio.resuming import ResumedRun, check_by_number, without_viewer
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.training import RadianceTrainer
+from lg_field.stored.disk import FULL
 from lg_field.stored.trainer import StoredTrainer
 
 
@@ -26,7 +27,7 @@ class StoredModel(LGModel):
         try:
             return StoredTrainer(table, config, teacher, config.rows_on, config.rows_folder)
         except OSError as error:
-            raise UserError(f"--pipeline.model.rows-on {config.rows_on}: {error}") from error
+            raise UserError(f"--pipeline.model.rows-on {config.rows_on}: {error.strerror or error}") from error
 
 
 class StoredRun(ResumedRun):
@@ -55,6 +56,20 @@ class StoredRun(ResumedRun):
         trainer: Any = self.pipeline.model.trainer
         trainer.follow(list(made.optimizers.values()))
         return made
+
+    def train(self) -> None:
+        """nerfstudio's.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        try:
+            super().train()
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            where = self.checkpoint_dir
+            raise UserError(f"{error.strerror}; --load-dir {where} goes on from the last checkpoint") from error
 
     def read_checkpoint(self, path: Path) -> dict[str, Any]:
         """A checkpoint that stays on disk but for what is looked at. One that ranks wrote is joined to a file first."""
