@@ -155,17 +155,17 @@ def test_damaged_rows_are_found_when_they_are_looked_at(tmp_path):
 
 def test_the_command_says_what_it_does_and_makes_the_same_pictures(tmp_path):
     pytest.importorskip("aiohttp", reason="reading addresses needs lg-field[remote]")
-    write_city(tmp_path / "city.safetensors", 6, 3)
-    write_street(tmp_path / "city.json", 6, 2, 16)
+    write_city(tmp_path / "city.safetensors", 5, 7)
+    write_street(tmp_path / "city.json", 5, 2, 8)
     told = {}
     words = ("--camera", "city.json", "--overwrite")
     with range_server(tmp_path / "city.safetensors", 0.0) as (address, _):
-        for memory, source in ((1.0, "city.safetensors"), (0.0002, "city.safetensors"), (0.0002, address)):
+        for memory, source in ((1.0, "city.safetensors"), (0.001, "city.safetensors"), (0.001, address)):
             told[memory] = lg("render", source, *words, "-o", f"at-{memory}", "--memory", memory, cwd=tmp_path)
             for number in range(2):
                 a, b = (tmp_path / f"at-{m}" / f"0000{number}.png" for m in (1.0, memory))
                 assert a.read_bytes() == b.read_bytes()
-    assert "are read as rays reach them" in told[0.0002] and "a larger --memory keeps more" in told[0.0002]
+    assert "are read as rays reach them" in told[0.001] and "a larger --memory keeps more" in told[0.001]
     assert "rays reach" not in told[1.0]
     box = ("--box", 1, 1, 0, 4, 5, 1, "-o", "box.png", "--orbit", 1, "--width", 16, "--height", 16)
     assert "are read as rays reach them" in lg("render", "city.safetensors", *box, "--memory", 1e-4, cwd=tmp_path)
