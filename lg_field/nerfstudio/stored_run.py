@@ -27,7 +27,8 @@ class StoredModel(LGModel):
         try:
             return StoredTrainer(table, config, teacher, config.rows_on, config.rows_folder)
         except OSError as error:
-            raise UserError(f"--pipeline.model.rows-on {config.rows_on}: {error.strerror or error}") from error
+            what = error.strerror if error.errno in FULL else error
+            raise UserError(f"--pipeline.model.rows-on {config.rows_on}: {what}") from error
 
 
 class StoredRun(ResumedRun):

@@ -6,8 +6,8 @@
 The city of `city.py`, trained in a process for each line, which starts with half as many cells per axis and splits
 them. Without `--limit` one JSON line for each place of the rows: seconds of a step after the split, by the processor
 and by the clock; `asked`, the mean part of the rows that a step's rays ask; `anonymous`, the largest memory that is not
-a file's, in GB, above that before the field is made. With `--limit`, GB of data that a process may have beyond what it has when it
-starts (as `ulimit -d` sets it; files are not counted): for each place the largest of the cities that fits.
+a file's, in GB, above that before the field is made. With `--limit`, GB of data that a process may have beyond what it
+has when it starts (as `ulimit -d` sets it; files are not counted): for each place the largest of the cities that fits.
 """
 
 from __future__ import annotations
