@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from small_scene import small_scene
@@ -25,12 +26,19 @@ def ball_scene(balls: Sequence[Ball] = (LARGE, MEDIUM, SMALL), contraction: bool
 
 def occupy(field: RadianceField, balls: Sequence[Ball]) -> None:
     """Occupy the voxels whose middle is in one of the balls, and no others."""
+
+    def inside(points: torch.Tensor) -> torch.Tensor:
+        away = [(points - points.new_tensor(ball[:3])).norm(dim=-1) <= ball[3] for ball in balls]
+        return torch.stack(away).any(0) if away else torch.zeros(len(points), dtype=torch.bool)
+
+    occupy_where(field, inside)
+
+
+def occupy_where(field: RadianceField, holds: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Occupy the voxels with their middle where a function of (n, 3) points says so, and no others."""
     grid = field.occupancy
     every = torch.ones(lattice_of(grid).counts, dtype=torch.bool)
-    points = middles(grid, every.nonzero())
-    inside = torch.zeros(len(points), dtype=torch.bool)
-    for *center, radius in balls:
-        inside |= (points - torch.tensor(center, dtype=torch.float64)).norm(dim=-1) <= radius
+    inside = holds(middles(grid, every.nonzero()))
     r = grid.per_axis
     counts = [n for c in field.grid.counts for n in (c, r)]
     rows = inside.view(counts).permute(0, 2, 4, 1, 3, 5).reshape(field.grid.num_cells, -1)
@@ -53,3 +61,17 @@ def circle(count: int = 6, distance: float = 4.0, focal: float = 1.6) -> Views:
         poses.append(torch.stack([right, torch.linalg.cross(back, right), back, back * distance], dim=1))
     flat = torch.full((count, 2), focal, dtype=torch.float64)
     return Views(torch.stack(poses), flat, torch.full_like(flat, 0.5))
+
+
+def bias_of_density(field: RadianceField) -> int:
+    """The number of a row that is added to the logarithm of the density."""
+    x = field.grid.boxes(field.cells).mean(1)[:1].float()
+    with torch.no_grad():
+        before = field.density(x)
+        for column in range(field.local.shape[1] - 1, -1, -1):
+            field.local[:, column] = 1.0
+            after = field.density(x)
+            field.local[:, column] = 0.0
+            if torch.allclose(after / before, torch.tensor(math.e)):
+                return column
+    raise AssertionError("there is none")

@@ -19,7 +19,8 @@ from lg_field.radiance.field import RadianceField
 from lg_field.radiance.opening import CompositionFile
 from lg_field.radiance.outputs import ray_output
 from lg_field.radiance.render import Camera, Picture, ask_view, look_along, orbit, render
-from lg_field.radiance.surface import default_threshold, mesh_bounds, radiance_mesh
+from lg_field.radiance.surface import mesh_bounds, radiance_mesh
+from lg_field.radiance.threshold import default_threshold
 from lg_field.space.regions.similarity import Similarity
 from lg_field.table.editing import crop
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import trimesh
-from ball_scene import LARGE, MEDIUM, SMALL, ball_scene, random_points
+from ball_scene import LARGE, MEDIUM, SMALL, ball_scene, bias_of_density, random_points
 from commands import lg, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,6 +109,12 @@ def test_signals_have_unions_and_differences_too(tmp_path: Path) -> None:
     kept[:, :16] = kept[:8, 24:] = True
     kept[4:12, 4:8] = False
     assert np.array_equal(part, np.where(kept[..., None], whole, 0))
+    lg("crop", "p.safetensors", *words, "--dry-run", "--report", "report.png", cwd=tmp_path)
+    shown = np.asarray(Image.open(tmp_path / "report.png")).astype(int)
+    left, right = shown[:, :32], shown[:, 32:]
+    assert shown.shape == (24, 64, 3) and np.abs(right - part).max() <= 1
+    pale = (np.ptp(left, axis=-1) == 0) & (left >= 140).all(-1)
+    assert np.abs(left - whole)[kept].max() <= 1 and pale[~kept & (whole > 4).any(-1)].all()
     assert "are for scenes" in lg("crop", "p.safetensors", "--component", 1, "--dry-run", cwd=tmp_path, fails=True)
     said = lg("decode", "p.safetensors", "-o", "x.png", "--without", "box", 0, 0, 8, 8, cwd=tmp_path, fails=True)
     assert "decode takes a --box" in said
@@ -146,20 +151,6 @@ def test_haze_does_not_connect_solid_voxels(tmp_path: Path) -> None:
     assert torch.equal(held(tmp_path / "all.safetensors", x), everything)
     assert torch.equal(one[x[:, 0] < -0.5], everything[x[:, 0] < -0.5]) and not bool(one[x[:, 0] > -0.3].any())
     assert "part of the light" in lg(*words, "--solid", 1, "-o", "x.safetensors", cwd=tmp_path, fails=True)
-
-
-def bias_of_density(field: lg_field.RadianceField) -> int:
-    """The number of a row that is added to the logarithm of the density."""
-    x = torch.tensor([[-0.6, 0.0, 0.0]])
-    with torch.no_grad():
-        before = field.density(x)
-        for column in range(field.local.shape[1] - 1, -1, -1):
-            field.local[:, column] = 1.0
-            after = field.density(x)
-            field.local[:, column] = 0.0
-            if torch.allclose(after / before, torch.tensor(math.e)):
-                return column
-    raise AssertionError("there is none")
 
 
 REFUSED = {

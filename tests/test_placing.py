@@ -23,15 +23,16 @@ from lg_field import load, save
 from lg_field.errors import UserError
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig, scene_to_world
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
-from lg_field.nerfstudio.masks import cut_out_object, small_alphas, small_masks
-from lg_field.nerfstudio.pipeline import by_time
-from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig, near_object
+from lg_field.nerfstudio.masks import small_alphas, small_masks
+from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
 from lg_field.nerfstudio.placing import views_of
 from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.encodings import SH_FEATURES, spherical_harmonics, view_dependence
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.surface import surface_colors
 from lg_field.radiance.views import VIEWPOINTS
+from lg_field.training.masks import cut_out_object, near_object
+from lg_field.training.saving import by_time
 
 SIZE = 48
 

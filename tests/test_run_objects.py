@@ -18,11 +18,14 @@ from PIL import Image
 pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
 
 from ball_scene import circle, occupy, random_points
+from commands import lg
 from small_model import make_model
 
+import lg_field
+from lg_field.captures.masks import mask_files, read_mask
 from lg_field.cli import crop_scene as crop_scene_command
+from lg_field.cli.sights import check_places
 from lg_field.nerfstudio.config import lg_field_tiny
-from lg_field.nerfstudio.looking import mask_files, read_mask
 from lg_field.nerfstudio.runs import Run, load_run
 from lg_field.radiance.components import Pieces, shown_voxels
 from lg_field.radiance.views import Views
@@ -185,6 +188,27 @@ def test_some_masks_are_enough_and_shapes_go_with_them(run: Run, crop: Crop, tmp
     assert f"{COUNT - 1} masks of {COUNT}" in said
     field = run.field()
     assert torch.equal(kept(tmp_path / "a", X), field.is_occupied(X) & beside(X, NEAR) & (X[:, 2] >= 0.2))
+
+
+def test_a_file_is_cut_by_what_its_photos_say(run: Run, crop: Crop, tmp_path: Path) -> None:
+    lg("pack", "--load-config", run.config_path, "-o", "s.safetensors", cwd=tmp_path)
+    data = run.config.pipeline.datamanager.data
+    words: tuple[object, ...] = ("crop", "s.safetensors", "--data", data)
+    said = lg(*words, "--masks", write_masks(run, tmp_path / "far", FAR), "-o", "m.safetensors", cwd=tmp_path)
+    assert f"{COUNT} masks of {COUNT} training images" in said
+    said = lg(*words, "--focus", "-o", "f.safetensors", cwd=tmp_path)
+    assert "--focus: component 2 of 2" in said
+    for name, ball in (("m", FAR), ("f", NEAR)):
+        found = lg_field.load(tmp_path / f"{name}.safetensors").is_occupied(X)
+        assert torch.equal(found, run.field().is_occupied(X) & beside(X, ball))
+    said = lg("crop", "s.safetensors", "--masks", tmp_path / "far", "--dry-run", cwd=tmp_path, fails=True)
+    assert "name their folder by --data" in said
+    assert "give one of these" in lg(*words, "--box", 0, 0, 0, 1, 1, 1, "--dry-run", cwd=tmp_path, fails=True)
+    scene, cameras = lg_field.load(tmp_path / "s.safetensors").description, views()
+    there = tuple(map(tuple, cameras.origins.tolist()))
+    check_places(cameras, replace(scene, viewpoints=there), data)
+    with pytest.raises(ValueError, match="are not those that the scene was trained on"):
+        check_places(cameras, replace(scene, viewpoints=tuple((x + 3.0, y, z) for x, y, z in there)), data)
 
 
 def test_bad_masks_and_shares_are_named(run: Run, crop: Crop, tmp_path: Path) -> None:

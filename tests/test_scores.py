@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lg_field.nerfstudio.scores import image_scores
+from lg_field.training.scores import image_scores
 
 TRUTH = torch.rand(24, 32, 3, generator=torch.Generator().manual_seed(0))
 

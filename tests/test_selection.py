@@ -3,7 +3,6 @@ outlive every error."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 from collections import Counter
@@ -14,13 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ball_scene import LARGE, MEDIUM, ball_scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from panel_page import Gui, Scene
 from small_scene import small_scene
 
+import lg_field
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.ops import ChainSizes
+from lg_field.radiance.carving import pieces_of_field
+from lg_field.radiance.components import shown_voxels
 from lg_field.radiance.outputs import distinct_colors
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Region
@@ -219,62 +223,6 @@ def test_colours_are_colours(numbers):
 # -- panels
 
 
-class Control:
-    """A control of the page, or anything drawn."""
-
-    def __init__(self, value: Any = None) -> None:
-        self.value, self.content, self.calls = value, value, []
-
-    def on_update(self, call: Any) -> Any:
-        self.calls.append(call)
-        return call
-
-    on_click = on_update
-
-    def remove(self) -> None:
-        self.value = "removed"
-
-    def press(self) -> None:
-        for call in self.calls:
-            call(SimpleNamespace(target=self))
-
-
-class Gui:
-    """As much of viser's page as a panel uses."""
-
-    def __init__(self) -> None:
-        self.named: dict[str, Control] = {}
-
-    def add_folder(self, label: str) -> contextlib.nullcontext[None]:
-        return contextlib.nullcontext()
-
-    def add_markdown(self, text: str) -> Control:
-        return Control(text)
-
-    def _add(self, label: str, value: Any = None, *_: Any, **__: Any) -> Control:
-        self.named[label] = Control(value[0] if isinstance(value, tuple) else value)
-        return self.named[label]
-
-    add_checkbox = add_dropdown = add_text = add_number = add_button = add_button_group = _add
-
-    def add_progress_bar(self, value: float) -> Control:
-        return Control(value)
-
-
-class Scene:
-    """As much of viser's scene as a panel uses."""
-
-    def add_glb(self, *_: Any, **__: Any) -> Control:
-        return Control()
-
-    add_mesh_simple = add_glb
-
-    def remove_pointer_callback(self) -> None: ...
-
-    def on_pointer_event(self, kind: str) -> Any:
-        return lambda call: call
-
-
 @pytest.fixture
 def panel(tmp_path: Path) -> Panel:
     field = small_scene((2, 2, 2), kept=1.0)
@@ -321,6 +269,42 @@ def test_a_broken_click_is_a_line(panel):
     panel.say("")
     panel.framed(SimpleNamespace(screen_pos=None, client=None))
     assert panel.message.content.startswith("**")
+
+
+def click(panel: Panel, ball: tuple[float, ...]) -> None:
+    """Click on a ball, from outside of the scene."""
+    eye, middle = torch.tensor([3.0, 3.0, 3.0]), torch.tensor(ball[:3])
+    panel.filled(SimpleNamespace(ray_origin=eye.tolist(), ray_direction=(middle - eye).tolist()))
+
+
+def test_a_click_fills_an_object_that_is_kept_or_removed_and_undone(tmp_path):
+    field = ball_scene((LARGE, MEDIUM))
+    subject = SceneSubject(field, field.description, tmp_path / "scene.safetensors")
+    panel = Panel(SimpleNamespace(gui=Gui(), scene=Scene()), subject)
+    named, pieces = panel.server.gui.named, pieces_of_field(field)
+    named["Keep object"].press()
+    assert "choose Fill and click" in panel.message.content
+    named["Solid"].value = 0.0
+    click(panel, MEDIUM)
+    filled = pieces.voxels([2])
+    assert subject.flood is not None and torch.equal(subject.flood.voxels, filled)
+    assert f"**Object** {int(filled.sum()):,} voxels" in panel.numbers.content
+    named["Solid"].value = 0.95
+    named["Solid"].press()
+    assert not bool((subject.flood.voxels & ~filled).any()), "what is more solid is a part of it"
+    named["Solid"].value = 0.0
+    named["Solid"].press()
+    for button, left in (("Remove object", pieces.voxels([1])), ("Keep object", filled)):
+        click(panel, MEDIUM)
+        named[button].press()
+        assert torch.equal(shown_voxels(field.occupancy, subject.shown.region), left) and subject.flood is None
+        saved = subject.save(tmp_path / f"{button}.safetensors")
+        small = lg_field.load(saved[0])
+        assert small.region is None and torch.equal(shown_voxels(small.occupancy, None), left)
+        panel.edit(subject.selection.undo, True)
+        assert subject.shown is field and panel.message.content == "ready"
+    panel.filled(SimpleNamespace(ray_origin=(3.0, 3.0, 3.0), ray_direction=(1.0, 0.0, 0.0)))
+    assert "no object was filled" in panel.message.content
 
 
 def test_a_drawing_thread_outlives_every_error():

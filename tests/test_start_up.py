@@ -10,10 +10,15 @@ import pytest
 from commands import lg
 
 from lg_field.cli import COMMANDS, commands, needed
+from lg_field.cli.kind_facts import ARRAY, FACTS, KindFacts
 from lg_field.cli.lazy import docstring_at, function_at, only_described
+from lg_field.signals import writing
+from lg_field.signals.kinds import KINDS
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "numpy", "scipy", "PIL", "nerfstudio", "trimesh", "jaxtyping", "safetensors"}
+SLOW = HEAVY - {"numpy", "jaxtyping"}
+"""What takes long to import."""
 PROGRAM = """
 import sys
 from lg_field.cli import main
@@ -43,10 +48,23 @@ def test_help_and_mistakes_import_no_torch(words: tuple[str, ...], status: int) 
     assert all(name in printed for name in COMMANDS) or words == ("--nonsense",)
 
 
-def test_a_command_imports_what_it_needs() -> None:
-    """Otherwise the law above could not fail."""
-    printed, status, modules = run("validate", "--help")
-    assert status == 0 and "field file" in printed and "torch" in modules
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_the_help_of_a_command_imports_no_torch(name: str) -> None:
+    printed, status, modules = run(name, "--help")
+    assert status == 0 and f"lg-field {name}" in printed and not modules & SLOW
+
+
+def test_a_command_imports_what_it_needs(tmp_path: Path) -> None:
+    """Otherwise the laws above could not fail."""
+    (tmp_path / "field").write_bytes(b"no field file")
+    printed, status, modules = run("validate", str(tmp_path / "field"))
+    assert status == 1 and "not a field file" in printed and "torch" in modules
+
+
+def test_help_says_of_kinds_what_they_say() -> None:
+    """Of every kind, in the order of registration: `FACTS` is to say what the class does."""
+    found = [KindFacts(k.name, k.units, k.reads, k.writes, dict(k.fit), dict(k.network)) for k in KINDS.values()]
+    assert list(FACTS) == found and writing.ARRAY == ARRAY
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -96,6 +96,95 @@ def test_crops_are_measured_against_the_share_of_cells(tmp_path: Path):
     assert (tmp_path / "out" / "proportion.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_crops_of_several_files_are_held_against_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A line and rows for each file; columns that a kind of field has not are empty."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import proportion
+    from small_scene import small_scene
+
+    from lg_field import save
+    from lg_field.networks import siren_per_partition
+    from lg_field.space.partition import PartitionGrid
+
+    image = siren_per_partition(PartitionGrid((4, 4), (-1.0, -1.0), (1.0, 1.0)), 3, 8)
+    save(small_scene(), tmp_path / "scene.safetensors")
+    save(image, tmp_path / "image.safetensors")
+    files = (tmp_path / "image.safetensors", tmp_path / "scene.safetensors")
+    proportion.main(proportion.Args(files, shares=(1.0, 0.25), size=8, output=tmp_path / "out"))
+    rows = results(tmp_path / "out")
+    assert [r["file"] for r in rows] == ["image"] * 3 + ["scene"] * 3
+    assert rows[2]["cells"] == "4 (25.0%)" and rows[2]["seconds"] == "" and rows[5]["seconds"] != ""
+    assert rows[2]["parameters"].endswith("(25.0%)"), "nothing is shared: the parameters are in proportion"
+
+
+def test_half_a_signal_is_extended_and_the_old_half_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import extension
+
+    Image.fromarray(picture(64, 64)).save(tmp_path / "b.png")
+    extension.main(extension.Args((tmp_path / "b.png",), "image-div2k-auto", 3, output=tmp_path / "out"))
+    whole, half, grown = results(tmp_path / "out")
+    assert half["new"] == "" and half["old"] == grown["old"] and grown["old weights unchanged"] == "True"
+    assert whole["new"] and grown["new"]
+
+
+def test_restored_pictures_are_counted_against_the_classical_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Rows are kept; the last line counts who is ahead."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import pictures
+
+    from lg_field.restoration import tasks
+
+    (tmp_path / "true").mkdir()
+    Image.fromarray(picture(64, 64)).save(tmp_path / "true" / "a.png")
+    for name in ("denoise", "super-resolve"):
+        task = replace(tasks.TASKS[name], fit=replace(tasks.TASKS[name].fit, steps=4))
+        monkeypatch.setitem(tasks.TASKS, name, task)
+        args = pictures.Args(name, tmp_path / "true", reduce=1, looks=2, output=tmp_path / "out")
+        pictures.main(args)
+        kept = tmp_path / "out" / name / "runs" / "a.1.0.json"
+        made = kept.stat().st_mtime_ns
+        pictures.main(args)
+        assert kept.stat().st_mtime_ns == made
+        one, mean = results(tmp_path / "out" / name)
+        assert one["picture"] == "a.png, 64 x 64" and one["best"].split(" at ")[1] in ("2", "4")
+        assert mean["network"].endswith("ahead in 0") and mean["picture"] == "mean of 1"
+
+
+def test_a_table_says_where_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Command, machine, code and seconds stand under every table; outside of a repository the code is unknown."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import report
+
+    monkeypatch.setattr(sys, "argv", ["/anywhere/signals.py", "audio", "--data", "a b.wav"])
+    text = report.write(tmp_path, [{"a": 1}], "what", [])
+    assert text == (tmp_path / "results.md").read_text() and text.startswith("| a |\n| --- |\n| 1 |\n\nwhat\n\n")
+    assert "`python scripts/tables/signals.py audio --data 'a b.wav'`" in text and " cores" in text
+    assert "commit" in text and text.rstrip().endswith("s of processor time")
+    monkeypatch.setattr(report, "__file__", str(tmp_path / "report.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert "commit unknown" in report.provenance()
+
+
+def test_images_are_measured_stretched_too(monkeypatch: pytest.MonkeyPatch):
+    """Least and largest value of prediction and truth are made alike: gain is free, one outlier is not."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import signals
+    import torch
+
+    from lg_field.signals import SignalData
+    from lg_field.signals.signal import Signal
+
+    samples = torch.from_numpy(picture(16, 16))
+    data = SignalData(samples, Signal("image", (16, 16), 3))
+    shown = data.signal.normalize(samples) * 0.5 + 0.1
+    monkeypatch.setattr(signals, "decode", lambda field, raw: [shown])
+    assert signals.stretched(None, data)["psnr_stretched"] > 80.0
+    shown = data.signal.normalize(samples)
+    shown[0, 0, 0] = 5.0
+    assert signals.stretched(None, data)["psnr_stretched"] < 20.0
+
+
 def test_all_tables_that_were_made_meet_on_one_page(tmp_path: Path):
     for name in ("audio", "images"):
         (tmp_path / "tables" / name).mkdir(parents=True)
@@ -106,6 +195,15 @@ def test_all_tables_that_were_made_meet_on_one_page(tmp_path: Path):
     page = (tmp_path / "results.md").read_text()
     assert page.index("## audio") < page.index("| audio |") < page.index("## images") and "made here" in page
     assert (tmp_path / "results" / "images.csv").read_text() == "images\n1\n" and "(results/images.csv)" in page
+    around = tmp_path / "around.md"
+    around.write_text("# Ours\n\nbefore\n\n{{images}}\n\nafter\n")
+    subprocess.run([*command, "--around", str(around)], check=True, capture_output=True)
+    page = (tmp_path / "results.md").read_text()
+    order = ["# Ours", "before", "| images |", "after", "## audio", "| audio |"]
+    assert [page.index(part) for part in order] == sorted(page.index(part) for part in order) and "{{" not in page
+    around.write_text("{{shapes}}")
+    failed = subprocess.run([*command, "--around", str(around)], capture_output=True, text=True)
+    assert "places for shapes" in failed.stderr, "a place without a table is said"
     (tmp_path / "none").mkdir()
     command[2] = str(tmp_path / "none")
     assert "no results.md" in subprocess.run(command, capture_output=True, text=True).stderr

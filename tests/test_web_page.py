@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
-import re
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import pytest
-import torch
 from browser import CHROMIUM, GRAPHICS, Browser, Page, wait_for
-from commands import BIN
 from PIL import Image
 from small_scene import small_scene
 from web_host import hosted
+from web_page import (
+    BOX,
+    HEIGHT,
+    WIDTH,
+    box_tool,
+    caught,
+    opened,
+    part,
+    press,
+    same_as_render,
+    seen,
+    served,
+    sharp,
+    text,
+)
 
-from lg_field.files import FieldFile, crop_file, save
-from lg_field.radiance.cameras import Camera
-from lg_field.radiance.render import render
+from lg_field.files import crop_file, save
 from lg_field.space.regions import Region
 from lg_field.web.publish import Site, SiteCamera, SitePath, publish
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
-WIDTH, HEIGHT = 200, 160
-BOX = ((-1.0, -1.0, -0.4), (0.2, 1.0, 0.6))
-CATCH = """(() => { URL.createObjectURL = (blob) => { globalThis.caught = blob; return "blob:caught"; };
-    HTMLAnchorElement.prototype.click = function () { globalThis.caughtName = this.download; }; })()"""
-CAUGHT = """(async () => { if (!globalThis.caught) return null;
-    const bytes = new Uint8Array(await caught.arrayBuffer()); let text = "";
-    for (const byte of bytes) text += String.fromCharCode(byte);
-    globalThis.caught = null; return [caughtName, btoa(text)]; })()"""
-SEEN = """(async () => { const { screen, renderer, edit } = page, picture = screen.picture;
-    const { rgba } = await renderer.read(picture);
-    return { rgba: Array.from(rgba), width: picture.width, height: picture.height, camera: picture.camera }; })()"""
 
 
 @pytest.fixture(scope="module")
@@ -55,34 +50,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@contextmanager
-def served(path: Path) -> Iterator[str]:
-    """The address of `lg-field view --web`."""
-    command = [str(BIN / "lg-field"), "view", "--web", str(path), "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        line = server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line + server.stderr.read()
-        yield found[0]
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
 @pytest.fixture(scope="module")
 def host(scene: Path) -> Iterator[str]:
     with served(scene) as address:
         yield address
-
-
-def opened(browser: Browser, url: str) -> Page:
-    """The page with its sharp picture."""
-    page = browser.open(url)
-    size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
-    page.call("Emulation.setDeviceMetricsOverride", **size)
-    sharp(page)
-    return page
 
 
 @pytest.fixture
@@ -92,60 +63,6 @@ def page(browser: Browser, host: str) -> Iterator[Page]:
     assert page.errors == []
     assert page.elsewhere == []
     page.close()
-
-
-def sharp(page: Page) -> None:
-    """Wait for the exact picture of all that is kept."""
-    state = "(d => d && d.picture === 'sharp' && d.loading === 'no')(document.body?.dataset)"
-    wait_for(lambda: page.evaluate(state), "the sharp picture", 90.0)
-
-
-def press(page: Page, name: str) -> None:
-    """Press a button by its id."""
-    page.evaluate(f"document.getElementById({json.dumps(name)}).click()")
-
-
-def box_tool(page: Page) -> None:
-    """Draw `BOX`, by numbers."""
-    page.evaluate("document.querySelector('[data-tool=box]').click()")
-    for axis, (low, high) in enumerate(zip(*BOX)):
-        for end, value in enumerate((low, high)):
-            page.evaluate(f"""(input => {{ input.value = {value}; input.dispatchEvent(new Event("change")); }})
-                (document.querySelectorAll("#numbers input")[{2 * axis + end}])""")
-
-
-def text(page: Page, name: str) -> str:
-    return page.evaluate(f"document.getElementById({json.dumps(name)}).textContent")
-
-
-def seen(page: Page) -> tuple[np.ndarray, Camera]:
-    """The picture that is shown, (h, w, 3), and its camera."""
-    sharp(page)
-    found = page.evaluate(SEEN)
-    height, width, camera = found["height"], found["width"], found["camera"]
-    matrix = torch.tensor(camera["toScene"], dtype=torch.float64)
-    return np.array(found["rgba"]).reshape(height, width, 4)[..., :3], Camera(matrix, camera["focal"], width, height)
-
-
-def same_as_render(page: Page, field: Any) -> None:
-    """What is shown is what `lg-field render` gives."""
-    picture, camera = seen(page)
-    off = 255 * np.abs(picture - render(field, field.description, camera).rgb.numpy())
-    assert picture.shape == (HEIGHT, WIDTH, 3)
-    assert off.mean() <= 1.0 and off.max() <= 4.0
-
-
-def caught(page: Page, button: str) -> tuple[str, bytes]:
-    """Name and bytes of the file that a button gives."""
-    page.evaluate(CATCH)
-    press(page, button)
-    name, data = wait_for(lambda: page.evaluate(CAUGHT), f"a file from {button}; the page says {text(page, 'message')}")
-    return name, base64.b64decode(data)
-
-
-def part(scene: Path, **keep: Any) -> Any:
-    with FieldFile.open(scene) as file:
-        return file.load(**keep)
 
 
 def test_it_shows_what_render_gives_and_counts_bytes(page: Page, scene: Path) -> None:
@@ -264,14 +181,6 @@ def test_depth_cells_edges_and_a_picture(page: Page) -> None:
     assert name == "scene.png"
     depths = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     assert depths.shape == (HEIGHT, WIDTH, 3) and len(np.unique(depths.reshape(-1, 3), axis=0)) > 50
-
-
-def test_a_lost_card_is_said(browser: Browser, host: str) -> None:
-    page = opened(browser, host)
-    page.evaluate("page.device.destroy()")
-    page.wait_text("The graphics card was lost")
-    assert page.evaluate("location.hash").startswith("#v=")
-    page.close()
 
 
 def test_damaged_files_and_links_are_one_line(browser: Browser, host: str, scene: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from small_scene import small_scene
-from web_node import NODE, STATIC, node
+from web_node import STATIC
 
+from lg_field.cli.options import NO_REGION
+from lg_field.cli.publish import part_file
+from lg_field.errors import Notice
 from lg_field.files import save
-from lg_field.web.publish import IMPORT, MODULES, PAGE, STILL, Site, contents, filled
+from lg_field.files.ranges import open_ranges
+from lg_field.web.publish import IMPORT, MODULES, PAGE, STILL, Site, contents, filled, publish
 from lg_field.web.server import PageServer, part_of
 
 TITLE = "A <b>bold</b> </script> title"
@@ -87,12 +92,22 @@ def test_the_page_says_what_the_flags_say(folder: Path, site: Path) -> None:
     assert data["path"]["seconds"] == 2.5 and len(data["path"]["cameras"]) == 3
 
 
+def test_the_page_asks_at_once_for_what_it_needs(folder: Path, site: Path) -> None:
+    page = (site / PAGE).read_text()
+    asked = set(re.findall(r'<link rel="(?:module)?preload"[^>]* href="([^"]+)"', page))
+    assert asked == {path.name for path in STATIC.iterdir() if path.suffix in (".js", ".wgsl")} - {"types.d.ts"}
+    size = (site / "scene.safetensors").stat().st_size
+    first, *others = site_data(page)["ranges"]
+    assert first[0] == 0 and all(a[1] < b[0] for a, b in zip([first, *others], others))
+    assert sum(end - start for start, end in (first, *others)) <= size == site_data(page)["bytes"]
+
+
 def test_a_page_starts_where_the_scene_says_or_where_all_is_seen(folder: Path) -> None:
-    data = contents(folder / "scene.safetensors", Site("x"), still=False).data
+    data = contents(str(folder / "scene.safetensors"), Site("x"), still=False).data
     field = small_scene()
     assert data["camera"]["camera"] == field.description.camera and data["still"] is None  # type: ignore[union-attr]
     lg("crop", "scene.safetensors", "-o", "part.safetensors", "--box", -1, -1, -1, 0, 0, 0, cwd=folder)
-    part = contents(folder / "part.safetensors", Site("x"), still=False).data["camera"]
+    part = contents(str(folder / "part.safetensors"), Site("x"), still=False).data["camera"]
     eye, middle = np.array(part["camera"])[:3, 3], np.full(3, -0.5)
     ahead = -np.array(part["camera"])[:3, 2]
     assert np.dot(ahead, (middle - eye) / np.linalg.norm(middle - eye)) > 0.99
@@ -129,11 +144,18 @@ def test_what_makes_no_sense_ends_in_a_line(flags: tuple[str, ...], words: str, 
     assert not (folder / "new").exists() and not (folder / "new.html").exists()
 
 
-def test_weights_of_8_bits_are_refused(folder: Path) -> None:
+def test_an_archive_is_unpacked_and_a_composition_refused(folder: Path) -> None:
     save(small_scene(), folder / "small.safetensors", dtype="int8")
-    assert "float16" in lg("publish", "small.safetensors", "-o", "new", cwd=folder, fails=True)
-    code = "return refused(() => fromDisk(source));"
-    assert NODE is None or "8 bits" in node(code, source=str(folder / "small.safetensors"))
+    lg("compress", "small.safetensors", "-o", "small.lga", cwd=folder)
+    with pytest.warns(Notice, match="is an archive, which pages do not read"):
+        publish(folder / "small.lga", folder / "unpacked", Site("x"), still=False)
+    data = (folder / "small.safetensors").read_bytes()
+    assert (folder / "unpacked" / "small.safetensors").read_bytes() == data
+    said = site_data((folder / "unpacked" / PAGE).read_text())
+    assert (said["field"], said["bytes"]) == ("small.safetensors", len(data))
+    (folder / "two.scene.json").write_text("{}")
+    for command in (("publish", "two.scene.json", "-o", "new"), ("view", "two.scene.json", "--web")):
+        assert "composition" in lg(*command, cwd=folder, fails=True)
 
 
 def test_a_path_without_seconds_has_24_cameras_a_second(folder: Path) -> None:
@@ -258,6 +280,25 @@ def test_view_web_serves_a_scene_here(folder: Path) -> None:
             process.terminate()
 
 
-def test_view_web_shows_whole_files_of_this_machine(folder: Path) -> None:
-    assert "crop there" in lg("view", "scene.safetensors", "--web", "--sphere", 0, 0, 0, 1, cwd=folder, fails=True)
-    assert "download" in lg("view", "http://example.org/a.safetensors", "--web", cwd=folder, fails=True)
+def test_view_web_shows_a_part(folder: Path) -> None:
+    lg("crop", "scene.safetensors", "-o", "ball.safetensors", "--sphere", 0, 0, 0, 0.5, cwd=folder)
+    with part_file(str(folder / "scene.safetensors"), replace(NO_REGION, sphere=(0.0, 0.0, 0.0, 0.5))) as part:
+        assert Path(part).read_bytes() == (folder / "ball.safetensors").read_bytes()
+        assert Path(part).name == "scene.safetensors"
+    assert "no --device" in lg("view", "scene.safetensors", "--web", "--device", "cpu", cwd=folder, fails=True)
+
+
+def test_a_far_scene_is_served_by_the_ranges_that_are_asked_for(folder: Path) -> None:
+    fsspec, data = pytest.importorskip("fsspec"), (folder / "scene.safetensors").read_bytes()
+    with fsspec.open("memory://far/scene.safetensors", "wb") as file:
+        file.write(data)
+    page = contents("memory://far/scene.safetensors", Site("far"), still=False)
+    assert page.data["field"] == "scene.safetensors" and page.data["bytes"] == len(data)
+    with open_ranges("memory://far/scene.safetensors") as far, PageServer({"scene.safetensors": far}, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        before = far.bytes_read
+        status, headers, body = ask(server, "/scene.safetensors", Range="bytes=5000-5999")
+        assert (status, body, far.bytes_read - before) == (206, data[5000:6000], 1000)
+        assert headers["Content-Range"] == f"bytes 5000-5999/{len(data)}"
+        assert ask(server, "/scene.safetensors")[2] == data
+        server.shutdown()

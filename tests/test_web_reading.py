@@ -12,9 +12,9 @@ import pytest
 import small_shared_grid
 import torch
 from small_scene import small_scene
-from web_node import Host, host, needs_node, node, ranges, send
+from web_node import Host, Rounds, host, needs_node, node, ranges, send
 
-from lg_field.files import FieldFile, crop_file, save
+from lg_field.files import FieldFile, crop_file, load, save
 from lg_field.radiance.carving import crop_voxels
 from lg_field.radiance.components import settles
 from lg_field.radiance.field import RadianceField
@@ -23,6 +23,7 @@ from lg_field.space.cell_list import cells_from_dict
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import HalfSpace, Region, VoxelSet, region_from_dict
 from lg_field.table.editing import extend, rows_to_keep
+from lg_field.web.publish import read_at_once
 
 pytestmark = needs_node
 SCENE = Scene(((1.0, 0.0, 0.0, 0.5),) * 4, step=0.01, up=(0.0, 1.0, 1e-7), viewpoints=((1.0, 2.0, 3.0),))
@@ -96,6 +97,13 @@ def test_a_crop_is_the_package_s_by_bytes(contraction: bool, tmp_path: Path) -> 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_weights_of_two_bytes_are_cropped_as_they_are(dtype: str, tmp_path: Path) -> None:
     check_crops(hashed(filled=0.6), tmp_path, [{"region": BOX.to_dict()}, {"cells": [7, 8]}], dtype)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"activation": "sine"}, {"merge": "add", "hidden_layers": 2, "w0": 30.0}])
+def test_weights_of_8_bits_are_cropped_as_they_are(sizes: dict[str, Any], tmp_path: Path) -> None:
+    field = hashed(filled=0.6, **sizes)
+    keeps = [{"region": BOX.to_dict()}, {"cells": [7, 8]}, {"region": lattice_voxels(field, 0.1).to_dict()}]
+    check_crops(field, tmp_path, keeps, "int8")
 
 
 @pytest.mark.parametrize("network", ["per-partition", "global"])
@@ -176,9 +184,10 @@ def test_rows_come_by_ranges_and_those_not_asked_for_do_not(tmp_path: Path) -> N
     assert len({start for start, _ in server.asked}) == len(server.asked)
 
 
-def test_values_are_the_field_s(tmp_path: Path) -> None:
-    field = hashed(filled=0.05)
-    save(field, tmp_path / "scene.safetensors")
+@pytest.mark.parametrize(("dtype", "activation"), [("float32", "relu"), ("int8", "relu"), ("int8", "sine")])
+def test_values_are_the_field_s(dtype: Any, activation: str, tmp_path: Path) -> None:
+    save(hashed(filled=0.05, activation=activation), tmp_path / "scene.safetensors", dtype=dtype)
+    field: Any = load(tmp_path / "scene.safetensors")
     code = """const field = await fromDisk(source), found = {};
     const voxels = [...Array(field.sizes.occupancy_voxels ** 3).keys()];
     await field.rows(Array.from(field.cells.keys()).reverse(), ({ rows, features, local }) => rows.forEach((row, k) => {
@@ -186,7 +195,8 @@ def test_values_are_the_field_s(tmp_path: Path) -> None:
       found[row] = [line(features), line(local)];
     }));
     const bits = Array.from(field.cells, (_, row) => voxels.map((k) => field.isOccupied(row, k)));
-    return { found, bits, table: Array.from(field.shared.get("hash_table")), names: [...field.shared.keys()],
+    const shared = Object.fromEntries([...field.shared].map(([name, values]) => [name, Array.from(values)]));
+    return { found, bits, shared,
       scene: field.scene, rowOf: [-1, 0, 13, 26, 27].map((cell) => field.rowOfCell(cell)) };"""
     found = node(code, source=str(tmp_path / "scene.safetensors"))
     for row in range(field.num_rows):
@@ -194,9 +204,58 @@ def test_values_are_the_field_s(tmp_path: Path) -> None:
         assert torch.equal(torch.tensor(features), field.features[row].detach())
         assert torch.equal(torch.tensor(local), field.local[row].detach())
     assert found["bits"] == field.occupied.tolist()
-    assert torch.equal(torch.tensor(found["table"]), field.hash_table.detach().flatten())
-    assert {"hash_table", "color.0.weight", "shared.head_bias"} <= set(found["names"])
+    state = field.state_dict()
+    assert {"hash_table", "color.0.weight", "shared.head_bias"} <= set(found["shared"])
+    for name, values in found["shared"].items():
+        assert torch.equal(torch.tensor(values), state[name].flatten())
     assert found["scene"]["viewpoints"] == [[1.0, 2.0, 3.0]] and found["rowOf"] == [-1, 0, 13, 26, -1]
+
+
+def ranges_of(path: Path) -> list[list[int]]:
+    with FieldFile.open(path) as file:
+        return read_at_once(file)
+
+
+def test_few_requests_wait_for_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "many.safetensors"
+    save(small_scene((10, 10, 10), kept=1.0, nodes=10), path)  # 17 MB
+    wanted = [100 * x + 10 * y + z for x in range(3, 8) for y in range(3, 8) for z in range(2, 6)]
+    code = """const field = await openField({ url, ranges }), opened = field.bytesFetched;
+    await field.rows(wanted, () => {}); return [opened, field.bytesFetched, field.numRows]; """
+    rounds = Rounds()
+    with host(path.read_bytes(), rounds) as server:
+        opened, fetched, count = node(code, url=server.url, ranges=ranges_of(path), wanted=wanted)
+    rows = path.stat().st_size - sum(end - start for start, end in ranges_of(path))
+    assert rounds.number <= 8 and len(wanted) == count // 10
+    assert fetched - opened <= 0.12 * rows
+    assert opened <= 1.01 * (path.stat().st_size - rows) + (1 << 16)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_nothing_but_what_was_known_before_is_asked_for_at_first(dtype: Any, tmp_path: Path) -> None:
+    path = tmp_path / "scene.safetensors"
+    save(small_scene((6, 6, 6), kept=1.0, nodes=8), path, dtype=dtype)
+    known = ranges_of(path)
+    code = "const field = await openField({ url, ranges }); return [field.requests, field.bytesFetched];"
+    with host(path.read_bytes()) as server:
+        requests, fetched = node(code, url=server.url, ranges=known)
+    assert requests == len(known) and fetched <= sum(end - start for start, end in known) + (1 << 16)
+
+
+@pytest.mark.parametrize("odd", [[[0, 1 << 17], [1 << 18, 1 << 19]], [[1 << 20, 1 << 40]], [[70_000, 70_008]], []])
+def test_guessed_ranges_that_do_not_fit_do_no_harm(odd: list[list[int]], tmp_path: Path) -> None:
+    data = large(tmp_path)
+    code = """const field = await openField({ url, ranges: odd }, { pause: 5 }), come = [];
+    await field.rows([0, 100], ({ rows, features }) => come.push([...rows], [...features.slice(0, 8)]));
+    return come; """
+
+    def answers(to: BaseHTTPRequestHandler, held: bytes, first: int, end: int) -> None:
+        send(to, 416, b"") if first >= len(held) else ranges(to, held, first, end)
+
+    with host(data, answers) as server:
+        found = node(code, url=server.url, odd=odd)
+    with host(data) as server:
+        assert node(code, url=server.url, odd=[]) == found
 
 
 def test_a_host_without_ranges_sends_the_whole_file_and_it_is_said(tmp_path: Path) -> None:
@@ -208,6 +267,11 @@ def test_a_host_without_ranges_sends_the_whole_file_and_it_is_said(tmp_path: Pat
         found = read(server, [0, 5])
     assert found["error"] is None and len(found["lines"]) == 1 and "no byte ranges" in found["lines"][0]
     assert f"{len(data):,}" in found["lines"][0] and found["seen"][-4:-2] == [len(data), 1] and len(server.asked) == 1
+    # one that is asked for several parts at once sends it twice at most, and it is read once
+    code = """const field = await openField({ url, ranges: [[70000, 80000]] }); await field.rows([0, 5], () => {});
+    return [field.numRows, field.bytesFetched];"""
+    with host(data, whole) as server:
+        assert node(code, url=server.url) == [found["seen"][-5], len(data)]
 
 
 def test_a_lost_connection_is_tried_again_then_said(tmp_path: Path) -> None:

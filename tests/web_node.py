@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,6 +57,7 @@ class Host(ThreadingHTTPServer):
     """Serves bytes as `answer` says, and notes the ranges that it is asked for."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, data: bytes, answer: Answer) -> None:
         self.data, self.answer, self.asked = data, answer, list[tuple[int, int]]()
@@ -93,6 +95,26 @@ def send(
 def ranges(to: BaseHTTPRequestHandler, data: bytes, first: int, end: int) -> None:
     """What a good host does."""
     send(to, 206, data[first:end], Content_Range=f"bytes {first}-{end - 1}/{len(data)}")
+
+
+class Rounds:
+    """Answers all requests that have come once no further one comes: `number` counts those that wait for each other."""
+
+    def __init__(self, quiet: float = 0.5) -> None:
+        self.quiet, self.number = quiet, 0
+        self.last, self.met = 0.0, threading.Condition()
+
+    def __call__(self, to: BaseHTTPRequestHandler, data: bytes, first: int, end: int) -> None:
+        with self.met:
+            mine, self.last = self.number, time.monotonic()
+            while self.number == mine:
+                left = self.last + self.quiet - time.monotonic()
+                if left <= 0:
+                    self.number += 1
+                    self.met.notify_all()
+                else:
+                    self.met.wait(left)
+        ranges(to, data, first, end)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ COMMANDS = {
     "merge": "lg_field.cli.edit:merge",
     "compress": "lg_field.cli.compress:compress",
     "decompress": "lg_field.cli.compress:decompress",
+    "train": "lg_field.cli.train:train",
     "pack": "lg_field.cli.scene:pack",
     "render": "lg_field.cli.scene:render",
     "mesh": "lg_field.cli.mesh:mesh",

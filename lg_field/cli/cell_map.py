@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import torch
-
 from lg_field.cli.console import shows
-from lg_field.signals.signal import Signal
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -36,6 +33,8 @@ def cell_map(field: CellTable, shades: str = SHADES) -> str:
         field: of any number of axes, with or without a description.
         shades: five characters from empty to full.
     """
+    import torch
+
     dense = kept_in_plane(field)
     height, width = dense.shape
     if height > HEIGHT or width > WIDTH:
@@ -52,6 +51,10 @@ def kept_in_plane(field: CellTable) -> Float[Tensor, "rows columns"]:
 
     Signals that are drawn in a plane show it; everything else is seen from above: its first axis across, its second up.
     """
+    import torch
+
+    from lg_field.signals.signal import Signal
+
     kept = torch.zeros(field.grid.num_cells)
     kept[field.cells] = 1.0
     for cells in field.cell_sets().values():

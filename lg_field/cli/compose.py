@@ -190,8 +190,10 @@ class CompositionSource(Source):
         from lg_field.radiance.arrangement import SUFFIX, is_composition, write_arrangement
         from lg_field.radiance.opening import CompositionFile
 
-        if flags.dtype != "as-is" or flags.report is not None:
-            raise ValueError("--dtype and --report are for field files: crop the files of a composition for that")
+        if flags.dtype != "as-is" or flags.report is not None or flags.sights.data is not None:
+            raise ValueError(
+                "--dtype, --report, --data and --masks are for field files: crop the files of a composition for that"
+            )
         check_crop(self.name, flags)
         if flags.output is not None and not is_composition(str(flags.output)):
             raise ValueError(f"{flags.output}: what is left of a composition is a composition, called NAME{SUFFIX}")
@@ -253,7 +255,8 @@ def region_of(flags: RegionFlags, file: CompositionFile) -> Region | None:
         return None
     if flags.cells or flags.objects.given or flags.snap:
         raise ValueError(
-            "--cells, --component, --above-plane and --snap are of one scene file: crop that, then compose what is left"
+            "--cells, --component, --focus, --above-plane and --snap are of one scene file: crop that, then compose "
+            "what is left"
         )
     shape = flags.shape(file.file_of(file.arrangement.parts[0]).skeleton)
     return None if shape is None else ~shape if flags.invert else shape

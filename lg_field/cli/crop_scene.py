@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +12,11 @@ import tyro
 from rich.console import Console
 
 from lg_field.cli.console import say
-from lg_field.cli.objects import ObjectFlags, VoxelSource, both, listed, warn_of_cut
+from lg_field.cli.objects import VoxelSource, warn_of_cut
 from lg_field.cli.options import NO_REGION, RegionFlags, print_sizes
 from lg_field.cli.region_files import short_json
 from lg_field.cli.running import run_command
-from lg_field.errors import tell
+from lg_field.cli.sights import Sights, masked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,70 +26,11 @@ if TYPE_CHECKING:
     from lg_field.space.regions import Region
 
 
-@dataclass(frozen=True)
-class LookFlags:
-    """An object that the training images show; the run's data set must be at hand."""
-
-    focus: tuple[float, ...] | None = None
-    """The object that the training cameras look at: the connected component that they see most of around the middle
-    of what they show. With a share (0.95): so many components, the most seen first, as make up this share of it."""
-    masks: Path | None = None
-    """Folder with one mask per training image, named as the images, bright where the object is: what the masks agree
-    on is kept. Images without one count for nothing."""
-
-    def check(self) -> None:
-        """Raise ValueError for numbers that make no sense."""
-        if self.focus is not None and (len(self.focus) > 1 or not all(0.0 < share <= 1.0 for share in self.focus)):
-            raise ValueError(f"--focus takes nothing, or a share above 0 and up to 1, got {list(self.focus)}")
-
-    def masked(self, run: Run, field: RadianceField) -> Region | None:
-        """The voxels that the masks agree on, in scene units; None without masks."""
-        from lg_field.nerfstudio.looking import hull_of_masks, training_cameras
-        from lg_field.radiance.components import voxel_set
-
-        if self.masks is None:
-            return None
-        outputs = training_cameras(run)
-        hull, count = hull_of_masks(field.occupancy, field.region, outputs, self.masks)
-        if not bool(hull.any()):
-            raise ValueError(f"the masks in {self.masks} agree on nothing: are they of these images, bright inside?")
-        tell(f"{count} masks of {len(outputs.image_filenames)} training images: {int(hull.sum()):,} voxels agree")
-        return voxel_set(field.occupancy, hull)
-
-    def focused(self, run: Run, field: RadianceField, shape: Region | None, objects: ObjectFlags) -> Region | None:
-        """What the cameras look at, within a shape, in scene units; the shape itself where --focus is not given."""
-        from lg_field.nerfstudio.looking import focus_shares, training_cameras
-        from lg_field.radiance.components import shown_voxels
-
-        if self.focus is None:
-            return shape
-        grid = field.occupancy
-        shown = shown_voxels(grid, both(field.region, shape))
-        pieces = objects.pieces(VoxelSource.of_field(field), shown)
-        shares = focus_shares(run, training_cameras(run), pieces)
-        if not len(shares) or not float(shares.sum()) > 0.0:
-            raise ValueError(
-                "the training cameras see nothing of what is asked for: leave out --focus, or ask for more"
-            )
-        order, total, numbers = shares.argsort(descending=True), 0.0, []
-        for number in order.tolist():
-            numbers.append(number + 1)
-            total += float(shares[number])
-            if not self.focus or total >= self.focus[0] - 1e-9:
-                break
-        few = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
-        tell(
-            f"--focus: component {few} of {len(pieces)}, {total:.1%} of what the cameras see around their focus; "
-            f"{listed(pieces, grid)}{objects.advice(pieces)}"
-        )
-        return objects.kept(pieces, numbers, shown, shape, grid)
-
-
 def crop_scene(
     load_config: Path,
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
-    look: Annotated[LookFlags, tyro.conf.arg(name="")] = LookFlags(),
+    masks: Path | None = None,
     world: bool = False,
     dry_run: bool = False,
     keep_optimizer: bool = False,
@@ -101,7 +42,8 @@ def crop_scene(
         load_config: config.yml of the run.
         output: folder of the new run; every ns-* command works on its config.yml.
         region: what to keep, in nerfstudio's scene space; several shapes are joined, and objects chosen within them.
-        look: an object that the training images show, within that.
+        masks: folder with one mask per training image, named as the images, bright where the object is: what the masks
+            agree on is kept. Images without one count for nothing.
         world: the region is given in the data set's own units (world), not in scene units.
         dry_run: only say what would be kept.
         keep_optimizer: keep the optimizer state of the kept rows, to go on training.
@@ -112,7 +54,6 @@ def crop_scene(
     from lg_field.radiance.components import settled
     from lg_field.table.editing import crop
 
-    look.check()
     region.objects.check()
     if output is None and not dry_run:
         raise ValueError("give the new run's folder with -o, or --dry-run")
@@ -121,13 +62,14 @@ def crop_scene(
     begin = time.perf_counter()
     run = load_run(load_config)
     field = run.field()
-    shape, cells = asked(region, look, world, run, field)
+    shape, cells = asked(region, masks, world, run, field)
     small = crop(field, shape, cells=cells, invert=region.invert)
     small.region = exact = field.region if region.snap else small.region
     small = settled(small, keep_region=keep_optimizer)
     console = Console()
     _report(console, run, field, small)
-    warn_of_cut(field.occupancy, field.region, small.cells, exact)
+    dense = voxels_of_run(run).field if region.objects.through_haze else None
+    warn_of_cut(field.occupancy, field.region, small.cells, exact, dense)
     if output is None or dry_run:
         return
     extra = {"region.json": exact.to_dict()} if exact is not None else {}
@@ -141,23 +83,36 @@ def crop_scene(
 
 
 def asked(
-    region: RegionFlags, look: LookFlags, world: bool, run: Run, field: RadianceField
+    region: RegionFlags, masks: Path | None, world: bool, run: Run, field: RadianceField
 ) -> tuple[Region | None, list[int] | None]:
     """For `editing.crop`: what to keep, as a region in scene units or as cells."""
     import torch
 
     to_scene: Tensor | None = torch.linalg.inv(run.scene_to_world()) if world else None
-    limit, shape, cells = look.masked(run, field), None, None
-    if region.given or look.focus is None:
-        shape, cells = region.resolve(field, to_field=to_scene, limit=limit)
-    if cells is not None:
-        if look.focus is not None:
-            raise ValueError("give cells or --focus, not both")
-        return None, cells
-    shape = look.focused(run, field, limit if shape is None else shape, region.objects)
-    assert shape is not None
-    check_inside(shape, field)
-    return shape, None
+    shape, cells = region.resolve(field, voxels_of_run(run), to_scene, masked_in_run(masks, run, field))
+    if shape is not None:
+        check_inside(shape, field)
+    return shape, cells
+
+
+def masked_in_run(masks: Path | None, run: Run, field: RadianceField) -> Region | None:
+    """The voxels that masks of the training images agree on, in scene units; None without masks."""
+    from lg_field.nerfstudio.looking import training_cameras
+    from lg_field.nerfstudio.placing import views_of
+
+    if masks is None:
+        return None
+    outputs = training_cameras(run)
+    return masked(field.occupancy, field.region, Sights(views_of(outputs.cameras), outputs.image_filenames), masks)
+
+
+def voxels_of_run(run: Run) -> VoxelSource:
+    """The voxels of a run's scene; its cameras are those of its data set."""
+    from lg_field.nerfstudio.looking import look_of_run
+    from lg_field.nerfstudio.runs import pack
+
+    whole = lru_cache(1)(lambda: pack(run))
+    return VoxelSource(lambda: whole().occupancy, whole, lambda: look_of_run(run))
 
 
 def check_inside(region: Region, field: RadianceField) -> None:

@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 
 from lg_field.cli.console import progress_bar, say
+from lg_field.cli.kind_facts import ARRAY, FACTS
 from lg_field.cli.options import (
     NO_REGION,
     Address,
@@ -22,8 +23,6 @@ from lg_field.cli.options import (
     sample_corners,
 )
 from lg_field.errors import doing
-from lg_field.signals.registry import KINDS
-from lg_field.signals.writing import ARRAY
 
 if TYPE_CHECKING:
     from lg_field.networks import LocalGlobalNetwork
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from lg_field.signals.signal import Signal
 
 
-WRITES = "; ".join(f"{kind.name}: {' '.join((*kind.writes, ARRAY))}" for kind in KINDS.values())
+WRITES = "; ".join(f"{kind.name}: {' '.join((*kind.writes, ARRAY))}" for kind in FACTS)
 Decoded = Annotated[Path, tyro.conf.arg(aliases=["-o"], help=f"The file to write. {WRITES}.")]
 
 

@@ -14,6 +14,7 @@ from lg_field.cli.objects import VoxelSource, around, voxels_of_file, warn_of_cu
 from lg_field.cli.opening import CropFlags, source_of
 from lg_field.cli.options import NO_REGION, Address, OptionalOutput, Output, RegionFlags, check_outputs
 from lg_field.cli.region_files import region_json
+from lg_field.cli.sights import NO_SIGHTS, SightFlags
 from lg_field.errors import doing
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def crop(
     input: Address,
     output: OptionalOutput = None,
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
+    sights: Annotated[SightFlags, tyro.conf.arg(name="")] = NO_SIGHTS,
     dtype: Literal["as-is", "float32", "float16", "bfloat16", "int8"] = "as-is",
     dry_run: bool = False,
     report: Path | None = None,
@@ -44,12 +46,13 @@ def crop(
         input: field file or composition, or an address fsspec reads.
         output: the file to write.
         region: what to keep.
+        sights: what the training images say of it.
         dtype: of the weights written.
         dry_run: only say what would be kept.
-        report: of a scene: write a picture (.png) of what is kept, with the cut marked; this reads the whole file.
+        report: write a picture (.png) of what is kept, of scenes with the cut marked; this reads the whole file.
         overwrite: replace an existing output.
     """
-    source_of(input).crop(CropFlags(output, region, dtype, dry_run, report, overwrite))
+    source_of(input).crop(CropFlags(output, region, sights, dtype, dry_run, report, overwrite))
 
 
 def crop_field(input: str, flags: CropFlags) -> None:
@@ -60,16 +63,19 @@ def crop_field(input: str, flags: CropFlags) -> None:
     from lg_field.radiance.scene import Scene
     from lg_field.table.editing import rows_to_keep
 
-    output, region, dtype, dry_run, report, overwrite = flags
+    output, region, sights, dtype, dry_run, report, overwrite = flags
     check_crop(input, flags)
     console, begin = Console(), time.perf_counter()
     with doing(f"reading {input}"), FieldFile.open(input) as file:
-        shape, cells = region.resolve(file.skeleton, VoxelSource.of_file(file))
+        source = sights.seen_from(VoxelSource.of_file(file), file.description)
+        limit = sights.limit(source, file.header.region, file.description)
+        shape, cells = region.resolve(file.skeleton, source, limit=limit)
         rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
         exact = file.header.region if region.snap else exact
         report_crop(console, file, rows, exact)
         if isinstance(file.description, Scene):
-            warn_of_cut(voxels_of_file(file, around(file, rows)), file.header.region, file.cells[rows], exact)
+            dense = source.field if region.objects.through_haze else None
+            warn_of_cut(voxels_of_file(file, around(file, rows)), file.header.region, file.cells[rows], exact, dense)
         by_voxels = settles(file.skeleton, exact)
         if report is not None:
             write_report(console, file, report, file.load(shape, cells, region.invert), region.snap, overwrite)
@@ -95,6 +101,7 @@ def check_crop(input: str, flags: CropFlags) -> None:
     """Raise, before any work, if there is nothing to write, or it may not be written."""
     if flags.output is None and not flags.dry_run:
         raise ValueError("give the file to write with -o, or --dry-run")
+    flags.sights.check(flags.region.objects.focus is not None)
     outputs = [flags.report] if flags.dry_run else [flags.output, flags.report]
     check_outputs(flags.overwrite, outputs, [input])
 
@@ -143,29 +150,36 @@ def report_crop(console: Console, file: FieldFile, rows: Tensor, region: Region 
 def write_report(
     console: Console, file: FieldFile, path: Path, part: CellTable, whole_cells: bool, overwrite: bool
 ) -> None:
-    """Write the picture of what a crop keeps of a scene.
+    """Write the picture of what a crop keeps of a scene or of a flat signal.
 
     Raises:
-        ValueError: no scene, or another kind of picture.
+        ValueError: another kind of field, or another kind of picture.
     """
     import torch
 
     from lg_field.files import atomic_write
+    from lg_field.networks import LocalGlobalNetwork
     from lg_field.radiance.cut_picture import cut_picture
     from lg_field.radiance.field import RadianceField
     from lg_field.radiance.scene import Scene
     from lg_field.signals.kinds.image import write_image
+    from lg_field.viewer.signals import kept_picture
 
     if path.suffix.lower() != ".png":
         raise ValueError(f"--report writes a .png, got {path}")
     scene, field = file.description, file.load()
-    if not (isinstance(part, RadianceField) and isinstance(field, RadianceField) and isinstance(scene, Scene)):
-        raise ValueError(f"--report shows scenes, as `lg-field pack` writes them; {file.reader.name} is none")
     part.region = field.region if whole_cells else part.region
-    picture = cut_picture(field, part, scene, REPORT_SIZE)
+    if isinstance(part, RadianceField) and isinstance(field, RadianceField) and isinstance(scene, Scene):
+        picture = (cut_picture(field, part, scene, REPORT_SIZE) * 255.0).round().to(torch.uint8)
+        what = "the scene from two sides, what goes is grey; beside it what is kept, with the cut in red"
+    elif isinstance(part, LocalGlobalNetwork) and isinstance(field, LocalGlobalNetwork) and scene is not None:
+        picture = torch.from_numpy(kept_picture(field, part, 2 * REPORT_SIZE))
+        what = "what goes is pale, and what is kept"
+    else:
+        raise ValueError(f"--report shows scenes and signals; {file.reader.name} does not say what it is of")
     with atomic_write(path, overwrite) as temporary:
-        write_image((picture * 255.0).round().to(torch.uint8), temporary)
-    say(console, f"{path}: the scene from two sides, what goes is grey; beside it what is kept, with the cut in red")
+        write_image(picture, temporary)
+    say(console, f"{path}: {what}")
 
 
 def finer_share(field: Any, rows: Tensor, region: Region) -> float | None:

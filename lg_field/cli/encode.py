@@ -10,13 +10,13 @@ from rich.console import Console
 
 from lg_field.cli.console import say
 from lg_field.cli.fitting import NO_FLAGS, FitFlags, check_flags, run_fit
+from lg_field.cli.kind_facts import FACTS
 from lg_field.cli.options import Output, pick_device
 from lg_field.cli.presets import NOTHING_SAID, Settings, chosen_settings
 from lg_field.cli.setting_flags import setting_flags
 from lg_field.errors import doing
-from lg_field.signals.registry import KINDS
 
-READS = "; ".join(f"{kind.name}: {' '.join(kind.reads)}" for kind in KINDS.values())
+READS = "; ".join(f"{kind.name}: {' '.join(kind.reads)}" for kind in FACTS)
 Signals = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help=f"What to encode. {READS}.")]
 
 

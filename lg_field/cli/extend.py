@@ -14,7 +14,7 @@ from lg_field.cli.options import Address, Output, pick_device
 from lg_field.cli.presets import NOTHING_SAID
 from lg_field.cli.setting_flags import hinted
 from lg_field.errors import doing
-from lg_field.signals.settings import FitConfig
+from lg_field.signal_settings import FitConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -106,8 +106,16 @@ def run_fit(
         state.unlink(missing_ok=True)
 
 
+@runtime_checkable
+class Stoppable(Protocol):
+    """What trains step by step."""
+
+    stopping: bool
+    """Set: it stops after the step under way."""
+
+
 @contextmanager
-def finish_step_on_interrupt(fit: Fit) -> Iterator[None]:
+def finish_step_on_interrupt(fit: Stoppable) -> Iterator[None]:
     """Ctrl-C (or SIGTERM) lets the step under way finish, so that what is kept can be gone on from exactly; a second
     one stops at once."""
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from rich.console import Console
 from lg_field.cli.opening import part_of_file
 from lg_field.cli.options import NO_REGION, Output, RegionFlags, pick_device, progress_bar
 from lg_field.cli.scene import scene_of
-from lg_field.errors import doing
+from lg_field.errors import doing, notice, tell
 
 if TYPE_CHECKING:
     from lg_field.meshing.mesh import Mesh
@@ -33,8 +34,8 @@ class FinishFlags:
     """What is done to a mesh before it is written."""
 
     min_component: float | None = None
-    """Drop loose pieces with fewer faces than this share of the largest piece (0.01: one percent). The default is 0.001
-    for shapes and volumes, and for scenes 0, which keeps all."""
+    """Drop loose pieces smaller than this share of the largest piece (0.01: one percent); 0 keeps all. Of shapes and
+    volumes by faces, 0.001 by default; of scenes by what they enclose, 0.01 by default, and 0 with --whole."""
     smooth: int = 0
     """Rounds of smoothing (Taubin, does not shrink); 10 takes the voxels' steps away."""
     target_faces: int = 0
@@ -69,6 +70,7 @@ def mesh(
     resolution: int = 256,
     threshold: float | None = None,
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
+    whole: bool = False,
     output_units: Literal["scene", "world"] | None = None,
     world: bool = False,
     colors: bool = True,
@@ -80,18 +82,19 @@ def mesh(
 ) -> None:
     """Export the surface of a trained scene, an encoded shape or a volume, or of a part of it. Cuts are closed.
 
-    Shapes come out in the units and pose of the mesh they were made of, volumes in samples, scenes in scene units.
+    Shapes come out in the units and pose of the mesh they were made of, volumes in samples, scenes in scene units. Of
+    an unbounded scene that cameras look at from around it is what they look at, without what lies behind it.
 
     Args:
         output: .ply, .obj, .glb or .stl file.
         input: scene, composition, shape or volume file, or an address fsspec reads.
         load_config: or config.yml of a run.
         resolution: voxels along the longest side.
-        threshold: shapes: 0 to 1, 0.5 by default; volumes: a value of theirs; scenes: density per scene unit. The
-            default of volumes and scenes is found from the values (Otsu) and printed.
+        threshold: shapes: 0 to 1, 0.5 by default; volumes: a value of theirs; scenes: density per scene unit. That of
+            volumes and scenes is found (Otsu; in scenes lower where cameras would see holes) and printed.
         region: only mesh this part; only its rows are read from a file.
-        output_units: scenes: write vertices in nerfstudio's scene units (the default) or in the data set's own units.
-            Regions are in scene units either way.
+        whole: scenes: mesh all there is, not only what cameras look at, and keep loose pieces.
+        output_units: scenes: vertices in nerfstudio's scene units (the default) or the data set's own; not regions.
         world: short for --output-units world.
         colors: scenes: vertex colours.
         exact: shapes and volumes: evaluate every node, not only those near the surface; slow, and finds separate
@@ -108,15 +111,13 @@ def mesh(
     in_world = wants_world(output_units, world)
     source = None if reports.metrics is None else read_mesh(reports.metrics)
     console, begin = Console(), time.perf_counter()
-    field, to_world = field_to_mesh(input, load_config, region)
+    field, to_world = field_to_mesh(input, load_config, region, whole)
     matrix = output_matrix(to_world, in_world)
     field = field.to(pick_device("auto"))
     with doing(f"meshing at resolution {resolution}"), blocks_shown(console) as show:
-        if to_world is None:
-            surface = surface_of_signal(console, field, resolution, threshold, exact, show)
-        else:
-            surface = surface_of_scene(console, field, resolution, threshold, colors, show)
-    surface = finished(console, surface, finish, 0.001 if to_world is None else 0.0)
+        look = partial(surface_of_signal, exact=exact) if to_world is None else partial(surface_of_scene, colors=colors)
+        surface = look(console, field, resolution, threshold, show)
+    surface = finished(console, surface, finish, to_world is not None, whole)
     surface = surface if matrix is None else surface.transformed(matrix)
     surface = write_mesh(surface, output, overwrite)
     units = "" if to_world is None else "world units, " if in_world else "scene units, "
@@ -191,6 +192,16 @@ def blocks_shown(console: Console) -> Iterator[Progress]:
 
 
 def field_to_mesh(
+    input: str | None, load_config: Path | None, region: RegionFlags, whole: bool
+) -> tuple[Any, Callable[[], np.ndarray] | None]:
+    """The field of a file or a run, cut to the region, or to what cameras look at unless the whole is wanted; and of
+    scenes what gives the (4, 4) matrix to world units."""
+    field, to_world = part_to_mesh(input, load_config, region)
+    alone = to_world is not None and not (whole or region.given)
+    return (looked_at_alone(field) if alone else field), to_world
+
+
+def part_to_mesh(
     input: str | None, load_config: Path | None, region: RegionFlags
 ) -> tuple[Any, Callable[[], np.ndarray] | None]:
     """The field of a file or a run, cut to the region; and of scenes what gives the (4, 4) matrix to world units."""
@@ -206,11 +217,14 @@ def field_to_mesh(
             return field, None
         scene = scene_of(field, input)
         return field, lambda: np.asarray(scene.scene_to_world, dtype=np.float64)
-    from lg_field.nerfstudio.runs import load_run
+    from lg_field.nerfstudio.runs import TRANSFORMS, load_run, pack
 
     assert load_config is not None
     run = load_run(load_config)
-    whole: Any = run.field()
+    described = (run.config_path.parent / TRANSFORMS).exists()
+    whole: Any = pack(run) if described else run.field()
+    if not described:
+        notice(f"{run.config_path.parent} has no {TRANSFORMS}: where cameras were is not known; all is meshed")
     to_world = lambda: np.asarray(run.scene_to_world(), dtype=np.float64)  # noqa: E731
     if not region.given:
         return whole, to_world
@@ -220,6 +234,32 @@ def field_to_mesh(
     return settled(field), to_world
 
 
+def looked_at_alone(field: Volume) -> Any:
+    """Of an unbounded scene what its cameras look at; the field itself where that is all there is, or not known."""
+    from lg_field.radiance.carving import only_voxels
+    from lg_field.radiance.components import shown_voxels
+    from lg_field.radiance.field import RadianceField
+    from lg_field.radiance.focus import SEEN, known_look, looked_at, surroundings
+    from lg_field.radiance.scene import Scene
+
+    look = known_look(field.description) if isinstance(field.description, Scene) else None
+    if look is None or not isinstance(field, RadianceField):
+        return field
+    shown = shown_voxels(field.occupancy, field.region)
+    if not bool(surroundings(field.occupancy, shown).any()):
+        return field
+    found = looked_at(field, look, shown, SEEN)
+    if found is None:
+        tell("nothing that the cameras look at ends: all is meshed; --component, --focus or --box mesh a part of it")
+        return field
+    voxels = found.voxels
+    tell(
+        f"what the cameras look at is meshed, {int(voxels.sum()):,} of {int(shown.sum()):,} voxels, {found.share:.0%} "
+        "of what they see around their focus; --whole meshes all there is"
+    )
+    return only_voxels(field, voxels)
+
+
 def up_axis(field: Any) -> str:
     """The axis that points up in pictures of a field: what its kind of signal says, z of scenes."""
     traits = getattr(field.description, "traits", None)
@@ -227,7 +267,7 @@ def up_axis(field: Any) -> str:
 
 
 def surface_of_signal(
-    console: Console, field: LocalGlobalNetwork, resolution: int, threshold: float | None, exact: bool, show: Progress
+    console: Console, field: LocalGlobalNetwork, resolution: int, threshold: float | None, show: Progress, exact: bool
 ) -> Mesh:
     """Marching cubes of a shape or volume."""
     from lg_field.signals.surface import default_threshold, signal_mesh
@@ -238,10 +278,11 @@ def surface_of_signal(
 
 
 def surface_of_scene(
-    console: Console, field: Volume, resolution: int, threshold: float | None, colors: bool, show: Progress
+    console: Console, field: Volume, resolution: int, threshold: float | None, show: Progress, colors: bool
 ) -> Mesh:
     """Marching cubes of a density within the field's exact region, with vertex colours."""
-    from lg_field.radiance.surface import automatic_threshold, mesh_bounds, radiance_mesh
+    from lg_field.radiance.surface import mesh_bounds, radiance_mesh
+    from lg_field.radiance.threshold import automatic_threshold
 
     bounds = mesh_bounds(field)
     level = automatic_threshold(field, bounds.box) if threshold is None else threshold
@@ -257,15 +298,22 @@ def surface_of_scene(
     return radiance_mesh(field, resolution, level, bounds.box, colors, progress=show)
 
 
-def finished(console: Console, mesh: Mesh, finish: FinishFlags, default_share: float) -> Mesh:
+def finished(console: Console, mesh: Mesh, finish: FinishFlags, scene: bool, whole: bool) -> Mesh:
     """Loose pieces away, smoothed, with fewer faces: as far as asked for."""
     from lg_field.meshing import tools
 
-    share = default_share if finish.min_component is None else finish.min_component
-    if share:
+    usual = 0.001 if not scene else 0.0 if whole else 0.01
+    share = usual if finish.min_component is None else finish.min_component
+    if share and scene:
+        left = tools.without_crumbs(mesh, share)
+        mesh, dropped = left.mesh, left.dropped
+        what = f"that enclose less than {share:.2%} of what the largest one does, {left.share:.2%} of all; "
+        what += "--min-component 0 keeps them"
+    elif share:
         mesh, dropped = tools.without_small_pieces(mesh, share)
-        if dropped:
-            console.print(f"dropped {dropped:,} loose pieces with fewer faces than {share:.2%} of the largest one's")
+        what = f"with fewer faces than {share:.2%} of the largest one's"
+    if share and dropped:
+        console.print(f"dropped {dropped:,} loose pieces {what}", highlight=False, soft_wrap=True)
     mesh = tools.smoothed(mesh, finish.smooth) if finish.smooth else mesh
     return tools.with_fewer_faces(mesh, finish.target_faces) if finish.target_faces else mesh
 

@@ -1,11 +1,14 @@
-"""Objects on a command line: connected components of a scene's voxels, and what lies above its ground."""
+"""Objects on a command line: connected components of a scene's voxels, what cameras look at, what lies above ground."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+
+import tyro
 
 from lg_field.errors import notice, tell
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from lg_field.files import FieldFile
     from lg_field.radiance.components import Pieces
     from lg_field.radiance.field import RadianceField
+    from lg_field.radiance.focus import Look
     from lg_field.radiance.occupancy_grid import OccupancyGrid
     from lg_field.space.regions import Region
     from lg_field.table.cell_table import CellTable
@@ -28,6 +32,8 @@ ONE = 0.95
 """Share of the voxels of a component that is nearly everything."""
 GROUND = 0.5
 """Least opacity of voxels that the ground is looked for among."""
+HAZE = 0.25
+"""Opacity of voxels below which they are haze."""
 CUT = 0.02
 """Share of the kept surface that may be cut without a word."""
 
@@ -39,37 +45,49 @@ class VoxelSource(NamedTuple):
     """Which are occupied."""
     field: Callable[[], RadianceField]
     """The whole field, which says how dense they are."""
+    look: Callable[[], Look]
+    """The cameras, and what they look at."""
 
     @staticmethod
     def of_file(file: FieldFile) -> VoxelSource:
         """An open scene file."""
-        return VoxelSource(lambda: voxels_of_file(file), lambda: cast("RadianceField", file.load()))
+        whole = lru_cache(1)(lambda: cast("RadianceField", file.load()))
+        return VoxelSource(lambda: voxels_of_file(file), whole, lambda: look_of(file.description))
 
     @staticmethod
     def of_field(field: Any) -> VoxelSource:
         """A scene that is loaded."""
-        return VoxelSource(lambda: field.occupancy, lambda: field)
+        return VoxelSource(lambda: field.occupancy, lambda: field, lambda: look_of(field.description))
 
 
 @dataclass(frozen=True)
 class ObjectFlags:
     """An object of a scene, as fine as its voxels; chosen within the shapes that are asked for, if any are."""
 
-    component: tuple[str, ...] = ()
+    component: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--piece"])] = ()
     """Of scenes: the connected component of occupied voxels that is the `largest`, that has this number (1 is the
     largest), or that is nearest to a point X Y Z; of what --box, --above-plane and the like leave."""
+    focus: tuple[float, ...] | None = None
+    """Of scenes: the object that the training cameras look at, parted from the haze around it and, where it must be,
+    from the ground. With a share (0.95): as many components, the most seen first, as make up this share of what the
+    cameras see around their focus."""
     above_plane: tuple[float, ...] | None = None
     """Of scenes: only what lies above the ground, a level plane that is found (RANSAC); or above a given one, with
     NX x + NY y + NZ z + D >= 0: four numbers NX NY NZ D."""
 
-    solid: float = 0.0
+    solid: float | None = None
     """Voxels connect only where a way as long as a side of them absorbs this much of the light, 0 to 1: 0.5 tells
-    apart what haze connects. 0: all occupied voxels do."""
+    apart what haze connects. 0: all occupied voxels do. The default is 0, and with --focus what is needed."""
 
     @property
     def given(self) -> bool:
         """Whether an object was asked for."""
-        return bool(self.component) or self.above_plane is not None
+        return bool(self.component) or self.above_plane is not None or self.focus is not None
+
+    @property
+    def through_haze(self) -> bool:
+        """Whether the border of what was asked for may go through haze, which is no cut."""
+        return bool(self.solid) or self.focus is not None
 
     def within(
         self,
@@ -92,20 +110,26 @@ class ObjectFlags:
         from lg_field.radiance.field import RadianceField
 
         if not isinstance(field, RadianceField):
-            raise ValueError("--component and --above-plane are for scenes: a signal has no occupied voxels")
+            raise ValueError("--component, --focus and --above-plane are for scenes: a signal has no occupied voxels")
         self.check()
         if self.above_plane is not None:
             above = self.above(field, source, shape, to_scene)
             shape = above if shape is None else shape & above
         if self.component:
             shape = self.piece(field, source, shape, to_scene)
+        if self.focus is not None:
+            shape = self.focused(field, source, shape)
         assert shape is not None
         return shape
 
     def check(self) -> None:
         """Raise ValueError for numbers that make no sense."""
-        if not 0.0 <= self.solid < 1.0:
+        if not 0.0 <= (self.solid or 0.0) < 1.0:
             raise ValueError(f"--solid is a part of the light, from 0 to less than 1, got {self.solid:g}")
+        if self.focus is not None and (len(self.focus) > 1 or not all(0.0 < share <= 1.0 for share in self.focus)):
+            raise ValueError(f"--focus takes nothing, or a share above 0 and up to 1, got {list(self.focus)}")
+        if self.focus is not None and self.component:
+            raise ValueError("give --component or --focus, not both")
 
     def above(self, field: CellTable, source: VoxelSource, shape: Region | None, to_scene: Tensor | None) -> Region:
         """The half space above the plane, in scene units; says where a found plane is."""
@@ -120,10 +144,10 @@ class ObjectFlags:
                 raise ValueError(f"--above-plane takes no number or four, NX NY NZ D, got {list(numbers)}")
             given = HalfSpace(numbers[:3], numbers[3])
             return given if to_scene is None else transformed(given, to_scene)
-        up = getattr(field.description, "up", UP)
         whole = source.field()
+        up = getattr(whole.description, "up", UP)
         shown = shown_voxels(whole.occupancy, both(field.region, shape))
-        found = above_ground(whole.occupancy, solid_voxels(whole, shown, max(self.solid, GROUND)), up)
+        found = above_ground(whole.occupancy, solid_voxels(whole, shown, max(self.solid or 0.0, GROUND)), up)
         plane = " ".join(f"{v:.4g}" for v in (*found.normal, found.offset))
         tell(f"the ground that was found: --above-plane {plane} (scene units)")
         return found
@@ -138,6 +162,46 @@ class ObjectFlags:
         number = self.number(pieces, grid, to_scene)
         tell(f"component {number} of {len(pieces)}: {listed(pieces, grid)}{self.advice(pieces)}")
         return self.kept(pieces, [number], shown, shape, grid)
+
+    def focused(self, field: CellTable, source: VoxelSource, shape: Region | None) -> Region:
+        """What the cameras look at, as a set of voxels, cut by the shape; says which component it is.
+
+        Raises:
+            ValueError: the cameras see nothing of what is asked for, or no camera is known.
+        """
+        from lg_field.radiance.components import shown_voxels
+        from lg_field.radiance.focus import looked_at
+        from lg_field.radiance.sight import seen_shares
+
+        look, whole = source.look(), source.field()
+        grid = whole.occupancy
+        shown = shown_voxels(grid, both(field.region, shape))
+        if not self.focus and self.solid is None:
+            found = looked_at(whole, look, shown)
+            if found is not None:
+                how = f", parted by --solid {found.level:g}" if found.level else ""
+                how += ", the ground cut away" if found.above else ""
+                self.say_focus(found.pieces, [found.number], found.share, grid, how)
+                return self.kept(found.pieces, [found.number], found.shown, shape, grid)
+        pieces = self.pieces(source, shown)
+        shares = seen_shares(whole, cast("Any", whole.description), look.views, pieces, look.focus)
+        if not len(shares) or not float(shares.sum()) > 0.0:
+            raise ValueError(
+                "the training cameras see nothing of what is asked for: leave out --focus, or ask for more"
+            )
+        order = shares.argsort(descending=True)
+        count = 1 if not self.focus else int((shares[order].cumsum(0) < self.focus[0] - 1e-9).sum()) + 1
+        numbers = [number + 1 for number in order[:count].tolist()]
+        self.say_focus(pieces, numbers, float(shares[order[:count]].sum()), grid, self.advice(pieces))
+        return self.kept(pieces, numbers, shown, shape, grid)
+
+    def say_focus(self, pieces: Pieces, numbers: list[int], share: float, grid: OccupancyGrid, how: str) -> None:
+        """Which components --focus keeps, in a line."""
+        few = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+        tell(
+            f"--focus: component {few} of {len(pieces)}, {share:.1%} of what the cameras see around their focus{how}; "
+            f"{listed(pieces, grid)}"
+        )
 
     def pieces(self, source: VoxelSource, shown: Tensor) -> Pieces:
         """The connected pieces of the (solid) voxels that are shown."""
@@ -193,6 +257,21 @@ class ObjectFlags:
 NO_OBJECT = ObjectFlags()
 
 
+def look_of(description: object) -> Look:
+    """What a scene says of its cameras.
+
+    Raises:
+        ValueError: it says nothing.
+    """
+    from lg_field.radiance.focus import known_look
+    from lg_field.radiance.scene import Scene
+
+    look = known_look(description) if isinstance(description, Scene) else None
+    if look is None:
+        raise ValueError("--focus: the scene does not say where cameras were; name the object by --component X Y Z")
+    return look
+
+
 def both(first: Region | None, second: Region | None) -> Any:
     """The points in both; None = everything."""
     return second if first is None else first if second is None else first & second
@@ -235,7 +314,13 @@ def voxels_of_file(file: FieldFile, rows: Tensor | None = None) -> OccupancyGrid
     return grid
 
 
-def warn_of_cut(grid: OccupancyGrid, before: Region | None, cells: Tensor, region: Region | None) -> None:
+def warn_of_cut(
+    grid: OccupancyGrid,
+    before: Region | None,
+    cells: Tensor,
+    region: Region | None,
+    field: Callable[[], RadianceField] | None = None,
+) -> None:
     """Say it in a line if a crop cuts through what a scene holds.
 
     Args:
@@ -243,11 +328,16 @@ def warn_of_cut(grid: OccupancyGrid, before: Region | None, cells: Tensor, regio
         before: the exact region before it.
         cells: that the crop keeps.
         region: the exact region after it; None = whole cells.
+        field: gives the field before the crop, where a cut through haze is none.
     """
-    from lg_field.radiance.components import cut_through, kept_middles, shown_voxels
+    from lg_field.radiance.components import beside, cut_through, kept_middles, shown_voxels
+    from lg_field.radiance.solid import solid_voxels
 
     shown = shown_voxels(grid, before)
-    found = cut_through(shown, kept_middles(shown, cells, region, grid))
+    kept = kept_middles(shown, cells, region, grid)
+    if field is not None:
+        shown = kept | solid_voxels(field(), shown & ~kept & beside(kept), HAZE)
+    found = cut_through(shown, kept)
     if found.share >= CUT:
         notice(
             f"the cut goes through what the scene holds: {found.share:.0%} of the kept surface ({found.cut:,} of "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from lg_field.cli.options import RegionFlags
+    from lg_field.cli.sights import SightFlags
 
 
 class Part(NamedTuple):
@@ -34,6 +35,7 @@ class CropFlags(NamedTuple):
 
     output: Path | None
     region: RegionFlags
+    sights: SightFlags
     dtype: str
     """Of the weights written, or as-is."""
     dry_run: bool

@@ -14,10 +14,10 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from lg_field.cli.console import print_sizes as print_sizes
 from lg_field.cli.console import progress_bar as progress_bar
+from lg_field.cli.kind_facts import FACTS
 from lg_field.cli.objects import NO_OBJECT, ObjectFlags, VoxelSource, both
 from lg_field.cli.region_files import read_cells, read_region
 from lg_field.cli.shapes import box_of, corners_of, obb_of, shapes_of, sphere_of
-from lg_field.signals.registry import KINDS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,7 @@ Address = tyro.conf.Positional[
 ]
 """A field file: a path, or an address fsspec reads."""
 
-UNITS = ", ".join(f"{kind.name}: {kind.units}" for kind in KINDS.values())
+UNITS = ", ".join(f"{kind.name}: {kind.units}" for kind in FACTS)
 """In which units each kind of signal takes places."""
 
 
@@ -124,7 +124,8 @@ class RegionFlags:
         shape = self.shape(field)
         if shape is None and limit is None and not self.objects.given:
             raise ValueError(
-                "say what to keep: --box, --sphere, --obb, --cells, --region, --without, --component or --above-plane"
+                "say what to keep: --box, --sphere, --obb, --cells, --region, --without, --focus, --component or "
+                "--above-plane"
             )
         if shape is not None and to_field is not None:
             shape = transformed(shape, to_field)

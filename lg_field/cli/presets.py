@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lg_field.signals.presets import read_preset, read_settings
-from lg_field.signals.settings import Settings
+from lg_field.signal_settings import Settings
 
 NOTHING_SAID = Settings()
 """Settings that leave everything to the defaults."""
@@ -22,6 +21,8 @@ def chosen_settings(preset: str | None, config: Path | None) -> Settings:
         ValueError: both, no such preset, or entries that are unknown or of another type.
         FileNotFoundError: no such file.
     """
+    from lg_field.signals.presets import read_preset, read_settings
+
     if preset is not None and config is not None:
         raise ValueError("give either --preset or --config")
     if config is not None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 
 from lg_field.cli.console import say
-from lg_field.cli.options import Input, Output
+from lg_field.cli.opening import CropFlags
+from lg_field.cli.options import Input, Output, RegionFlags
 from lg_field.errors import doing, notice
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ def publish(
     """Write a page that shows a scene in the browser, where it can be cropped, too: a folder for any static host.
 
     Args:
-        input: scene file, as `lg-field pack` writes it.
+        input: scene file, as `lg-field pack` writes it, or an archive of one (`lg-field compress`).
         output: the folder to write; with --one-file an .html file.
         title: of the page; the default is the file's name.
         description: a few words about the scene.
@@ -70,6 +74,10 @@ def publish(
 
 def check_target(source: Path, output: Path, one_file: bool) -> None:
     """Raise ValueError for an output that cannot be what was asked for."""
+    from lg_field.radiance.arrangement import is_composition
+
+    if is_composition(source.name):
+        raise ValueError(f"{source} is no field file: pages show single scenes, so publish those of a composition")
     if not source.is_file():
         raise FileNotFoundError(f"{source} is not there; give a scene file of this machine")
     if one_file and output.suffix.lower() not in (".html", ".htm"):
@@ -126,24 +134,44 @@ def path_of(file: Path) -> SitePath:
     return SitePath(float(seconds), tuple(cameras))
 
 
-def serve(input: str, port: int) -> None:
+def serve(input: str, region: RegionFlags, port: int) -> None:
     """Serve the page of a scene on this machine until Ctrl-C.
 
     Args:
-        input: scene file of this machine.
+        input: scene file or an archive of one, or an address fsspec reads: what the page asks for is read by ranges.
+        region: show only this part: no more than that is read. None given = everything.
         port: the next free one if it is taken.
 
     Raises:
-        ValueError: an address, or no scene file.
+        ValueError: no scene file.
     """
-    from lg_field.web.publish import contents
+    from lg_field.files.ranges import open_ranges
+    from lg_field.web.publish import contents, name_of
     from lg_field.web.server import PageServer
 
-    if "://" in input:
-        raise ValueError(f"--web shows files of this machine, not {input}: download it first")
-    source = Path(input)
-    check_target(source, Path("page"), one_file=False)
-    page = contents(source, site_of(source), still=False)
-    with PageServer({**page.files, source.name: source}, port) as server:
+    with ExitStack() as stack:
+        source = stack.enter_context(part_file(input, region))
+        page = contents(source, site_of(Path(name_of(source))), still=False)
+        held = stack.enter_context(open_ranges(source)) if "://" in source else Path(source)
+        server = stack.enter_context(PageServer({**page.files, name_of(source): held}, port))
         print(f"{input}: {server.url}", flush=True)
         server.serve_forever()
+
+
+@contextmanager
+def part_file(input: str, region: RegionFlags) -> Iterator[str]:
+    """Context: a file that pages read, of all of a scene or a part of it."""
+    from lg_field.cli.edit import crop_field
+    from lg_field.radiance.arrangement import is_composition
+    from lg_field.web.publish import name_of, plain_file
+
+    if is_composition(input):
+        raise ValueError(f"{input} is no field file: --web shows single scenes; leave it out for a composition")
+    if not region.given:
+        with plain_file(input) as plain:
+            yield plain
+        return
+    with TemporaryDirectory() as folder:
+        part = Path(folder, name_of(input)).with_suffix(".safetensors")
+        crop_field(input, CropFlags(part, region, "as-is", dry_run=False, report=None, overwrite=False))
+        yield str(part)

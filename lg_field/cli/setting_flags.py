@@ -7,9 +7,9 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 
+from lg_field.cli.kind_facts import FACTS
 from lg_field.cli.presets import NOTHING_SAID
-from lg_field.signals.registry import KINDS
-from lg_field.signals.settings import CompleteSettings, FitConfig, NetworkConfig, Settings, ShapeConfig, resolve
+from lg_field.signal_settings import CompleteSettings, FitConfig, NetworkConfig, Settings, ShapeConfig, filled
 
 PARTS = {"network": NetworkConfig, "fit": FitConfig, "shape": ShapeConfig}
 
@@ -46,8 +46,8 @@ def default_words(part: str, entry: str, task: Settings = NOTHING_SAID) -> str:
         return words(by_task)
     general = getattr(getattr(CompleteSettings(), part), entry)
     others: dict[str, list[str]] = {}
-    for kind in KINDS.values():
-        value = getattr(getattr(resolve(kind, NOTHING_SAID), part), entry)
+    for kind in FACTS:
+        value = getattr(filled(getattr(CompleteSettings(), part), (), getattr(kind, part, {})), entry)
         if value != general:
             others.setdefault(words(value), []).append(kind.name)
     return "; ".join([words(general), *(f"{', '.join(kinds)} {value}" for value, kinds in others.items())])

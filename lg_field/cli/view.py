@@ -33,9 +33,9 @@ def view(
         memory: GB that what is computed of a picture of a scene may take at a time.
     """
     if web:
-        if region.given or device != "auto":
-            raise ValueError("--web shows whole files, in the browser: crop there or with `lg-field crop`, no --device")
-        serve(input, port)
+        if device != "auto":
+            raise ValueError("--web draws in the browser, on its graphics card: no --device")
+        serve(input, region, port)
         return
     source = source_of(input)
     part = source.part(region)

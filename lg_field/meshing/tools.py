@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
 from lg_field.meshing.mesh import Mesh
 
@@ -46,15 +46,44 @@ def volume(mesh: Mesh) -> float:
 
 def without_small_pieces(mesh: Mesh, share: float) -> tuple[Mesh, int]:
     """Drop connected pieces with fewer faces than this share of the largest piece's; also says how many these were."""
+    piece = pieces_of_faces(mesh)
+    size = np.bincount(piece)
+    small = size < share * size.max()
+    return used_vertices(replace(mesh, faces=mesh.faces[~small[piece]])), int(small.sum())
+
+
+class Crumbs(NamedTuple):
+    """A mesh without its small pieces."""
+
+    mesh: Mesh
+    dropped: int
+    """How many pieces were."""
+    share: float
+    """Part of all that the pieces enclose which these did, 0..1."""
+
+
+def without_crumbs(mesh: Mesh, share: float) -> Crumbs:
+    """Drop connected pieces that enclose less than this share of what the largest one encloses; small cavities, which
+    are pieces that enclose less than nothing, are filled."""
+    piece = pieces_of_faces(mesh)
+    a, b, c = (mesh.vertices[mesh.faces[:, k]] - mesh.vertices.mean(0) for k in range(3))
+    size = np.abs(np.bincount(piece, np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0))
+    small = size < share * size.max()
+    left = used_vertices(replace(mesh, faces=mesh.faces[~small[piece]]))
+    return Crumbs(left, int(small.sum()), float(size[small].sum() / max(size.sum(), 1e-300)))
+
+
+def pieces_of_faces(mesh: Mesh) -> Int[np.ndarray, " faces"]:
+    """(F,) number of the connected piece that each face is of, from 0."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     ends = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]]])
     graph = coo_matrix((np.ones(len(ends), dtype=bool), ends.T), shape=(len(mesh.vertices),) * 2)
-    piece = connected_components(graph, directed=False)[1][mesh.faces[:, 0]]
-    size = np.bincount(piece)  # numbers of vertices that no face uses have no face
-    small = size < share * size.max()
-    return used_vertices(replace(mesh, faces=mesh.faces[~small[piece]])), int((small & (size > 0)).sum())
+    found: np.ndarray = np.unique(
+        connected_components(graph, directed=False)[1][mesh.faces[:, 0]], return_inverse=True
+    )[1]
+    return found.reshape(-1)
 
 
 def used_vertices(mesh: Mesh) -> Mesh:

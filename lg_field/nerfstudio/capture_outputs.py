@@ -7,19 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from nerfstudio.cameras.camera_utils import auto_orient_and_center_poses
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from lg_field.captures import Capture, Photo
-from lg_field.captures.capture import Cube
-
-COLMAP_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-"""COLMAP's guess of what is up, -y, to +z."""
-BLENDER_BOX = 1.5
-"""Half the side of the box that blender scenes lie in."""
+from lg_field.training.scene_frame import scene_frame
 
 
 @dataclass
@@ -30,39 +24,6 @@ class CaptureOutputs(DataparserOutputs):
         """(n, 3, 4) camera to scene -> camera to the data set's coordinates."""
         moved = super().transform_poses_to_original_space(poses.double(), camera_convention)  # type: ignore[arg-type]
         return moved.to(poses.dtype)
-
-
-def scene_frame(capture: Capture) -> tuple[np.ndarray, float, float]:
-    """Where a capture's format puts its scene.
-
-    Returns:
-        (4, 4) float64 rigid motion from the photos' coordinates, a scale to be applied after it, and half the side of
-        the scene box: blender's coordinates and +-1.5; instant-ngp's unit cube, where the cameras are near it; else
-        upright, centred and scaled so that all cameras lie within +-1 (nerfstudio's conventions).
-    """
-    if capture.format == "blender":
-        return np.eye(4), 1.0, BLENDER_BOX
-    if capture.cube is not None and not far_from_cube(capture, capture.cube):
-        motion = np.eye(4)
-        motion[:3, 3] = -capture.cube.middle
-        return motion, capture.cube.scale, 0.5 * capture.cube.sides
-    turned = COLMAP_UP if capture.format == "colmap" else np.eye(4)
-    poses = turned @ np.stack([photo.pose for photo in capture.photos])
-    middle = poses[:, :3, 3].mean(0)
-    poses[:, :3, 3] -= middle
-    oriented, turn = auto_orient_and_center_poses(torch.from_numpy(poses).float(), method="up", center_method="poses")
-    motion = np.eye(4)
-    motion[:3] = turn.double().numpy()
-    motion[:3, 3] -= motion[:3, :3] @ middle
-    motion = motion @ turned
-    reach = float(oriented[:, :3, 3].abs().max())
-    return motion, 1.0 / reach if reach > 0.0 else 1.0, 1.0
-
-
-def far_from_cube(capture: Capture, cube: Cube) -> bool:
-    """Whether the cameras are so far from instant-ngp's cube that single precision would not tell them apart there."""
-    places = np.stack([photo.pose[:3, 3] for photo in capture.photos])
-    return float(np.abs(places - cube.middle).min(0).max()) * cube.scale > 1e3 * cube.sides
 
 
 def outputs_of(capture: Capture, split: str, downscale: float = 1.0) -> CaptureOutputs:

@@ -21,6 +21,8 @@ from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 from lg_field.nerfstudio.model import LGModelConfig, SizesOptions
 from lg_field.nerfstudio.optimizers import DecaySchedulerConfig, FusedAdamOptimizerConfig
 from lg_field.nerfstudio.pipeline import LGPipeline, LGPipelineConfig
+from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
+from lg_field.training.methods import EPS, METHODS
 
 install_excepthook()  # nerfstudio's scripts import this module and would print a traceback for bad input
 
@@ -77,32 +79,33 @@ class LGTrainerConfig(TrainerConfig):
         return super().setup(**kwargs)
 
 
-def _method(
-    name: str, steps: int, rays: int, model: LGModelConfig, fields_lr: float, grids_lr: float, opaque: float = 1.0
-) -> Any:
-    schedule = DecaySchedulerConfig(factor=0.05)
+def _method(name: str, rays_at_once: int) -> Any:
+    method = METHODS[name]
+    schedule = DecaySchedulerConfig(factor=method.lr_factor)
+    sizes = SizesOptions(**vars(method.sizes))
     return LGTrainerConfig(
         method_name=name,
         steps_per_eval_batch=1000,
         steps_per_eval_image=5000,
         steps_per_eval_all_images=1_000_000,
         steps_per_save=2000,
-        max_num_iterations=steps,
+        max_num_iterations=method.steps,
         mixed_precision=False,
         pipeline=LGPipelineConfig(
             datamanager=LGDataManagerConfig(
                 dataparser=AutoDataParserConfig(),
-                train_num_rays_per_batch=rays,
+                pixel_sampler=ObjectPixelSamplerConfig(object_share=method.object_share),
+                train_num_rays_per_batch=method.rays,
                 eval_num_rays_per_batch=1024,
-                opaque_share=opaque,
+                opaque_share=method.opaque_share,
             ),
-            model=model,
+            model=LGModelConfig(sizes=sizes, eval_num_rays_per_chunk=rays_at_once, **vars(method.training)),
         ),
         optimizers={
-            "fields": {"optimizer": FusedAdamOptimizerConfig(lr=fields_lr, eps=1e-15), "scheduler": schedule},
-            "grids": {"optimizer": FusedAdamOptimizerConfig(lr=grids_lr, eps=1e-15), "scheduler": schedule},
-            POSES: {"optimizer": AdamOptimizerConfig(lr=1e-3, eps=1e-15), "scheduler": schedule},
-            COLORS: {"optimizer": AdamOptimizerConfig(lr=2e-3, eps=1e-15), "scheduler": schedule},
+            "fields": {"optimizer": FusedAdamOptimizerConfig(lr=method.fields_lr, eps=EPS), "scheduler": schedule},
+            "grids": {"optimizer": FusedAdamOptimizerConfig(lr=method.grids_lr, eps=EPS), "scheduler": schedule},
+            POSES: {"optimizer": AdamOptimizerConfig(lr=1e-3, eps=EPS), "scheduler": schedule},
+            COLORS: {"optimizer": AdamOptimizerConfig(lr=2e-3, eps=EPS), "scheduler": schedule},
         },
         machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
         viewer=ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 14),
@@ -111,38 +114,9 @@ def _method(
 
 
 lg_field = MethodSpecification(
-    config=_method(
-        "lg-field",
-        steps=10_000,
-        rays=4096,
-        model=LGModelConfig(
-            sizes=SizesOptions(grid_nodes=17, hash_levels=4, log2_hashmap_size=15, color_width=0, color_features=27),
-            harmonics_loss_mult=2e-3,
-            eval_num_rays_per_chunk=1 << 14,
-        ),
-        fields_lr=5e-3,
-        grids_lr=4e-2,
-    ),
-    description="Local-Global radiance field: one small network per cell, croppable without retraining.",
+    config=_method("lg-field", rays_at_once=1 << 14), description=METHODS["lg-field"].description
 )
 
 lg_field_tiny = MethodSpecification(
-    config=_method(
-        "lg-field-tiny",
-        steps=8_000,
-        rays=1024,
-        model=LGModelConfig(
-            sizes=SizesOptions(grid_nodes=11, hash_levels=4, color_width=0, color_features=27),
-            split_steps=(200,),
-            samples_per_batch=2**14,
-            steps_per_scene=256,
-            occupancy_points=2**15,
-            harmonics_loss_mult=2e-3,
-            eval_num_rays_per_chunk=1 << 13,
-        ),
-        fields_lr=5e-3,
-        grids_lr=4e-2,
-        opaque=0.5,
-    ),
-    description="Small Local-Global radiance field for CPUs and first tries.",
+    config=_method("lg-field-tiny", rays_at_once=1 << 13), description=METHODS["lg-field-tiny"].description
 )

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from lg_field.errors import UserError
 from lg_field.nerfstudio.dataset import CaptureDataset
-from lg_field.nerfstudio.masks import MaskMode, mask_meaning, small_alphas, small_masks
+from lg_field.nerfstudio.masks import mask_meaning, small_alphas, small_masks
 from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
 from lg_field.nerfstudio.placing import find_place, move
 from lg_field.radiance.placement import Placement
+from lg_field.training.masks import MaskMode
 
 
 @dataclass

@@ -6,7 +6,6 @@ their outside says that nothing is there: it is alpha 0 (`empty`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,24 +15,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from lg_field.nerfstudio.dataset import CaptureDataset
-
-MaskMode = Literal["auto", "empty", "ignore"]
-"""empty: outside a mask there is nothing; ignore: outside it pixels are left out; auto: empty where the masks cover one
-object."""
-OBJECT = (0.002, 0.6)
-"""Part of an image that a mask covers if it cuts out an object."""
-SIZE = 96
-"""Pixels per axis of small alphas."""
-
-
-def cut_out_object(coverage: Sequence[float]) -> bool:
-    """Whether masks cut out one object: in nine of ten images they cover some, but far from all, of the image.
-
-    Args:
-        coverage: part of each image inside its mask, 0..1.
-    """
-    good = sum(OBJECT[0] <= part <= OBJECT[1] for part in coverage)
-    return len(coverage) > 0 and good >= 0.9 * len(coverage)
+from lg_field.training.masks import SIZE, MaskMode, meaning, to_size
 
 
 def mask_meaning(masks: Float[Tensor, "views height width"] | None, mode: MaskMode) -> Literal["empty", "ignore"]:
@@ -43,16 +25,10 @@ def mask_meaning(masks: Float[Tensor, "views height width"] | None, mode: MaskMo
         masks: of all images, in [0, 1]; None = there are none.
         mode: what was asked for.
     """
-    if masks is None:
-        return "ignore"
-    parts = masks.flatten(1).mean(1).tolist()
-    empty = mode == "empty" or (mode == "auto" and cut_out_object(parts))
-    share, outside = 100 * sum(parts) / len(parts), "there is nothing" if empty else "pixels are left out"
-    CONSOLE.print(
-        f"The masks cover {share:.0f} % of the images; outside of them {outside} "
-        f"(--pipeline.datamanager.masks {'ignore' if empty else 'empty'}: otherwise)."
-    )
-    return "empty" if empty else "ignore"
+    found, line = meaning(masks, mode, "--pipeline.datamanager.masks")
+    if line is not None:
+        CONSOLE.print(line)
+    return found
 
 
 def small_masks(outputs: DataparserOutputs) -> Float[Tensor, "views height width"] | None:
@@ -61,7 +37,7 @@ def small_masks(outputs: DataparserOutputs) -> Float[Tensor, "views height width
         return None
     images = _small(outputs)
     masks = [images.get_mask(k, SIZE, SIZE) for k in range(len(images))]
-    return torch.stack([_to_size(mask.float()) for mask in masks if mask is not None])
+    return torch.stack([to_size(mask.float()) for mask in masks if mask is not None])
 
 
 def small_alphas(outputs: DataparserOutputs, masked: bool) -> Float[Tensor, "views height width"] | None:
@@ -76,7 +52,7 @@ def small_alphas(outputs: DataparserOutputs, masked: bool) -> Float[Tensor, "vie
     alphas = small_masks(outputs) if masked else None
     if first.shape[-1] == 4:
         bands = (torch.from_numpy(images.get_numpy_image(k)[..., 3:].copy()) / 255 for k in range(len(images)))
-        own = torch.stack([_to_size(band) for band in bands])
+        own = torch.stack([to_size(band) for band in bands])
         alphas = own if alphas is None else own * alphas
     return alphas if alphas is not None and float(alphas.min()) < 0.5 else None
 
@@ -85,7 +61,3 @@ def _small(outputs: DataparserOutputs) -> CaptureDataset:
     """The images at about the size of small alphas."""
     largest = max(int(outputs.cameras.width.max()), int(outputs.cameras.height.max()))
     return CaptureDataset(outputs, min(1.0, 1.5 * SIZE / largest))
-
-
-def _to_size(band: Float[Tensor, "height width 1"]) -> Float[Tensor, "SIZE SIZE"]:
-    return torch.nn.functional.interpolate(band.permute(2, 0, 1)[None], (SIZE, SIZE), mode="area")[0, 0]

@@ -24,7 +24,6 @@ from lg_field.files import load
 from lg_field.nerfstudio.corrections import PARAMETERS, corrected_rays, described, developed, parameter_groups
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
-from lg_field.nerfstudio.scores import image_scores
 from lg_field.quality import mean_squared_error, psnr
 from lg_field.radiance.compositing import image_on, straight_alpha
 from lg_field.radiance.diagnosis import collapse
@@ -38,9 +37,9 @@ from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.radiance.views import VIEWPOINTS
 from lg_field.space.partition import PartitionGrid
+from lg_field.training.methods import FIRST_CELLS
+from lg_field.training.scores import image_scores
 
-FIRST_CELLS = 64
-"""Cells at the start."""
 LOOKS = (500, 1000, 2000, 4000, 8000)
 """Steps after which a failed run is said to have failed, beside the last."""
 VIEW = "training view"

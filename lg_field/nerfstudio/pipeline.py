@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,27 +10,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 
 from lg_field.nerfstudio.panel import PanelControl
-
-FIRST_SAVE, SAVE_EVERY = 45.0, 300.0
-"""Seconds until the first checkpoint, and between later ones, beside those of `steps_per_save`."""
-
-
-def by_time(save: Callable[[int], Any], now: Callable[[], float] = time.monotonic) -> Callable[[int], None]:
-    """What saves a checkpoint when it is time, asked after each step.
-
-    Args:
-        save: saves that of a step.
-        now: seconds.
-    """
-    due = now() + FIRST_SAVE
-
-    def after(step: int) -> None:
-        nonlocal due
-        if now() >= due:
-            save(step)
-            due = now() + SAVE_EVERY
-
-    return after
+from lg_field.training.saving import by_time
 
 
 @dataclass

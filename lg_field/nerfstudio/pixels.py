@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
 from torch import Tensor
+
+from lg_field.training.masks import near_object
 
 
 @dataclass
@@ -59,25 +61,3 @@ class ObjectPixelSampler(PixelSampler):
             column, row = flat % image_width, flat % pixels // image_width
             indices[:count] = torch.stack([flat // pixels, row, column], dim=-1)
         return indices
-
-
-def near_object(images: Float[Tensor, "images height width 4"], reach: float = 0.03) -> Int[Tensor, " pixels"]:
-    """Places in the flattened images of the pixels on or close to what is there.
-
-    Args:
-        images: RGBA.
-        reach: how close, in image widths.
-
-    Returns:
-        int32, or int64 where 32 bits do not hold them.
-    """
-    radius = max(1, round(reach * images.shape[2]))
-    near = []
-    for image in images:
-        solid = (image[None, None, :, :, 3] > 0.02).float()
-        for axis in (0, 1):  # a square window, one axis after the other
-            window = [2 * radius + 1 if k == axis else 1 for k in (0, 1)]
-            solid = torch.nn.functional.max_pool2d(solid, window, stride=1, padding=[w // 2 for w in window])
-        near.append(solid[0, 0] > 0)
-    kind = torch.int32 if images[..., 0].numel() < 2**31 else torch.int64
-    return torch.stack(near).flatten().nonzero()[:, 0].to(kind)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lg_field.ops import ChainSizes
-
-Network = Literal["local-global", "per-partition", "global"]
+from lg_field.signal_settings import Network
 
 
 def sizes_for_budget(

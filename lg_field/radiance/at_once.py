@@ -1,8 +1,9 @@
-"""Training rays on a GPU, where what an operation begins costs more than what it computes: few of them, one wait.
+"""Training rays where what an operation begins costs more than what it computes: few of them, on a GPU one wait.
 
-The same as `field_samples` and `ask`, which a CPU is faster with, but for: all steps of all rays are looked at in one
-go; what is known of them (unit coordinates, voxels, rows) goes along; points beside the samples are asked in the same
-call; samples that no light gets through to stay and weigh nothing.
+The same as `field_samples` and `ask`, but for: on a GPU all steps of all rays are looked at in one go; what is known of
+them (unit coordinates, voxels, rows) goes along; points beside the samples are asked in the same call; samples that no
+light gets through to stay and weigh nothing. On a CPU the kernels do it, who leave out what says nothing; torch alone is
+faster there with one thing after the other.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from lg_field.radiance.beside import Answers, Beside
 from lg_field.radiance.compositing import Samples, weights_and_light
 from lg_field.radiance.encodings import spherical_harmonics, view_dependence
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.render import Asked, clipped
+from lg_field.radiance.fused import fused_light, fused_look, fused_place
+from lg_field.radiance.render import Asked, clipped, field_samples
 from lg_field.radiance.sampling import march_at_once, steps_of_rays
+
+
+Rays = tuple[Tensor, Tensor]
+Looked = tuple[Tensor, Tensor, Tensor]
 
 
 class Marched(NamedTuple):
@@ -54,6 +60,11 @@ def march_training(
 ) -> Marched:
     """Jittered samples of rays in the field's occupied space: see `field_samples`, whose arguments these are."""
     grid, frame = field.occupancy, field.frame
+    if origins.is_cpu:
+        samples = field_samples(field, origins, directions, near, far, step, jitter=True)
+        found = fused_place(field, origins, directions, samples)
+        if found is not None:
+            return Marched(samples, *found, _rows(field, *found))
     near, far, reach, linear = clipped(field, origins, directions, near, far)
     s_near, s_far, count, shift = steps_of_rays(near, far, step, linear, True, reach)
     looked: list[tuple[Tensor, Tensor]] = []
@@ -68,11 +79,15 @@ def march_training(
     samples, hit = march_at_once((origins, directions), (s_near, s_far), shift, step, count, occupied, linear)
     unit, numbers = (values[hit] for values in looked[0])
     voxels = grid.places_of_voxels()[numbers]
+    return Marched(samples, unit, voxels, _rows(field, unit, voxels))
+
+
+def _rows(field: RadianceField, unit: Tensor, voxels: Tensor) -> Tensor:
+    """(M,) the row that owns each of (M, 3) points in (M,) voxels."""
+    grid = field.occupancy
     if grid.voxels_tell_rows:
-        rows = torch.div(voxels, grid.per_axis**3, rounding_mode="floor")
-    else:
-        rows = field.rows_of_unit(unit)
-    return Marched(samples, unit, voxels, rows)
+        return torch.div(voxels, grid.per_axis**3, rounding_mode="floor")
+    return field.rows_of_unit(unit)
 
 
 def ask_at_once(
@@ -101,6 +116,10 @@ def ask_at_once(
     border, free = 2 * len(beside.near), len(beside.unit) - 2 * len(beside.near)
     rows = torch.cat([field.moved_rows(unit, marched.rows, overlap), field.rows_of_unit(beside.located)])
     owned, count = rows >= 0, [len(unit), border, free]
+    both = owned[count[0] : count[0] + border].view(2, -1).all(0)
+    fused = _ask_kernels(field, (origins, directions), samples, torch.cat([unit, beside.unit]), rows, beside, both)
+    if fused is not None:
+        return _with_light(field, (origins, directions), samples, fused, both, count, least_light)
     density, features = field.of_rows(torch.cat([unit, beside.unit]), rows.clamp_min(0), owned=True)
     density, border_density, free_density = (density * owned).split(count)
     harmonics = spherical_harmonics(directions)[torch.cat([samples.rays, beside.rays])]
@@ -118,5 +137,40 @@ def ask_at_once(
         dependence = dependence * shown
     opacity = -torch.expm1(-thickness) if field.sizes.contraction else None
     asked = Asked(field, origins, directions, samples, density, features, colors, dependence, weights, opacity)
-    both = owned[count[0] : count[0] + border].view(2, -1).all(0)
     return AskedAtOnce(asked, Answers(both, border_density, border_colors, free_density))
+
+
+def _ask_kernels(
+    field: RadianceField, rays: Rays, samples: Samples, unit: Tensor, rows: Tensor, beside: Beside, both: Tensor
+) -> Looked | None:
+    """Density, colour and view dependence of samples and points beside them by the CPU's kernels, zeros where nothing
+    depends on them; None where torch has to find them."""
+    if not unit.is_cpu or field.sizes.color_width:
+        return None
+    asked = rows.clone()
+    asked[len(samples.rays) :][: 2 * len(both)].masked_fill_(~(both & beside.near).repeat(2), -1)
+    return fused_look(field, unit, asked, torch.cat([samples.rays, beside.rays]), rays[1])
+
+
+def _with_light(
+    field: RadianceField,
+    rays: Rays,
+    samples: Samples,
+    looked: Looked,
+    both: Tensor,
+    count: list[int],
+    least_light: float,
+) -> AskedAtOnce:
+    """`ask_at_once`'s results from what kernels say of samples, points on borders and points anywhere, `count` of
+    each."""
+    (density, border, free), (colors, border_colors, _) = (values.split(count) for values in looked[:2])
+    dependence = looked[2][: count[0]]
+    lit = fused_light(field, density, colors, samples, len(rays[0]), least_light)
+    assert lit is not None
+    weights, sums, through = lit
+    if least_light > 0.0:
+        dependence = torch.where(through > 0.0, dependence, 0.0)
+    opacity = -torch.expm1(-density * samples.lengths) if field.sizes.contraction else None
+    features = colors.new_zeros(len(colors), 0)
+    asked = Asked(field, *rays, samples, density, features, colors, dependence, weights, opacity, sums)
+    return AskedAtOnce(asked, Answers(both, border, border_colors, free))

@@ -13,8 +13,10 @@ from torch import Tensor
 from lg_field.files import FieldFile, save
 from lg_field.files.bits import unpack_bits
 from lg_field.files.writing import Precision
-from lg_field.radiance.components import Pieces, settled, shown_voxels, voxel_set
+from lg_field.radiance.components import Pieces, middles, settled, shown_voxels, voxel_set
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.hull import visual_hull
+from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.sight import cameras_that_see
 from lg_field.radiance.views import Views
@@ -24,6 +26,8 @@ EDITS = "edits"
 """Entry of a field's history that holds what was dropped voxel by voxel."""
 MOST_EDITS = 16
 """The latest ones are kept."""
+POINTS = 1 << 18
+"""Voxels looked at at a time."""
 
 
 def crop_voxels(
@@ -140,13 +144,43 @@ def without_pieces(field: RadianceField, pieces: Pieces, drop: Bool[Tensor, " pi
     Raises:
         ValueError: nothing would be kept.
     """
-    grid, kept = field.occupancy, (~drop).nonzero()[:, 0] + 1
-    if not bool(drop.any()):
-        return field
-    only = voxel_set(grid, pieces.voxels(kept))
+    return only_voxels(field, pieces.voxels((~drop).nonzero()[:, 0] + 1)) if bool(drop.any()) else field
+
+
+def only_voxels(field: RadianceField, voxels: Bool[Tensor, "nx ny nz"]) -> RadianceField:
+    """The field with some voxels of its lattice alone, and without the rows that have none left; no weight changes.
+
+    Args:
+        field: the source; untouched.
+        voxels: kept.
+
+    Raises:
+        ValueError: nothing would be kept.
+    """
+    only = voxel_set(field.occupancy, voxels)
     marked = field.selected(torch.arange(field.num_rows))
     marked.region = only if field.region is None else field.region & only
     return settled(marked)
+
+
+def agreed_voxels(
+    grid: OccupancyGrid, region: Region | None, views: Views, alphas: Float[Tensor, "views height width"]
+) -> Bool[Tensor, "nx ny nz"]:
+    """The voxels that masks agree on: inside the masks of nearly all images that show them, and shown by two at least;
+    and those beside them, whose middles lie outside while what they hold may not.
+
+    Args:
+        grid: occupancy.
+        region: that is shown of it; None = everything.
+        views: cameras, scene units.
+        alphas: the mask of each, in [0, 1].
+    """
+    shown = shown_voxels(grid, region)
+    agreed = shown.clone()
+    for some in shown.nonzero().split(POINTS):
+        agreed[tuple(some.unbind(1))] = visual_hull(views, alphas, middles(grid, some), least=0.0)
+    grown = torch.nn.functional.max_pool3d(agreed[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
+    return grown & shown
 
 
 def pieces_of_field(field: RadianceField) -> Pieces:

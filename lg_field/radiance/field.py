@@ -22,7 +22,7 @@ from lg_field.radiance.encodings import SH_FEATURES, frequency_parts, spherical_
 from lg_field.radiance.entries import entries_read
 from lg_field.radiance.feature_grid import interpolate, split_grid
 from lg_field.radiance.frame import Frame
-from lg_field.radiance.fused import fused_inputs, fused_shade
+from lg_field.radiance.fused import fused_inputs, fused_look, fused_shade
 from lg_field.radiance.memory_bound import MEMORY
 from lg_field.radiance.occupancy_grid import OccupancyGrid, voxel_rows
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
@@ -165,6 +165,9 @@ class RadianceField(CellTable, Volume):
         Returns:
             (M,) density per scene unit, 0 where no row owns the point; (M, 3) in [0, 1]; (M,) `view_dependence`.
         """
+        looked = fused_look(self, unit, rows, rays, directions)
+        if looked is not None:
+            return looked
         by_row = sort_by_row(rows, self.num_rows, wait=rows.is_cpu)
         out = self._outputs(unit, rows, by_row)
         fused = fused_shade(self, out, by_row, rays, directions)

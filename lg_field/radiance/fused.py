@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lg_field.ops.backends import may_take
-from lg_field.ops.backends.cpu import encode, march, shade
+from lg_field.ops.backends.cpu import encode, light, looks, march, shade
 from lg_field.ops.backends.triton import encode as triton_encode
 from lg_field.ops.backends.triton import march as triton_march
 from lg_field.ops.backends.triton import shade as triton_shade
@@ -44,6 +44,21 @@ def fused_inputs(field: RadianceField, unit: Tensor, offsets: Tensor) -> tuple[T
         unit: (M, 3) unit coordinates.
         offsets: (P + 1,) first point of each row, then M.
     """
+    asked = _reads(field, unit)
+    if asked is None:
+        return None
+    wanted, entries = asked
+    kernels = _first(field, ENCODERS, wanted, unit, field.features, entries)
+    if kernels is None:
+        return None
+    rows = field._trainable_rows(field.features)
+    local_x, global_x = kernels.encode(unit, offsets, field.occupancy.corners(), rows, entries, wanted)
+    return local_x, global_x if wanted.has_global else None
+
+
+def _reads(field: RadianceField, unit: Tensor) -> tuple[encode.EncodeSizes, Tensor] | None:
+    """What the chain reads of points, and the entries of the shared grid, (0, 0) without one; None where no kernel knows
+    it."""
     sizes, grid, table = field.sizes, field.hash_grid, field.hash_table
     has_global, has_levels = field.chain.global_width > 0, grid is not None and table is not None
     if not field.features.shape[1] or (has_levels and field.implementation == "tcnn"):
@@ -61,12 +76,7 @@ def fused_inputs(field: RadianceField, unit: Tensor, offsets: Tensor) -> tuple[T
     entries = unit.new_empty(0, 0)
     if table is not None and has_global:
         entries = field.kept_lines["hash_table"].spread(field._trainable_lines(table))
-    kernels = _first(field, ENCODERS, wanted, unit, field.features, entries)
-    if kernels is None:
-        return None
-    rows = field._trainable_rows(field.features)
-    local_x, global_x = kernels.encode(unit, offsets, field.occupancy.corners(), rows, entries, wanted)
-    return local_x, global_x if has_global else None
+    return wanted, entries
 
 
 def _levels(grid: object) -> dict[str, int]:
@@ -115,6 +125,26 @@ def fused_march(
     return Samples(*(values[inside] for values in samples))
 
 
+def asks_at_once(field: RadianceField, origins: Tensor, directions: Tensor) -> bool:
+    """Whether a training step should ask for everything in one go (`at_once.py`): on a GPU, and where the CPU's kernels
+    do it, who leave out what is not needed."""
+    if not origins.is_cpu:
+        return True
+    plain = not (field.sizes.color_width or origins.requires_grad or directions.requires_grad)
+    return plain and may_take(field.backend, "cpu") and march.why_not(origins, directions) is None
+
+
+def fused_place(
+    field: RadianceField, origins: Tensor, directions: Tensor, samples: Samples
+) -> tuple[Tensor, Tensor] | None:
+    """(M, 3) unit coordinates of samples and (M,) `places_of_voxels` of the voxels they are in; None where torch has to
+    find them."""
+    if not may_take(field.backend, "cpu") or march.why_not(origins, directions, samples.starts) is not None:
+        return None
+    places = field.occupancy.places_of_voxels()
+    return march.place((origins, directions), tuple(samples), _voxels(field), places)
+
+
 def _voxels(field: RadianceField) -> march.Voxels:
     """Where the field's voxels are."""
     frame, origin = field.frame, field.frame.origin
@@ -127,6 +157,25 @@ def _voxels(field: RadianceField) -> march.Voxels:
         shift=frame.shift,  # type: ignore[arg-type]
         contraction=frame.contraction,
     )
+
+
+def fused_look(
+    field: RadianceField, unit: Tensor, rows: Tensor, rays: Tensor, directions: Tensor
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """`RadianceField.looks`, whose arguments these are, in one operation; None where the kernels cannot do it."""
+    if not unit.is_cpu or not may_take(field.backend, "cpu"):
+        return None
+    asked = _reads(field, unit)
+    if asked is None:
+        return None
+    inputs, entries = asked
+    tables = field._trainable_rows(field.local), field._trainable_rows(field.features), entries
+    shared = dict(field.shared)
+    if looks.why_not(inputs, field.chain, unit, directions, *tables, shared=shared) is not None:
+        return None
+    places = unit, *encode.sort_points(rows, field.num_rows)
+    sizes, corners = (inputs, field.chain), field.occupancy.corners()
+    return looks.look(places, (rays, directions), corners, tables, shared, sizes, field.sizes.density_bias)
 
 
 def fused_shade(
@@ -154,8 +203,26 @@ def fused_composite(
     field: Volume, density: Tensor, colors: Tensor, samples: Samples, num_rays: int, far: float
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """`compositing.composite`, whose arguments these are; None where torch has to do it."""
+    lit = fused_light(field, density, colors, samples, num_rays)
+    if lit is not None:
+        return seen_of_sums(lit[1], far)
     if not may_take(field.backend, "triton") or triton_shade.why_not_composite(density, colors, samples.starts):
         return None
     seen = triton_shade.composite(density, colors, *samples, num_rays)
-    rgb, accumulation, depth = seen.split([3, 1, 1], dim=1)
+    return seen_of_sums(seen, far)
+
+
+def fused_light(
+    field: Volume, density: Tensor, colors: Tensor, samples: Samples, num_rays: int, least_light: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """(M,) weights, (N, 5) what rays see and (M,) light that gets through to samples: `light.light`, whose arguments
+    these are; None where its kernel cannot do it."""
+    if not may_take(field.backend, "cpu") or light.why_not(density, colors, samples.starts) is not None:
+        return None
+    return light.light(density, colors, tuple(samples), num_rays, least_light)
+
+
+def seen_of_sums(sums: Tensor, far: float) -> tuple[Tensor, Tensor, Tensor]:
+    """`compositing.composite`'s results from (N, 5) sums of weighted colours, weights and weighted distances."""
+    rgb, accumulation, depth = sums.split([3, 1, 1], dim=1)
     return rgb, accumulation, depths(depth, accumulation, far)

@@ -20,7 +20,7 @@ from lg_field.radiance.cameras import look_along as look_along
 from lg_field.radiance.cameras import orbit as orbit
 from lg_field.radiance.compositing import Samples, composite, composite_weights, over
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.fused import fused_composite, fused_march
+from lg_field.radiance.fused import fused_composite, fused_march, seen_of_sums
 from lg_field.radiance.memory_bound import in_parts, rays_at_once, samples_at_once
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
@@ -63,7 +63,9 @@ class Asked(NamedTuple):
     weights: Tensor | None = None
     """(M,) `render_weights`, and"""
     opacity: Tensor | None = None
-    """(M,) part of the light that each sample absorbs, where they are known already."""
+    """(M,) part of the light that each sample absorbs, and"""
+    sums: Tensor | None = None
+    """(N, 5) weighted `colors`, weights and weighted distances summed along rays, where they are known already."""
 
     @property
     def positions(self) -> Float[Tensor, "samples 3"]:
@@ -183,7 +185,9 @@ def picture(
         background: (3,) or (N, 3) behind everything; None: nothing, `rgb` is weighted by the accumulation.
     """
     count = len(asked.origins)
-    if asked.weights is None:
+    if asked.sums is not None and colors is asked.colors:
+        rgb, accumulation, depth = seen_of_sums(asked.sums, far)
+    elif asked.weights is None:
         asked_for = asked.density, colors, asked.samples, count, far
         rgb, accumulation, depth = fused_composite(asked.field, *asked_for) or composite(*asked_for)
     else:

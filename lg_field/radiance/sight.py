@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lg_field.radiance.components import Pieces, middles
+from lg_field.radiance.components import Pieces, lattice_of, middles
 from lg_field.radiance.compositing import render_weights
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.memory_bound import rays_at_once
@@ -22,6 +22,8 @@ CAMERAS = 24
 """Cameras that stand for all."""
 NODES = 32
 """Rays of each, per axis."""
+LEAST = 0.01
+"""Rays of which the window has less of its greatest value are left out."""
 ENOUGH = 0.1
 """Part of the light of a ray that comes from a piece which it sees."""
 TARGETS = 12
@@ -43,37 +45,52 @@ def seen_shares(
     Returns:
         (pieces,) float64, with the sum 1 unless the cameras see none of them.
     """
+    shares = shares_of(pieces, seen_light(field, scene, views, focus))
+    return shares / shares.sum().clamp_min(1e-12)
+
+
+def shares_of(pieces: Pieces, light: Float[Tensor, "nx ny nz"]) -> Float[Tensor, " pieces"]:
+    """The sum over the voxels of each piece, float64."""
+    total = light.new_zeros(len(pieces) + 1)
+    return total.index_add_(0, pieces.labels.view(-1), light.reshape(-1))[1:]
+
+
+@torch.no_grad()
+def seen_light(field: RadianceField, scene: Scene, views: Views, focus: Float[Tensor, 3]) -> Float[Tensor, "nx ny nz"]:
+    """The light that each voxel sends to cameras from around their focus.
+
+    What lies far before or behind the focus counts less, by 1 / (1 + (d / r)^2)^2, r being a quarter of what an image
+    shows at the focus.
+
+    Args:
+        field: the field.
+        scene: its near and far plane and step.
+        views: cameras, scene units.
+        focus: (3,) scene units: what the cameras look at.
+
+    Returns:
+        float64, by index on the field's lattice; the sum is at most 1, and that if all is seen at the focus itself.
+    """
     steps = (torch.arange(NODES, dtype=torch.float64) + 0.5) / NODES
-    pixels = torch.cartesian_prod(steps, steps)
-    total = torch.zeros(len(pieces) + 1, dtype=torch.float64)
+    pixels, whole = torch.cartesian_prod(steps, steps), 0.0
+    lattice, device = lattice_of(field.occupancy), field.cells.device
+    light = torch.zeros(lattice.num_cells, dtype=torch.float64)
     for k in range(0, len(views.poses), max(1, -(-len(views.poses) // CAMERAS))):
         view = views[k]
         places, depth = (v[0] for v in view.project(focus[None].double()))
         middle = places[0] if float(depth[0]) > 0 else view.centers[0]
         window = torch.exp(-0.5 * ((pixels - middle) / MIDDLE).square().sum(-1))
-        total += piece_weights(field, scene, *view.rays(pixels), pieces, window)
-    shares = total[1:]
-    return shares / shares.sum().clamp_min(1e-12)
-
-
-@torch.no_grad()
-def piece_weights(
-    field: RadianceField,
-    scene: Scene,
-    origins: Float[Tensor, "rays 3"],
-    directions: Float[Tensor, "rays 3"],
-    pieces: Pieces,
-    window: Float[Tensor, " rays"],
-) -> Float[Tensor, " labels"]:
-    """(pieces + 1,) float64 light that rays bring from each piece, weighted by ray; the first number is of none."""
-    device, labels = field.cells.device, pieces.labels.view(-1)
-    total = torch.zeros(len(pieces) + 1, dtype=torch.float64)
-    for part in torch.arange(len(origins)).split(rays_at_once(field, scene.step)):
-        asked = ask_view(field, scene, origins[part].float().to(device), directions[part].float().to(device))
-        weights = render_weights(asked.density, asked.samples, len(part)).double().cpu()
-        found = labels[field.occupancy.numbers(asked.positions).cpu()]
-        total.index_add_(0, found, weights * window[part][asked.samples.rays.cpu()])
-    return total
+        which = (window > LEAST * window.max()).nonzero()[:, 0]
+        whole += float(window[which].sum())
+        radius = 0.25 * float(depth[0].abs()) / float(view.focals.mean())
+        origins, directions = (rays.float().to(device) for rays in view.rays(pixels[which]))
+        for part in torch.arange(len(which)).split(rays_at_once(field, scene.step)):
+            asked = ask_view(field, scene, origins[part], directions[part])
+            weights = render_weights(asked.density, asked.samples, len(part)).double().cpu()
+            away = (asked.positions.double().cpu() - focus.double()).norm(dim=-1) / max(radius, 1e-9)
+            weights *= window[which][part][asked.samples.rays.cpu()] / (1.0 + away.square()).square()
+            light.index_add_(0, field.occupancy.numbers(asked.positions).cpu(), weights)
+    return (light / max(whole, 1e-12)).view(lattice.counts)
 
 
 @torch.no_grad()

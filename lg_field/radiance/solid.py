@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lg_field.radiance.components import Pieces, scene_boxes
@@ -13,7 +13,6 @@ VOXELS = 1 << 15
 """Voxels looked at at a time."""
 
 
-@torch.no_grad()
 def solid_voxels(field: RadianceField, shown: Bool[Tensor, "nx ny nz"], opacity: float) -> Bool[Tensor, "nx ny nz"]:
     """Those of some voxels in which a way as long as a side absorbs at least so much, at one of eight points.
 
@@ -22,9 +21,21 @@ def solid_voxels(field: RadianceField, shown: Bool[Tensor, "nx ny nz"], opacity:
         shown: the voxels, by their index on its lattice.
         opacity: part of the light, 0..1; 0 = all of them.
     """
-    solid = shown.clone()
-    if opacity <= 0.0:
-        return solid
+    return shown.clone() if opacity <= 0.0 else shown & (voxel_opacity(field, shown) >= opacity)
+
+
+@torch.no_grad()
+def voxel_opacity(field: RadianceField, shown: Bool[Tensor, "nx ny nz"]) -> Float[Tensor, "nx ny nz"]:
+    """What a way as long as a side of a voxel absorbs, at the densest of eight points of it.
+
+    Args:
+        field: the field; says the density.
+        shown: the voxels that are looked at, by their index on its lattice.
+
+    Returns:
+        float64 part of the light, 0..1; 0 of other voxels.
+    """
+    found = torch.zeros(shown.shape, dtype=torch.float64)
     steps = torch.cartesian_prod(*[torch.tensor([0.25, 0.75], dtype=torch.float64)] * 3)
     for some in shown.nonzero().split(VOXELS):
         boxes = scene_boxes(field.occupancy, some)
@@ -32,8 +43,8 @@ def solid_voxels(field: RadianceField, shown: Bool[Tensor, "nx ny nz"], opacity:
         points = field.frame.from_places(places).float().to(field.cells.device)
         densest = field.density(points).view(-1, len(steps)).amax(1).double().cpu()
         length = (boxes[:, 1] - boxes[:, 0]).amin(-1)
-        solid[tuple(some.unbind(1))] = -torch.expm1(-densest * length) >= opacity
-    return solid
+        found[tuple(some.unbind(1))] = -torch.expm1(-densest * length)
+    return found
 
 
 def with_skin(pieces: Pieces, numbers: list[int], shown: Bool[Tensor, "nx ny nz"]) -> Bool[Tensor, "nx ny nz"]:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from lg_field.meshing.bounds import common, hull, region_bounds
 from lg_field.meshing.mesh import EmptyMeshError, Mesh, color_vertices, marching_cubes, touching
-from lg_field.meshing.tools import otsu
 from lg_field.radiance.composition import Part, parts_of
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.threshold import default_threshold, diagonal
 from lg_field.radiance.volume import Volume
 
 REACHES = (1.0, 20.0, math.inf)
@@ -23,44 +23,14 @@ REACHES = (1.0, 20.0, math.inf)
 neighbourhood, everything."""
 VOXELS = 1 << 20
 """Voxels looked at at a time."""
-
-
-def default_threshold(field: Volume) -> float:
-    """The density that absorbs half of the light over a hundredth of the scene box's diagonal."""
-    return math.log(2.0) / (0.01 * diagonal(field))
-
-
-def diagonal(field: Volume) -> float:
-    """Length of the scene box's diagonal; of several parts the longest."""
-    return max(part.place.scale * math.dist(part.field.grid.lower, part.field.grid.upper) for part in parts_of(field))
-
-
-@torch.no_grad()
-def automatic_threshold(field: Volume, bounds: Float[Tensor, "2 3"], nodes: int = 64) -> float:
-    """The density that best parts empty from solid (Otsu) within a box.
-
-    Densities range over decades, so it is their opacity over a hundredth of the scene box's diagonal that is parted.
-
-    Args:
-        field: trained field.
-        bounds: (2, 3) scene-space box.
-        nodes: samples per axis.
-
-    Returns:
-        A density; `default_threshold` where nothing can be parted.
-    """
-    length = 0.01 * diagonal(field)
-    steps = (torch.arange(nodes) + 0.5) / nodes
-    unit = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).view(-1, 3)
-    low, high = bounds.float().cpu()
-    points = (low + unit * (high - low)).to(field.cells.device)
-    points = points[field.is_occupied(points)]
-    parts = [1.0 - torch.exp(-field.density(part) * length) for part in points.split(2**18)]
-    try:
-        opacity = otsu(torch.cat(parts).cpu().numpy()) if parts else 0.0
-    except ValueError:
-        return default_threshold(field)
-    return -math.log1p(-opacity) / length if 0.0 < opacity < 1.0 else default_threshold(field)
+WHOLE = 2.0
+"""Half side of the cube of an unbounded scene within which all is meshed whole if there is nothing outside."""
+GRAZING = 0.4
+"""Cosine between a surface's normal and the way to a viewpoint from which on that is wholly in front."""
+DEEP = 0.01
+"""How far below a surface its colour is looked for, in diagonals of the scene box, and"""
+STEPS = 6
+"""at how many points."""
 
 
 class MeshBounds(NamedTuple):
@@ -75,8 +45,8 @@ class MeshBounds(NamedTuple):
 def mesh_bounds(field: Volume) -> MeshBounds:
     """The box around all occupied voxels that the field's exact region touches, at most as large as that region.
 
-    Unbounded scenes reach too far to be meshed whole. Where their region has no end, the smallest cube of `REACHES`
-    that holds something bounds the box, too.
+    Unbounded scenes reach too far to be meshed whole. Where their region has no end and they reach beyond `WHOLE`, the
+    smallest cube of `REACHES` that holds something bounds the box, too.
 
     Raises:
         EmptyMeshError: no voxel is occupied there.
@@ -90,6 +60,9 @@ def mesh_bounds(field: Volume) -> MeshBounds:
             boxes = boxes[field.region.touches(boxes)]
         for content in found:
             content.add(boxes)
+    everything = found[-1].box
+    if everything is not None and bool((everything.abs() <= WHOLE).all()):
+        found = found[-1:]
     nearest = next((c for c in found if c.box is not None), None)
     if nearest is None or nearest.box is None:
         raise EmptyMeshError("the scene holds nothing there: no voxel is occupied")
@@ -155,7 +128,7 @@ def radiance_mesh(
         resolution: voxels along the longest side of `bounds`.
         threshold: density of the surface, per scene unit; None = `default_threshold`.
         bounds: (2, 3) scene-space box; None = `mesh_bounds`.
-        colors: ask the field for vertex colours: `surface_colors`.
+        colors: ask the field for vertex colours: `surface_colors` of `lit_points`.
         block: voxels per block and axis; bounds memory.
         progress: called with blocks done and blocks in all.
 
@@ -173,10 +146,10 @@ def radiance_mesh(
 
     places = getattr(field.description, "viewpoints", ())
 
-    def seen(points: Tensor, directions: Tensor) -> Tensor:
-        return surface_colors(
-            field, points.to(device), directions.to(device), points.new_tensor(places).view(-1, 3)
-        ).cpu()
+    def seen(points: Tensor, inward: Tensor) -> Tensor:
+        inward = inward.to(device)
+        lit = lit_points(field, points.to(device), inward)
+        return surface_colors(field, lit, inward, points.new_tensor(places).view(-1, 3)).cpu()
 
     mesh = marching_cubes(
         lambda points: field.density(points.to(device)).cpu(),
@@ -198,7 +171,8 @@ def surface_colors(
     inward: Float[Tensor, "points 3"],
     viewpoints: Float[Tensor, "places axes"],
 ) -> Float[Tensor, "points 3"]:
-    """Colours of surface points: the mean over the viewpoints in front of the surface, over all where none is.
+    """Colours of surface points: the mean over the viewpoints in front of the surface, over all where none is;
+    in between, where viewpoints only graze it, in between.
 
     What no camera saw is not known: colours straight from above may be of a direction that none looked along.
 
@@ -216,9 +190,33 @@ def surface_colors(
     for place in viewpoints.to(points):
         directions = torch.nn.functional.normalize(points - place, dim=-1)
         color = field.rgb(features, directions)
-        front = ((directions * inward).sum(-1, keepdim=True) > 0.2).to(color)
+        front = ((directions * inward).sum(-1, keepdim=True) / GRAZING).clamp(0.0, 1.0)
         total, count, everywhere = total + front * color, count + front, everywhere + color
-    return torch.where(count > 0, total / count.clamp_min(1.0), everywhere / len(viewpoints))
+    known = count.clamp_max(1.0)
+    return known * total / count.clamp_min(1e-12) + (1.0 - known) * everywhere / len(viewpoints)
+
+
+@torch.no_grad()
+def lit_points(
+    field: Volume, points: Float[Tensor, "points 3"], inward: Float[Tensor, "points 3"]
+) -> Float[Tensor, "points 3"]:
+    """For each surface point the one below it at which the light of a ray straight from above stops, on average: the
+    surface of a threshold lies in the haze before what is seen.
+
+    Args:
+        field: trained field.
+        points: scene units.
+        inward: unit directions from straight above the surface.
+    """
+    step = DEEP * diagonal(field) / STEPS
+    through = torch.ones_like(points[:, :1])
+    depth, total = torch.zeros_like(through), torch.zeros_like(through)
+    for k in range(STEPS):
+        below = points + (k * step) * inward
+        absorbed = -torch.expm1(-field.density(below) * field.is_occupied(below) * step)[:, None]
+        depth, total = depth + (k * step) * through * absorbed, total + through * absorbed
+        through = through * (1.0 - absorbed)
+    return points + inward * (depth / total.clamp_min(1e-12))
 
 
 def blocks_with_rows(field: Volume, boxes: Float[Tensor, "b 2 3"]) -> Bool[Tensor, " b"]:

@@ -33,6 +33,7 @@ from lg_field.radiance.beside import Answers, Beside, disagreement, haze, points
 from lg_field.radiance.compositing import Samples, image_on, over, render_weights, spread
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.fused import asks_at_once
 from lg_field.radiance.random_state import drawn_on, random_state, restore_random_state
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
 from lg_field.radiance.sampling import LINEAR_UNTIL, to_steps
@@ -75,7 +76,7 @@ class TrainingView(NamedTuple):
 class RadianceTrainer:
     """Trains a field step by step: `begin`, `render`, `losses`; the caller's optimizer does the rest."""
 
-    at_once = True  # what is asked beside the samples goes along with them, on a GPU
+    at_once = True  # what is asked beside the samples goes along with them, where that is faster
 
     def __init__(self, field: RadianceField, settings: TrainingSettings, teacher: RadianceField | None = None) -> None:
         """
@@ -174,7 +175,8 @@ class RadianceTrainer:
         near = torch.full_like(origins[:, 0], settings.near_plane) if near is None else near
         far = torch.full_like(origins[:, 0], settings.far_plane) if far is None else far
         rays = origins, directions, near, far, self.step_length * self.stride
-        marched = None if origins.is_cpu or not self.at_once else march_training(self.field, *rays)
+        at_once = self.at_once and asks_at_once(self.field, origins, directions)
+        marched = march_training(self.field, *rays) if at_once else None
         with torch.no_grad():
             samples = field_samples(self.field, *rays, jitter=True) if marched is None else marched.samples
         background = None

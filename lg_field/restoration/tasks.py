@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lg_field.signals.settings import FitConfig, NetworkConfig, Settings
+from lg_field.signal_settings import FitConfig, NetworkConfig, Settings
 
 SUPER_RESOLUTION = Settings(
     # INCODE's usual start (0.312) makes noise of small pictures; the overlap keeps lines off the borders of cells,

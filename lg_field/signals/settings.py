@@ -1,187 +1,26 @@
-"""What one can say about encoding a signal, and how what is not said is filled in.
-
-`FitConfig`, `NetworkConfig` and `ShapeConfig` hold what was said: None is "not said". `resolve` fills the rest from a
-preset or a task, the kind of signal, and the general defaults, which the `Complete...` classes state.
-"""
+"""How what is not said about encoding a signal is filled in: from a preset or a task, the kind of signal, and the
+general defaults. What can be said is in `signal_settings`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING
 
-from lg_field.networks.budget import Network
+from lg_field.signal_settings import INSTEAD as INSTEAD
+from lg_field.signal_settings import CompleteFit as CompleteFit
+from lg_field.signal_settings import CompleteNetwork as CompleteNetwork
+from lg_field.signal_settings import CompleteSettings as CompleteSettings
+from lg_field.signal_settings import CompleteShape as CompleteShape
+from lg_field.signal_settings import FitConfig as FitConfig
+from lg_field.signal_settings import NetworkConfig as NetworkConfig
+from lg_field.signal_settings import Sampling as Sampling
+from lg_field.signal_settings import Settings as Settings
+from lg_field.signal_settings import ShapeConfig as ShapeConfig
+from lg_field.signal_settings import Weights as Weights
+from lg_field.signal_settings import filled
 from lg_field.signals.registry import kind_named
 
 if TYPE_CHECKING:
     from lg_field.signals.kinds.base import Kind
-
-Sampling = Literal["uniform", "surface", "mixed"]
-Weights = Literal["random", "pretrained"]
-INSTEAD: dict[str, tuple[str, ...]] = {
-    "counts": ("cell_size",),
-    "cell_size": ("counts",),
-    "parameters": ("local_width", "global_width"),
-    "sample_fraction": ("points",),
-}
-"""Entries that, said, make what less specific settings say of others void."""
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """How to fit."""
-
-    steps: int | None = None
-    """Optimizer steps."""
-    lr: float | None = None
-    """Adam's learning rate at the start."""
-    lr_factor: float | None = None
-    """The rate falls exponentially to this part of itself at the last step."""
-    global_lr_scale: float | None = None
-    """The global sub-network learns at this times the rate."""
-    sample_fraction: float | None = None
-    """Part of the samples drawn each step; 1 = all of them."""
-    points: int | None = None
-    """Samples drawn each step, of signals with fewer all; 0 = by sample_fraction."""
-    sample: Sampling | None = None
-    """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half (mixed)."""
-    overlap: int | None = None
-    """Samples beyond a cell's borders that it trains on too (paper: overlaps)."""
-    seed: int | None = None
-    """For the initial weights and the samples drawn."""
-
-
-@dataclass(frozen=True)
-class CompleteFit(FitConfig):
-    """A `FitConfig` that says everything; the general defaults."""
-
-    steps: int = 1000
-    lr: float = 5e-4
-    lr_factor: float = 1.0
-    global_lr_scale: float = 1.0
-    sample_fraction: float = 1.0
-    points: int = 0
-    sample: Sampling = "mixed"
-    overlap: int = 0
-    seed: int = 0
-
-    def share(self, num_samples: int) -> float:
-        """Part of a signal's samples that a step draws, in (0, 1]."""
-        return min(1.0, self.points / num_samples) if self.points else self.sample_fraction
-
-    def check(self) -> None:
-        """Raise ValueError for settings that make no sense."""
-        if self.steps < 1 or not min(self.lr, self.lr_factor, self.global_lr_scale) > 0:
-            raise ValueError(f"steps, lr, lr_factor and global_lr_scale must be positive, got {self}")
-        if not 0.0 < self.sample_fraction <= 1.0:
-            raise ValueError(f"sample_fraction must be in (0, 1], got {self.sample_fraction}")
-        if self.overlap < 0 or self.points < 0:
-            raise ValueError(f"overlap and points must not be negative, got {self.overlap} and {self.points}")
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Which network."""
-
-    network: Network | None = None
-    """local-global, or a baseline: SIREN-per-Partition or one SIREN."""
-    counts: tuple[int, ...] | None = None
-    """Cells per axis (image: y x; video: time y x), instead of --cell-size."""
-    cell_size: tuple[int, ...] | None = None
-    """Samples per cell and axis, about, instead of --counts."""
-    parameters: int | None = None
-    """Budget that the widths are chosen for; 0 = 200,000, of signals below 40,000 samples 5 for each."""
-    global_share: float | None = None
-    """Part of the budget for the global sub-network and the merge."""
-    local_width: int | None = None
-    """h: neurons of a cell's layers; 0 = from the budget."""
-    global_width: int | None = None
-    """g: neurons of the global layers; 0 = from the budget."""
-    hidden_layers: int | None = None
-    """Hidden layers after the first."""
-    merge: Literal["concat", "add"] | None = None
-    """Merge operator."""
-    w0: float | None = None
-    """Frequency of the sine layers."""
-    first_w0: float | None = None
-    """Of the first layer (next to cells' networks the global one keeps w0); 0 = w0. For noisy input: 5 to 20."""
-    activation: str | None = None
-    """sine, another of `ops.activations`, or incode: sine layers whose amplitude, frequency, phase and
-    offset are predicted from the input (INCODE)."""
-    harmonizer: tuple[int, ...] | None = None
-    """Hidden widths of the network that predicts them."""
-    harmonizer_bias: float | None = None
-    """Where the predicted numbers start."""
-    harmonizer_norm: bool | None = None
-    """LayerNorm in the harmonizer (the published denoising has it)."""
-    harmonizer_weights: Weights | None = None
-    """Of its frozen feature extractor: random, or pretrained ones, which must be in torch's cache:
-    nothing is downloaded."""
-    coordinate_scale: float | None = None
-    """The domain is [-this, this] on every axis; 0 = 1, and 100 for sound (paper)."""
-
-
-@dataclass(frozen=True)
-class CompleteNetwork(NetworkConfig):
-    """A `NetworkConfig` that says everything; the general defaults."""
-
-    network: Network = "local-global"
-    counts: tuple[int, ...] = ()
-    cell_size: tuple[int, ...] = ()
-    parameters: int = 200_000
-    global_share: float = 0.1
-    local_width: int = 0
-    global_width: int = 0
-    hidden_layers: int = 3
-    merge: Literal["concat", "add"] = "concat"
-    w0: float = 30.0
-    first_w0: float = 0.0
-    activation: str = "sine"
-    harmonizer: tuple[int, ...] = (64, 32)
-    harmonizer_bias: float = 0.312
-    harmonizer_norm: bool = False
-    harmonizer_weights: Weights = "random"
-    coordinate_scale: float = 0.0
-
-
-@dataclass(frozen=True)
-class ShapeConfig:
-    """How a mesh becomes voxels."""
-
-    resolution: int | None = None
-    """Meshes: voxels along the longest side."""
-    margin: int | None = None
-    """Meshes: a cell gets a row if this many voxels around it hold surface: so no surface lies on the border of a cell
-    without one."""
-
-
-@dataclass(frozen=True)
-class CompleteShape(ShapeConfig):
-    """A `ShapeConfig` that says everything; the general defaults."""
-
-    resolution: int = 256
-    margin: int = 1
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides what `lg-field encode` makes of a file; a preset is a YAML file of these entries."""
-
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    """Which network."""
-    fit: FitConfig = field(default_factory=FitConfig)
-    """How to train it."""
-    shape: ShapeConfig = field(default_factory=ShapeConfig)
-    """Meshes: which voxels."""
-
-
-@dataclass(frozen=True)
-class CompleteSettings(Settings):
-    """`Settings` that say everything."""
-
-    network: CompleteNetwork = field(default_factory=CompleteNetwork)
-    fit: CompleteFit = field(default_factory=CompleteFit)
-    shape: CompleteShape = field(default_factory=CompleteShape)
 
 
 def resolve(kind: Kind | str, *said: Settings) -> CompleteSettings:
@@ -206,36 +45,21 @@ def resolve_fit(kind: Kind | str, *said: FitConfig) -> CompleteFit:
     """`resolve` of the part about training."""
     if said and isinstance(said[0], CompleteFit):
         return said[0]
-    return _filled(CompleteFit(), said, _kind(kind).fit)
+    return filled(CompleteFit(), said, _kind(kind).fit)
 
 
 def resolve_network(kind: Kind | str, *said: NetworkConfig) -> CompleteNetwork:
     """`resolve` of the part about the network."""
     if said and isinstance(said[0], CompleteNetwork):
         return said[0]
-    return _filled(CompleteNetwork(), said, _kind(kind).network)
+    return filled(CompleteNetwork(), said, _kind(kind).network)
 
 
 def resolve_shape(*said: ShapeConfig) -> CompleteShape:
     """`resolve` of the part about voxels."""
     if said and isinstance(said[0], CompleteShape):
         return said[0]
-    return _filled(CompleteShape(), said, {})
-
-
-Complete = TypeVar("Complete", CompleteFit, CompleteNetwork, CompleteShape)
-
-
-def _filled(general: Complete, said: Sequence[Any], last: Mapping[str, Any]) -> Complete:
-    """The general defaults with what was said, first to last, in their place."""
-    names: list[str] = [f.name for f in fields(general)]
-    values: dict[str, Any] = {}
-    void: set[str] = set()
-    for layer in (*({n: getattr(s, n) for n in names} for s in said), last):
-        given = {name: value for name, value in layer.items() if value is not None}
-        values = {n: v for n, v in given.items() if n not in void} | values
-        void |= {name for entry in given for name in INSTEAD.get(entry, ())}
-    return type(general)(**values)
+    return filled(CompleteShape(), said, {})
 
 
 def _kind(kind: Kind | str) -> Kind:

@@ -19,8 +19,11 @@ from lg_field.viewer.selection import Size, size_of
 from lg_field.viewer.subject import Subject
 
 SELECTED_COLOR = (255, 40, 140)
-CELLS, SELECTED = "/local_global/cells", "/local_global/selected"
+OBJECT_COLOR = (255, 170, 30)
+CELLS, SELECTED, OBJECT = "/local_global/cells", "/local_global/selected", "/local_global/object"
 """Names of what the panel draws."""
+SOLID = 0.1
+"""How solid voxels of an object are, at first."""
 READY = "ready"
 """What is said when there is nothing to say: an empty line would move the buttons below."""
 
@@ -43,6 +46,8 @@ class Panel:
             self.show_cells = gui.add_checkbox("Show cells", True)
             self.color_by = gui.add_dropdown("Colour by", tuple(subject.colors()))
         self._select_controls(gui)
+        if subject.floods:
+            self._object_controls(gui)
         self._crop_controls(gui)
         self._save_controls(gui)
         self.show_cells.on_update(lambda _: self.redraw())
@@ -53,13 +58,21 @@ class Panel:
 
     def _select_controls(self, gui: Any) -> None:
         with gui.add_folder("Select"):
-            self._group("Mouse", ("Move", "Pick", "Frame"), self.set_mouse)
+            modes = ("Move", "Pick", "Frame", "Fill") if self.subject.floods else ("Move", "Pick", "Frame")
+            self._group("Mouse", modes, self.set_mouse)
             if self.subject.read_box is not None:
                 self.box = gui.add_text("Box", self.subject.box_text(), hint="Lower corner, then upper corner")
             inside = gui.add_button("Inside the crop box", color="gray")
             inside.on_click(lambda _: self.edit(self.select_box))
             for pair in (("Grow", "Shrink"), ("Invert", "Clear")):
                 self._group("Selection", pair, lambda name: self.edit(getattr(self.subject.selection, name.lower())))
+
+    def _object_controls(self, gui: Any) -> None:
+        with gui.add_folder("Object"):
+            self.solid = gui.add_slider("Solid", 0.0, 0.95, 0.05, SOLID, hint="How solid voxels are that connect")
+            self.solid.on_update(lambda _: self.edit(self.fill_again))
+            self._button("Keep object", lambda: self.crop_object(False))
+            self._button("Remove object", lambda: self.crop_object(True))
 
     def _crop_controls(self, gui: Any) -> None:
         selection = lambda: self.subject.selection  # noqa: E731
@@ -127,8 +140,20 @@ class Panel:
         region = self.subject.box_region(self.box.value if self.subject.read_box is not None else "")
         self.subject.selection.keep_region(region)
 
+    def fill_again(self) -> None:
+        """Fill from the last click once more, as solid as the slider says now."""
+        if self.subject.flood is not None:
+            self.subject.flood.fill(float(self.solid.value))
+
+    def crop_object(self, remove: bool) -> None:
+        """Keep what a click has filled, or all but that; cut along its voxels."""
+        if self.subject.flood is None:
+            raise ValueError("no object is filled: choose Fill and click on one")
+        region = self.subject.flood.region
+        self.subject.selection.keep_region(~region if remove else region)
+
     def set_mouse(self, mode: str) -> None:
-        """Let the mouse move the camera, pick cells, or draw a rectangle around them."""
+        """Let the mouse move the camera, pick cells, draw a rectangle around them, or fill an object."""
         scene = self.server.scene
         with self.reported():
             if self.mouse != "Move":
@@ -140,6 +165,9 @@ class Panel:
             elif mode == "Frame":
                 scene.on_pointer_event("rect-select")(self.framed)
                 self.say("drag a rectangle: cells with their middle in it are added to the selection")
+            elif mode == "Fill":
+                scene.on_pointer_event("click")(self.filled)
+                self.say("a click fills an object as far as it is solid")
             else:
                 self.say("the mouse moves the camera")
 
@@ -147,14 +175,16 @@ class Panel:
         """A click on the page."""
 
         def toggle() -> None:
-            origin = torch.tensor(event.ray_origin, dtype=torch.float64) / self.subject.scale
-            direction = torch.tensor(event.ray_direction, dtype=torch.float64)
-            cell = self.subject.pick(origin, direction / direction.norm())
+            cell = self.subject.pick(*ray_of(event, self.subject.scale))
             if cell is None:
                 raise ValueError("nothing is there: no cell was picked")
             self.subject.selection.toggle(cell)
 
         self.edit(toggle)
+
+    def filled(self, event: Any) -> None:
+        """A click on the page that fills an object."""
+        self.edit(lambda: self.subject.fill(*ray_of(event, self.subject.scale), float(self.solid.value)))
 
     def framed(self, event: Any) -> None:
         """A rectangle drawn on the page."""
@@ -218,6 +248,7 @@ class Panel:
         if cells:
             self.draw_cells()
         self.draw_selected()
+        self.draw_object()
 
     def redraw(self) -> None:
         """Draw the cells anew, in other colours or not at all."""
@@ -252,6 +283,21 @@ class Panel:
             ),
         )
 
+    def draw_object(self) -> None:
+        """Draw what a click has filled as one translucent body."""
+        subject, flood = self.subject, self.subject.flood
+        if flood is None:
+            self._remove(OBJECT)
+            return
+        numbers = flood.voxels.reshape(-1).nonzero()[:, 0]
+        vertices, faces = outside(flood.lattice, numbers, subject.to_space)
+        self._add(
+            OBJECT,
+            lambda: self.server.scene.add_mesh_simple(
+                OBJECT, vertices * np.float32(subject.scale), faces, OBJECT_COLOR, opacity=0.35, side="double"
+            ),
+        )
+
     def _add(self, name: str, make: Callable[[], Any]) -> None:
         self._drawn[name] = make()
 
@@ -259,6 +305,12 @@ class Panel:
         handle = self._drawn.pop(name, None)
         if handle is not None:
             handle.remove()
+
+
+def ray_of(event: Any, scale: float) -> tuple[Tensor, Tensor]:
+    """Where a click looks from and along which unit direction, (3,) float64 each, in the subject's units."""
+    direction = torch.tensor(event.ray_direction, dtype=torch.float64)
+    return torch.tensor(event.ray_origin, dtype=torch.float64) / scale, direction / direction.norm()
 
 
 def pose_of(camera: Any, scale: float) -> Pose:
@@ -279,6 +331,8 @@ def numbers_of(subject: Subject) -> str:
     shown = size_of(subject.shown, subject.shown.num_rows, True, precision)
     chosen = size_of(source, int(selection.selected.sum()), False, precision)
     lines = [f"**Shown** {size_text(shown, whole)}", f"**Selected** {size_text(chosen, whole)}"]
+    if subject.floods:
+        lines.append(f"**Object** {0 if subject.flood is None else int(subject.flood.voxels.sum()):,} voxels")
     where = subject.extent(selection.selected_cells if chosen.cells else selection.cells)
     lines += [f"{unit}: {box_line(box) if chosen.cells else '-'}" for unit, box in where]  # as many lines either way
     return "  \n".join(lines)

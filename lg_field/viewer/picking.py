@@ -28,10 +28,10 @@ class Pose(NamedTuple):
     """Width over height."""
 
 
-def first_cell(
+def first_point(
     field: RadianceField, scene: Scene, origin: Float[Tensor, " 3"], direction: Float[Tensor, " 3"]
-) -> int | None:
-    """The cell in which a ray has met half of the opacity it meets in all; None where it meets nothing.
+) -> Float[Tensor, " 3"] | None:
+    """Where a ray has met half of the opacity it meets in all; None where it meets nothing.
 
     Args:
         field: the field.
@@ -45,7 +45,15 @@ def first_cell(
     if len(met) == 0 or float(met[-1]) < VISIBLE:
         return None
     hit = int(torch.searchsorted(met, met[-1] / 2).clamp_max(len(met) - 1))
-    return int(field.cells[field.rows_of_unit(field.frame.to_unit(asked.positions[hit : hit + 1]))[0]])
+    return asked.positions[hit]
+
+
+def first_cell(
+    field: RadianceField, scene: Scene, origin: Float[Tensor, " 3"], direction: Float[Tensor, " 3"]
+) -> int | None:
+    """The cell of `first_point`; None where there is none."""
+    point = first_point(field, scene, origin, direction)
+    return None if point is None else int(field.cells[field.rows_of_unit(field.frame.to_unit(point[None]))[0]])
 
 
 def on_screen(points: Float[Tensor, "points 3"], pose: Pose) -> Float64[Tensor, "points 2"]:

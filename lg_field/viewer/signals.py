@@ -179,3 +179,30 @@ class SignalSubject(Subject):
             whole: Any = self.selection.field
             self._level = 2.0 * (default_threshold(whole) - low) / (high - low) - 1.0
         return self._level
+
+
+def kept_picture(whole: LocalGlobalNetwork, part: LocalGlobalNetwork, largest: int) -> np.ndarray:
+    """(h, w, 3) uint8: a flat signal, pale where a crop of it shows something else, and below or beside it the crop.
+
+    Args:
+        whole: a picture, a sound or a video, of which the frame in the middle of what is kept is shown.
+        part: a crop of it.
+        largest: pixels of the longer side of each.
+
+    Raises:
+        ValueError: a signal that does not lie in a plane.
+    """
+    subjects = [SignalSubject(field, Path()) for field in (whole, part)]
+    first = subjects[0]
+    if not first.flat:
+        raise ValueError(f"--report shows scenes, pictures, sounds and videos; of a {first.signal.kind} make a mesh")
+    if first.frames:
+        low, high = part.grid.lower[0], part.grid.upper[0]
+        middle = (float(bounds_of(part, part.cells)[:, 0].mean()) - low) / (high - low)
+        for subject in subjects:
+            subject.frame = min(first.frames - 1, int(middle * first.frames))
+    before, after = (s.wave(largest) if s.wavy else s.picture(largest) for s in subjects)
+    gone = (before != after).any(-1, keepdims=True)
+    pale = 0.35 * before.mean(-1, keepdims=True) + 0.55 * 255.0
+    shown = np.where(gone, pale, before).round().astype(np.uint8)
+    return np.concatenate([shown, after], axis=0 if first.wavy else 1)

@@ -14,6 +14,7 @@ from torch import Tensor
 from lg_field.files import atomic_write, refuse_existing, save
 from lg_field.meshing.mesh import EmptyMeshError, Mesh
 from lg_field.meshing.writing import write_mesh
+from lg_field.radiance.components import settled
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.surface import mesh_bounds, radiance_mesh
@@ -23,8 +24,9 @@ from lg_field.space.contraction import uncontract
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Region
 from lg_field.table.cell_table import CellTable
+from lg_field.viewer.filling import Flood
 from lg_field.viewer.outputs import OUTPUTS
-from lg_field.viewer.picking import Pose, first_cell, in_rectangle
+from lg_field.viewer.picking import Pose, first_cell, first_point, in_rectangle
 from lg_field.viewer.rendered import Rendered
 from lg_field.viewer.selection import Selection, bounds_of
 
@@ -58,6 +60,10 @@ class Subject:
     """What can be shown instead of colour."""
     segments = 1
     """Pieces to draw an edge with."""
+    floods = False
+    """Whether a click can fill an object."""
+    flood: Flood | None = None
+    """What one has filled."""
 
     def __init__(
         self, field: CellTable, path: Path, precision: torch.dtype = torch.float32, box: BoxReader | None = None
@@ -79,11 +85,11 @@ class Subject:
     def start(self, field: CellTable) -> None:
         """Begin anew with a field."""
         self.selection = Selection(field)
-        self.shown = self.selection.current()
+        self.shown, self.flood = self.selection.current(), None
 
     def show(self) -> None:
         """Show what the selection's state says."""
-        self.shown = self.selection.current()
+        self.shown, self.flood = self.selection.current(), None
         for call in self.on_change:
             call()
 
@@ -116,6 +122,14 @@ class Subject:
 
     def pick(self, origin: Tensor, direction: Tensor) -> int | None:
         """The cell seen along a ray of the page, given in (3,) units of `to_space`."""
+        raise NotImplementedError
+
+    def fill(self, origin: Tensor, direction: Tensor, least: float) -> None:
+        """Fill the object seen along a ray of the page, given in (3,) units of `to_space`.
+
+        Raises:
+            ValueError: nothing is there.
+        """
         raise NotImplementedError
 
     def within(self, pose: Pose, low: tuple[float, float], high: tuple[float, float]) -> Tensor:
@@ -177,9 +191,13 @@ class Subject:
             FileExistsError: one of them exists.
             OSError: the disk is full, or the folder cannot be written to.
         """
+        return self.write(self.shown, path)
+
+    def write(self, field: CellTable, path: Path) -> list[Path]:
+        """Write a field, and the region's JSON; raises as `save` does."""
         beside = path.with_suffix(".region.json")
         refuse_existing(beside, overwrite=False)
-        save(self.shown, path, dtype=str(self.precision).removeprefix("torch."))  # type: ignore[arg-type]
+        save(field, path, dtype=str(self.precision).removeprefix("torch."))  # type: ignore[arg-type]
         self.save_region(beside)
         return [path, beside]
 
@@ -216,6 +234,7 @@ class SceneSubject(Subject, Rendered):
     """A radiance field with its scene."""
 
     outputs = OUTPUTS
+    floods = True
     shown: RadianceField
 
     def __init__(
@@ -252,6 +271,19 @@ class SceneSubject(Subject, Rendered):
     def pick(self, origin: Tensor, direction: Tensor) -> int | None:
         """The cell in which a ray of scene units has met half of what it meets."""
         return first_cell(self.shown, self.scene, origin, direction)
+
+    def fill(self, origin: Tensor, direction: Tensor, least: float) -> None:
+        """Fill from where a ray of scene units has met half of what it meets."""
+        point = first_point(self.shown, self.scene, origin, direction)
+        if point is None:
+            raise ValueError("nothing is there: no object was filled")
+        flood = Flood(self.shown, point)
+        flood.fill(least)
+        self.flood = flood
+
+    def save(self, path: Path) -> list[Path]:
+        """Write what is shown, its voxels carrying the cut, and the region's JSON."""
+        return self.write(settled(self.shown), path)
 
     def extent(self, cells: Tensor) -> list[tuple[str, Tensor]]:
         """The box around (n,) cells in scene units, and the one around that in world units."""

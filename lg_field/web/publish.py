@@ -9,14 +9,20 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 
+from lg_field.errors import notice
 from lg_field.files import FieldFile, atomic_write, refuse_existing
+from lg_field.files.archive import decompress, unpacked
+from lg_field.files.ranges import open_ranges
+from lg_field.files.small_numbers import SCALE
 from lg_field.radiance.cameras import Camera, orbit
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import render
@@ -32,12 +38,18 @@ STILL_SIZE = (800, 500)
 MODULES = "lg-field/"
 """Begins the names by which modules of a one-file page import each other."""
 IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*)(["'])\./([\w-]+\.js)\2""")
+STYLE = '<link rel="stylesheet" href="style.css">'
+AHEAD = re.compile(r'<link rel="(?:module)?preload"[^>]*>\n')
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 ONE_FILE_POLICY = (
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline' data:; "
     "style-src 'unsafe-inline'; img-src data: blob:; connect-src data: blob:\">"
 )
 """What one file may load: itself."""
+WEIGHTS = ("features", "local")
+"""Tensors with a line for each cell that a page reads when the cell is shown; all others at once."""
+NEAR = 1 << 16
+"""Ranges at most so many bytes apart are read as one."""
 LARGE_FILE = 64 << 20
 """Bytes of a scene above which one file is slow to open."""
 
@@ -95,7 +107,7 @@ def publish(
     """Write the page of a scene.
 
     Args:
-        source: scene file.
+        source: scene file, or an archive of one: the page gets the file that it holds.
         target: the folder to write; of one file the file (.html).
         site: what the page says and shows.
         still: render a picture for browsers without WebGPU.
@@ -110,20 +122,45 @@ def publish(
         ValueError: not a scene file.
     """
     refuse_existing(target, overwrite or (not one_file and target.is_dir() and not any(target.iterdir())))
-    page = contents(source, site, still)
-    if one_file:
-        text = inlined(page, source.read_bytes())
-        with atomic_write(target, overwrite) as temporary:
-            temporary.write_bytes(text)
-        return len(text)
-    return _write_folder(page, source, target)
+    with plain_file(str(source)) as plain:
+        page = contents(plain, site, still)
+        if not one_file:
+            return _write_folder(page, Path(plain), target)
+        text = inlined(page, Path(plain).read_bytes())
+    with atomic_write(target, overwrite) as temporary:
+        temporary.write_bytes(text)
+    return len(text)
 
 
-def contents(source: Path, site: Site, still: bool) -> Contents:
+@contextmanager
+def plain_file(source: str) -> Iterator[str]:
+    """Context: a file that pages read: the source, or of an archive the field file that it holds, which it says.
+
+    Args:
+        source: field file or archive, or an address fsspec reads.
+    """
+    with open_ranges(source) as ranges:
+        is_archive = unpacked(ranges, source) is not ranges
+    if not is_archive:
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder, name_of(source)).with_suffix(".safetensors")
+        size = decompress(source, plain)
+        notice(f"{source} is an archive, which pages do not read: this one gets the file that it holds, {size:,} bytes")
+        yield str(plain)
+
+
+def name_of(source: str) -> str:
+    """The file's name, of a path or an address."""
+    return Path(urlsplit(source).path if "://" in source else source).name
+
+
+def contents(source: str, site: Site, still: bool) -> Contents:
     """The files of a scene's page.
 
     Args:
-        source: scene file.
+        source: scene file, or an address fsspec reads.
         site: what the page says and shows.
         still: render a picture, too.
 
@@ -134,27 +171,47 @@ def contents(source: Path, site: Site, still: bool) -> Contents:
         scene = file.description
         if not isinstance(scene, Scene):
             raise ValueError(f"{source} is no scene file; `lg-field pack --load-config ...` makes one of a run")
-        if file.small or file.reader.size != source.stat().st_size:
-            raise ValueError(
-                f"{source} is an archive or holds weights of 8 bits, which the page does not read: "
-                "`lg-field pack --dtype float16` writes a small file that it does"
-            )
-        field: Any = file.load()
-    camera = site.camera or first_camera(field, scene)
-    data = asdict(site) | {"camera": asdict(camera), "field": source.name, "bytes": source.stat().st_size}
+        data = {"field": name_of(source), "bytes": file.reader.size, "ranges": read_at_once(file)}
+        camera = site.camera or scenes_camera(file, scene)
+        field: Any = file.load() if still or camera is None else None
+        camera = camera or SiteCamera.of(next(orbit(field, scene, 1, *STILL_SIZE)), "start")
+    data = asdict(site) | data | {"camera": asdict(camera)}
     files = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir()) if path.suffix in SHIPPED}
     if still:
         files[STILL] = still_picture(field, scene, camera)
     data["still"] = STILL if still else None
-    files[PAGE] = filled(files[PAGE].decode(), data).encode()
+    files[PAGE] = replaced(filled(files[PAGE].decode(), data), STYLE, "\n".join([STYLE, *ahead(files)])).encode()
     return Contents(files, data)
 
 
-def first_camera(field: RadianceField, scene: Scene) -> SiteCamera:
-    """Where the page starts: the training camera of a whole scene, else one that sees all that there is."""
-    if scene.camera is not None and field.region is None:
-        return SiteCamera("start", scene.camera, scene.focal)
-    return SiteCamera.of(next(orbit(field, scene, 1, *STILL_SIZE)), "start")
+def ahead(files: Mapping[str, bytes]) -> list[str]:
+    """Lines that let a browser ask for modules and programs at once, not for each when another one names it."""
+    lines = {".js": '<link rel="modulepreload" href="{}">'}
+    lines[".wgsl"] = '<link rel="preload" as="fetch" crossorigin href="{}">'
+    return [lines[Path(name).suffix].format(name) for name in files if Path(name).suffix in lines]
+
+
+def read_at_once(file: FieldFile) -> list[list[int]]:
+    """What a page reads of a scene file before any rows, so that it can ask for all of it with its first requests.
+
+    Returns:
+        First byte and byte after the last one, of each range.
+    """
+    entries = file.reader.entries
+    shared = (entries[name] for name in file.entry_names() if file.owner(name) not in WEIGHTS or name.endswith(SCALE))
+    ranges = [[0, min((entry.start for entry in entries.values()), default=0)]]
+    for entry in sorted(shared, key=lambda entry: entry.start):
+        if entry.start - ranges[-1][1] > NEAR:
+            ranges.append([entry.start, entry.start])
+        ranges[-1][1] = entry.start + entry.num_bytes
+    return ranges
+
+
+def scenes_camera(file: FieldFile, scene: Scene) -> SiteCamera | None:
+    """The training camera of a whole scene; None for a part of one, of which it may see nothing."""
+    if scene.camera is None or file.header.region is not None:
+        return None
+    return SiteCamera("start", scene.camera, scene.focal)
 
 
 def still_picture(field: RadianceField, scene: Scene, camera: SiteCamera) -> bytes:
@@ -215,7 +272,7 @@ def inlined(page: Contents, scene: bytes) -> bytes:
     parts = [f'<script type="importmap">{json_inside({"imports": imports})}</script>']
     parts += [f'<script type="text/plain" {held(name)}>{in_base64(data)}</script>' for name, data in files.items()]
     start = f'<script type="module">import "{MODULES}page.js";</script>'
-    text = replaced(text, '<link rel="stylesheet" href="style.css">', f"<style>{style}</style>")
+    text = replaced(AHEAD.sub("", text), STYLE, f"<style>{style}</style>")
     text = replaced(text, '<script type="module" src="page.js"></script>', "\n".join([*parts, start]))
     return POLICY.sub(lambda _: ONE_FILE_POLICY, text).encode()
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from lg_field.files.ranges import Ranges
+
 HOME = "127.0.0.1"
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -26,6 +28,11 @@ TYPES = {
 }
 """Of what a page consists of."""
 PIECE = 1 << 18
+FAR_PIECE = 1 << 23
+"""Bytes that are read at a time: of a file here, and of one that is far away."""
+Held = bytes | Path | Ranges
+"""What is served under a name: its bytes, the file that holds them, or one that is read by ranges, from several threads
+at a time."""
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -72,11 +79,13 @@ class PageServer(ThreadingHTTPServer):
     """Serves some files by name on 127.0.0.1 until it is closed."""
 
     daemon_threads = True
+    request_queue_size = 128
+    """Connections that may wait to be taken."""
 
-    def __init__(self, files: Mapping[str, bytes | Path], port: int = 8080) -> None:
+    def __init__(self, files: Mapping[str, Held], port: int = 8080) -> None:
         """
         Args:
-            files: name -> contents, or the file that holds them. "index.html" is the page itself.
+            files: name -> what holds its contents. "index.html" is the page itself.
             port: the next free one is taken if it is not free; 0 = any.
 
         Raises:
@@ -109,6 +118,14 @@ class PageServer(ThreadingHTTPServer):
         return {f"{name}:{self.server_address[1]}" for name in (HOME, "localhost")}
 
 
+def about(held: Held) -> tuple[int, int]:
+    """Bytes of what is served, and when it was changed (nanoseconds; 0 where that is not known)."""
+    if isinstance(held, Path):
+        found = os.stat(held)
+        return found.st_size, found.st_mtime_ns
+    return (held.size if isinstance(held, Ranges) else len(held)), 0
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET and HEAD."""
 
@@ -136,10 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         try:
-            size, changed = len(held) if isinstance(held, bytes) else 0, 0
-            if isinstance(held, Path):
-                about = os.stat(held)
-                size, changed = about.st_size, about.st_mtime_ns
+            size, changed = about(held)
             part = part_of(self.headers.get("Range"), size)
             self._send_head(name, size, changed, part)
             if body and part is not None:
@@ -164,9 +178,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(0 if part is None else part.count))
         self.end_headers()
 
-    def _send_bytes(self, held: bytes | Path, part: Part) -> None:
+    def _send_bytes(self, held: Held, part: Part) -> None:
         if isinstance(held, bytes):
             self.wfile.write(held[part.first : part.last + 1])
+            return
+        if isinstance(held, Ranges):
+            for start in range(part.first, part.last + 1, FAR_PIECE):
+                self.wfile.write(held.read(start, min(FAR_PIECE, part.last + 1 - start)))
             return
         with open(held, "rb") as file:
             file.seek(part.first)

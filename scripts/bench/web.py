@@ -3,15 +3,14 @@
     python scripts/bench/web.py demo/scene.safetensors --megabytes 100
 
 Node runs the page's own modules against a host on this machine that answers late. Each scene is read whole, then only
-a box around a tenth of its cells. Round trips are those that wait for each other: the longest chain of requests that
-were asked for only after another one had been answered. With --megabytes a synthetic scene of that size is measured,
-too. For comparison the sizes of a million splats: of nerfstudio's .ply (62 numbers of 4 bytes each), and of SOG, which
-its authors say is 15 to 20 times smaller.
+a box of at most a tenth of its cells. Round trips are those that wait for each other: a second host answers only once
+nobody asks for more, and counts how often it does. (It counts for HTTP/2, as most hosts speak; over HTTP/1.1 a browser
+keeps six connections to a host, and what is left waits.) With --megabytes a synthetic scene of that size is measured,
+too. For comparison the sizes of a million splats: nerfstudio's .ply, and SOG by the ratio that its authors publish.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -25,9 +24,16 @@ import tyro
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
+WINDOW = (240, 160)
+LINE = {"latency": 50, "downloadThroughput": 2_000_000, "uploadThroughput": 2_000_000}
+"""Of the browser: milliseconds before an answer, and bytes a second."""
 SPLATS = 1_000_000
+SPLAT_BYTES = 62 * 4
+"""Of one in nerfstudio's .ply: place, normal, 3 + 45 numbers of colour, opacity, scale and rotation."""
+SOG_RATIOS = (15, 20)
+"""How much smaller SOG is than a .ply (developer.playcanvas.com/user-manual/gaussian-splatting/formats)."""
 READ = """
-const start = performance.now(), field = await openField({ url });
+const start = performance.now(), field = await openField({ url, ranges });
 const now = () => [field.bytesFetched, field.requests, performance.now() - start], opened = now();
 const rows = keep ? rowsToKeep(field, { cells: keep }).rows : Int32Array.from(field.cells.keys());
 let first = null;
@@ -35,6 +41,16 @@ await field.rows(rows, () => { first ??= now(); });
 const line = field.entry("features").rowBytes + field.entry("local").rowBytes;
 return { size: field.bytesTotal, opened, first, all: now(), rows: rows.length, count: field.numRows, line };
 """
+
+WATCH = """
+globalThis.seen = {};
+new MutationObserver(() => {
+  const data = document.body?.dataset, field = globalThis.page?.field;
+  const state = data?.picture === "sharp" && data.loading === "no" ? "sharp" : data?.picture === "old" ? null : "first";
+  if (field && state && data.picture !== "none") seen[state] ??= [field.bytesFetched, field.requests];
+}).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-picture"] });
+"""
+"""Notes what has been fetched when there are pictures."""
 
 
 @dataclass
@@ -50,7 +66,8 @@ class Args:
     part: float = 0.1
     """Part of the cells that the box holds."""
     browser: bool = False
-    """Open the page in chromium, too: bytes and requests to its first picture and to the sharp one."""
+    """Open the page in chromium, too, in a small window and over a line of 2 MB a second: bytes and requests to its
+    first picture and to the sharp one. A headless chromium without a card draws slowly: its seconds are no measure."""
 
 
 def synthetic(path: Path, megabytes: float) -> None:
@@ -68,33 +85,37 @@ def synthetic(path: Path, megabytes: float) -> None:
 
 
 def middle_cells(path: Path, part: float) -> list[int]:
-    """The kept cells of a box around the middle of all of them that holds about a part of them."""
+    """The kept cells of a box around the middle of all of them: the largest that holds at most a part of them."""
     from lg_field.files import FieldFile
 
     with FieldFile.open(path) as file:
         cells, index = file.cells, file.skeleton.grid.unravel(file.cells).double()
-        away = (index - index.mean(0)).abs().amax(1)
-        return cells[away <= away.sort().values[max(0, round(part * len(cells)) - 1)]].tolist()
+        longer = torch.tensor([1.0, 1.01, 1.02], dtype=torch.float64)  # no two sides grow at once
+        away = ((index - index.mean(0) - 0.1).abs() * longer).amax(1)
+        sizes, counts = away.unique(return_counts=True)
+        fits = sizes[counts.cumsum(0) <= max(part * len(cells), int(counts[0]))]
+        return cells[away <= fits[-1]].tolist()
 
 
 def measured(path: Path, keep: list[int] | None, latency: float) -> dict[str, Any]:
-    """What the page does for a scene, and the longest chain of requests."""
-    from web_node import host, node, ranges
+    """What the page does for a scene, and how many of its requests wait for each other."""
+    from web_node import Rounds, host, node, ranges
 
-    times: list[tuple[float, float]] = []
+    from lg_field.files import FieldFile
+    from lg_field.web.publish import read_at_once
 
     def late(to: BaseHTTPRequestHandler, data: bytes, first: int, end: int) -> None:
-        start = time.perf_counter()
         time.sleep(latency / 1e3)
         ranges(to, data, first, end)
-        times.append((start, time.perf_counter()))
 
+    with FieldFile.open(path) as file:
+        known = read_at_once(file)
     with host(path.read_bytes(), late) as server:
-        found: dict[str, Any] = node(READ, url=server.url, keep=keep)
-    depths: list[tuple[float, int]] = []
-    for start, end in sorted(times):
-        depths.append((end, 1 + max((depth for before, depth in depths if before <= start), default=0)))
-    return found | {"trips": max(depth for _, depth in depths)}
+        found: dict[str, Any] = node(READ, url=server.url, ranges=known, keep=keep)
+    rounds = Rounds()
+    with host(path.read_bytes(), rounds) as server:
+        node(READ, url=server.url, ranges=known, keep=keep)
+    return found | {"trips": rounds.number}
 
 
 def line_of(name: str, found: dict[str, Any]) -> str:
@@ -115,27 +136,28 @@ def line_of(name: str, found: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def in_browser(path: Path, seconds: float = 120.0) -> str:
-    """What the page has fetched when its first picture is there, and when the sharp one is."""
+def in_browser(name: str, path: Path, keep: list[int] | None, seconds: float = 120.0) -> str:
+    """What the page has fetched when its first picture is there, and when the sharp one is, of some cells or all."""
     import threading
 
-    from browser import GRAPHICS, Browser
+    from browser import GRAPHICS, Browser, wait_for
 
     from lg_field.web.publish import Site, contents
     from lg_field.web.server import PageServer
 
-    look = "[document.body.dataset.picture, globalThis.page?.field.bytesFetched, globalThis.page?.field.requests]"
-    page, seen, start = contents(path, Site(path.stem), still=False), dict[str, str](), time.perf_counter()
+    size = {"width": WINDOW[0], "height": WINDOW[1], "deviceScaleFactor": 1, "mobile": False}
+    page = contents(str(path), Site(path.stem), still=False)
     with PageServer({**page.files, path.name: path}, 0) as server, Browser(*GRAPHICS) as browser:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        tab = browser.open(server.url)
-        while "sharp" not in seen and time.perf_counter() - start < seconds:
-            state, count, requests = tab.evaluate(look)
-            if state not in ("none", *seen):
-                seen[state] = f"{count / 1e6:.2f} MB in {requests} requests, {time.perf_counter() - start:.1f} s"
-            time.sleep(0.02)
+        tab = browser.open("about:blank")
+        tab.call("Emulation.setDeviceMetricsOverride", **size)
+        tab.call("Network.emulateNetworkConditions", offline=False, **LINE)
+        tab.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
+        tab.call("Page.navigate", url=server.url if keep is None else f"{server.url}#c={'.'.join(map(str, keep))}")
+        seen = wait_for(lambda: tab.evaluate("globalThis.seen?.sharp && globalThis.seen"), "a sharp picture", seconds)
         server.shutdown()
-    return f"{path.stem} in chromium: " + "; ".join(f"{state}: {words}" for state, words in seen.items())
+    said = (f"{state}: {count / 1e6:.2f} MB in {requests} requests" for state, (count, requests) in seen.items())
+    return f"{name} in chromium: " + "; ".join(said)
 
 
 def main() -> None:
@@ -150,13 +172,13 @@ def main() -> None:
         print("| scene | MB | rows read | MB before rows | first cells | all | of all rows' bytes | round trips |")
         print("| --- | --- | --- | --- | --- | --- | --- | --- |")
         for path in scenes:
-            print(line_of(path.stem, measured(path, None, args.latency)), flush=True)
-            box = measured(path, middle_cells(path, args.part), args.latency)
-            print(line_of(f"{path.stem}, a box", box), flush=True)
-        for path in scenes if args.browser else ():
-            print(in_browser(path), flush=True)
-    ply = SPLATS * 62 * 4
-    print(json.dumps({"splats": SPLATS, "ply MB": ply / 1e6, "SOG MB": [ply / 20e6, ply / 15e6]}))
+            boxed = {path.stem: None, f"{path.stem}, a box": middle_cells(path, args.part)}
+            for name, keep in boxed.items():
+                print(line_of(name, measured(path, keep, args.latency)), flush=True)
+            for name, keep in boxed.items() if args.browser else ():
+                print(in_browser(name, path, keep), flush=True)
+    ply, smaller = SPLATS * SPLAT_BYTES / 1e6, [SPLATS * SPLAT_BYTES / 1e6 / ratio for ratio in reversed(SOG_RATIOS)]
+    print(f"{SPLATS:,} splats: {ply:.0f} MB as nerfstudio's .ply, {smaller[0]:.1f} to {smaller[1]:.1f} MB as SOG")
 
 
 if __name__ == "__main__":

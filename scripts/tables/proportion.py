@@ -2,10 +2,12 @@
 
     python scripts/tables/proportion.py scene.safetensors
     python scripts/tables/proportion.py scene.safetensors --shares 1 0.5 0.05 --size 400 --threads 1
+    python scripts/tables/proportion.py image.safetensors sound.safetensors video.safetensors scene.safetensors
 
 Each row is a crop of the file to the cells nearest to one of its cells, compact as a box is. `cells` is the ideal that
 the other shares are held against, plotted as a line. Of scenes a picture from the same camera is timed for every crop;
-of other fields nothing is. Writes results.md, .csv, .json, proportion.png and nothing else to `--output`.
+of other fields nothing is. Of several files bytes are plotted, of one everything. Writes results.md, .csv, .json,
+proportion.png and nothing else to `--output`.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ from lg_field.table.cell_table import CellTable
 
 @dataclass
 class Args:
-    """Measure crops of a field file."""
+    """Measure crops of field files."""
 
-    file: Annotated[Path, tyro.conf.Positional]
-    """Field file."""
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Field files."""
     shares: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02)
     """Of the cells, to be kept."""
     size: int = 200
@@ -88,8 +90,8 @@ def row(measured: Mapping[str, float], whole: Mapping[str, float]) -> dict[str, 
     return {name: f"{texts[name]} ({share:.1%})" for name, share in shares_of(measured, whole).items()}
 
 
-def plot(points: Sequence[Mapping[str, float]], title: str, path: Path) -> None:
-    """Shares of everything by the share of cells, and the ideal line."""
+def plot(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, path: Path) -> None:
+    """Kept shares by the kept share of the cells, a line for each name, and the ideal line."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -97,9 +99,8 @@ def plot(points: Sequence[Mapping[str, float]], title: str, path: Path) -> None:
 
     figure, axis = plt.subplots(figsize=(6, 5), layout="constrained")
     axis.plot([0, 1], [0, 1], color="black", linestyle=":", label="ideal")
-    for name in points[0]:
-        if name != "cells":
-            axis.plot([p["cells"] for p in points], [p[name] for p in points], marker="o", markersize=3, label=name)
+    for name, points in lines.items():
+        axis.plot(*zip(*points), marker="o", markersize=3, label=name)
     axis.set(xlabel="kept share of the cells", ylabel="kept share", xlim=(0, 1.02), ylim=(0, 1.02))
     axis.grid(alpha=0.3)
     axis.legend()
@@ -108,24 +109,40 @@ def plot(points: Sequence[Mapping[str, float]], title: str, path: Path) -> None:
     plt.close(figure)
 
 
+def crops_of(path: Path, args: Args) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a file takes, and what each of its crops does."""
+    with FieldFile.open(path) as file:
+        field = file.load()
+    whole, results = measure(path, field, args.size), []
+    with tempfile.TemporaryDirectory() as folder:
+        for share in sorted(args.shares, reverse=True):
+            cut = Path(folder) / f"{share}.safetensors"
+            crop_file(path, cut, cells=nearest_cells(field, max(1, round(share * field.num_rows))))
+            results.append(measure(cut, field, args.size))
+    return whole, results
+
+
 def main(args: Args) -> None:
     """Crop, measure, write."""
     torch.set_num_threads(args.threads)
     if not all(0.0 < share <= 1.0 for share in args.shares):
         raise SystemExit(f"--shares are parts of the cells, above 0 and up to 1, got {args.shares}")
-    with FieldFile.open(args.file) as file:
-        field = file.load()
-    whole, results = measure(args.file, field, args.size), []
-    with tempfile.TemporaryDirectory() as folder:
-        for share in sorted(args.shares, reverse=True):
-            cut = Path(folder) / f"{share}.safetensors"
-            crop_file(args.file, cut, cells=nearest_cells(field, max(1, round(share * field.num_rows))))
-            results.append(measure(cut, field, args.size))
-    what = f"{args.file.name}: {field.num_rows} cells, {args.threads} threads, torch {torch.__version__}"
-    rows = [row(measured, whole) for measured in (whole, *results)]
-    print(report.write(args.output, rows, what, {"whole": whole, "crops": results}))
+    found = {path.stem: crops_of(path, args) for path in args.files}
+    several = len(found) > 1
+    rows, lines = [], {}
+    for name, (whole, crops) in found.items():
+        said = {"file": name} if several else {}
+        rows += [said | row(measured, whole) for measured in (whole, *crops)]
+        shares = [shares_of(measured, whole) for measured in crops]
+        for key in ["bytes"] if several else [k for k in shares[0] if k != "cells"]:
+            lines[name if several else key] = [(s["cells"], s[key]) for s in shares]
+    what = "bytes" if several else f"{args.files[0].name}: {rows[0]['cells'].split(' ')[0]} cells"
+    text = f"{what}; shares of the whole file in brackets"
+    results = {name: {"whole": whole, "crops": crops} for name, (whole, crops) in found.items()}
+    columns = list(dict.fromkeys(key for r in rows for key in r))
+    print(report.write(args.output, [{c: r.get(c, "") for c in columns} for r in rows], text, results))
     with atomic_write(args.output / "proportion.png", overwrite=True) as temporary:
-        plot([shares_of(measured, whole) for measured in results], what, temporary)
+        plot(lines, what, temporary)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +35,38 @@ def now() -> float:
     clock."""
     single = torch.get_num_threads() == 1 and not torch.cuda.is_available()
     return time.process_time() if single else time.perf_counter()
+
+
+def commit() -> str:
+    """Of this code, short; with + where files were changed since; "" outside of a repository."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        found = [
+            subprocess.run([*git, *command], capture_output=True, text=True).stdout.strip()
+            for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        ]
+    except OSError:
+        return ""
+    return found[0] + "+" * bool(found[1])
+
+
+def hardware() -> str:
+    """Processors, their number, and what else computes, in words."""
+    try:
+        names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        names = []
+    words = f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    return f"{words}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else f"{words}, no GPU"
+
+
+def provenance() -> str:
+    """One line: the command, the machine, the code, and how long this process has computed."""
+    command = shlex.join([f"scripts/tables/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    return (
+        f"`python {command}`: {hardware()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"commit {commit() or 'unknown'}, {time.process_time():.0f} s of processor time"
+    )
 
 
 def once(path: Path, again: bool, make: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
@@ -56,14 +94,14 @@ def write(
     Args:
         folder: where; made if it is not there.
         table: rows as they are to be read.
-        what: one line on the data, the settings and the machine, put under the table.
+        what: on the data and the settings, put under the table; below it stands `provenance`.
         results: everything that was measured, for results.json.
         curves: by name; none = no plot.
 
     Returns:
         The Markdown.
     """
-    text = f"{markdown(table)}\n{what}\n"
+    text = f"{markdown(table)}\n{what}\n\n{provenance()}\n"
     cells = io.StringIO()
     writer = csv.DictWriter(cells, list(table[0]), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -7,8 +7,10 @@
 Every row is a preset of configs/, trained on the same files with the same seeds; under the table stands what the first
 preset is better than each of the others by, file by file and seed by seed, with a 95 % confidence interval. `all` makes
 every table of `TABLES` on the files that each names below `--data`. `--quick` makes the signal smaller (images: centre
-of 256 x 256; sounds: the first quarter; videos: 32 frames of 128 x 128): with `--steps` a run takes minutes on 2 CPU
-cores, but its numbers are then not the paper's, only their order is of interest.
+of 128 x 128; sounds: the first quarter; videos: 64 frames, centre of 144 x 192): with `--steps` a run takes minutes on
+2 CPU cores, but its numbers are then not the paper's, only their order is of interest. The tables `images-small`,
+`partitions-small` and `video-small` are always of these, by presets with the paper's cells, frequencies and
+parameters for each sample.
 
 Writes results.md, results.csv, results.json and curves.png to a folder in `--output`, and each run to a file of its own
 in `runs/` there: a table that was interrupted goes on where it stopped, and runs made with `--presets` in several
@@ -18,23 +20,27 @@ time. `scripts/tables/page.py` makes one page of all tables.
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import statistics
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, cast
 
 import report
 import torch
 import tyro
 from scipy.stats import t as student
 
+import lg_field
 from lg_field.cli.fitting import finish_step_on_interrupt
+from lg_field.networks import LocalGlobalNetwork
+from lg_field.quality import psnr
 from lg_field.signals import SignalData, read_signal
+from lg_field.signals.decode import decode
 from lg_field.signals.encode import build_network
 from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure
@@ -54,6 +60,8 @@ class Table:
     """Files taken from a folder; 0 = all."""
     seeds: int = 1
     """Runs of every file."""
+    quick: bool = False
+    """Always of the smaller signals of --quick."""
 
 
 IMAGE = "image-div2k"
@@ -65,8 +73,22 @@ TABLES = {
     "partitions": Table(
         (*(f"image-partitions-{n:02d}" for n in (16, 2, 4, 8, 32)), f"{IMAGE}-global"), ("images/div2k_512",), files=1
     ),
+    "images-small": Table(
+        tuple("image-small" + end for end in ("", "-per-partition", "-global")), ("images/div2k_512",), quick=True
+    ),
+    "partitions-small": Table(
+        tuple("image-small" + end for end in ("", "-01", "-02", "-08", "-global")),
+        ("images/div2k_512",),
+        files=1,
+        quick=True,
+    ),
     "audio": Table(
         ("audio", "audio-per-partition", "audio-global"), ("audio/gt_bach.wav", "audio/gt_counting.wav"), seeds=5
+    ),
+    "video-small": Table(
+        tuple("video-small" + end for end in ("", "-per-partition", "-global")),
+        ("video/bikes.mp4", "video/carphone_pristine.mp4"),
+        quick=True,
     ),
     "video": Table(
         ("video", "video-per-partition", "video-global"), ("video/bikes.mp4", "video/carphone_pristine.mp4"), seeds=3
@@ -78,8 +100,8 @@ TABLES = {
 class Args:
     """Compare networks on the same signals."""
 
-    experiment: Annotated[Literal["images", "partitions", "audio", "video", "all"], tyro.conf.Positional]
-    """Which table."""
+    experiment: Annotated[str, tyro.conf.Positional]
+    """Which table: a name of `TABLES`, or all."""
     data: Path
     """A file, or a folder of files; with `all` the folder that the names in `TABLES` are below."""
     files: int = 0
@@ -96,12 +118,16 @@ class Args:
     """Where."""
     again: bool = False
     """Train again what has been trained."""
+    kept: bool = False
+    """Train nothing: write the table of the runs that are there."""
     output: Path = Path("outputs/tables/signals")
     """Folder for results."""
 
     def folder(self, name: str) -> Path:
         """Where a table is written."""
-        return self.output / (name + "-quick" * self.quick + (f"-{self.steps}" if self.steps else ""))
+        return self.output / (
+            name + "-quick" * (self.quick and not TABLES[name].quick) + (f"-{self.steps}" if self.steps else "")
+        )
 
 
 def files_of(args: Args, table: Table) -> list[Path]:
@@ -121,17 +147,28 @@ def smaller(data: SignalData) -> SignalData:
     if axes == 1:
         samples = samples[: len(samples) // 4]
     elif axes == 2:
-        top, left = ((n - 256) // 2 for n in samples.shape[:2])
-        samples = samples[top : top + 256, left : left + 256].contiguous()
+        top, left = (max(0, (n - 128) // 2) for n in samples.shape[:2])
+        samples = samples[top : top + 128, left : left + 128].contiguous()
     else:
-        samples = samples[:32, :128, :128].contiguous()
+        top, left = (max(0, (n - m) // 2) for n, m in zip(samples.shape[1:3], (144, 192)))
+        samples = samples[:64, top : top + 144, left : left + 192].contiguous()
     shape = tuple(samples.shape[:-1])
     return SignalData(samples, replace(data.signal, shape=shape))
 
 
-def run(args: Args, name: str, path: Path, seed: int) -> dict[str, Any] | None:
-    """Train one preset on one signal; None if it was interrupted."""
-    data = read_signal(path)
+def stretched(field: LocalGlobalNetwork, data: SignalData) -> dict[str, float]:
+    """Of an image, the PSNR as the authors' published script takes it: prediction, not clipped, and truth are each
+    stretched to [0, 1] by their own least and largest value first. One value out of range costs all pixels."""
+    if len(data.signal.shape) != 2:
+        return {}
+    shown, true = torch.cat(list(decode(field, raw=True))), data.signal.normalize(data.samples)
+    a, b = ((v - v.min()) / (v.max() - v.min()).clamp_min(1e-12) for v in (shown.cpu(), true))
+    return {"psnr_stretched": psnr(float((a - b).square().double().mean()))}
+
+
+def run(args: Args, name: str, path: Path, seed: int, kept: Path) -> dict[str, Any] | None:
+    """Train one preset on one signal and save its field; None if it was interrupted."""
+    data = cast(SignalData, read_signal(path))
     data = smaller(data) if args.quick else data
     settings = resolve(data.signal.traits, read_preset(name))
     fit = replace(settings.fit, seed=seed, steps=args.steps or settings.fit.steps)
@@ -149,7 +186,10 @@ def run(args: Args, name: str, path: Path, seed: int) -> dict[str, Any] | None:
         training.run(on_step)
     if training.stopping:
         return None
-    figures = measure(field, data) | {"seconds": curve[-1][1], "parameters": field.num_parameters()["total"]}
+    figures = measure(field, data) | stretched(field, data)
+    figures |= {"seconds": curve[-1][1], "parameters": field.num_parameters()["total"]}
+    field.description = data.signal
+    lg_field.save(field.cpu(), kept.with_suffix(".safetensors"), overwrite=True)
     made = f"{args.device}, {torch.get_num_threads()} threads, {platform.machine()}"
     result = {
         "preset": name,
@@ -157,30 +197,31 @@ def run(args: Args, name: str, path: Path, seed: int) -> dict[str, Any] | None:
         "seed": seed,
         "steps": fit.steps,
         "made": made,
-        "commit": commit(),
+        "commit": report.commit(),
         **figures,
     }
     return result | {"curve": curve}
 
 
-def commit() -> str:
-    """Of this code; "" outside of a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-
 def margins(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
     """By how many dB the first preset is better than each other, on the files and with the seeds that both have."""
     first, *others = dict.fromkeys(r["preset"] for r in results)
-    psnr = {(r["preset"], r["file"], r["seed"]): r["psnr"] for r in results}
+    runs = {(r["preset"], r["file"], r["seed"]): r for r in results}
     for other in others:
-        pairs = [(name, seed) for preset, name, seed in psnr if preset == other and (first, name, seed) in psnr]
-        gains = [psnr[(first, *pair)] - psnr[(other, *pair)] for pair in pairs]
-        if len(gains) > 1:
-            half = student.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
-            gain = f"{statistics.mean(gains):+.2f} ± {half:.2f}"
-            better = f"{sum(g > 0 for g in gains)} of {len(gains)}"
-            yield {f"{first} over": other, "dB, 95 % interval": gain, "better in": better}
+        pairs = [(runs[(first, *k[1:])], r) for k, r in runs.items() if k[0] == other and (first, *k[1:]) in runs]
+        row = {f"{first} over": other, "pairs": str(len(pairs)), **margin(pairs, "psnr", "dB")}
+        if len(pairs) > 1:
+            yield row | margin(pairs, "psnr_stretched", "dB, each stretched")
+
+
+def margin(pairs: list[tuple[dict[str, Any], dict[str, Any]]], key: str, name: str) -> dict[str, str]:
+    """Mean of what the first of each pair has more of, its 95 % interval, and in how many pairs it has more."""
+    gains = [a[key] - b[key] for a, b in pairs if key in a and key in b]
+    if len(gains) < 2:
+        return {}
+    half = student.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
+    found = {f"{name}, 95 % interval": f"{statistics.mean(gains):+.2f} ± {half:.2f}"}
+    return found | {f"better in ({name})": f"{sum(g > 0 for g in gains)} of {len(gains)}"}
 
 
 def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
@@ -189,9 +230,9 @@ def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         rows = [r for r in results if r["preset"] == name]
 
         def mean(key: str, digits: int, scale: float = 1.0, spread: bool = True) -> str:
-            if key not in rows[0]:  # noqa: B023
+            values = [r[key] * scale for r in rows if key in r]  # noqa: B023
+            if len(values) < len(rows):  # noqa: B023
                 return "-"
-            values = [r[key] * scale for r in rows]  # noqa: B023
             text = f"{statistics.mean(values):,.{digits}f}"
             return f"{text} ± {statistics.stdev(values):.{digits}f}" if spread and len(values) > 1 else text
 
@@ -200,6 +241,7 @@ def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
             "parameters": mean("parameters", 0, spread=False),
             "runs": str(len(rows)),
             "PSNR": mean("psnr", 2),
+            "PSNR, each stretched": mean("psnr_stretched", 2),
             "SSIM": mean("ssim", 3),
             "MSE x 1e-4": mean("mse", 2, 1e4),
             "seconds": mean("seconds", 0, spread=False),
@@ -207,20 +249,27 @@ def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         }
 
 
+def train(args: Args, presets: Sequence[str], paths: list[Path], seeds: range, folder: Path) -> bool:
+    """Every run that is not there yet: seed by seed, in each of them file by file, in each of them all presets, so that
+    what is compared is done together. Whether they came to their end."""
+    for seed, path, preset in itertools.product(seeds, paths, presets):
+        kept = folder / "runs" / f"{preset}.{path.stem}.{seed}.json"
+        result = report.once(kept, args.again, partial(run, args, preset, path, seed, kept))
+        if result is None:
+            return False
+        print({k: v for k, v in result.items() if k != "curve"}, flush=True)
+    return True
+
+
 def make(args: Args, name: str) -> bool:
     """Run a table; whether it came to its end."""
     what, folder = TABLES[name], args.folder(name)
+    args = replace(args, quick=args.quick or what.quick)
     paths, seeds = files_of(args, what), range(args.seeds or what.seeds)
-    for preset in args.presets or what.presets:
-        for path in paths:
-            for seed in seeds:
-                kept = folder / "runs" / f"{preset}.{path.stem}.{seed}.json"
-                result = report.once(kept, args.again, partial(run, args, preset, path, seed))
-                if result is None:
-                    print("interrupted: the runs that were finished are kept; the same command goes on")
-                    return False
-                print({k: v for k, v in result.items() if k != "curve"}, flush=True)
-    found = {p.name: p for p in (folder / "runs").iterdir()}
+    if not args.kept and not train(args, args.presets or what.presets, paths, seeds, folder):
+        print("interrupted: the runs that were finished are kept; the same command goes on")
+        return False
+    found = {p.name: p for p in (folder / "runs").glob("*.json")}
     names = [f"{n}.{p.stem}.{s}.json" for n in what.presets for p in paths for s in seeds]
     write(args, name, [json.loads(found[n].read_text()) for n in names if n in found])
     return True
@@ -248,6 +297,8 @@ def write(args: Args, name: str, results: list[dict[str, Any]]) -> None:
 def main(args: Args) -> None:
     """Run the table, or all."""
     names = list(TABLES) if args.experiment == "all" else [args.experiment]
+    if not set(names) <= set(TABLES):
+        raise SystemExit(f"there is no table {names[0]}; there are {', '.join(TABLES)} and all")
     for name in names:
         if not make(args, name):
             return

@@ -29,6 +29,8 @@ export class Orbit {
     this.eye = [3, 0, 0];
     this.target = [0, 0, 0];
     this.focal = 1;
+    /** How far its right is turned towards its up, radians. */
+    this.roll = 0;
   }
 
   /** Look from a camera to scene, at what is in its middle at a distance. @param {Matrix4} m @param {number} focal @param {number} distance */
@@ -36,6 +38,8 @@ export class Orbit {
     this.eye = [m[0][3], m[1][3], m[2][3]];
     this.target = add(this.eye, [m[0][2], m[1][2], m[2][2]], -Math.max(1e-3, distance));
     this.focal = focal;
+    const [right, up] = this.level, side = [m[0][0], m[1][0], m[2][0]];
+    this.roll = Math.atan2(dot(side, up), dot(side, right));
   }
 
   get distance() {
@@ -44,6 +48,19 @@ export class Orbit {
 
   /** Right, up and back. @returns {number[][]} */
   get axes() {
+    const [right, up, back] = this.level, c = Math.cos(this.roll), s = Math.sin(this.roll);
+    if (Math.abs(s) < 1e-9 && c > 0) return [right, up, back];
+    return [add(right.map((v) => c * v), up, s), add(up.map((v) => c * v), right, -s), back];
+  }
+
+  /** A drag over the picture, as it would be without roll. @param {number} across @param {number} over */
+  _levelled(across, over) {
+    const c = Math.cos(this.roll), s = Math.sin(this.roll);
+    return [across * c + over * s, over * c - across * s];
+  }
+
+  /** The same without roll. @returns {number[][]} */
+  get level() {
     const back = unit(add(this.eye, this.target, -1));
     let right = cross(this.up, back);
     if (length(right) < 1e-6) right = cross(Math.abs(this.up[0]) < 0.9 ? [1, 0, 0] : [0, 1, 0], back);
@@ -59,14 +76,16 @@ export class Orbit {
 
   /** Turn around the target. @param {number} across radians @param {number} over radians */
   turn(across, over) {
-    const [right] = this.axes, away = add(this.eye, this.target, -1);
+    [across, over] = this._levelled(across, over);
+    const [right] = this.level, away = add(this.eye, this.target, -1);
     const tilted = turned(away, right, -over), steep = Math.abs(dot(unit(tilted), this.up));
     this.eye = add(this.target, turned(steep < STEEPEST ? tilted : away, this.up, -across));
   }
 
   /** Look around from where it is. @param {number} across radians @param {number} over radians */
   look(across, over) {
-    const [right] = this.axes, ahead = add(this.target, this.eye, -1);
+    [across, over] = this._levelled(across, over);
+    const [right] = this.level, ahead = add(this.target, this.eye, -1);
     const tilted = turned(ahead, right, -over), steep = Math.abs(dot(unit(tilted), this.up));
     this.target = add(this.eye, turned(steep < STEEPEST ? tilted : ahead, this.up, -across));
   }
@@ -107,6 +126,7 @@ export function frameBox(orbit, box, first, aspect) {
   const start = first ? add([first[0][3], first[1][3], first[2][3]], middle, -1) : [1, 0, 0];
   let back = unit(length(start) > 1e-6 ? start : [1, 0, 0]);
   if (!first) back = unit(add(add(back, orbit.up, -dot(back, orbit.up)), orbit.up, Math.tan(Math.PI / 9)));
+  orbit.roll = 0;
   orbit.target = middle;
   orbit.eye = add(middle, back, far);
 }

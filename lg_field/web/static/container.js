@@ -8,7 +8,7 @@ import { dumps, parse, plain } from "./json.js";
 /** @typedef {{entries: Map<string, Entry>, metadata: Map<string, string>}} Header */
 
 /** Bytes of a number of each type. @type {Record<string, number>} */
-export const ITEM_BYTES = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, U8: 1 };
+export const ITEM_BYTES = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, U8: 1, I8: 1 };
 export const MAX_HEADER = 1 << 20;
 const MAX_TENSORS = 4096;
 const MAX_AXES = 8;
@@ -70,7 +70,6 @@ function entryOf(key, value, base, size, name) {
   const said = value instanceof Map ? plain(value) : {};
   const itemBytes = typeof said.dtype === "string" ? ITEM_BYTES[said.dtype] : undefined;
   const shown = JSON.stringify(key.slice(0, 80));
-  if (said.dtype === "I8") throw new FieldError(`${name} holds weights of 8 bits, which this page does not draw: publish one of float16`);
   if (itemBytes === undefined || !Array.isArray(said.shape) || said.data_offsets?.length !== 2) {
     throw new FieldError(`${name}: bad header entry for ${shown}: ${JSON.stringify(said).slice(0, 80)}`);
   }

@@ -15,6 +15,9 @@ const TURN = 0.006, WHEEL = 0.0012, FLY = 0.9;
 const KEYS = /** @type {Record<string, number[]>} */ ({ KeyW: [0, 0, -1], KeyS: [0, 0, 1], KeyA: [-1, 0, 0], KeyD: [1, 0, 0],
   KeyE: [0, 1, 0], KeyQ: [0, -1, 0], ArrowUp: [0, 0, -1], ArrowDown: [0, 0, 1], ArrowLeft: [-1, 0, 0], ArrowRight: [1, 0, 0] });
 
+/** Keys that roll, and which way. */
+const ROLLS = /** @type {Record<string, number>} */ ({ KeyZ: 1, KeyC: -1 });
+
 export class Controls {
   /** @param {Screen} screen @param {Tools} tools */
   constructor(screen, tools) {
@@ -107,7 +110,7 @@ export class Controls {
 
   /** @param {KeyboardEvent} event @param {boolean} down */
   _key(event, down) {
-    if (!(event.code in KEYS) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!(event.code in KEYS || event.code in ROLLS) || event.ctrlKey || event.metaKey || event.altKey) return;
     if (down && event.target instanceof HTMLElement && /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
     if (!down) return void this.held.delete(event.code);
     event.preventDefault();
@@ -120,8 +123,9 @@ export class Controls {
   _fly(before) {
     requestAnimationFrame((now) => {
       if (!this.held.size) return;
-      const by = FLY * this.screen.orbit.distance * Math.min(0.1, Math.max(0, now - before) / 1000), steps = [0, 0, 0];
-      for (const key of this.held) KEYS[key].forEach((v, k) => (steps[k] += v * by));
+      const seconds = Math.min(0.1, Math.max(0, now - before) / 1000), by = FLY * this.screen.orbit.distance * seconds, steps = [0, 0, 0];
+      for (const key of this.held) (KEYS[key] ?? []).forEach((v, k) => (steps[k] += v * by));
+      for (const key of this.held) this.screen.orbit.roll += (ROLLS[key] ?? 0) * seconds;
       this.screen.orbit.move(steps);
       this.screen.change(true);
       this._fly(now);

@@ -5,8 +5,9 @@ import { headerBytes, writingOrder } from "./container.js";
 import { FieldError } from "./errors.js";
 import { asFloats, dumps } from "./json.js";
 import { linesRead } from "./lines.js";
-import { bytesOf, floats, packBits, unpackBits } from "./numbers.js";
+import { FLOATS, bytesOf, floats, packBits, unpackBits } from "./numbers.js";
 import { KEY } from "./schema.js";
+import { FINE, SCALE, rescaled } from "./small.js";
 import { and, not } from "./space.js";
 
 /** @typedef {import("./field.js").Field} Field */
@@ -52,7 +53,7 @@ export async function cropFile(field, keep, options = {}) {
   const kept = settled ? settled.rows : rows;
   await field.rows(kept, undefined, options);
   const tensors = rowTensors(field, kept, settled ? settled.occupied : occupiedOf(field, kept));
-  for (const [name, tensor] of sharedTensors(field, rows)) tensors.set(name, tensor);
+  for (const [name, tensor] of sharedTensors(field, rows, settled !== null)) tensors.set(name, tensor);
   const history = settled ? noted(field, settled) : field.description.history;
   const text = describe(field, settled ? settled.region : region, history);
   const order = writingOrder(tensors), pieces = order.flatMap((name) => tensors.get(name)?.pieces ?? []);
@@ -111,20 +112,24 @@ function rowTensors(field, rows, occupied) {
     ["cells", { dtype: "I64", shape: [rows.length], pieces: [bytesOf(cells)] }],
     ["occupied", { dtype: "U8", shape: [rows.length, ...field.entry("occupied").shape.slice(1)], pieces: occupied }],
   ]);
-  for (const name of ["features", "local"]) {
+  for (const name of ["features", "local"].flatMap((one) => withBeside(field, one))) {
     const { dtype, shape } = field.entry(name), pieces = Array.from(rows, (row) => field.lineOf(name, row));
-    for (const piece of pieces) floats(piece, dtype, `${field.name}: ${name}`); // refuses what is not finite
+    if (dtype in FLOATS) for (const piece of pieces) floats(piece, dtype, `${field.name}: ${name}`); // refuses what is not finite
     tensors.set(name, { dtype, shape: [rows.length, ...shape.slice(1)], pieces });
   }
   return tensors;
 }
 
+/** Names of a tensor and of what its whole numbers have beside them. @param {Field} field @param {string} name */
+const withBeside = (field, name) => [name, name + SCALE, name + FINE].filter((one) => field.entries.has(one));
+
 /** The shared part, of its hash table the lines that rows read. @param {Field} field @param {Int32Array} rows
+ * @param {boolean} anew whether scales are those of the lines that are left
  * @returns {Map<string, Tensor>} */
-function sharedTensors(field, rows) {
+function sharedTensors(field, rows, anew) {
   /** @type {Map<string, Tensor>} */
   const tensors = new Map();
-  for (const name of field.shared.keys()) {
+  for (const name of [...field.shared.keys()].flatMap((one) => withBeside(field, one))) {
     const { dtype, shape } = field.entry(name), bytes = /** @type {Uint8Array} */ (field.parts.get(name));
     tensors.set(name, { dtype, shape, pieces: [bytes] });
   }
@@ -132,12 +137,14 @@ function sharedTensors(field, rows) {
   const cells = Int32Array.from(rows, (row) => field.cells[row]), entry = field.entry("hash_table");
   const kept = linesRead(field.sizes, field.frame, cells, (n, voxel) => field.isOccupied(rows[n], voxel));
   const here = field.keptLines ?? new Uint8Array(kept.length).fill(1), bytes = /** @type {Uint8Array} */ (field.parts.get("hash_table"));
-  const pieces = [];
+  let pieces = [];
   for (let line = 0, at = 0; line < kept.length; line++) {
     kept[line] &= here[line];
     if (kept[line]) pieces.push(bytes.subarray(at * entry.rowBytes, (at + 1) * entry.rowBytes));
     at += here[line];
   }
+  const scale = tensors.get(`hash_table${SCALE}`);
+  if (anew && scale) ({ lines: pieces, scale: scale.pieces[0] } = rescaled(pieces, scale.pieces[0]));
   tensors.set("hash_table", { dtype: entry.dtype, shape: [pieces.length, ...entry.shape.slice(1)], pieces });
   if (pieces.length < kept.length) {
     const bits = packBits(kept);

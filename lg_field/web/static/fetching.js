@@ -1,11 +1,12 @@
 // @ts-check
-/** A file on a host, read by ranges: about a dozen requests in flight, tried again when one fails. */
+/** A file on a host, read by ranges: some requests in flight, tried again when one fails. */
 
 import { commas } from "./container.js";
 import { FieldError } from "./errors.js";
 
-/** Requests at a time. */
-export const IN_FLIGHT = 12;
+/** Requests at a time, as long as they ask for no more than so many bytes; in any case so many of them. */
+export const IN_FLIGHT = 32;
+const BYTES_IN_FLIGHT = 1 << 23, LEAST_IN_FLIGHT = 6;
 const TRIES = 4;
 /** Milliseconds before the second try; three times as many before each further one. */
 const FIRST_PAUSE = 300;
@@ -13,9 +14,10 @@ const FIRST_PAUSE = 300;
 const STALLED = 20_000;
 /** A host without ranges sends the whole file: not more than this. */
 const LARGEST_WHOLE = 2 ** 30;
-/** Bytes that the first request asks for. */
+/** Bytes that the first request asks for, at least. */
 export const HEAD = 1 << 16;
 
+/** From a byte to before another one. @typedef {[number, number]} Range */
 /** @typedef {{onBytes?: (count: number) => void, onNotice?: (line: string) => void, pause?: number}} Options */
 
 /** A failure that may pass: the request is made again. */
@@ -37,13 +39,24 @@ export class RangeFile {
     /** Its first bytes. */
     this.head = new Uint8Array();
     this.tag = "";
-    this.waiting = /** @type {(() => void)[]} */ ([]);
-    this.running = 0;
+    /** Bytes that came with the first ones. @type {{start: number, bytes: Uint8Array}[]} */
+    this.held = [];
+    /** The whole file on its way. @type {Promise<Uint8Array> | null} */
+    this.taking = null;
+    this.waiting = /** @type {{bytes: number, go: (value?: any) => void}[]} */ ([]);
+    this.running = this.flying = 0;
   }
 
-  /** Learn the file's size and its first bytes. */
-  async open() {
-    this.head = await this.#tried(0, HEAD);
+  /** Learn the file's size and its first bytes.
+   * @param {Range[]} [ranges] what will be asked for, as far as it is known before: it comes at the same time. Where a
+   *   guess was wrong, what is lacking is asked for as usual. */
+  async open(ranges = []) {
+    const first = Math.max(HEAD, ...ranges.filter(([start]) => start === 0).map(([, end]) => end));
+    const guessed = ranges.filter(([start, end]) => start >= first && end > start).map(async ([start, end]) => {
+      const bytes = await this.#tried(start, end).catch(() => new Uint8Array());
+      if (!this.whole && bytes.length === end - start) this.held.push({ start, bytes });
+    });
+    [this.head] = await Promise.all([this.#tried(0, first), ...guessed]);
   }
 
   /** Bytes from `start` to before `end`.
@@ -54,21 +67,39 @@ export class RangeFile {
   async read(start, end, signal, begins = () => true) {
     if (end > this.size) throw new FieldError(`${this.name} is truncated: it ends ${commas(end - this.size)} bytes too early`);
     if (this.whole || end <= this.head.length) return begins() ? (this.whole ?? this.head).subarray(start, end) : new Uint8Array();
+    const held = this.held.find((one) => one.start <= start && end <= one.start + one.bytes.length);
+    if (held) return begins() ? held.bytes.subarray(start - held.start, end - held.start) : new Uint8Array();
     const first = Math.max(start, this.head.length);
-    const rest = await this.#turn(async () => (begins() && end > first ? this.#tried(first, end) : new Uint8Array()), signal);
+    const rest = await this.#turn(end - first, async () => (begins() && end > first ? this.#tried(first, end) : new Uint8Array()), signal);
     return start < first && rest.length ? joined([this.head.subarray(start), rest]) : rest;
   }
 
-  /** Wait for one of the places in flight. @template T @param {() => Promise<T>} task @param {AbortSignal} [signal] */
-  async #turn(task, signal) {
-    if (this.running >= IN_FLIGHT) await new Promise((resolve) => this.waiting.push(() => resolve(null)));
-    this.running += 1;
+  /** Wait for a place in flight. @template T @param {number} bytes that are asked for @param {() => Promise<T>} task
+   * @param {AbortSignal} [signal] */
+  async #turn(bytes, task, signal) {
+    await new Promise((go) => {
+      this.waiting.push({ bytes, go });
+      this.#admit();
+    });
     try {
       signal?.throwIfAborted();
       return await task();
     } finally {
       this.running -= 1;
-      this.waiting.shift()?.();
+      this.flying -= bytes;
+      this.#admit();
+    }
+  }
+
+  /** Let those go that have waited longest, as long as there are places. */
+  #admit() {
+    for (let next = this.waiting[0]; next; next = this.waiting[0]) {
+      const most = this.flying + next.bytes > BYTES_IN_FLIGHT ? LEAST_IN_FLIGHT : IN_FLIGHT;
+      if (this.running >= most) return;
+      this.running += 1;
+      this.flying += next.bytes;
+      this.waiting.shift();
+      next.go();
     }
   }
 
@@ -97,7 +128,7 @@ export class RangeFile {
     try {
       const reply = await fetch(this.url, { headers: { Range: `bytes=${start}-${end - 1}` }, signal: watch.signal });
       this.#checkStatus(reply);
-      if (reply.status === 200) return (await this.#takeWhole(reply, watch)).subarray(start, end);
+      if (reply.status === 200) return (await this.#wholeOf(reply, watch)).subarray(start, end);
       const size = this.#checkRange(reply, start);
       return await this.#body(reply, Math.min(end, size) - start, watch);
     } catch (error) {
@@ -127,6 +158,18 @@ export class RangeFile {
     this.size = size;
     this.tag = tag;
     return size;
+  }
+
+  /** All of the file, once: other requests that it answers wait for the first one. @param {Response} reply @param {Watch} watch */
+  async #wholeOf(reply, watch) {
+    if (this.taking) watch.stop();
+    this.taking ??= this.#takeWhole(reply, watch);
+    try {
+      return await this.taking;
+    } catch (error) {
+      this.taking = null;
+      throw error;
+    }
   }
 
   /** All of the file, which a host without ranges sends. @param {Response} reply @param {Watch} watch */
@@ -193,7 +236,8 @@ export class MemoryFile {
     this.bytesFetched = bytes.length;
   }
 
-  async open() {}
+  /** @param {Range[]} [_ranges] */
+  async open(_ranges) {}
 
   /** @param {number} start @param {number} end @param {AbortSignal} [_signal] @param {() => boolean} [begins]
    * @returns {Promise<Uint8Array>} */

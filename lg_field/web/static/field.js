@@ -3,11 +3,12 @@
 
 import { commas, headerLength, readHeader } from "./container.js";
 import { FieldError } from "./errors.js";
-import { MemoryFile, RangeFile } from "./fetching.js";
+import { MemoryFile, RangeFile, joined } from "./fetching.js";
 import { parse, plain } from "./json.js";
 import { bit, floats, integers, unpackBits } from "./numbers.js";
 import { planned } from "./plan.js";
 import { KEY, checkDescription, checkTensors, hashLines } from "./schema.js";
+import { FINE, SCALE, layoutOf, restored } from "./small.js";
 import { Frame, Grid, regionFromDict } from "./space.js";
 
 export { FieldError };
@@ -26,6 +27,9 @@ export { FieldError };
 /** Tensors with a line for each row that are read at once; the others when rows are asked for. */
 const AT_ONCE = ["cells", "occupied"];
 const ROWS = ["features", "local"];
+/** What of a file is read by rows: their weights, and what whole numbers have beside their first bytes; not the scales.
+ * @param {Map<string, Entry>} entries */
+const byRow = (entries) => ROWS.flatMap((name) => [name, name + FINE]).filter((name) => entries.has(name));
 /** Parts that are read at once may take this many bytes; the table of the shared part's grid, too. */
 const LARGEST_PART = 2 ** 30;
 /** Ranges at most this far apart are one request. */
@@ -53,6 +57,8 @@ export class Field {
     /** Exact region that queries are masked with, null = none. */
     this.region = region;
     this.entries = header.entries;
+    /** Names of the tensors that rows are read of. */
+    this.byRow = byRow(header.entries);
     this.parts = parts;
     /** (P,) sorted numbers of the kept cells. */
     this.cells = this.#cells();
@@ -64,7 +70,7 @@ export class Field {
      * @type {Map<string, Float32Array>} */
     this.shared = this.#shared();
     /** Bytes of rows that are here, by tensor and row. @type {Map<string, Map<number, Uint8Array>>} */
-    this.here = new Map(ROWS.map((name) => [name, new Map()]));
+    this.here = new Map(this.byRow.map((name) => [name, new Map()]));
     /** Requests in flight, by "tensor row". @type {Map<string, Promise<Uint8Array>>} */
     this.coming = new Map();
     /** @type {Set<Reader>} */
@@ -141,10 +147,10 @@ export class Field {
   /** Fetch rows that are not here; wait for those that are on their way. @param {number[]} rows
    * @param {AbortSignal} [signal] */
   async #fetch(rows, signal) {
-    const keys = (/** @type {number} */ row) => ROWS.filter((name) => !this.#has(name, row)).map((name) => `${name} ${row}`);
+    const keys = (/** @type {number} */ row) => this.byRow.filter((name) => !this.#has(name, row)).map((name) => `${name} ${row}`);
     const isHere = (/** @type {string} */ name, /** @type {number} */ row) => this.#has(name, row) || this.coming.has(`${name} ${row}`);
     const others = new Set(rows.flatMap(keys).map((key) => this.coming.get(key))), ending = new AbortController();
-    const tensors = ROWS.map((name) => ({ name, rowBytes: this.entry(name).rowBytes })), end = () => ending.abort();
+    const tensors = this.byRow.map((name) => ({ name, rowBytes: this.entry(name).rowBytes })), end = () => ending.abort();
     signal?.addEventListener("abort", end);
     try {
       for (const group of planned(rows, tensors, isHere)) await Promise.all(group.map((one) => this.#request(one, ending.signal)));
@@ -177,7 +183,7 @@ export class Field {
 
   /** Give rows that are here to those that want them. @param {number[]} rows @param {Reader[]} readers */
   #tell(rows, readers) {
-    const here = rows.filter((row) => ROWS.every((name) => this.#has(name, row)));
+    const here = rows.filter((row) => this.byRow.every((name) => this.#has(name, row)));
     for (const { wanted, onRows } of readers) {
       const come = here.filter((row) => wanted.delete(row));
       this.#deliver(come, onRows);
@@ -191,8 +197,9 @@ export class Field {
 
   /** Bytes of a tensor's line for a row that is here. @param {string} name @param {number} row @returns {Uint8Array} */
   lineOf(name, row) {
-    const line = this.here.get(name)?.get(row) ?? new Uint8Array();
-    if (line.length !== this.entry(name).rowBytes) throw new FieldError(`row ${row} of ${this.name} was not fetched`);
+    const { rowBytes } = this.entry(name), line = this.here.get(name)?.get(row) ??
+      (this.parts.get(name) ?? new Uint8Array()).subarray(row * rowBytes, (row + 1) * rowBytes);
+    if (line.length !== rowBytes) throw new FieldError(`row ${row} of ${this.name} was not fetched`);
     return line;
   }
 
@@ -204,12 +211,16 @@ export class Field {
   /** @param {number[]} rows @param {(rows: Rows) => void} [onRows] */
   #deliver(rows, onRows) {
     if (!rows.length || !onRows) return;
-    const [features, local] = ROWS.map((name) => {
-      const { dtype, rowBytes } = this.entry(name), bytes = new Uint8Array(rows.length * rowBytes);
-      rows.forEach((row, k) => bytes.set(this.lineOf(name, row), k * rowBytes));
-      return floats(bytes, dtype, `${this.name}: ${name}`);
-    });
+    const [features, local] = ROWS.map((name) => this.#values(name, (part) => joined(rows.map((row) => this.lineOf(part, row)))));
     onRows({ rows: Int32Array.from(rows), features, local });
+  }
+
+  /** Values of a tensor. @param {string} name @param {(name: string) => Uint8Array} bytes of it, or of what it needs beside it */
+  #values(name, bytes) {
+    const { dtype, shape } = this.entry(name), layout = dtype === "I8" ? layoutOf(name, shape, this.sizes) : null;
+    if (!layout) return floats(bytes(name), dtype, `${this.name}: ${name}`);
+    const fine = this.entries.has(name + FINE) ? bytes(name + FINE) : undefined;
+    return restored({ first: bytes(name), scale: bytes(name + SCALE), fine }, layout, `${this.name}: ${name}`);
   }
 
   #cells() {
@@ -231,9 +242,10 @@ export class Field {
 
   #shared() {
     const shared = new Map();
-    for (const [name, bytes] of this.parts) {
-      if (AT_ONCE.includes(name) || name === "hash_table_kept") continue;
-      const values = floats(bytes, this.entry(name).dtype, `${this.name}: ${name}`);
+    for (const name of this.parts.keys()) {
+      const of = [SCALE, FINE].map((end) => name.endsWith(end) && name.slice(0, -end.length)).find(Boolean);
+      if (AT_ONCE.includes(name) || name === "hash_table_kept" || (of && this.entries.has(of))) continue;
+      const values = this.#values(name, (part) => /** @type {Uint8Array} */ (this.parts.get(part)));
       shared.set(name, name === "hash_table" && this.keptLines ? spread(values, this.keptLines, this.sizes.hash_features) : values);
     }
     return shared;
@@ -275,7 +287,7 @@ export async function openField(source, options = {}) {
   const file = "bytes" in source
     ? new MemoryFile(source.bytes, source.name ?? "the scene")
     : new RangeFile(source.url, { onBytes: () => onProgress?.(file.bytesFetched, file.size), onNotice, pause });
-  await file.open();
+  await file.open("url" in source ? source.ranges : undefined);
   const length = headerLength(await file.read(0, Math.min(8, file.size)), file.size, file.name);
   const header = readHeader(await file.read(8, 8 + length), file.size, file.name);
   const text = header.metadata.get(KEY);
@@ -292,7 +304,7 @@ export async function openField(source, options = {}) {
  * @param {File} file @param {Header} header @param {Sizes} sizes */
 function checkParts(file, { entries }, sizes) {
   checkTensors(sizes, entries, keptLines(entries, sizes), file.name);
-  const sum = [...entries].reduce((bytes, [name, entry]) => bytes + (ROWS.includes(name) ? 0 : entry.bytes), 0);
+  const read = byRow(entries), sum = [...entries].reduce((bytes, [name, entry]) => bytes + (read.includes(name) ? 0 : entry.bytes), 0);
   if (sum > LARGEST_PART || hashLines(sizes) * sizes.hash_features * 4 > LARGEST_PART) {
     throw new FieldError(`${file.name}: its shared part of ${commas(sum)} bytes is more than a page can hold`);
   }
@@ -307,7 +319,7 @@ function keptLines(entries, sizes) {
  * @param {File} file @param {Map<string, Entry>} entries @param {AbortSignal} [signal]
  * @returns {Promise<Map<string, Uint8Array>>} */
 async function readParts(file, entries, signal) {
-  const wanted = [...entries].filter(([name]) => !ROWS.includes(name)).sort(([, a], [, b]) => a.start - b.start);
+  const read = byRow(entries), wanted = [...entries].filter(([name]) => !read.includes(name)).sort(([, a], [, b]) => a.start - b.start);
   /** @type {{start: number, end: number, names: string[]}[]} */
   const ranges = [];
   for (const [name, { start, bytes }] of wanted) {
@@ -319,10 +331,10 @@ async function readParts(file, entries, signal) {
   }
   const found = new Map();
   await Promise.all(ranges.map(async ({ start, end, names }) => {
-    const read = await file.read(start, end, signal);
+    const bytes = await file.read(start, end, signal);
     for (const name of names) {
       const entry = /** @type {Entry} */ (entries.get(name));
-      found.set(name, read.subarray(entry.start - start, entry.start - start + entry.bytes));
+      found.set(name, bytes.subarray(entry.start - start, entry.start - start + entry.bytes));
     }
   }));
   return found;

@@ -15,7 +15,7 @@
 
 /** @typedef {import("./types.js").Site} Site */
 
-const EMPTY = { title: "lg-field", description: "", field: "", bytes: 0, still: null, camera: null, views: [], path: null };
+const EMPTY = { title: "lg-field", description: "", field: "", bytes: 0, ranges: [], still: null, camera: null, views: [], path: null };
 
 /** What `lg-field publish` wrote into the page.
  * @returns {Site} */
@@ -60,5 +60,5 @@ export function resourceUrl(name) {
  * @returns {Promise<import("./types.js").Source>} */
 export async function fieldSource() {
   const name = site().field, element = inside(name);
-  return element ? { bytes: bytesOf(element), name } : { url: name };
+  return element ? { bytes: bytesOf(element), name } : { url: name, ranges: site().ranges };
 }

@@ -12,7 +12,7 @@ struct View {
   low: vec4f,         // box around what is occupied; w: near
   high: vec4f,        // w: far
   background: vec4f,  // w: length of a step
-  part: vec4u,        // first ray of this dispatch, rays of it, what is shown (0 colour, 1 cells), 1: selected cells are tinted
+  part: vec4u,        // first ray of this dispatch, rays of it, what is shown (0 colour, 1 cells, 2 density), 1: selected cells are tinted
 }
 
 struct Place {
@@ -150,7 +150,9 @@ fn march(@builtin(global_invocation_id) id: vec3u) {
   far = to_steps(far);
   let step = view.background.w;
   let y = harmonics(d);
-  let limit = -log(max(view.eye.w, 1e-30));
+  // the densest place may lie behind what can be seen
+  let limit = select(-log(max(view.eye.w, 1e-30)), 1e30, view.part.z == 2u);
+  var densest = 0.0;
   var passed = 0.0;
   var rgb = vec3f(0.0);
   var opacity = 0.0;
@@ -164,7 +166,9 @@ fn march(@builtin(global_invocation_id) id: vec3u) {
     let place = place_of(o + d * (0.5 * (begin + end)));
     if (place.kept) {
       let outputs = outputs_in(place);
-      let thickness = exp(min(outputs[0].x + DENSITY_BIAS, 12.0)) * (end - begin);
+      let density = exp(min(outputs[0].x + DENSITY_BIAS, 12.0));
+      let thickness = density * (end - begin);
+      densest = max(densest, density);
       let weight = exp(-passed) * absorbed(thickness);
       if (view.part.z == 1u) {
         rgb += weight * unpack4x8unorm(slots[place.slot * SLOT_WORDS]).xyz;
@@ -181,7 +185,8 @@ fn march(@builtin(global_invocation_id) id: vec3u) {
     k += 1;
   }
   if (opacity > 1e-3) { depth = depth / max(opacity, 1e-6); } else { depth = view.high.w; }
-  let behind = select(view.background.xyz * (1.0 - opacity), vec3f(0.0), view.part.z == 1u);
+  if (view.part.z == 2u) { rgb = vec3f(absorbed(densest * step)); }
+  let behind = select(view.background.xyz * (1.0 - opacity), vec3f(0.0), view.part.z >= 1u);
   let seen = clamp(rgb + behind, vec3f(0.0), vec3f(1.0));
   picture[4u * ray] = seen.x;
   picture[4u * ray + 1u] = seen.y;

@@ -23,6 +23,9 @@ export const quads = (/** @type {number} */ n) => Math.ceil(n / 4);
 /** Component i of an array of vectors in WGSL. @param {string} name @param {number} i */
 const at = (name, i) => `${name}[${i >> 2}].${COMPONENTS[i & 3]}`;
 
+/** Factor of an activated layer's output in its phase; 1 for an activation that is not known here. @param {Sizes} sizes */
+export const rateOf = ({ activation, w0 }) => ACTIVATIONS[activation]?.rate(w0) ?? 1;
+
 /** Why a scene cannot be drawn here, in one line; null if it can. @param {Sizes} sizes @returns {string | null} */
 export function whyNot(sizes) {
   if (!(sizes.activation in ACTIVATIONS)) {
@@ -54,7 +57,7 @@ export class Network {
     const gridInGlobal = sizes.global_reads_grid && rows ? this.gridIn : 0;
     this.gridInGlobal = gridInGlobal;
     this.globalIn = gridInGlobal + 3 + 6 * sizes.global_frequencies + this.levels * sizes.hash_features;
-    this.rate = ACTIVATIONS[sizes.activation].rate(sizes.w0);
+    this.rate = rateOf(sizes);
     this.rowLayers = this._rowLayers();
     this.sharedLayers = this._sharedLayers();
     /** Vectors of a row's weights, and of its grid. */

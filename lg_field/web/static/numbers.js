@@ -43,8 +43,8 @@ function ofFloat16(bytes) {
   return values;
 }
 
-/** @type {Record<string, (bytes: Uint8Array) => Float32Array>} */
-const FLOATS = { F32: ofFloat32, F16: ofFloat16, BF16: ofBfloat16 };
+/** Types of numbers with a fraction. @type {Record<string, (bytes: Uint8Array) => Float32Array>} */
+export const FLOATS = { F32: ofFloat32, F16: ofFloat16, BF16: ofBfloat16 };
 
 /** Whole numbers below 2^31 of int64.
  * @param {Uint8Array} bytes @param {string} name

@@ -15,6 +15,9 @@ import { regionFromDict } from "./space.js";
 
 /** @typedef {import("./field.js").Field} Field */
 
+/** A card that is lost so often, each time before this many milliseconds are over, is not opened again. */
+const MOST_LOST = 3, SOON = 20_000;
+
 const byId = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 /** What was published with the scene. */
 const about = site();
@@ -104,6 +107,14 @@ class Page {
     }
   }
 
+  /** Take another card, for one that was lost: what is kept, selected and seen stays. @param {GPUDevice} device */
+  async take(device) {
+    const renderer = await rendererOf(device, this.field);
+    await this.screen.take(device, renderer);
+    Object.assign(this, { device, renderer, kept: undefined, masked: false });
+    this.follow();
+  }
+
   missing() {
     const { table } = this.renderer;
     return table.kept.filter((row) => !table.loaded[row]);
@@ -155,14 +166,19 @@ class Page {
   }
 }
 
+/** What draws a scene on a card. @param {GPUDevice} device @param {Field} field */
+async function rendererOf(device, field) {
+  device.addEventListener("uncapturederror", (event) => say(`The graphics card reports: ${lineOf(/** @type {any} */ (event).error)}`));
+  return Renderer.create(device, field);
+}
+
 /** Draw a scene. @param {Field} field */
 async function draw(field) {
-  const device = await openDevice(), renderer = await Renderer.create(device, field);
+  const device = await openDevice(), renderer = await rendererOf(device, field);
   const canvas = /** @type {HTMLCanvasElement} */ (byId("canvas"));
   const screen = await Screen.create(canvas, device, renderer, new Orbit(field.scene.up));
   screen.fit();
   screen.onPicture = (_, sharp) => (document.body.dataset.picture = sharp ? "sharp" : "quick");
-  device.addEventListener("uncapturederror", (event) => say(`The graphics card reports: ${lineOf(/** @type {any} */ (event).error)}`));
   const page = new Page(field, device, renderer, screen);
   Object.assign(globalThis, { page });
   page.home();
@@ -170,18 +186,44 @@ async function draw(field) {
     page.follow();
     say(lineOf(error));
   });
-  device.lost.then((info) => lost(page, info));
   page.panel.begin();
   globalThis.addEventListener("online", () => page.follow());
-  await screen.run();
+  for (let times = 0, lost = await untilLost(page); ; lost = await untilLost(page)) {
+    times = lost.after < SOON ? times + 1 : 1;
+    await reopened(page, `The graphics card was lost${lost.message ? ` (${lost.message})` : ""}`, times);
+  }
 }
 
-/** Say that the graphics card is gone; the address keeps camera and crop. @param {Page} page @param {GPUDeviceLostInfo} info */
-function lost(page, info) {
-  page.screen.stop();
+/** Draw until the card is lost. @param {Page} page @returns {Promise<{message: string, after: number}>} why, and after how
+ * many milliseconds */
+async function untilLost(page) {
+  const begin = performance.now(), lost = page.device.lost.then((info) => {
+    page.screen.stop();
+    return { message: info.message, after: performance.now() - begin };
+  });
+  try {
+    await page.screen.run();
+  } catch (error) { // of a card that is about to be lost, or an error of its own
+    const why = await Promise.race([lost, new Promise((resolve) => setTimeout(resolve, 1000))]);
+    if (!why) throw error;
+  }
+  return lost;
+}
+
+/** Open a card again that was lost; the address keeps camera and crop where that fails.
+ * @param {Page} page @param {string} what happened @param {number} times one after the other */
+async function reopened(page, what, times) {
   document.body.dataset.picture = "lost";
-  history.replaceState(null, "", `#${page.panel.hash()}`);
-  say(`The graphics card was lost${info.message ? ` (${info.message})` : ""}: reload the page, which then shows the same view and crop.`);
+  try {
+    if (times > MOST_LOST) throw new Error("it is lost again and again");
+    say(`${what}: it is opened again ...`);
+    await page.take(await openDevice());
+    say(`${what}, and was opened again: view and crop are the same.`);
+  } catch (error) {
+    history.replaceState(null, "", `#${page.panel.hash()}`);
+    say(`${what}, and cannot be opened (${lineOf(error)}): reload the page, which then shows the same view and crop.`);
+    await new Promise(() => {}); // nothing is drawn any more
+  }
 }
 
 async function start() {

@@ -5,8 +5,8 @@
 export const WASTE = 0.18;
 /** A gap of more bytes costs more than a request. */
 const WIDEST_GAP = 1 << 17;
-/** Bytes of a request: what is shown grows by these. */
-const LEAST_PIECE = 1 << 17;
+/** Bytes of a request: what is shown grows by these. Neighbours up to the least are not parted by which are wanted most. */
+const LEAST_PIECE = 1 << 18;
 const LARGEST_PIECE = 1 << 22;
 /** About so many requests for everything that is wanted. */
 const PIECES = 32;
@@ -24,8 +24,28 @@ const FIRST_PART = 1 / 8, LARGEST_FIRST = 1 << 20;
  * @returns {Generator<Request[]>} of each group the requests in the order in which they are to be made */
 export function* planned(rows, tensors, isHere = () => false) {
   const order = [...new Set(Array.from(rows))], rowBytes = tensors.reduce((sum, tensor) => sum + tensor.rowBytes, 0);
-  const first = Math.ceil(Math.min(order.length * FIRST_PART, LARGEST_FIRST / Math.max(1, rowBytes)));
-  for (const some of [order.slice(0, first), order.slice(first)]) yield group(some, tensors, isHere);
+  const count = Math.ceil(Math.min(order.length * FIRST_PART, LARGEST_FIRST / Math.max(1, rowBytes)));
+  const first = leading(order, count, Math.max(1, Math.min(count, Math.floor(LEAST_PIECE / Math.max(1, rowBytes)))));
+  for (const some of [order.filter((row) => first.has(row)), order.filter((row) => !first.has(row))]) yield group(some, tensors, isHere);
+}
+
+/** About so many of the most wanted rows, with their neighbours: few requests bring them, and few gaps are left.
+ * @param {number[]} order the most wanted first @param {number} count @param {number} together neighbours at most
+ * @returns {Set<number>} */
+function leading(order, count, together) {
+  const runs = new Map(), sorted = [...order].sort((a, b) => a - b);
+  /** @type {number[]} */ let run = [];
+  for (const [k, row] of sorted.entries()) {
+    if (row !== sorted[k - 1] + 1 || run.length >= together) run = [];
+    run.push(row);
+    runs.set(row, run);
+  }
+  const first = new Set();
+  for (const row of order) {
+    if (first.size >= count) break;
+    for (const neighbour of runs.get(row)) first.add(neighbour);
+  }
+  return first;
 }
 
 /** @param {number[]} rows the most wanted first @param {{name: string, rowBytes: number}[]} tensors

@@ -25,7 +25,7 @@ const LINEAR = 2;
 const FIRST_RAYS = 4096, LEAST_RAYS = 1024, MOST_RAYS = 1 << 21;
 const GROUP = 64;
 /** What `march.wgsl` calls the outputs; depth needs nothing of its own. */
-const OUTPUTS = /** @type {Record<string, number>} */ ({ rgb: 0, depth: 0, accumulation: 0, cells: 1 });
+const OUTPUTS = /** @type {Record<string, number>} */ ({ rgb: 0, depth: 0, accumulation: 0, cells: 1, density: 2 });
 
 export class Renderer {
   /** @param {GPUDevice} device @param {Field} field @param {Record<string, string>} sources WGSL by name of file */

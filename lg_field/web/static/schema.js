@@ -4,6 +4,7 @@
 import { commas } from "./container.js";
 import { FieldError } from "./errors.js";
 import { Float, plain } from "./json.js";
+import { beside, layoutOf } from "./small.js";
 
 /** @typedef {import("./types.js").Sizes} Sizes */
 /** @typedef {import("./types.js").Entry} Entry */
@@ -204,13 +205,22 @@ export function checkTensors(sizes, entries, keptLines, name) {
   const lines = hashLines(sizes);
   if (lines) wanted.set("hash_table", [keptLines, sizes.hash_features]);
   if (entries.has("hash_table_kept")) wanted.set("hash_table_kept", [lines ? Math.ceil(lines / 8) : -1]);
+  /** Types that must be so. @type {Map<string, string>} */
+  const types = new Map([["cells", "I64"], ["occupied", "U8"], ["hash_table_kept", "U8"]]);
+  for (const [key, size] of [...wanted]) {
+    const layout = entries.get(key)?.dtype === "I8" && !types.has(key) ? layoutOf(key, size, sizes) : null;
+    if (!layout) continue;
+    types.set(key, "I8");
+    for (const [end, { dtype, shape }] of beside(layout, size)) {
+      wanted.set(key + end, shape);
+      types.set(key + end, dtype);
+    }
+  }
   const odd = [...wanted.keys(), ...entries.keys()].filter((key) => !wanted.has(key) || !entries.has(key));
   need(odd.length === 0, `${name}: tensors do not fit the description: ${odd.slice(0, 5).join(", ").slice(0, 200)}`);
-  /** @type {Record<string, string>} */
-  const types = { cells: "I64", occupied: "U8", hash_table_kept: "U8" };
   for (const [key, size] of wanted) {
     const { dtype, shape } = /** @type {Entry} */ (entries.get(key));
-    const fits = types[key] ? dtype === types[key] : ["F32", "F16", "BF16"].includes(dtype);
+    const type = types.get(key), fits = type ? dtype === type : ["F32", "F16", "BF16"].includes(dtype);
     need(fits && shape.join() === size.join(), `${name}: ${key} is ${dtype} [${shape}], the description needs [${size}]`);
   }
 }

@@ -36,29 +36,38 @@ export class Screen {
     /** Called with what was drawn. @type {(picture: Picture, sharp: boolean) => void} */ this.onPicture = () => {};
     this.context = /** @type {GPUCanvasContext} */ (canvas.getContext("webgpu"));
     this.format = navigator.gpu.getPreferredCanvasFormat();
-    this.context.configure({ device, format: this.format, alphaMode: "opaque" });
-    // made by `create`
+    // made by `take`
     /** @type {GPUBindGroupLayout} */ this.layout = /** @type {any} */ (null);
     /** @type {GPURenderPipeline} */ this.whole = /** @type {any} */ (null);
     /** @type {GPURenderPipeline} */ this.wires = /** @type {any} */ (null);
-    this.show = device.createBuffer({ size: 80, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
+    /** @type {GPUBuffer} */ this.show = /** @type {any} */ (null);
+    /** @type {GPUBuffer | undefined} */ this.buffer = undefined;
   }
 
   /** @param {HTMLCanvasElement} canvas @param {GPUDevice} device @param {Renderer} renderer @param {Orbit} orbit */
   static async create(canvas, device, renderer, orbit) {
-    const made = new Screen(canvas, device, renderer, orbit), module = device.createShaderModule({ code: await resourceText("present.wgsl") });
+    const made = new Screen(canvas, device, renderer, orbit);
+    await made.take(device, renderer);
+    return made;
+  }
+
+  /** Draw on this card from now on. @param {GPUDevice} device @param {Renderer} renderer */
+  async take(device, renderer) {
+    const module = device.createShaderModule({ code: await resourceText("present.wgsl") });
     const visibility = GPUShaderStage.FRAGMENT | GPUShaderStage.VERTEX;
-    made.layout = device.createBindGroupLayout({ entries: [
+    this.context.configure({ device, format: this.format, alphaMode: "opaque" });
+    this.layout = device.createBindGroupLayout({ entries: [
       { binding: 0, visibility, buffer: { type: "uniform" } }, { binding: 1, visibility, buffer: { type: "read-only-storage" } }] });
-    const layout = device.createPipelineLayout({ bindGroupLayouts: [made.layout] }), targets = [{ format: made.format }];
-    made.whole = await device.createRenderPipelineAsync({ layout, vertex: { module, entryPoint: "whole" },
+    const layout = device.createPipelineLayout({ bindGroupLayouts: [this.layout] }), targets = [{ format: this.format }];
+    this.whole = await device.createRenderPipelineAsync({ layout, vertex: { module, entryPoint: "whole" },
       fragment: { module, entryPoint: "shown", targets } });
     /** @type {GPUBlendComponent} */ const over = { srcFactor: "one", dstFactor: "one-minus-src-alpha", operation: "add" };
-    made.wires = await device.createRenderPipelineAsync({ layout, primitive: { topology: "line-list" },
+    this.wires = await device.createRenderPipelineAsync({ layout, primitive: { topology: "line-list" },
       vertex: { module, entryPoint: "line", buffers: [{ arrayStride: 4 * POINT, attributes: [
         { shaderLocation: 0, offset: 0, format: "float32x3" }, { shaderLocation: 1, offset: 12, format: "float32x4" }] }] },
-      fragment: { module, entryPoint: "drawn", targets: [{ format: made.format, blend: { color: over, alpha: over } }] } });
-    return made;
+      fragment: { module, entryPoint: "drawn", targets: [{ format: this.format, blend: { color: over, alpha: over } }] } });
+    this.show = device.createBuffer({ size: 80, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
+    Object.assign(this, { device, renderer, picture: null, buffer: undefined, stopped: false, sharp: false, dirty: true });
   }
 
   get aspect() { return this.canvas.width / this.canvas.height; }
@@ -108,7 +117,7 @@ export class Screen {
     const exact = this.quality === "exact" || !this.renderer.bricks.complete, way = exact ? "exact" : "fast";
     const { width, height } = this.canvas, part = Math.sqrt(MOVING_MS / (this.cost[way] * width * height));
     const scale = Math.min(1, Math.max(SMALLEST, part));
-    const picture = await this._trace(Math.ceil(width * scale), Math.ceil(height * scale), exact);
+    const picture = await this._trace(Math.ceil(width * scale), Math.ceil(height * scale), exact, true);
     if (!picture) return;
     this._take(picture, scale >= 1 && exact);
     await new Promise((resolve) => requestAnimationFrame(resolve));
@@ -124,7 +133,7 @@ export class Screen {
       });
       return;
     }
-    const picture = await this._trace(this.canvas.width, this.canvas.height, this.quality !== "fast");
+    const picture = await this._trace(this.canvas.width, this.canvas.height, this.quality !== "fast", false);
     if (picture) this._take(picture, this.quality !== "fast" || this.renderer.bricks.complete);
   }
 
@@ -135,11 +144,11 @@ export class Screen {
     await new Promise((resolve) => setTimeout(resolve, 0));
   }
 
-  /** @param {number} width @param {number} height @param {boolean} exact */
-  async _trace(width, height, exact) {
+  /** @param {number} width @param {number} height @param {boolean} exact @param {boolean} quick drawn to its end, so that
+   * something is seen while the visitor moves, or cells come, all the time */
+  async _trace(width, height, exact, quick) {
     this.abort = new AbortController();
-    // a quick picture is drawn to its end, so that something is seen while the visitor moves all the time
-    const quick = width < this.canvas.width, begin = performance.now();
+    const begin = performance.now();
     const picture = await this.renderer.trace(this.orbit.camera, { width, height, exact, output: this.output, tint: true,
       signal: quick ? undefined : this.abort.signal });
     if (picture) this.cost[exact ? "exact" : "fast"] = (performance.now() - begin) / (width * height);

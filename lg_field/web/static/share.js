@@ -2,13 +2,13 @@
 /** Links: camera and crop in the part of the address behind "#", which never leaves the browser. */
 
 /** @typedef {import("./camera.js").Orbit} Orbit */
-/** @typedef {{orbit?: {eye: number[], target: number[], focal: number}, shape?: any, cells?: number[] | null}} Shared */
+/** @typedef {{orbit?: {eye: number[], target: number[], focal: number, roll: number}, shape?: any, cells?: number[] | null}} Shared */
 
 const short = (/** @type {number} */ v) => Number(v.toPrecision(7));
 
 /** @param {Orbit} orbit @param {import("./edit.js").Edit} edit @returns {string} */
 export function hashOf(orbit, edit) {
-  const { shape, byCells } = edit.state, parts = [`v=${[...orbit.eye, ...orbit.target, orbit.focal].map(short).join(",")}`];
+  const { shape, byCells } = edit.state, parts = [`v=${[...orbit.eye, ...orbit.target, orbit.focal, ...(Math.abs(orbit.roll) > 1e-6 ? [orbit.roll] : [])].map(short).join(",")}`];
   if (shape) parts.push(`r=${encodeURIComponent(JSON.stringify(shape.toDict()))}`);
   if (byCells) parts.push(`c=${runs(edit.field.cells.filter((_, row) => edit.state.kept[row]))}`);
   return parts.join("&");
@@ -33,8 +33,8 @@ export function readHash(hash) {
 /** @param {string} text */
 function viewOf(text) {
   const v = text.split(",").map(Number);
-  if (v.length !== 7 || !v.every(Number.isFinite) || v[6] <= 0) throw new Error();
-  return { eye: v.slice(0, 3), target: v.slice(3, 6), focal: v[6] };
+  if (![7, 8].includes(v.length) || !v.every(Number.isFinite) || v[6] <= 0) throw new Error();
+  return { eye: v.slice(0, 3), target: v.slice(3, 6), focal: v[6], roll: v[7] ?? 0 };
 }
 
 /** Sorted numbers as ranges: 3-5.9 @param {ArrayLike<number>} cells */

@@ -1,7 +1,8 @@
 // Types that the page's modules share. Nothing here runs.
 
-/** What a scene is read from. `url` is relative to the page; `bytes` is a whole file in memory. */
-export type Source = { url: string } | { bytes: Uint8Array; name?: string };
+/** What a scene is read from. `url` is relative to the page, `ranges` what is known to be read of it at once; `bytes` is a
+ * whole file in memory. */
+export type Source = { url: string; ranges?: [number, number][] } | { bytes: Uint8Array; name?: string };
 
 export type Vec3 = [number, number, number];
 /** By rows, as in the file. */
@@ -90,6 +91,8 @@ export interface Site {
   field: string;
   /** Bytes of the field file. */
   bytes: number;
+  /** What a page reads of it before any rows: from a byte to before another one. */
+  ranges: [number, number][];
   /** A still picture beside the page, for browsers without WebGPU; null without one. Use `resourceUrl(still)`. */
   still: string | null;
   /** First camera; null = the scene's own. */

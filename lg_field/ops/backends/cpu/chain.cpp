@@ -121,13 +121,14 @@ enum Activation : int32_t { RELU = 0, SINE = 1 };
 
 // What to do. Pointers to tensors that are not wanted are null. Mirrored in kernel.py, which compares ABI and size:
 // whoever changes a member's name, place, type or meaning counts ABI up, here and there.
-constexpr int32_t ABI = 2;
+constexpr int32_t ABI = 3;
 struct Task {
     int64_t points, rows;
     int32_t in, global_in, out, local_width, global_width, depth, activation, concat, head, threads;
     float w0, loss_scale;
     const float *x, *global_x, *table;  // (points, in), (points, global_in), (rows, K)
     const int64_t* offsets;             // (rows + 1)
+    const int64_t* index;               // (points): line of x and global_x of each; null: they have no others
     const float* const* shared;         // as in ChainSizes.shared_shapes
     float* y;                           // result (points, out)
     const float *dy, *target;           // backward from a gradient, or from loss_scale * sum (y - target)^2
@@ -232,12 +233,14 @@ class Worker {
 
     void run_tile(int64_t first, int count) {
         int vecs = (count + LANES - 1) / LANES;
-        if (h_) gather(task_.x + first * task_.in, x_, task_.in, count);
-        if (g_) gather(task_.global_x + first * task_.global_in, global_x_, task_.global_in, count);
+        const int64_t* index = task_.index ? task_.index + first : nullptr;
+        int64_t line = index ? 0 : first;
+        if (h_) gather(task_.x + line * task_.in, index, x_, task_.in, count);
+        if (g_) gather(task_.global_x + line * task_.global_in, index, global_x_, task_.global_in, count);
         forward(vecs);
         if (task_.y) scatter(y_, task_.y + first * task_.out, task_.out, count);
         if (!learns_) return;
-        gather((task_.dy ? task_.dy : task_.target) + first * task_.out, dy_, task_.out, count);
+        gather((task_.dy ? task_.dy : task_.target) + first * task_.out, nullptr, dy_, task_.out, count);
         if (task_.target) compare(count, vecs);
         backward(count, vecs);
         if (h_ && task_.dx) scatter(dx_, task_.dx + first * task_.in, task_.in, count);

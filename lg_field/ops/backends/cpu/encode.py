@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from lg_field.ops.backends.cpu.native import native, why_not_these
 
-ABI = 1
+ABI = 2
 """`ENCODE_ABI` of encode.cpp."""
 MOST_FREQUENCIES, MOST_FEATURES = 24, 64
 
@@ -66,7 +66,8 @@ class EncodeTask(ctypes.Structure):
         *[(name, ctypes.c_int32) for name in ("grid_in_global", "levels", "level_features", "log2_size", "base_res")],
         *[(name, ctypes.c_int32) for name in ("local_in", "global_in", "threads")],
         ("counts", ctypes.c_float * 3),
-        *[(name, ctypes.c_void_p) for name in ("unit", "corners", "offsets", "grids", "table", "local_x", "global_x")],
+        *[(name, ctypes.c_void_p) for name in ("unit", "corners", "offsets", "order")],
+        *[(name, ctypes.c_void_p) for name in ("grids", "table", "local_x", "global_x")],
         *[(name, ctypes.c_void_p) for name in ("dlocal_x", "dglobal_x", "dgrids", "dtable")],
     ]
 
@@ -121,7 +122,7 @@ class _Encode(torch.autograd.Function):
         local = unit.new_empty(len(unit), sizes.local_in)
         everywhere = unit.new_empty(len(unit), sizes.global_in if sizes.has_global else 0)
         tensors = {"grids": grids, "table": table, "local_x": local}
-        _run("lg_field_encode", sizes, unit, offsets, corners, tensors | _global_part(sizes, "global_x", everywhere))
+        run("lg_field_encode", sizes, unit, offsets, corners, tensors | _global_part(sizes, "global_x", everywhere))
         return local, everywhere
 
     @staticmethod
@@ -133,24 +134,45 @@ class _Encode(torch.autograd.Function):
         tensors = {"dlocal_x": dlocal.contiguous()} | _global_part(sizes, "dglobal_x", dglobal.contiguous())
         tensors |= {name: t for name, t in (("dgrids", dgrids), ("dtable", dtable)) if t is not None}
         unit, offsets, corners = ctx.saved_tensors
-        _run("lg_field_encode_back", sizes, unit, offsets, corners, tensors)
+        run("lg_field_encode_back", sizes, unit, offsets, corners, tensors)
         return None, None, None, dgrids, dtable, None
+
+
+def sort_points(rows: Int64[Tensor, " points"], num_rows: int) -> tuple[Tensor, Tensor]:
+    """Points sorted by row; called only where `why_not` is None.
+
+    Args:
+        rows: (M,) row of each in 0..num_rows - 1, -1 for points to be left out.
+        num_rows: P.
+
+    Returns:
+        (n,) numbers of the points, those of a row as they were; (P + 1,) first one of each row, then n.
+    """
+    built = _kernel()
+    order, offsets = torch.empty(len(rows), dtype=torch.int64), torch.empty(num_rows + 1, dtype=torch.int64)
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (rows.contiguous(), order, offsets)]
+    built.lg_field_encode_sort(pointers[0], ctypes.c_int64(len(rows)), ctypes.c_int64(num_rows), *pointers[1:])
+    return order[: int(offsets[-1])], offsets
+
+
+def _kernel() -> ctypes.CDLL:
+    built = native("encode", ABI, ctypes.sizeof(EncodeTask))
+    assert isinstance(built, ctypes.CDLL)
+    return built
 
 
 def _global_part(sizes: EncodeSizes, name: str, values: Tensor) -> dict[str, Tensor]:
     return {name: values} if sizes.has_global else {}
 
 
-def _run(
+def run(
     call: str, sizes: EncodeSizes, unit: Tensor, offsets: Tensor, corners: Tensor, tensors: dict[str, Tensor]
 ) -> None:
-    """One call of the kernel."""
-    built = native("encode", ABI, ctypes.sizeof(EncodeTask))
-    assert isinstance(built, ctypes.CDLL)
+    """One call of the kernel, on the points of `order` if there is one among the tensors, else on all."""
     fixed = {"unit": unit, "offsets": offsets, "corners": corners}
     kept = {name: t.detach().contiguous() for name, t in {**fixed, **tensors}.items()}
     task = EncodeTask(
-        points=len(unit),
+        points=len(tensors.get("order", unit)),
         rows=len(offsets) - 1,
         nodes=sizes.nodes,
         grid_features=sizes.grid_features,
@@ -167,4 +189,4 @@ def _run(
         counts=(ctypes.c_float * 3)(*sizes.counts),
         **{name: t.data_ptr() for name, t in kept.items()},
     )
-    built[call](ctypes.byref(task))
+    _kernel()[call](ctypes.byref(task))

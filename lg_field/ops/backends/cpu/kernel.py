@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 SWITCH = "LG_FIELD_CPU_KERNEL"
 """Environment variable; 0 = do without kernels, chain = with this one alone."""
-ABI = 2
+ABI = 3
 """`ABI` of chain.cpp."""
 LEAST_SKIPPED = 0.9
 """Part of the points that have gradients below which the others are left out of the backward pass."""
@@ -38,7 +38,7 @@ class Task(ctypes.Structure):
         *[(name, ctypes.c_int32) for name in ("local_width", "global_width", "depth")],
         *[(name, ctypes.c_int32) for name in ("activation", "concat", "head", "threads")],
         *[(name, ctypes.c_float) for name in ("w0", "loss_scale")],
-        *[(name, ctypes.c_void_p) for name in ("x", "global_x", "table", "offsets", "shared")],
+        *[(name, ctypes.c_void_p) for name in ("x", "global_x", "table", "offsets", "index", "shared")],
         *[(name, ctypes.c_void_p) for name in ("y", "dy", "target", "dx", "dglobal_x", "dtable", "dshared")],
         ("loss", ctypes.c_double),
     ]
@@ -161,7 +161,7 @@ def fused_step(
     wanted = {p: torch.zeros(p.shape) for p in (table, *values) if p.requires_grad}
     others = {"target": target, "dtable": wanted.get(table)}
     dshared = [wanted.get(value) for value in values]
-    loss = _run(x, x, offsets, table, values, sizes, others, dshared, loss_scale=1.0 / target.numel())
+    loss = run(x, x, offsets, table, values, sizes, others, dshared, loss_scale=1.0 / target.numel())
     for parameter, grad in wanted.items():
         parameter.grad = grad if parameter.grad is None else parameter.grad + grad
     return loss
@@ -175,7 +175,7 @@ class _FusedChain(torch.autograd.Function):
         ctx.save_for_backward(x, global_x, offsets, table, *shared)
         ctx.sizes = sizes
         y = x.new_empty(len(x), sizes.out_features)
-        _run(x, global_x, offsets, table, shared, sizes, {"y": y})
+        run(x, global_x, offsets, table, shared, sizes, {"y": y})
         return y
 
     @staticmethod
@@ -205,7 +205,7 @@ def _gradients(
     dtable = torch.zeros(table.shape) if wants_table else None
     dshared = [torch.zeros(s.shape) if wants else None for s, wants in zip(shared, wants_shared)]
     grads = {"dy": dy, "dx": dx, "dglobal_x": dglobal_x, "dtable": dtable}
-    _run(x, global_x, offsets, table, shared, ctx.sizes, grads, dshared)
+    run(x, global_x, offsets, table, shared, ctx.sizes, grads, dshared)
     return dx, dglobal_x, dtable, *dshared
 
 
@@ -219,7 +219,7 @@ def _check(offsets: Tensor, points: int, shared: Sequence[Tensor], sizes: ChainS
         raise ValueError(f"offsets must rise from 0 to the number of points, {points}")
 
 
-def _run(
+def run(
     x: Tensor,
     global_x: Tensor,
     offsets: Tensor,
@@ -236,7 +236,7 @@ def _run(
     values = [t.detach().contiguous() for t in shared]
     pointers, grads = _pointers(values), _pointers(dshared)
     task = Task(
-        points=len(x),
+        points=len(others["index"]) if others.get("index") is not None else len(x),
         rows=len(offsets) - 1,
         in_features=sizes.in_features,
         global_in=sizes.global_in,

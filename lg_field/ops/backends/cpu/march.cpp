@@ -12,7 +12,7 @@
 #include "shares.h"
 
 // Mirrored in march.py, which compares ABI and size: whoever changes a member counts ABI up, here and there.
-constexpr int32_t MARCH_ABI = 1;
+constexpr int32_t MARCH_ABI = 2;
 struct MarchTask {
     int64_t rays, count;  // steps of a ray at most
     int32_t block, contraction, threads, per_axis;
@@ -27,6 +27,7 @@ namespace {
 
 constexpr int RAYS = 128;  // in a share
 constexpr int STEPS = 16;  // looked at together
+constexpr int PLACED = 2048;  // samples in a share
 
 struct Found {
     std::vector<int64_t> rays;
@@ -62,6 +63,24 @@ inline void voxels_at(const MarchTask& t, const float* o, const float* d, const 
     }
     for (int i = 0; i < STEPS; ++i)
         if (outside[i] && !anywhere && !t.contraction) index[i] = -1;
+}
+
+// Unit coordinates of a point of a ray, and the number of the voxel nearest to it.
+inline int64_t place_of(const MarchTask& t, int64_t ray, float at, float* unit) {
+    float x[3], scale = 1.0f;
+    for (int a = 0; a < 3; ++a) x[a] = t.origins[3 * ray + a] + t.directions[3 * ray + a] * at;
+    if (t.contraction) {
+        float norm = std::max({std::fabs(x[0]), std::fabs(x[1]), std::fabs(x[2]), 1.0f});
+        scale = (2.0f - 1.0f / norm) / norm;
+    }
+    int64_t index = 0;
+    for (int a = 0; a < 3; ++a) {
+        int32_t size = t.counts[a] * t.per_axis;
+        unit[a] = (x[a] * scale - t.lower[a]) / (t.upper[a] - t.lower[a]);
+        float voxel = std::min(std::max(0.0f, (unit[a] * t.cells[a] + t.shift[a]) * t.per_axis), float(size - 1));
+        index = index * size + int32_t(voxel);
+    }
+    return index;
 }
 
 inline float from_steps(const MarchTask& t, float s) {
@@ -145,6 +164,15 @@ extern "C" void* lg_field_march(const MarchTask* t, int64_t* total) try {
     return marched;
 } catch (const std::bad_alloc&) {
     return nullptr;
+}
+
+// Where the middles of steps are: (samples, 3) unit coordinates, (samples) the line of `places` of each one's voxel.
+extern "C" void lg_field_march_place(const MarchTask* t, int64_t samples, const int64_t* rays, const float* starts,
+                                     const float* ends, const int64_t* places, float* unit, int64_t* voxels) {
+    in_shares((samples + PLACED - 1) / PLACED, t->threads, [&](int64_t share) {
+        for (int64_t i = share * PLACED; i < std::min((share + 1) * PLACED, samples); ++i)
+            voxels[i] = places[place_of(*t, rays[i], 0.5f * (starts[i] + ends[i]), unit + 3 * i)];
+    });
 }
 
 // Puts the steps where there is room for all of them, and forgets them.

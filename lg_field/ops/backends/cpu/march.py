@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lg_field.ops.backends.cpu.native import native, why_not_these
 
-ABI = 1
+ABI = 2
 """`MARCH_ABI` of march.cpp."""
 Triple = tuple[float, float, float]
 
@@ -91,31 +91,68 @@ def march_voxels(
     Raises:
         MemoryError: there is no room for them.
     """
-    tensors = dict(zip(("origins", "directions", "near", "far"), (*rays, *span)))
-    tensors |= {"jitter": jitter, "voxels": voxels}
+    tensors = dict(zip(("near", "far"), span)) | {"jitter": jitter, "voxels": voxels}
     if near_voxels is not None:
         tensors["near_voxels"] = near_voxels
+    task, _kept = _task(rays, where, tensors)
+    task.count, task.block, task.step, task.linear = count, block, step, linear or 0.0
+    return _run(task)
+
+
+def place(
+    rays: tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]],
+    samples: tuple[Int64[Tensor, " samples"], Float[Tensor, " samples"], Float[Tensor, " samples"]],
+    where: Voxels,
+    places: Int64[Tensor, " voxels"],
+) -> tuple[Float[Tensor, "samples 3"], Int64[Tensor, " samples"]]:
+    """Where the middles of steps are; called only where `why_not` is None.
+
+    Args:
+        rays: (N, 3) origins and (N, 3) unit directions.
+        samples: of `march_voxels`.
+        where: the voxels' places.
+        places: a number for each of the grid's voxels, row by row.
+
+    Returns:
+        (M, 3) unit coordinates; (M,) number of the voxel of each.
+    """
+    task, kept = _task(rays, where, dict(zip(("of", "starts", "ends", "places"), (*samples, places))))
+    count = len(kept["of"])
+    unit, voxels = torch.empty(count, 3), torch.empty(count, dtype=torch.int64)
+    given = [ctypes.c_void_p(kept[name].data_ptr()) for name in ("of", "starts", "ends", "places")]
+    room = [ctypes.c_void_p(t.data_ptr()) for t in (unit, voxels)]
+    _kernel().lg_field_march_place(ctypes.byref(task), ctypes.c_int64(count), *given, *room)
+    return unit, voxels
+
+
+def _task(
+    rays: tuple[Tensor, Tensor], where: Voxels, others: dict[str, Tensor]
+) -> tuple[MarchTask, dict[str, Tensor]]:
+    """What to do, without its numbers, and the tensors that it points into."""
+    tensors = {"origins": rays[0], "directions": rays[1], **others}
     kept = {name: t.detach().contiguous() for name, t in tensors.items()}
+    known = {name for name, _ in MarchTask._fields_}
     task = MarchTask(
-        rays=len(jitter),
-        count=count,
-        block=block,
+        rays=len(rays[0]),
         contraction=where.contraction,
         threads=torch.get_num_threads(),
         per_axis=where.per_axis,
         counts=(ctypes.c_int32 * 3)(*where.counts),
-        step=step,
-        linear=linear or 0.0,
         **{name: (ctypes.c_float * 3)(*getattr(where, name)) for name in ("lower", "upper", "cells", "shift")},
-        **{name: t.data_ptr() for name, t in kept.items()},
+        **{name: t.data_ptr() for name, t in kept.items() if name in known},
     )
-    return _run(task)
+    return task, kept
+
+
+def _kernel() -> ctypes.CDLL:
+    built = native("march", ABI, ctypes.sizeof(MarchTask))
+    assert isinstance(built, ctypes.CDLL)
+    return built
 
 
 def _run(task: MarchTask) -> tuple[Tensor, Tensor, Tensor]:
     """March, and take what was found."""
-    built = native("march", ABI, ctypes.sizeof(MarchTask))
-    assert isinstance(built, ctypes.CDLL)
+    built = _kernel()
     built.lg_field_march.restype = ctypes.c_void_p
     total = ctypes.c_int64()
     found = built.lg_field_march(ctypes.byref(task), ctypes.byref(total))

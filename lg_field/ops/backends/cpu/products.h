@@ -160,18 +160,20 @@ void outer(const float* in, const float* d, float* sums, int n, int m, int point
 
 // -- between memory (points, n) and tiles (n, TILE)
 
-void gather(const float* points, float* tile, int n, int count) {
+// `index`: numbers of the points, null for the first `count` ones.
+void gather(const float* points, const int64_t* index, float* tile, int n, int count) {
+    auto line = [&](int i) { return points + (index ? index[i] : i) * n; };
     for (int t = 0; t < count; t += LANES) {
         bool whole = t + LANES <= count && n >= LANES;
         for (int f = 0; whole && f < n; f += LANES) {
             int at = std::min(f, n - LANES);
             Vec rows[LANES];
-            for (int i = 0; i < LANES; ++i) rows[i] = load_any(points + (t + i) * n + at);
+            for (int i = 0; i < LANES; ++i) rows[i] = load_any(line(t + i) + at);
             transpose(rows);
             for (int i = 0; i < LANES; ++i) store(tile + (at + i) * TILE + t, rows[i]);
         }
         for (int i = t; !whole && i < t + LANES; ++i)
-            for (int f = 0; f < n; ++f) tile[f * TILE + i] = i < count ? points[i * n + f] : 0.0f;
+            for (int f = 0; f < n; ++f) tile[f * TILE + i] = i < count ? line(i)[f] : 0.0f;
     }
 }
 

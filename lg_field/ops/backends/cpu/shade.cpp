@@ -10,13 +10,14 @@
 #include "shares.h"
 
 // Mirrored in shade.py, which compares ABI and size: whoever changes a member counts ABI up, here and there.
-constexpr int32_t SHADE_ABI = 1;
+constexpr int32_t SHADE_ABI = 2;
 struct ShadeTask {
     int64_t points;  // that have a row
     int32_t threads;
     float bias;
     const float *out, *directions;  // (points, 28) sorted by row, (rays, 3)
     const int64_t *order, *rays;    // (points): number of the sample; (samples): its ray
+    const int64_t* some;            // (points): line of `out` of each, null: the same; backward
     float *density, *rgb, *dependence;  // (samples), (samples, 3), (samples); backward reads the first two
     const float *ddensity, *drgb, *ddependence;
     float* dout;  // (points, 28)
@@ -58,7 +59,7 @@ void shade_point(const ShadeTask& t, int64_t k) {
 
 void shade_point_back(const ShadeTask& t, int64_t k) {
     int64_t at = t.order[k];
-    const float* o = t.out + k * WIDTH;
+    const float* o = t.out + (t.some ? t.some[k] : k) * WIDTH;
     float* d = t.dout + k * WIDTH;
     float y[HARMONICS], of_square = t.ddependence[at] * 2.0f / (COLORS * (HARMONICS - 1));
     harmonics(t.directions + 3 * t.rays[at], y);
@@ -76,6 +77,18 @@ void shade_point_back(const ShadeTask& t, int64_t k) {
 
 extern "C" int32_t lg_field_shade_abi() { return SHADE_ABI; }
 extern "C" int64_t lg_field_shade_size() { return sizeof(ShadeTask); }
+
+// Puts the numbers of the points whose samples have a gradient into `some`, and returns how many there are.
+extern "C" int64_t lg_field_shade_alive(const ShadeTask* t, int64_t* some) {
+    int64_t count = 0;
+    for (int64_t k = 0; k < t->points; ++k) {
+        int64_t at = t->order[k];
+        const float* c = t->drgb + COLORS * at;
+        some[count] = k;
+        count += t->ddensity[at] != 0.0f || c[0] != 0.0f || c[1] != 0.0f || c[2] != 0.0f || t->ddependence[at] != 0.0f;
+    }
+    return count;
+}
 
 extern "C" void lg_field_shade(const ShadeTask* t) {
     in_shares((t->points + POINTS - 1) / POINTS, t->threads, [&](int64_t share) {

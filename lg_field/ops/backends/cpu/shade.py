@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from lg_field.ops.backends.cpu.native import native, why_not_these
 
-ABI = 1
+ABI = 2
 """`SHADE_ABI` of shade.cpp."""
 WIDTH = 28
 """Outputs of the chain: density, and nine spherical harmonics for each of red, green and blue."""
@@ -25,7 +25,8 @@ class ShadeTask(ctypes.Structure):
         ("points", ctypes.c_int64),
         ("threads", ctypes.c_int32),
         ("bias", ctypes.c_float),
-        *[(name, ctypes.c_void_p) for name in ("out", "directions", "order", "rays", "density", "rgb", "dependence")],
+        *[(name, ctypes.c_void_p) for name in ("out", "directions", "order", "rays", "some")],
+        *[(name, ctypes.c_void_p) for name in ("density", "rgb", "dependence")],
         *[(name, ctypes.c_void_p) for name in ("ddensity", "drgb", "ddependence", "dout")],
     ]
 
@@ -72,11 +73,9 @@ class _Shade(torch.autograd.Function):
     def forward(
         ctx: Any, out: Tensor, order: Tensor, rays: Tensor, directions: Tensor, bias: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        whole, count = len(order) == len(rays), len(rays)
-        density, dependence = (out.new_empty(count) if whole else out.new_zeros(count) for _ in range(2))
-        rgb = out.new_empty(count, 3) if whole else out.new_full((count, 3), 0.5)
+        density, rgb, dependence = room(order, rays, out)
         fixed = {"out": out, "order": order, "rays": rays, "directions": directions}
-        _run(bias, fixed | {"density": density, "rgb": rgb, "dependence": dependence})
+        run(bias, fixed | {"density": density, "rgb": rgb, "dependence": dependence})
         ctx.save_for_backward(*fixed.values(), density, rgb)
         ctx.bias = bias
         return density, rgb, dependence
@@ -87,15 +86,40 @@ class _Shade(torch.autograd.Function):
         names = ("out", "order", "rays", "directions", "density", "rgb")
         tensors = dict(zip(names, ctx.saved_tensors))
         dout = torch.empty(tensors["out"].shape)
-        _run(ctx.bias, tensors | {"ddensity": ddensity, "drgb": drgb, "ddependence": ddependence, "dout": dout})
+        run(ctx.bias, tensors | {"ddensity": ddensity, "drgb": drgb, "ddependence": ddependence, "dout": dout})
         return dout, None, None, None, None
 
 
-def _run(bias: float, tensors: dict[str, Tensor]) -> None:
-    """One call of the kernel."""
+def room(order: Tensor, rays: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where density, colour and view dependence of samples go, with what those have that have no row."""
+    whole, count = len(order) == len(rays), len(rays)
+    density, dependence = (like.new_empty(count) if whole else like.new_zeros(count) for _ in range(2))
+    return density, like.new_empty(count, 3) if whole else like.new_full((count, 3), 0.5), dependence
+
+
+def run(bias: float, tensors: dict[str, Tensor]) -> None:
+    """One call of the kernel: backward if there is `dout` among the tensors."""
+    task, _kept = _task(bias, tensors)
+    _kernel().lg_field_shade(ctypes.byref(task))
+
+
+def with_gradient(tensors: dict[str, Tensor]) -> Tensor:
+    """(n,) numbers of the points whose samples' values have a gradient, of the tensors of a backward `run`."""
+    some = torch.empty(len(tensors["order"]), dtype=torch.int64)
+    task, _kept = _task(0.0, tensors)
+    count = _kernel().lg_field_shade_alive
+    count.restype = ctypes.c_int64
+    return some[: count(ctypes.byref(task), ctypes.c_void_p(some.data_ptr()))]
+
+
+def _kernel() -> ctypes.CDLL:
     built = native("shade", ABI, ctypes.sizeof(ShadeTask))
     assert isinstance(built, ctypes.CDLL)
+    return built
+
+
+def _task(bias: float, tensors: dict[str, Tensor]) -> tuple[ShadeTask, dict[str, Tensor]]:
+    """What to do, and the tensors that it points into."""
     kept = {name: t.detach().contiguous() for name, t in tensors.items()}
     pointers = {name: t.data_ptr() for name, t in kept.items()}
-    task = ShadeTask(points=len(tensors["out"]), threads=torch.get_num_threads(), bias=bias, **pointers)
-    built.lg_field_shade(ctypes.byref(task))
+    return ShadeTask(points=len(tensors["order"]), threads=torch.get_num_threads(), bias=bias, **pointers), kept

@@ -1,6 +1,6 @@
 """How well an image of a data set is shown, and over which of its pixels.
 
-Pixels that a mask leaves out (`--pipeline.datamanager.masks ignore`) count nowhere. An image with alpha (masks that
+Pixels that a mask leaves out (`masks "ignore"`) count nowhere. An image with alpha (masks that
 mean empty space are alpha, too) is compared as a whole, on the background of renders, and once more where it is there:
 a small object on much background is right nearly everywhere whatever it looks like.
 """

@@ -1,0 +1,108 @@
+"""Weights of packed samples and what rays see, by one kernel (light.cpp)."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lg_field.ops.backends.cpu.native import native, why_not_these
+
+ABI = 1
+"""`LIGHT_ABI` of light.cpp."""
+SUMS = 5
+"""What is summed along a ray: red, green, blue, weights, weighted distances."""
+Intervals = tuple[Int64[Tensor, " samples"], Float[Tensor, " samples"], Float[Tensor, " samples"]]
+
+
+class LightTask(ctypes.Structure):
+    """`LightTask` of light.cpp."""
+
+    _fields_ = [
+        *[(name, ctypes.c_int64) for name in ("samples", "rays")],
+        ("threads", ctypes.c_int32),
+        ("least_light", ctypes.c_float),
+        *[(name, ctypes.c_void_p) for name in ("ray", "starts", "ends", "density", "rgb")],
+        *[(name, ctypes.c_void_p) for name in ("through", "weights", "sums")],
+        *[(name, ctypes.c_void_p) for name in ("dweights", "dsums", "ddensity", "drgb")],
+    ]
+
+
+def why_not(density: Tensor, rgb: Tensor, starts: Tensor) -> str | None:
+    """Why the kernel cannot composite these samples, in one line; None if it can."""
+    if rgb.shape[1:] != (3,):
+        return "it takes three colours"
+    if starts.requires_grad:
+        return "it gives no gradients to distances"
+    reason = why_not_these(density, rgb, starts)
+    if reason is not None:
+        return reason
+    built = native("light", ABI, ctypes.sizeof(LightTask))
+    return built if isinstance(built, str) else None
+
+
+def light(
+    density: Float[Tensor, " samples"],
+    rgb: Float[Tensor, "samples 3"],
+    samples: Intervals,
+    num_rays: int,
+    least_light: float = 0.0,
+) -> tuple[Float[Tensor, " samples"], Float[Tensor, "rays 5"], Float[Tensor, " samples"]]:
+    """Light along rays; called only where `why_not` is None. Once differentiable, in density and rgb.
+
+    Args:
+        density: (M,) per scene unit.
+        rgb: (M, 3).
+        samples: (M,) sorted ray, (M,) first and (M,) last distance of each sample.
+        num_rays: N.
+        least_light: samples that less than this part of the light gets through to weigh nothing.
+
+    Returns:
+        (M,) weights; (N, 5) sums of weighted colours, weights and weighted middles; (M,) part of the light that gets
+        through to each sample, 0 where it weighs nothing, without gradients.
+    """
+    weights, sums, through = _Light.apply(density, rgb, *samples, num_rays, least_light)
+    return weights, sums, through
+
+
+class _Light(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, density: Tensor, rgb: Tensor, rays: Tensor, starts: Tensor, ends: Tensor, num_rays: int, least: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        through, weights, sums = density.new_empty(len(rays)), density.new_empty(len(rays)), rgb.new_empty(num_rays, SUMS)
+        given = {"ray": rays, "starts": starts, "ends": ends, "density": density, "rgb": rgb}
+        _run(num_rays, least, given | {"through": through, "weights": weights, "sums": sums})
+        ctx.save_for_backward(*given.values(), through, weights)
+        ctx.num_rays = num_rays
+        ctx.mark_non_differentiable(through)
+        ctx.set_materialize_grads(False)
+        return weights, sums, through
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, dweights: Tensor | None, dsums: Tensor | None, _: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        names = ("ray", "starts", "ends", "density", "rgb", "through", "weights")
+        tensors = dict(zip(names, ctx.saved_tensors))
+        rgb = tensors["rgb"]
+        dsums = rgb.new_zeros(ctx.num_rays, SUMS) if dsums is None else dsums
+        grads = {"dsums": dsums, "ddensity": rgb.new_empty(len(rgb)), "drgb": rgb.new_empty(rgb.shape)}
+        _run(ctx.num_rays, 0.0, tensors | grads | ({} if dweights is None else {"dweights": dweights}))
+        return grads["ddensity"], grads["drgb"], None, None, None, None, None
+
+
+def _run(num_rays: int, least_light: float, tensors: dict[str, Tensor]) -> None:
+    """One call of the kernel."""
+    built = native("light", ABI, ctypes.sizeof(LightTask))
+    assert isinstance(built, ctypes.CDLL)
+    kept = {name: t.detach().contiguous() for name, t in tensors.items()}
+    pointers = {name: t.data_ptr() for name, t in kept.items()}
+    threads, samples = torch.get_num_threads(), len(tensors["ray"])
+    task = LightTask(samples=samples, rays=num_rays, threads=threads, least_light=least_light, **pointers)
+    built.lg_field_light(ctypes.byref(task))

@@ -1,0 +1,131 @@
+"""Density and colour of samples from where they are: inputs, chain and shading, one after the other in one operation.
+
+The three kernels hand their results to each other without autograd in between. Backward leaves out the points whose
+samples have no gradient: those that nothing is seen of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lg_field.ops.backends.cpu import encode, kernel, shade
+from lg_field.ops.backends.cpu.encode import EncodeSizes
+from lg_field.ops.sizes import ChainSizes
+
+Points = tuple[Float[Tensor, "samples 3"], Int64[Tensor, " points"], Int64[Tensor, " edges"]]
+
+
+def why_not(
+    sizes: EncodeSizes, chain: ChainSizes, unit: Tensor, directions: Tensor, *tables: Tensor, shared: Mapping[str, Tensor]
+) -> str | None:
+    """Why the kernels cannot say what samples look like, in one line; None if they can.
+
+    Args:
+        sizes: what the chain's inputs consist of.
+        chain: wiring.
+        unit: unit coordinates of the samples.
+        directions: of their rays.
+        tables: weights of the rows, their grids, entries of the shared grid.
+        shared: the shared part.
+    """
+    if chain.out_features != shade.WIDTH or not chain.local_width:
+        return f"it takes rows with {shade.WIDTH} outputs"
+    if directions.requires_grad:
+        return "it gives no gradients to directions"
+    reason = encode.why_not(sizes, unit, *tables)
+    return kernel.why_not(chain, directions, *tables, *shared.values()) if reason is None else reason
+
+
+def look(
+    points: Points,
+    rays: tuple[Int64[Tensor, " samples"], Float[Tensor, "rays 3"]],
+    corners: Float[Tensor, "rows 3"],
+    tables: tuple[Tensor, Tensor, Tensor],
+    shared: Mapping[str, Tensor],
+    sizes: tuple[EncodeSizes, ChainSizes],
+    bias: float,
+) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"], Float[Tensor, " samples"]]:
+    """What samples look like; called only where `why_not` is None. Once differentiable, in tables and shared part.
+
+    Args:
+        points: (M, 3) unit coordinates; (n,) numbers of the samples that have a row, sorted by row; (P + 1,) first
+            one of each row, then n.
+        rays: (M,) ray of each sample, and (N, 3) directions, unit vectors.
+        corners: as in `encode.encode`.
+        tables: (P, K) weights of the rows, (P, nodes^3 grid_features) their grids, (E, level_features) entries of the
+            shared grid, (0, 0) without one.
+        shared: the tensors of `ChainSizes.shared_shapes`.
+        sizes: of the inputs and of the chain.
+        bias: added to the first output before exp.
+
+    Returns:
+        As `shade.shade`.
+    """
+    values = [shared[name] for name in sizes[1].shared_shapes()]
+    density, rgb, dependence = _Look.apply(points, rays, corners, sizes, bias, *tables, *values)
+    return density, rgb, dependence
+
+
+class _Look(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, points: Any, of_rays: Any, corners: Tensor, sizes: Any, bias: float, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        unit, order, offsets = points
+        rays, directions = of_rays
+        local, grids, table, *shared = tensors
+        inputs, chain = sizes
+        x, global_x = unit.new_empty(len(order), inputs.local_in), None
+        read = {"grids": grids, "table": table, "local_x": x, "order": order}
+        if inputs.has_global:
+            read["global_x"] = global_x = unit.new_empty(len(order), inputs.global_in)
+        encode.run("lg_field_encode", inputs, unit, offsets, corners, read)
+        out = unit.new_empty(len(order), shade.WIDTH)
+        global_x = x if global_x is None else global_x
+        kernel.run(x, global_x, offsets, local, shared, chain, {"y": out})
+        density, rgb, dependence = shade.room(order, rays, out)
+        seen = {"out": out, "order": order, "rays": rays, "directions": directions}
+        shade.run(bias, seen | {"density": density, "rgb": rgb, "dependence": dependence})
+        ctx.save_for_backward(unit, offsets, corners, *seen.values(), density, rgb, x, global_x, *tensors)
+        ctx.sizes, ctx.bias = sizes, bias
+        return density, rgb, dependence
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, ddensity: Tensor, drgb: Tensor, ddependence: Tensor) -> tuple[Tensor | None, ...]:
+        unit, offsets, corners, out, order, rays, directions, density, rgb, x, global_x, *tensors = ctx.saved_tensors
+        grads = {"ddensity": ddensity.contiguous(), "drgb": drgb.contiguous(), "ddependence": ddependence.contiguous()}
+        some = shade.with_gradient({"order": order} | grads)
+        order = order[some]
+        dout = out.new_empty(len(some), shade.WIDTH)
+        seen = {"out": out, "order": order, "rays": rays, "directions": directions, "density": density, "rgb": rgb}
+        shade.run(ctx.bias, seen | grads | {"some": some, "dout": dout})
+        places = unit, torch.searchsorted(some, offsets), corners, order
+        return (None,) * 5 + _to_tables(ctx, places, some, x, global_x, tensors, dout)
+
+
+def _to_tables(
+    ctx: Any, places: Any, some: Tensor, x: Tensor, global_x: Tensor, tensors: list[Tensor], dout: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Gradients of tables and shared part from those of the outputs of some points."""
+    unit, offsets, corners, order = places
+    inputs, chain = ctx.sizes
+    local, _, _, *shared = tensors
+    wanted = [torch.zeros(t.shape) if wants else None for t, wants in zip(tensors, ctx.needs_input_grad[5:])]
+    dx, dglobal_x = (values.new_empty(len(some), values.shape[1]) for values in (x, global_x))
+    grads = {"dy": dout, "index": some, "dx": dx, "dtable": wanted[0]}
+    if inputs.has_global:
+        grads["dglobal_x"] = dglobal_x
+    kernel.run(x, global_x, offsets, local, shared, chain, grads, wanted[3:])
+    learned = {"dlocal_x": dx, "order": order}
+    learned |= {name: t for name, t in (("dgrids", wanted[1]), ("dtable", wanted[2])) if t is not None and t.numel()}
+    if inputs.has_global:
+        learned["dglobal_x"] = dglobal_x
+    encode.run("lg_field_encode_back", inputs, unit, offsets, corners, learned)
+    return tuple(wanted)

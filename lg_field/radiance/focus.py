@@ -1,0 +1,148 @@
+"""What the cameras of a scene look at, cut out of all that surrounds it, as fine as the voxels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lg_field.radiance.components import Pieces, middles
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.ground import above_ground
+from lg_field.radiance.occupancy_grid import OccupancyGrid
+from lg_field.radiance.scene import Scene
+from lg_field.radiance.sight import seen_light, shares_of
+from lg_field.radiance.solid import voxel_opacity, with_skin
+from lg_field.radiance.views import Views
+
+LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75)
+"""Least opacities of voxels that connect, tried in turn."""
+REACH = 1.5
+"""How far from the origin of an unbounded scene an object ends, along each axis: a little beyond what cameras look at,
+which reaches to 1."""
+LOST = 2 / 3
+"""Part of what cameras see around their focus that may not be of the object: with more, solid voxels alone are only a
+part of it."""
+SEEN = 0.12
+"""Least part of what cameras see around their focus that must be there for them to look at something."""
+SOLID = 0.5
+"""Least opacity of voxels that the ground is looked for among."""
+
+
+class Look(NamedTuple):
+    """Cameras, and what they look at."""
+
+    views: Views
+    """Scene units."""
+    focus: Tensor
+    """(3,) float64, scene units."""
+
+
+class Found(NamedTuple):
+    """An object that cameras look at."""
+
+    pieces: Pieces
+    """Of what it was looked for among."""
+    number: int
+    """Of its piece, counted from 1."""
+    shown: Tensor
+    """(nx, ny, nz) bool: what it was looked for among, haze included."""
+    share: float
+    """Part of what the cameras see around their focus, 0..1."""
+    level: float
+    """Least opacity of the voxels that connect it."""
+    above: bool
+    """Whether the ground had to be cut away."""
+
+    @property
+    def voxels(self) -> Bool[Tensor, "nx ny nz"]:
+        """The object, with what is shown right beside it."""
+        return with_skin(self.pieces, [self.number], self.shown)
+
+
+def known_look(scene: Scene) -> Look | None:
+    """What a scene alone says of its cameras: where they were. They are taken to look at the origin, which is what
+    cameras look at in the space that captures are placed in; None where no place is known."""
+    if not scene.viewpoints:
+        return None
+    places, focus = torch.tensor(scene.viewpoints, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    places = places[(places - focus).norm(dim=-1) > 1e-6]
+    if not len(places):
+        return None
+    back = torch.nn.functional.normalize(places - focus, dim=-1)
+    up = torch.nn.functional.normalize(torch.tensor(scene.up, dtype=torch.float64), dim=0).expand_as(back)
+    along = (back * up).sum(-1, keepdim=True).abs() > 0.999
+    up = torch.where(along, up.roll(1, -1), up)
+    right = torch.nn.functional.normalize(torch.linalg.cross(up, back), dim=-1)
+    poses = torch.stack([right, torch.linalg.cross(back, right), back, places], dim=-1)
+    focals = torch.full((len(places), 2), scene.focal, dtype=torch.float64)
+    return Look(Views(poses, focals, torch.full_like(focals, 0.5)), focus)
+
+
+def surroundings(grid: OccupancyGrid, shown: Bool[Tensor, "nx ny nz"]) -> Bool[Tensor, "nx ny nz"]:
+    """Those of some voxels that lie farther out than an object does (`REACH`); of bounded scenes none."""
+    far = torch.zeros_like(shown)
+    if grid.frame.contraction:
+        index = shown.nonzero()
+        far[tuple(index.unbind(1))] = (middles(grid, index).abs() > REACH).any(-1)
+    return far
+
+
+def looked_at(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"], least: float = 0.0) -> Found | None:
+    """The object that cameras look at: the connected piece that they see most of around their focus.
+
+    Voxels connect if they are solid enough; as solid as is needed for the piece to end before the surroundings begin
+    (`surroundings`). Where it never does, what lies below the ground is left out.
+
+    Args:
+        field: a scene, described by a `Scene`.
+        look: its cameras.
+        shown: the voxels to look among.
+        least: part of what cameras see around their focus that must be there (`SEEN`: else they look at nothing in
+            particular).
+
+    Returns:
+        None where less is there, or where nothing that they look at ends.
+    """
+    assert isinstance(field.description, Scene)
+    grid = field.occupancy
+    light = seen_light(field, field.description, look.views, look.focus) * shown
+    if float(light.sum()) < least:
+        return None
+    opacity, far = voxel_opacity(field, shown), surroundings(grid, shown)
+    found = _first_that_ends(shown, opacity, light, far, False)
+    if found is not None:
+        return found
+    try:
+        ground = above_ground(grid, shown & (opacity >= SOLID), field.description.up)
+    except ValueError:
+        return None
+    index = shown.nonzero()
+    above = shown.clone()
+    above[tuple(index.unbind(1))] = ground.contains(middles(grid, index))
+    return _first_that_ends(above, opacity, light, far, True)
+
+
+def _first_that_ends(
+    shown: Tensor,
+    opacity: Float[Tensor, "nx ny nz"],
+    light: Float[Tensor, "nx ny nz"],
+    far: Bool[Tensor, "nx ny nz"],
+    above: bool,
+) -> Found | None:
+    """At the lowest level at which the piece that most light comes from has no voxel far out: that piece; None where
+    there is none, or not much light comes from it."""
+    total = max(float(light.sum()), 1e-12)
+    for level in LEVELS:
+        pieces = Pieces.of(shown & (opacity >= level))
+        if not len(pieces):
+            return None
+        shares = shares_of(pieces, light)
+        number, share = int(shares.argmax()) + 1, float(shares.max()) / total
+        if share <= 1.0 - LOST:
+            return None
+        if not bool((far & (pieces.labels == number)).any()):
+            return Found(pieces, number, shown, share, level, above)
+    return None

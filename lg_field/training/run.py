@@ -1,0 +1,325 @@
+"""A run: a field trained on a capture, its checkpoints, and how well it shows the photos it was not trained on.
+
+run = SceneRun(read_capture(folder), RunSettings("lg-field-tiny"))
+run.train()
+print(run.scores())
+lg_field.save(run.packed(), "scene.safetensors")
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from lg_field.captures import Capture
+from lg_field.files import atomic_write
+from lg_field.quality import psnr
+from lg_field.radiance.compositing import image_on
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.memory_bound import rays_at_once
+from lg_field.radiance.placement import near_cubic
+from lg_field.radiance.render import render_rays
+from lg_field.radiance.scene import Scene
+from lg_field.radiance.training import RadianceTrainer
+from lg_field.radiance.views import far_apart
+from lg_field.space.partition import PartitionGrid
+from lg_field.training.masks import MaskMode, meaning
+from lg_field.training.methods import EPS, FIRST_CELLS, METHODS
+from lg_field.training.photo_set import Draw, PhotoSet, Pixels, Report, small_alphas, small_masks
+from lg_field.training.place import find_place
+from lg_field.training.scores import image_scores
+
+Space = Literal["auto", "bounded", "contracted"]
+WHITE = (1.0, 1.0, 1.0)
+"""Behind a scene in pictures, and in scores."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What can be said of a run; the rest is the method's."""
+
+    method: str = "lg-field"
+    """Key of `METHODS`."""
+    steps: int = 0
+    """Training steps; 0 = the method's."""
+    rays: int = 0
+    """Rays a step; 0 = the method's."""
+    masks: MaskMode = "auto"
+    """What lies outside a mask."""
+    space: Space = "auto"
+    """bounded: the box found is all there is; contracted: the scene goes on for ever; auto: by the photos."""
+    downscale: float = 1.0
+    """Photos are this many times smaller per axis."""
+    seed: int = 42
+    """Of everything random."""
+
+    def complete(self) -> RunSettings:
+        """With the method's numbers where nothing is said.
+
+        Raises:
+            ValueError: settings that make no sense.
+        """
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+        for name, least in (("steps", 0), ("rays", 0), ("downscale", 1), ("seed", 0)):
+            if not least <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, choices in (("masks", get_args(MaskMode)), ("space", get_args(Space))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        method = METHODS[self.method]
+        return replace(self, steps=self.steps or method.steps, rays=self.rays or method.rays)
+
+
+class Step(NamedTuple):
+    """What a training step says of itself."""
+
+    number: int
+    """From 0."""
+    psnr: float
+    """Of its rays, dB."""
+    cells: int
+    """Kept ones."""
+
+
+class SceneRun:
+    """Trains a field on a capture, step by step."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        settings: RunSettings,
+        device: str = "cpu",
+        report: Report = lambda done, total: None,
+    ) -> None:
+        """Read the photos, find where the scene is, and make a fresh field there.
+
+        Args:
+            capture: photos and cameras.
+            settings: of the run.
+            device: where it trains.
+            report: told of photos read.
+
+        Raises:
+            ValueError: settings that make no sense, broken photos.
+        """
+        self.settings, self.capture, self.device = settings.complete(), capture, device
+        self.method = METHODS[self.settings.method]
+        self.step, self.seconds, self.stopping = 0, 0.0, False
+        self.notes: list[str] = []
+        """What was found, a line each."""
+        photos = capture.part("train")
+        self.masks, line = meaning(small_masks(photos), self.settings.masks, "--masks")
+        self.notes += [line] if line else []
+        alphas = small_alphas(photos, capture.alpha, self.masks == "empty")
+        self.photos = self._read("train", report)
+        self.place = find_place(capture, self.photos.lenses, alphas)
+        self.notes.append(f"The scene: {self.place.placement.reason}.")
+        self.photos.lenses = self.photos.lenses.moved(self.place.matrix)
+        self.draw = Draw(self.photos, self.method.object_share)
+        share = self.method.opaque_share if alphas is None else 1.0
+        self.rays = max(1, round(share * self.settings.rays))
+        torch.manual_seed(self.settings.seed)
+        self.field = self._fresh_field().to(device)
+        self.trainer = RadianceTrainer(self.field, self.method.training)
+        hull = self.place.placement.hull
+        if hull is not None and not self.field.sizes.contraction:
+            self.trainer.restrict(hull.to(device))
+        self.optimizer = self._fresh_optimizer()
+
+    # -- beginnings
+
+    def _read(self, split: str, report: Report = lambda done, total: None) -> PhotoSet:
+        scale = 1.0 / self.settings.downscale
+        return PhotoSet.read(self.capture.part(split), self.capture.alpha, self.masks, scale, report)
+
+    def _fresh_field(self) -> RadianceField:
+        """About `FIRST_CELLS` nearly cubic cells where the scene is."""
+        space, box = self.settings.space, self.place.placement.box
+        contracted = space == "contracted" or (space == "auto" and box is None)
+        reach = [-2.0] * 3 if contracted else [-1.0] * 3
+        lower, upper = (reach, [-v for v in reach]) if contracted or box is None else box.float().tolist()
+        counts = near_cubic([high - low for low, high in zip(lower, upper)], FIRST_CELLS)
+        sizes = replace(self.method.sizes, contraction=contracted)
+        return RadianceField(PartitionGrid(counts, tuple(lower), tuple(upper)), sizes)
+
+    def _fresh_optimizer(self) -> torch.optim.Optimizer:
+        """Adam over networks and, faster, over feature grids."""
+        field, method = self.field, self.method
+        grids = [p for p in (field.features, field.hash_table) if p is not None and p.numel()]
+        others = [p for p in field.parameters() if p.numel() and not any(p is grid for grid in grids)]
+        groups = [{"params": others, "rate": method.fields_lr}, {"params": grids, "rate": method.grids_lr}]
+        return torch.optim.Adam([g for g in groups if g["params"]], lr=method.fields_lr, eps=EPS, fused=True)
+
+    # -- training
+
+    @property
+    def near(self) -> float:
+        """Distance at which rays start, scene units."""
+        return max(self.method.training.near_plane, self.place.placement.near)
+
+    def train(self, on_step: Callable[[Step], None] = lambda step: None) -> None:
+        """Train to the end, or until `stopping` is set."""
+        while self.step < self.settings.steps and not self.stopping:
+            begin = time.perf_counter()
+            said = self.train_step()
+            self.seconds += time.perf_counter() - begin
+            on_step(said)
+
+    def train_step(self) -> Step:
+        """One step on freshly drawn pixels."""
+        number = self.step
+        self.begin(number)
+        said = self.learn(self.draw(self.rays))
+        self.step = number + 1
+        return said
+
+    def begin(self, step: int) -> None:
+        """What happens before a step: learning rates, rows, empty space."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * self.method.rate(step, self.settings.steps)
+        self.trainer.begin(step, [self.optimizer])
+
+    def learn(self, pixels: Pixels) -> Step:
+        """Make the losses of some training pixels smaller."""
+        origins, directions = (v.to(self.device) for v in self.photos.rays(pixels))
+        near = torch.full_like(origins[:, 0], self.near)
+        view = self.trainer.render(origins, directions, near)
+        losses = self.trainer.losses(view, self.photos.colors(pixels).to(self.device))
+        loss: Tensor = sum(losses.values())  # type: ignore[assignment]
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return Step(self.step, psnr(float(losses["rgb_loss"].detach())), self.field.num_rows)
+
+    # -- what comes out
+
+    def scene(self) -> Scene:
+        """What the field is of."""
+        lenses = self.photos.lenses
+        camera = torch.eye(4, dtype=torch.float64)
+        camera[:3] = lenses.poses[0]
+        places = far_apart(lenses.poses[..., 3].float()).tolist()
+        return Scene(
+            scene_to_world=tuple(map(tuple, self.place.to_world.tolist())),
+            background=WHITE,
+            near=self.near,
+            far=self.method.training.far_plane,
+            step=self.field.frame.step_length(self.method.training.steps_per_scene),
+            camera=tuple(map(tuple, camera.tolist())),
+            focal=float(lenses.focals[0, 1] / lenses.sizes[0, 1]),
+            viewpoints=tuple((x, y, z) for x, y, z in dict.fromkeys(map(tuple, places))),
+        )
+
+    def packed(self, facts: dict[str, Any] | None = None) -> RadianceField:
+        """A copy of the field, on the CPU, with all that viewing, rendering and meshing need, ready for `save`.
+
+        Args:
+            facts: more for its history.
+        """
+        field = self.field.selected(torch.arange(self.field.num_rows, device=self.device)).cpu().eval()
+        field.description = self.scene()
+        field.history = {"steps": self.step, "method": self.settings.method, "seconds": round(self.seconds, 1)}
+        field.history |= facts or {}
+        field.drop_unread_lines_()
+        return field
+
+    def scores(self, count: int | None = None, report: Report = lambda done, total: None) -> dict[str, float]:
+        """Means over test photos of `image_scores`, on a white background.
+
+        Args:
+            count: so many photos, evenly spaced; None = all.
+            report: told after each photo.
+        """
+        photos = self.capture.part("test")
+        chosen = range(len(photos)) if count is None else spaced(len(photos), count)
+        field, scene, found = self.packed().to(self.device), self.scene(), []
+        for done, number in enumerate(chosen):
+            one = PhotoSet.read([photos[number]], self.capture.alpha, self.masks, 1.0 / self.settings.downscale)
+            one.lenses = one.lenses.moved(self.place.matrix)
+            truth = one.images[0].float() / 255.0
+            height, width, channels = truth.shape
+            rgb = self._shown(field, scene, one).view(height, width, 3)
+            alpha = truth[..., 3] if channels == 4 else None
+            counted = None if one.counted is None else one.counted[0]
+            found.append(image_scores(rgb, image_on(truth, torch.tensor(WHITE)), alpha, counted))
+            report(done + 1, len(chosen))
+        names = dict.fromkeys(name for scores in found for name in scores)
+        return {name: sum(s[name] for s in found if name in s) / sum(name in s for s in found) for name in names}
+
+    @torch.no_grad()
+    def _shown(self, field: RadianceField, scene: Scene, photos: PhotoSet) -> Tensor:
+        """(pixels, 3) colours of the first photo's pixels as the field shows them."""
+        origins, directions = photos.rays(photos.all_of(0))
+        size, parts = rays_at_once(field, scene.step), []
+        for some, ahead in zip(origins.split(size), directions.split(size)):
+            parts.append(render_rays(field, scene, some.to(self.device), ahead.to(self.device)).rgb.cpu())
+        return torch.cat(parts)
+
+    # -- checkpoints
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint, whole or not at all: all that the next step depends on."""
+        state = {
+            "settings": vars(self.settings),
+            "step": self.step,
+            "seconds": self.seconds,
+            "field": self.field.state_dict(),
+            "trainer": self.trainer.state(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic_write(path, overwrite=True) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint; training then goes on as if it had not stopped, to the bit on a CPU.
+
+        Raises:
+            ValueError: no checkpoint, or one of other settings.
+        """
+        state = read_checkpoint(path)
+        check_same(RunSettings(**state["settings"]), self.settings, path)
+        self.field.load_state_dict(state["field"])
+        self.field.to(self.device)
+        self.optimizer = self._fresh_optimizer()
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.trainer.load_state(state["trainer"])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+
+
+def spaced(count: int, wanted: int) -> list[int]:
+    """So many numbers below `count`, evenly spaced; all where there are no more."""
+    return [int((k + 0.5) * count / wanted) for k in range(wanted)] if wanted < count else list(range(count))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `SceneRun.save` wrote; plain numbers and tensors only, no code is run.
+
+    Raises:
+        ValueError: something else, or a damaged file.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not {"settings", "step", "field", "trainer", "optimizer"} <= state.keys():
+            raise ValueError("it holds something else")
+    except OSError:
+        raise
+    except Exception as error:  # whatever torch raises of damaged files
+        words = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ValueError(f"{path} is no checkpoint of `lg-field train`, or is damaged: {words}") from error
+    return state
+
+
+def check_same(before: RunSettings, now: RunSettings, path: Path) -> None:
+    """Raise ValueError if a run cannot go on with other settings; it may take more or fewer steps."""
+    odd = [name for name, value in vars(before).items() if name != "steps" and value != getattr(now, name)]
+    if odd:
+        odd = odd if before.method == now.method else ["method"]  # others may follow from it
+        had = ", ".join(f"--{name} {getattr(before, name)}" for name in odd)
+        raise ValueError(f"{path} is of a run with {had}: go on with the same, or give another folder")

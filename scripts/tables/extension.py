@@ -1,0 +1,105 @@
+"""Extending: half of a signal encoded, the rest added with everything old frozen, beside the whole encoded at once.
+
+    python scripts/tables/extension.py ../shared/data/images/div2k_512/00.png --preset image-small --quick
+    python scripts/tables/extension.py ../shared/data/audio/gt_bach.wav --preset audio --steps 300
+
+The first half of the cells along the last axis is trained alone, with the shared part, on the samples that lie in them;
+then the other cells are trained for as many steps and everything else stays as it is to the bit. Old and new are the
+samples of the first half and of the rest. Writes results.md, .csv and .json to `--output`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import report
+import tyro
+from signals import smaller
+from torch import Tensor
+
+import lg_field
+from lg_field.networks import LocalGlobalNetwork
+from lg_field.signals import SignalData, read_signal
+from lg_field.signals.encode import build_network
+from lg_field.signals.extend import extend_to
+from lg_field.signals.fit import Fit
+from lg_field.signals.metrics import psnr_of_rows
+from lg_field.signals.presets import read_preset
+from lg_field.signals.settings import CompleteFit, resolve
+
+
+@dataclass
+class Args:
+    """Extend signals."""
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Signals."""
+    preset: str
+    """Network and training, of configs/NAME.yaml."""
+    steps: int = 0
+    """Steps of each training; 0 = the preset's."""
+    quick: bool = False
+    """Smaller signals, those of signals.py --quick."""
+    seed: int = 0
+    """For weights and samples."""
+    output: Path = Path("outputs/tables/extension")
+    """Folder for results."""
+
+
+def halves(field: LocalGlobalNetwork) -> tuple[Tensor, Tensor]:
+    """Rows of the first half of the cells along the last axis, and of the rest."""
+    first = field.grid.unravel(field.cells)[:, -1] < field.grid.counts[-1] // 2
+    return first.nonzero()[:, 0], (~first).nonzero()[:, 0]
+
+
+def figures(field: LocalGlobalNetwork, data: SignalData, steps: int) -> dict[str, Any]:
+    """PSNR of both halves, as far as there are rows for them."""
+    names = {"old": halves(field)[0], "new": halves(field)[1]}
+    return {"steps": steps} | {name: psnr_of_rows(field, data, rows) for name, rows in names.items() if len(rows)}
+
+
+def train(field: LocalGlobalNetwork, data: SignalData, fit: CompleteFit, rows: Tensor | None = None) -> float:
+    """Train in place; seconds."""
+    begin = report.now()
+    Fit(field, data, fit, rows).run()
+    return report.now() - begin
+
+
+def extended(args: Args, path: Path) -> Iterator[dict[str, Any]]:
+    """The whole at once, half of it, and that extended."""
+    data = cast(SignalData, read_signal(path))
+    data = smaller(data) if args.quick else data
+    settings = resolve(data.signal.traits, read_preset(args.preset))
+    fit = replace(settings.fit, seed=args.seed, steps=args.steps or settings.fit.steps)
+    whole, fresh = (build_network(data.signal, settings.network, args.seed) for _ in range(2))
+    said = {"file": path.name, "preset": args.preset}
+    yield said | {"": "whole at once", "seconds": train(whole, data, fit)} | figures(whole, data, fit.steps)
+    half = cast(LocalGlobalNetwork, lg_field.crop(fresh, cells=fresh.cells[halves(fresh)[0]]))
+    half.region = None
+    yield said | {"": "half", "seconds": train(half, data, fit)} | figures(half, data, fit.steps)
+    before = [t.detach().clone() for t in (half.local, *half.shared.values())]
+    both, target, rows = extend_to(half, data)
+    seconds = train(both, target, fit, rows)
+    after = (both.local[halves(both)[0]], *both.shared.values())
+    same = {"old weights unchanged": all(bool((a == b).all()) for a, b in zip(after, before))}
+    yield said | {"": "extended", "seconds": seconds} | same | figures(both, target, fit.steps)
+
+
+def main(args: Args) -> None:
+    """Train, extend, write."""
+    rows = []
+    for path in args.files:
+        for row in extended(args, path):
+            rows.append(row)
+            print(row, flush=True)
+    columns = ("file", "", "steps", "old", "new", "old weights unchanged", "seconds")
+    texts = {"old": "{:.2f} dB", "new": "{:.2f} dB", "seconds": "{:.0f}"}
+    table = [{c: texts.get(c, "{}").format(r[c]) if c in r else "" for c in columns} for r in rows]
+    print(report.write(args.output, table, f"preset {args.preset}, seed {args.seed}", rows))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

@@ -1,0 +1,148 @@
+"""Denoising and super-resolution as the commands do them, beside the classical methods, on many pictures.
+
+    python scripts/tables/pictures.py denoise --data ../shared/data/images/kodak
+    python scripts/tables/pictures.py super-resolve --data ../shared/data/images/kodak --pictures 8 --reduce 2
+
+Every picture is averaged down by `--reduce` first; that is the truth. `denoise` adds the sensor noise of the command
+(tau 40, read-out noise 2) and is compared with non-local means; `super-resolve` averages down by another 4 and is
+compared with bicubic enlargement. Networks and training are the commands' defaults, or `--preset`. Each picture is
+looked at `--looks` times on the way: `best` is the best of these, which only the truth tells. Writes results.md, .csv
+and .json to a folder in `--output`, and each picture's row to `runs/` there: an interrupted table goes on where it
+stopped.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import report
+import torch
+import tyro
+from torch import Tensor
+
+from lg_field.restoration import denoising, pictures, super_resolution
+from lg_field.restoration.tasks import PUBLISHED_SIDE, TASKS, same_detail
+from lg_field.signals.data import SignalData
+from lg_field.signals.decode import decode, decoded_signal
+from lg_field.signals.encode import build_fit, fitting
+from lg_field.signals.presets import read_preset
+from lg_field.signals.settings import Settings, resolve
+
+SCALE = 4
+TAU, READOUT = 40.0, 2.0
+
+
+@dataclass
+class Args:
+    """Restore many pictures."""
+
+    task: Annotated[Literal["denoise", "super-resolve"], tyro.conf.Positional]
+    """Which command."""
+    data: Path
+    """A folder of true pictures."""
+    pictures: int = 8
+    """Taken from it, the first by name."""
+    reduce: int = 4
+    """Pixels of a picture averaged to one of the truth, per axis."""
+    preset: str = ""
+    """Settings of configs/NAME.yaml; "" = the command's own."""
+    looks: int = 8
+    """Times that the picture is measured on the way."""
+    seed: int = 0
+    """For weights, samples and noise."""
+    again: bool = False
+    """Train again what has been trained."""
+    output: Path = Path("outputs/tables/pictures")
+    """Folder for results."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the table is written."""
+        return self.output / f"{self.task}{'-' * bool(self.preset)}{self.preset}"
+
+
+def problem(args: Args, path: Path) -> tuple[SignalData, Tensor, Tensor]:
+    """The measurement, the truth and what the classical method makes of it: values from 0 to 1."""
+    truth = super_resolution.downsample(pictures.values_of(pictures.read_picture(path)), args.reduce)[0]
+    if args.task == "denoise":
+        generator = torch.Generator().manual_seed(args.seed)
+        measured = denoising.add_sensor_noise(truth, TAU, READOUT, generator)
+        return pictures.from_values(measured), truth, denoising.non_local_means(measured)
+    coarse, truth = super_resolution.downsample(truth, SCALE)
+    return pictures.from_values(coarse), truth, super_resolution.bicubic(coarse, tuple(truth.shape[:2]))
+
+
+def run(args: Args, path: Path) -> dict[str, Any]:
+    """Restore one picture both ways."""
+    data, truth, classical = problem(args, path)
+    said = read_preset(args.preset) if args.preset else Settings()
+    settings = resolve(data.signal.traits, said, TASKS[args.task])
+    network = same_detail(settings.network, data.signal.shape, PUBLISHED_SIDE[args.task])
+    config = replace(fitting(settings.fit, data.signal, said.fit), seed=args.seed)
+    fit = build_fit(data, network, config)
+    result = decoded_signal(data.signal, SCALE) if args.task == "super-resolve" else data.signal
+    curve: list[tuple[int, float]] = []
+    begin, looked = report.now(), 0.0
+
+    def on_step(step: int, error: float) -> None:
+        nonlocal looked
+        if step % max(1, config.steps // args.looks) == 0 or step == config.steps:
+            start = report.now()
+            fit.write_back()
+            fit.field.description = result
+            shown = result.traits.unit_values(torch.cat(list(decode(fit.field, raw=True))))
+            curve.append((step, pictures.compare(shown, truth)["psnr"]))
+            looked += report.now() - start
+
+    fit.run(on_step)
+    found = {"picture": path.name, "size": f"{truth.shape[1]} x {truth.shape[0]}", "commit": report.commit()}
+    found |= {"classical": pictures.compare(classical, truth)["psnr"], "network": curve[-1][1]}
+    found |= {"parameters": fit.num_parameters()["total"], "seconds": report.now() - begin - looked, "curve": curve}
+    print({k: v for k, v in found.items() if k != "curve"}, flush=True)
+    return found
+
+
+def table(rows: list[dict[str, Any]], classical: str) -> Iterator[dict[str, str]]:
+    """A line for each picture, and their mean."""
+    for r in rows:
+        step, best = max(r["curve"], key=lambda point: point[1])
+        yield {
+            "picture": f"{r['picture']}, {r['size']}",
+            "parameters": f"{r['parameters']:,}",
+            classical: f"{r['classical']:.2f}",
+            "network": f"{r['network']:.2f} ({r['network'] - r['classical']:+.2f})",
+            "best": f"{best:.2f} ({best - r['classical']:+.2f}) at {step}",
+            "seconds": f"{r['seconds']:.0f}",
+        }
+    gains = [r["network"] - r["classical"] for r in rows]
+    bests = [max(p for _, p in r["curve"]) - r["classical"] for r in rows]
+    yield {
+        "picture": f"mean of {len(rows)}",
+        classical: f"{statistics.mean(r['classical'] for r in rows):.2f}",
+        "network": f"{statistics.mean(gains):+.2f}, ahead in {sum(g > 0 for g in gains)}",
+        "best": f"{statistics.mean(bests):+.2f}, ahead in {sum(g > 0 for g in bests)}",
+    }
+
+
+def main(args: Args) -> None:
+    """Restore, measure, write."""
+    paths = sorted(p for p in args.data.iterdir() if p.is_file())[: args.pictures]
+    rows = [
+        report.once(
+            args.folder / "runs" / f"{p.stem}.{args.reduce}.{args.seed}.json", args.again, partial(run, args, p)
+        )
+        for p in paths
+    ]
+    classical = {"denoise": "non-local means", "super-resolve": "bicubic"}[args.task]
+    what = f"{args.task}, {args.preset or 'the defaults'}: PSNR in dB, in brackets over {classical}; seed {args.seed}"
+    made = [r for r in rows if r is not None]
+    print(report.write(args.folder, list(table(made, classical)), what, made))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

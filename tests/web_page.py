@@ -1,0 +1,111 @@
+"""The page of a scene in a browser, as a test sees it and works it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from browser import Browser, Page, wait_for
+from commands import BIN
+
+from lg_field.files import FieldFile
+from lg_field.radiance.cameras import Camera
+from lg_field.radiance.render import render
+
+WIDTH, HEIGHT = 200, 160
+BOX = ((-1.0, -1.0, -0.4), (0.2, 1.0, 0.6))
+CATCH = """(() => { URL.createObjectURL = (blob) => { globalThis.caught = blob; return "blob:caught"; };
+    HTMLAnchorElement.prototype.click = function () { globalThis.caughtName = this.download; }; })()"""
+CAUGHT = """(async () => { if (!globalThis.caught) return null;
+    const bytes = new Uint8Array(await caught.arrayBuffer()); let text = "";
+    for (const byte of bytes) text += String.fromCharCode(byte);
+    globalThis.caught = null; return [caughtName, btoa(text)]; })()"""
+SEEN = """(async () => { const { screen, renderer, edit } = page, picture = screen.picture;
+    const { rgba } = await renderer.read(picture);
+    return { rgba: Array.from(rgba), width: picture.width, height: picture.height, camera: picture.camera }; })()"""
+
+
+@contextmanager
+def served(path: Path) -> Iterator[str]:
+    """The address of `lg-field view --web`."""
+    command = [str(BIN / "lg-field"), "view", "--web", str(path), "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        line = server.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found, line + server.stderr.read()
+        yield found[0]
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def opened(browser: Browser, url: str) -> Page:
+    """The page with its sharp picture."""
+    page = browser.open(url)
+    size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
+    page.call("Emulation.setDeviceMetricsOverride", **size)
+    sharp(page)
+    return page
+
+
+def sharp(page: Page) -> None:
+    """Wait for the exact picture of all that is kept."""
+    state = "(d => d && d.picture === 'sharp' && d.loading === 'no')(document.body?.dataset)"
+    wait_for(lambda: page.evaluate(state), "the sharp picture", 90.0)
+
+
+def press(page: Page, name: str) -> None:
+    """Press a button by its id."""
+    page.evaluate(f"document.getElementById({json.dumps(name)}).click()")
+
+
+def box_tool(page: Page) -> None:
+    """Draw `BOX`, by numbers."""
+    page.evaluate("document.querySelector('[data-tool=box]').click()")
+    for axis, (low, high) in enumerate(zip(*BOX)):
+        for end, value in enumerate((low, high)):
+            page.evaluate(f"""(input => {{ input.value = {value}; input.dispatchEvent(new Event("change")); }})
+                (document.querySelectorAll("#numbers input")[{2 * axis + end}])""")
+
+
+def text(page: Page, name: str) -> str:
+    return page.evaluate(f"document.getElementById({json.dumps(name)}).textContent")
+
+
+def seen(page: Page) -> tuple[np.ndarray, Camera]:
+    """The picture that is shown, (h, w, 3), and its camera."""
+    sharp(page)
+    found = page.evaluate(SEEN)
+    height, width, camera = found["height"], found["width"], found["camera"]
+    matrix = torch.tensor(camera["toScene"], dtype=torch.float64)
+    return np.array(found["rgba"]).reshape(height, width, 4)[..., :3], Camera(matrix, camera["focal"], width, height)
+
+
+def same_as_render(page: Page, field: Any) -> None:
+    """What is shown is what `lg-field render` gives."""
+    picture, camera = seen(page)
+    off = 255 * np.abs(picture - render(field, field.description, camera).rgb.numpy())
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    assert off.mean() <= 1.0 and off.max() <= 4.0
+
+
+def caught(page: Page, button: str) -> tuple[str, bytes]:
+    """Name and bytes of the file that a button gives."""
+    page.evaluate(CATCH)
+    press(page, button)
+    name, data = wait_for(lambda: page.evaluate(CAUGHT), f"a file from {button}; the page says {text(page, 'message')}")
+    return name, base64.b64decode(data)
+
+
+def part(scene: Path, **keep: Any) -> Any:
+    with FieldFile.open(scene) as file:
+        return file.load(**keep)
