@@ -7,9 +7,12 @@ import resource
 
 import pytest
 import torch
-from test_distributed import STEPS, close, fresh, rays
+from test_distributed import SETTINGS, STEPS, close, fresh, rays
 
-from lg_field.radiance.training import RadianceTrainer
+from lg_field import PartitionGrid
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.sizes import RadianceSizes
+from lg_field.radiance.training import RadianceTrainer, TrainingSettings
 from lg_field.stored.field import ROWS
 from lg_field.stored.late import LateRows
 from lg_field.stored.trainer import StoredTrainer
@@ -106,6 +109,31 @@ def test_rows_elsewhere_are_rows_here(tmp_path, contraction, where, options, mon
     for name, value in state.items():
         close(name, other[name], value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_in_single_precision_it_is_the_same_to_the_bit():
+    """With whatever kernels there are: what is asked in one go is gathered in one go."""
+    torch.set_default_dtype(torch.float32)
+    origins, directions, colors = (values.float() for values in rays())
+    results = []
+    for make in (RadianceTrainer, StoredTrainer):
+        torch.manual_seed(0)
+        sizes = RadianceSizes(grid_nodes=5, hash_levels=2, hash_base_res=4, occupancy_voxels=4, **PLAIN)
+        settings = TrainingSettings(**{**SETTINGS, "split_steps": (4,), "prune_from": 8, "prune_interval": 4})
+        trainer = make(RadianceField(PartitionGrid((2, 2, 2), (-1.2,) * 3, (1.2,) * 3), sizes), settings)
+        made = [torch.optim.Adam(trainer.field.parameters(), lr=1e-2, eps=1e-15, fused=True)]
+        torch.manual_seed(5)
+        for step in range(12):
+            trainer.begin(step, made)
+            chosen = torch.randint(len(origins), (48,))
+            losses = trainer.losses(trainer.render(origins[chosen], directions[chosen]), colors[chosen])
+            made[0].zero_grad()
+            sum(losses.values()).backward()
+            made[0].step()
+        results.append({k: v for k, v in trainer.field.state_dict().items() if torch.is_tensor(v)})
+    assert results[0].keys() == results[1].keys() and len(results[0]["cells"]) > 8
+    for name, value in results[0].items():
+        assert torch.equal(value, results[1][name]), name
 
 
 def test_a_checkpoint_goes_on_with_rows_anywhere(tmp_path):

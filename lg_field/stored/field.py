@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.fused import fused_look
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.table.cell_table import NOTHING_KEPT
 
@@ -86,25 +87,27 @@ class StoredField(RadianceField):
         directions: Float[Tensor, "rays 3"],
     ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"], Float[Tensor, " samples"]]:
         """See `RadianceField.looks`."""
-        found = self._by_rows(rows, lambda field, some, of: field.looks(unit[some], of, rays[some], directions))
+        found = self.by_rows(rows, lambda field, some, of: field.looks(unit[some], of, rays[some], directions))
+        assert found is not None
         return found[0], found[1], found[2]
 
     def of_rows(
         self, unit: Float[Tensor, "points 3"], rows: Int64[Tensor, " points"], owned: bool = False
     ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points features"]]:
         """See `RadianceField.of_rows`."""
-        found = self._by_rows(rows, lambda field, some, of: field.of_rows(unit[some], of))
+        found = self.by_rows(rows, lambda field, some, of: field.of_rows(unit[some], of))
+        assert found is not None
         return found[0], found[1]
 
-    def _by_rows(
-        self, rows: Tensor, ask: Callable[[RadianceField, Any, Tensor], tuple[Tensor, ...]]
-    ) -> tuple[Tensor, ...]:
+    def by_rows(
+        self, rows: Tensor, ask: Callable[[RadianceField, Any, Tensor], tuple[Tensor, ...] | None]
+    ) -> tuple[Tensor, ...] | None:
         """What a field with the rows that (M,) points are asked of says; some of the rows at a time, so that no more
         than the source's `most` are in memory.
 
         Args:
             rows: (M,) -1 where there is none.
-            ask: told a field, which of the points, and their (n,) rows in it.
+            ask: told a field, which of the points, and their (n,) rows in it; what says None is not asked again.
         """
         asked, places = rows.unique(return_inverse=True)
         none = int(len(asked) > 0 and bool(asked[0] < 0))
@@ -116,6 +119,8 @@ class StoredField(RadianceField):
             piece = asked[first : first + self.source.most]
             some = ((places >= first) & (places < first + len(piece))).nonzero()[:, 0]
             said = ask(self.with_rows(piece), some, places[some] - first)
+            if said is None:
+                return None
             found = found or [value.new_zeros(len(rows), *value.shape[1:]) for value in said]
             for whole, value in zip(found, said):
                 whole.index_copy_(0, some, value)
@@ -135,3 +140,11 @@ class StoredField(RadianceField):
             setattr(field, name, nn.Parameter(values.to(self.cells.device), torch.is_grad_enabled()))
         field._changed_rows()
         return field
+
+
+@fused_look.register(StoredField)
+def look_stored(
+    field: StoredField, unit: Tensor, rows: Tensor, rays: Tensor, directions: Tensor
+) -> tuple[Tensor, ...] | None:
+    """`fused_look` of rows that are gathered."""
+    return field.by_rows(rows, lambda part, some, of: fused_look(part, unit[some], of, rays[some], directions))
