@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
+from lg_field.cli.console import say
 from lg_field.cli.opening import source_of
 from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
 from lg_field.errors import doing
@@ -105,7 +106,7 @@ def render(
     refuse_existing(output, overwrite)
     console, begin = Console(), time.perf_counter()
     path = None if camera is None else read_path(camera, width, height)
-    sizes = [(width, height)] * orbit if path is None else [(c.width, c.height) for c in path]
+    sizes = [(c.width, c.height) for c in path or ()] or [(width, height)] * orbit
     check_count(output, holds, len(sizes))
     check_pixels(sizes, 4 if transparent else 3, max_size)
     with source_of(input).shown(region, pick_device(device), memory) as shown:
@@ -116,12 +117,9 @@ def render(
             pictures = (rendered(shown.field, scene, c, transparent, least_light, progress, task) for c in cameras)
             write_pictures(pictures, output, holds, fps, overwrite)
         read = shown.bytes_read()
-    console.print(
-        f"{output}: {len(cameras)} pictures of {cameras[0].width} x {cameras[0].height}, {read:,} bytes read, "
-        f"{(seconds := time.perf_counter() - begin):.1f} s, {seconds / len(cameras):.2f} s each",
-        highlight=False,
-        soft_wrap=True,
-    )
+    seconds, count = time.perf_counter() - begin, len(cameras)
+    size = f"{count} pictures of {cameras[0].width} x {cameras[0].height}"
+    say(console, f"{output}: {size}, {read:,} bytes read, {seconds:.1f} s, {seconds / count:.2f} s each")
 
 
 def what_it_holds(output: Path, transparent: bool) -> Holds:
