@@ -174,8 +174,8 @@ def test_the_command_says_what_it_does_and_makes_the_same_pictures(tmp_path):
 
 
 MEASURED = """
-import json, re, sys
-import torch
+import json, re
+from pathlib import Path
 from lg_field.files import FieldFile
 from lg_field.radiance.camera_path import read_camera_path
 from lg_field.radiance.render import render
@@ -185,7 +185,7 @@ def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
 
 with FieldFile.open("city.safetensors") as file:
-    cameras, told = read_camera_path("city.json", 24, 24), []
+    cameras, told = read_camera_path(Path("city.json"), 24, 24), []
     for field in (stored_field(file, 1 << 20), stored_field(file, 16 << 20), None):
         field = file.load() if field is None else field
         field.memory = 0.01
@@ -197,10 +197,10 @@ print(json.dumps([file.reader.size, *told]))
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the largest memory of a process")
 def test_memory_is_bounded_whatever_the_size_of_the_file(tmp_path):
-    write_city(tmp_path / "city.safetensors", 20, 11)
+    write_city(tmp_path / "city.safetensors", 20, 17)
     write_street(tmp_path / "city.json", 20, 2, 24)
     done = subprocess.run([sys.executable, "-c", MEASURED], cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     size, first, second, whole = json.loads(done.stdout)
     assert size > 80e6
-    assert second - first < 64e6 < whole - second, (first, second, whole)
+    assert second - first < 0.5 * size < size < whole - second, (size, first, second, whole)
