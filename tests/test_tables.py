@@ -156,7 +156,7 @@ def test_a_table_says_where_it_was_made(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(str(SCRIPTS))
     import report
 
-    monkeypatch.setattr(sys, "argv", ["/anywhere/signals.py", "audio", "--data", "a b.wav"])
+    monkeypatch.setattr(sys, "argv", ["/anywhere/signals.py", "audio", "--output", "here", "--data", "a b.wav"])
     text = report.write(tmp_path, [{"a": 1}], "what", [])
     assert text == (tmp_path / "results.md").read_text() and text.startswith("| a |\n| --- |\n| 1 |\n\nwhat\n\n")
     assert "`python scripts/tables/signals.py audio --data 'a b.wav'`" in text and " cores" in text
@@ -164,6 +164,24 @@ def test_a_table_says_where_it_was_made(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(report, "__file__", str(tmp_path / "report.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert "commit unknown" in report.provenance()
+
+
+def test_variants_are_trained_once_and_meet_in_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each changes what its name says, and nothing else, of the same initial weights."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import variants
+
+    Image.fromarray(picture(128, 128)).save(tmp_path / "a.png")
+    field, other = (
+        variants.build_network(variants.read_signal(tmp_path / "a.png").signal, variants.LG) for _ in range(2)
+    )
+    variants.VARIANTS["LG merge weights x2"][2](other)
+    for name, tensor in field.shared.items():
+        assert (other.shared[name] == tensor * (2.0 if name == "merge_weight" else 1.0)).all(), name
+    (tmp_path / "out" / "runs").mkdir(parents=True)
+    for names in (("LG",), ("LG", "SPP")):
+        variants.main(variants.Args(tmp_path, 1, 2, names, output=tmp_path / "out"))
+    assert [r[""] for r in results(tmp_path / "out")] == ["LG", "SPP"]
 
 
 def test_images_are_measured_stretched_too(monkeypatch: pytest.MonkeyPatch):

@@ -41,7 +41,9 @@ def super_resolve(
     settings: SuperResolution = NOTHING_SAID,
     options: Options = NO_OPTIONS,
 ) -> None:
-    """Enlarge a picture: fit a network to it, and decode that at more pixels.
+    """Enlarge a picture: fit a network to it, and decode that at more pixels. For the field, which can be cropped and
+    decoded at any scale; where only the picture counts, take bicubic enlargement: in our tests it is closer to the
+    truth, and takes no training.
 
     Args:
         input: the coarse picture; with --simulate the true one, which is averaged down first.
@@ -82,7 +84,9 @@ def denoise(
     settings: Denoising = NOTHING_SAID,
     options: Options = NO_OPTIONS,
 ) -> None:
-    """Denoise a picture: a network learns the picture before the noise; fewer --steps smooth more.
+    """Denoise a picture: a network learns the picture before the noise; fewer --steps smooth more. For strong sensor
+    noise on pictures of about 512 pixels; on smaller ones non-local means (scikit-image) is better in our tests. Try
+    yours with --simulate, which compares both.
 
     Args:
         input: the noisy picture, or a .npy of (height, width, channels) values around 0 to 1; with --simulate the

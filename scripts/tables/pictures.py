@@ -48,7 +48,7 @@ class Args:
     pictures: int = 8
     """Taken from it, the first by name."""
     reduce: int = 4
-    """Pixels of a picture averaged to one of the truth, per axis."""
+    """Pixels of a picture averaged to one of the truth, per axis; 1 = the picture is the truth."""
     preset: str = ""
     """Settings of configs/NAME.yaml; "" = the command's own."""
     looks: int = 8
@@ -68,7 +68,9 @@ class Args:
 
 def problem(args: Args, path: Path) -> tuple[SignalData, Tensor, Tensor]:
     """The measurement, the truth and what the classical method makes of it: values from 0 to 1."""
-    truth = super_resolution.downsample(pictures.values_of(pictures.read_picture(path)), args.reduce)[0]
+    truth = pictures.values_of(pictures.read_picture(path))
+    if args.reduce > 1:
+        truth, _ = super_resolution.downsample(truth, args.reduce)
     if args.task == "denoise":
         generator = torch.Generator().manual_seed(args.seed)
         measured = denoising.add_sensor_noise(truth, TAU, READOUT, generator)

@@ -61,8 +61,11 @@ def hardware() -> str:
 
 
 def provenance() -> str:
-    """One line: the command, the machine, the code, and how long this process has computed."""
-    command = shlex.join([f"scripts/tables/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    """One line: the command, but for where it wrote, the machine, the code, and how long this process has computed."""
+    said = list(sys.argv[1:])
+    if "--output" in said:
+        del said[said.index("--output") : said.index("--output") + 2]
+    command = shlex.join([f"scripts/tables/{Path(sys.argv[0]).name}", *said])
     return (
         f"`python {command}`: {hardware()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"commit {commit() or 'unknown'}, {time.process_time():.0f} s of processor time"

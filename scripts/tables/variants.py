@@ -1,0 +1,117 @@
+"""What the first hundreds of steps on an image depend on: network, initial weights, rate, where the domain ends.
+
+    python scripts/tables/variants.py --data ../shared/data/images/div2k_512 --files 2
+
+Centres of 128 x 128 in cells of 32 x 32 pixels, 12,770 parameters, the frequencies of a 512 x 512 image: a sixteenth of
+the preset image-div2k. `stretched` is the PSNR of `signals.stretched`. Writes results.md, .csv and .json to `--output`,
+and each run to `runs/` there: an interrupted table goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import report
+import tyro
+from signals import smaller, stretched
+
+from lg_field.networks import LocalGlobalNetwork
+from lg_field.signals import SignalData, read_signal
+from lg_field.signals.encode import build_network
+from lg_field.signals.fit import Fit
+from lg_field.signals.metrics import measure
+from lg_field.signals.settings import CompleteFit, CompleteNetwork
+
+
+def shared_times(factor: float, *words: str) -> Callable[[LocalGlobalNetwork], None]:
+    """What multiplies the shared tensors with all of these words in their names."""
+
+    def change(field: LocalGlobalNetwork) -> None:
+        for name, tensor in field.shared.items():
+            if all(word in name for word in words):
+                tensor.data.mul_(factor)
+
+    return change
+
+
+LG = CompleteNetwork(counts=(4, 4), local_width=14, global_width=16, coordinate_scale=0.25)
+SPP = replace(LG, network="per-partition", local_width=15, global_width=0)
+SIREN = replace(LG, network="global", counts=(1, 1), local_width=0, global_width=64)
+RATE = 5e-4
+Variant = tuple[CompleteNetwork, float, Callable[[LocalGlobalNetwork], None]]
+SAME = shared_times(1.0)
+VARIANTS: dict[str, Variant] = {
+    "LG": (LG, RATE, SAME),
+    "SPP": (SPP, RATE, SAME),
+    "SIREN": (SIREN, RATE, SAME),
+    "LG merge weights x2": (LG, RATE, shared_times(2.0, "merge_weight")),
+    "LG merge bias 0": (LG, RATE, shared_times(0.0, "merge", "bias")),
+    "LG shared biases 0": (LG, RATE, shared_times(0.0, "bias")),
+    "LG lr 1e-3": (LG, 1e-3, SAME),
+    "SIREN lr 1e-3": (SIREN, 1e-3, SAME),
+    "LG domain to the outer pixels": (replace(LG, coordinate_scale=0.25 * 128 / 127), RATE, SAME),
+}
+"""Name -> network, learning rate, what is done to the initial weights. The last has the middles of the outermost pixels
+at the ends of the domain, as SIREN's coordinates do."""
+
+
+@dataclass
+class Args:
+    """Train variants."""
+
+    data: Path
+    """A folder of images."""
+    files: int = 2
+    """Taken from it, the first by name."""
+    steps: int = 300
+    """Of each run."""
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    """Names of `VARIANTS` to train; the runs of others that are there stay in the table."""
+    again: bool = False
+    """Train again what has been trained."""
+    output: Path = Path("outputs/tables/variants")
+    """Folder for results."""
+
+
+def run(args: Args, name: str, path: Path) -> dict[str, Any]:
+    """One variant on one image."""
+    network, rate, change = VARIANTS[name]
+    data = smaller(cast(SignalData, read_signal(path)))
+    field = build_network(data.signal, network, seed=0)
+    change(field)
+    begin = report.now()
+    Fit(field, data, CompleteFit(steps=args.steps, lr=rate)).run()
+    row = {"variant": name, "file": path.stem, "seconds": report.now() - begin, "commit": report.commit()}
+    row |= measure(field, data) | stretched(field, data)
+    print(row, flush=True)
+    return row
+
+
+def main(args: Args) -> None:
+    """Train, measure, write."""
+    paths = sorted(p for p in args.data.iterdir() if p.is_file())[: args.files]
+    table, results = [], []
+    for name in VARIANTS:
+        line = {"": name}
+        for path in paths:
+            kept = args.output / "runs" / f"{name.replace(' ', '-')}.{path.stem}.{args.steps}.json"
+            if not kept.exists() and name not in args.variants:
+                continue
+            row = report.once(kept, args.again and name in args.variants, partial(run, args, name, path))
+            assert row is not None
+            results.append(row)
+            line[f"{path.stem}: PSNR, stretched"] = f"{row['psnr']:.2f}, {row['psnr_stretched']:.2f}"
+            line["seconds"] = f"{row['seconds']:.1f}"
+        table.append(line)
+    columns = [*dict.fromkeys(key for line in table for key in line if key != "seconds"), "seconds"]
+    rows = [{c: line.get(c, "") for c in columns} for line in table if len(line) > 1]
+    commits = ", ".join(dict.fromkeys(r["commit"] for r in results))
+    print(report.write(args.output, rows, f"{args.steps} steps, seed 0; trained by commit {commits}", results))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
