@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +20,14 @@ class Part(NamedTuple):
     precision: str
     """Of the weights in the file, a torch dtype's name."""
     bytes_read: int
+
+
+class Shown(NamedTuple):
+    """What is to be looked at, while its file is open."""
+
+    field: Any
+    bytes_read: Callable[[], int]
+    """Of the file so far."""
 
 
 class CropFlags(NamedTuple):
@@ -43,6 +53,20 @@ class Source(ABC):
     @abstractmethod
     def part(self, region: RegionFlags) -> Part:
         """What is in the file, or only the part that the region names; no more than that is read."""
+
+    @contextmanager
+    def shown(self, region: RegionFlags, device: str, memory: float) -> Iterator[Shown]:
+        """`part` on a device, to be looked at.
+
+        Args:
+            region: what to show.
+            device: a torch device.
+            memory: GB for what is computed of a picture at a time, and for rows where not all have to be there.
+        """
+        from lg_field.cli.options import bounded
+
+        part = self.part(region)
+        yield Shown(bounded(part.field.to(device), memory), lambda: part.bytes_read)
 
     @abstractmethod
     def crop(self, flags: CropFlags) -> None:

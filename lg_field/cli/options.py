@@ -253,14 +253,19 @@ def bounded(field: Any, memory: float) -> Any:
     Raises:
         ValueError: not a positive number.
     """
-    if not 0.0 < memory < float("inf"):
-        raise ValueError(f"--memory must be a positive number of GB, got {memory}")
+    check_memory_flag(memory)
     from lg_field.radiance.composition import parts_of
     from lg_field.radiance.volume import Volume
 
     for part in parts_of(field) if isinstance(field, Volume) else ():
         part.field.memory = memory
     return field
+
+
+def check_memory_flag(memory: float) -> None:
+    """Raise ValueError unless --memory is a positive number."""
+    if not 0.0 < memory < float("inf"):
+        raise ValueError(f"--memory must be a positive number of GB, got {memory}")
 
 
 def pick_device(device: str) -> str:

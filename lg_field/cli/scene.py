@@ -13,8 +13,9 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from lg_field.cli.opening import part_of_file
-from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, bounded, pick_device, progress_bar
+from lg_field.cli.console import say
+from lg_field.cli.opening import source_of
+from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
 from lg_field.errors import doing
 from lg_field.files import atomic_write, refuse_existing
 
@@ -45,13 +46,12 @@ def pack(
         overwrite: replace an existing output.
     """
     from lg_field.files import save
-    from lg_field.nerfstudio.runs import load_run
-    from lg_field.nerfstudio.runs import pack as pack_run
+    from lg_field.nerfstudio.runs import load_run, outline
 
     refuse_existing(output, overwrite)
-    run = load_run(load_config, optimizers=False)
-    field = pack_run(run)
-    size = save(field, output, dtype=dtype, overwrite=overwrite)
+    run = load_run(load_config, scratch=output.resolve().parent)
+    field, lines = outline(run)
+    size = save(field, output, dtype=dtype, overwrite=overwrite, lines=lines)
     before = run.size
     Console().print(
         f"{output}: {field.num_rows} cells, {field.num_parameters()['total']:,} parameters, {size:,} bytes "
@@ -93,7 +93,8 @@ def render(
         least_light: rays end where less than this part of the light gets through; 0 = where the scene ends.
         fps: pictures a second of a video.
         device: auto, cpu, cuda, ...
-        memory: GB that what is computed of a picture may take at a time.
+        memory: GB that rows and what is computed of a picture may take at a time. Of a scene file with more rows only
+            those are read that rays reach.
         max_size: GB of pixels in all; what is larger is refused before anything is rendered.
         overwrite: replace existing files.
     """
@@ -104,23 +105,20 @@ def render(
     refuse_existing(output, overwrite)
     console, begin = Console(), time.perf_counter()
     path = None if camera is None else read_path(camera, width, height)
-    sizes = [(width, height)] * orbit if path is None else [(c.width, c.height) for c in path]
+    sizes = [(c.width, c.height) for c in path or ()] or [(width, height)] * orbit
     check_count(output, holds, len(sizes))
     check_pixels(sizes, 4 if transparent else 3, max_size)
-    field, _, read = part_of_file(input, region)
-    scene = scene_of(field, input)
-    field = bounded(field.to(pick_device(device)), memory)
-    cameras = orbit_of(field, scene, orbit, width, height, elevation) if path is None else path
-    with doing(f"rendering {output}"), progress_bar(console) as progress:
-        task = progress.add_task("rendering", total=len(cameras))
-        pictures = (rendered(field, scene, c, transparent, least_light, progress, task) for c in cameras)
-        write_pictures(pictures, output, holds, fps, overwrite)
-    console.print(
-        f"{output}: {len(cameras)} pictures of {cameras[0].width} x {cameras[0].height}, {read:,} bytes read, "
-        f"{(seconds := time.perf_counter() - begin):.1f} s, {seconds / len(cameras):.2f} s each",
-        highlight=False,
-        soft_wrap=True,
-    )
+    with source_of(input).shown(region, pick_device(device), memory) as shown:
+        scene = scene_of(shown.field, input)
+        cameras = orbit_of(shown.field, scene, orbit, width, height, elevation) if path is None else path
+        with doing(f"rendering {output}"), progress_bar(console) as progress:
+            task = progress.add_task("rendering", total=len(cameras))
+            pictures = (rendered(shown.field, scene, c, transparent, least_light, progress, task) for c in cameras)
+            write_pictures(pictures, output, holds, fps, overwrite)
+        read = shown.bytes_read()
+    seconds, count = time.perf_counter() - begin, len(cameras)
+    size = f"{count} pictures of {cameras[0].width} x {cameras[0].height}"
+    say(console, f"{output}: {size}, {read:,} bytes read, {seconds:.1f} s, {seconds / count:.2f} s each")
 
 
 def what_it_holds(output: Path, transparent: bool) -> Holds:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lg_field.cli.objects import VoxelSource
-from lg_field.cli.opening import CropFlags, Part, Source
+from lg_field.cli.opening import CropFlags, Part, Shown, Source
+from lg_field.errors import notice
 
 if TYPE_CHECKING:
     from lg_field.cli.options import RegionFlags
+    from lg_field.files import FieldFile
+
+GIGABYTE = 1e9
+ROWS_SHARE = 0.5
+"""Part of the memory that rows may take, which are read as they are looked at where all of them would take more."""
 
 
 class FieldSource(Source):
@@ -17,15 +25,40 @@ class FieldSource(Source):
     def part(self, region: RegionFlags) -> Part:
         """Of a region just its rows are read, and its mask is exact unless whole cells are wanted."""
         from lg_field.files import FieldFile
-        from lg_field.radiance.components import settled, settles
 
         with FieldFile.open(self.name) as file:
-            source = VoxelSource.of_file(file)
-            shape, cells = region.resolve(file.skeleton, source) if region.given else (None, None)
-            field: Any = file.load(shape, cells, region.invert)
-            field.region = file.header.region if region.snap else field.region
-            field = settled(field) if settles(field, field.region) else field
+            shape, cells = kept_of(file, region)
+            field = as_kept(file.load(shape, cells, region.invert), file, region)
             return Part(field, file.precision, file.reader.bytes_read)
+
+    @contextmanager
+    def shown(self, region: RegionFlags, device: str, memory: float) -> Iterator[Shown]:
+        """Of a scene whose rows are too many only those are read that rays reach, the nearest first; those that were
+        looked at last stay."""
+        from lg_field.cli.options import bounded, check_memory_flag
+        from lg_field.files import FieldFile
+        from lg_field.radiance.field import RadianceField
+        from lg_field.stored.file_rows import row_bytes, stored_field
+        from lg_field.table.editing import rows_to_keep
+
+        check_memory_flag(memory)
+        with FieldFile.open(self.name) as file:
+            shape, cells = kept_of(file, region)
+            limit, size = int(ROWS_SHARE * memory * GIGABYTE), 0
+            if isinstance(file.skeleton, RadianceField):
+                whole = shape is None and cells is None
+                rows = file.cells if whole else rows_to_keep(file.skeleton, shape, cells, region.invert)[0]
+                size = len(rows) * row_bytes(file)
+            if size <= limit:
+                field: Any = file.load(shape, cells, region.invert)
+            else:
+                field, memory = stored_field(file, limit, shape, cells, region.invert), (1.0 - ROWS_SHARE) * memory
+                notice(
+                    f"{len(rows):,} rows of {size / GIGABYTE:,.2f} GB are read as rays reach them, "
+                    f"{field.source.most:,} at a time: a larger --memory keeps more"
+                )
+            field = as_kept(field, file, region)
+            yield Shown(bounded(field.to(device), memory), lambda: file.reader.bytes_read)
 
     def crop(self, flags: CropFlags) -> None:
         """Keeps rows."""
@@ -50,3 +83,16 @@ class FieldSource(Source):
         from lg_field.cli.view import view_of_field
 
         return view_of_field(self.name, part, port)
+
+
+def kept_of(file: FieldFile, region: RegionFlags) -> tuple[Any, Any]:
+    """The region and the cells that flags name, for `FieldFile.load`; (None, None): everything."""
+    return region.resolve(file.skeleton, VoxelSource.of_file(file)) if region.given else (None, None)
+
+
+def as_kept(field: Any, file: FieldFile, region: RegionFlags) -> Any:
+    """What was read of a file, with the mask that the flags ask for."""
+    from lg_field.radiance.components import settled, settles
+
+    field.region = file.header.region if region.snap else field.region
+    return settled(field) if settles(field, field.region) else field

@@ -12,7 +12,7 @@ import io
 import os
 import pickle
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,8 @@ REST = "rest"
 BLOCK_BYTES = 1 << 26
 """Rows of a rank are read at least this many bytes at a time, if there are as many."""
 
+NewTensor = Callable[..., Tensor]
+"""Makes a tensor of a shape and a `dtype`, whatever it holds."""
 TreePath = tuple[str | int, ...]
 """Where in nested dictionaries something is."""
 
@@ -175,24 +177,24 @@ class Shards:
             found = self._load([f"{name}/{name_of(path)}" for path in rows])
             yield cells, {path: found[f"{name}/{name_of(path)}"] for path in rows}
 
-    def checkpoint(self, wanted: Bool[Tensor, " cells"] | None = None, leave_out: Sequence[str] = ()) -> dict[str, Any]:
+    def checkpoint(
+        self, wanted: Bool[Tensor, " cells"] | None = None, leave_out: Sequence[str] = (), new: NewTensor = torch.empty
+    ) -> dict[str, Any]:
         """The nested data with the rows of some cells, sorted by cell.
 
         Args:
             wanted: (P,) bool, one for each of `cells`; None = all.
             leave_out: keys of the outermost dictionary whose rows are not read: None is in their place.
+            new: makes the tensors that rows are put in, a block at a time; they may be in a file.
         """
         paths = [path for path in self.rows if path[0] not in leave_out]
         cells = self.cells if wanted is None else self.cells[wanted]
-        parts: dict[TreePath, list[Tensor]] = {path: [] for path in paths}
-        order = []
+        whole: dict[TreePath, Any] = {}
         for here, block in self.read_blocks(paths):
             some = torch.isin(here, cells)
-            order.append(here[some])
+            places = torch.searchsorted(cells, here[some])
             for path, values in block.items():
-                parts[path].append(values[some] if not bool(some.all()) else values)
-        sorting = torch.cat(order).argsort()
-        whole: dict[TreePath, Any] = {}
-        for path in paths:
-            whole[path] = torch.cat(parts.pop(path))[sorting]
+                if path not in whole:
+                    whole[path] = new((len(cells), *values.shape[1:]), dtype=values.dtype)
+                whole[path][places] = values[some]
         return replaced(self.rest, whole)

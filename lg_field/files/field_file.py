@@ -106,22 +106,46 @@ class FieldFile:
             rows, new_region = rows_to_keep(self.skeleton, region, cells, invert)
             sets = cell_sets_to_keep(self.skeleton, region, cells, invert)
         kept = self.cells if rows is None else self.cells[rows]
-        field = self.header.field(kept, "cpu")
+        field = self.header.field(kept[:1], "cpu")  # the state brings the rows
         field.region = new_region
         state: dict[str, Any] = {"cells": kept, **sets, "_extra_state": field.get_extra_state()}
         by_lines = self.skeleton.line_names
         self.prefetch(rows)
         for name in self.saved().keys() - state.keys() - by_lines - set(self.skeleton.cell_set_names):
             state[name] = self.read_values(name, rows if name in self.skeleton.row_names else None)
-        masks = self.lines_to_keep(rows)
-        scales: dict[str, Tensor | None] = {name + SCALE: None for name in masks if name in self.small}
-        self.reader.prefetch({**{n: self._places(n, mask) for n, mask in masks.items()}, **scales}, LINE_REQUESTS)
-        for name, mask in masks.items():
-            state[name] = self.read_lines(name, mask)
-            state |= {} if bool(mask.all()) else {name + KEPT: mask}
+        state |= self._state_of_lines(rows)
         self.reader.prefetch({})
         field.load_state_dict(state)
         return field
+
+    def shared_state(self, rows: Int64[Tensor, " n"] | None) -> dict[str, Tensor]:
+        """What the state of a part with these rows holds beside its rows; None = all rows.
+
+        Raises:
+            FileError: NaN or infinite weights.
+        """
+        others = {*self.skeleton.row_names, *self.skeleton.cell_set_names, *self.skeleton.line_names}
+        names = [name for name in self.entry_names() if self.owner(name) not in others]
+        self.reader.prefetch(dict.fromkeys(names))
+        state = {name: self.read_values(name, None) for name in self.saved() if name not in others}
+        state |= self._state_of_lines(rows)
+        self.reader.prefetch({})
+        return state
+
+    def _state_of_lines(self, rows: Tensor | None) -> dict[str, Tensor]:
+        """The shared tensors that rows read line by line, and which lines there are."""
+        masks = self.lines_to_keep(rows)
+        scales: dict[str, Tensor | None] = {name + SCALE: None for name in masks if name in self.small}
+        self.reader.prefetch({**{n: self._places(n, mask) for n, mask in masks.items()}, **scales}, LINE_REQUESTS)
+        state: dict[str, Tensor] = {}
+        for name, mask in masks.items():
+            state[name] = self.read_lines(name, mask)
+            state |= {} if bool(mask.all()) else {name + KEPT: mask}
+        return state
+
+    def prefetch_rows(self, names: Sequence[str], rows: Int64[Tensor, " n"]) -> None:
+        """Say that some rows of these tensors are read next; none: nothing is kept of what was fetched."""
+        self.reader.prefetch({name: rows for name in self.entry_names() if self.owner(name) in names})
 
     def prefetch(self, rows: Int64[Tensor, " n"] | None) -> None:
         """Say that some rows are read next, and all of the shared part but what is read by lines; None = all rows."""

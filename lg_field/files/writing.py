@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,10 +29,16 @@ SMALL: Precision = "int8"
 ROWS_BYTES = 1 << 24
 """Bytes of float32 rows that are converted at a time."""
 Bytes = Iterable[bytes | bytearray | memoryview]
+Lines = Callable[[str, int, int], Tensor]
 
 
 def save(
-    field: CellTable, path: str | os.PathLike[str], *, dtype: Precision = "float32", overwrite: bool = False
+    field: CellTable,
+    path: str | os.PathLike[str],
+    *,
+    dtype: Precision = "float32",
+    overwrite: bool = False,
+    lines: Lines | None = None,
 ) -> int:
     """Write a field as one safetensors file: no pickle, no code, readable by region.
 
@@ -41,6 +47,8 @@ def save(
         path: the file to write, whole or not at all.
         dtype: of the weights in the file.
         overwrite: replace an existing file.
+        lines: reads those of the field's tensors that are on the meta device: told a name, a first line and the one
+            after the last, it gives these lines, which are converted and written a few MB at a time.
 
     Returns:
         Bytes written.
@@ -53,19 +61,42 @@ def save(
     header, text = header_of(field)
     tensors = {k: v.detach() for k, v in field.state_dict().items() if torch.is_tensor(v)}
     small = layouts(field) if dtype == SMALL else {}
+    away = {name: value for name, value in tensors.items() if value.is_meta and lines is not None}
     stored: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        stored |= _compacted(name, value, small[name]) if name in small else {name: _to_store(name, value, dtype)}
+        if name not in away:
+            stored |= _converted_whole(name, value, dtype, small)
     shapes = {name: (value.dtype, tuple(value.shape)) for name, value in stored.items()}
+    data: dict[str, Bytes] = {name: _once(value) for name, value in stored.items()}
+    for name, value in away.items():
+        assert lines is not None
+        line = value.new_zeros(1, *value.shape[1:], device="cpu")
+        for part, first in _converted_whole(name, line, dtype, small).items():
+            shapes[part] = (first.dtype, (len(value), *first.shape[1:]))
+            data[part] = _line_by_line(name, part, value, lines, dtype, small)
     skeleton = header.field(field.cells.cpu(), "meta")
     skeleton.set_cell_sets(field.cell_sets())
     skeleton.resize_lines_({n: kept.mask().cpu() for n, kept in field.kept_lines.items() if not kept.whole})
     check_cell_sets(field.cell_sets(), field.cells, field.grid)
     check_tensors(skeleton, shapes)
     with atomic_write(path, overwrite) as temporary, open(temporary, "wb") as file:
-        data: dict[str, Bytes] = {name: _once(value) for name, value in stored.items()}
         write_container(file, shapes, {KEY: text}, data)
     return Path(path).stat().st_size
+
+
+def _converted_whole(name: str, value: Tensor, dtype: Precision, small: Mapping[str, Layout]) -> dict[str, Tensor]:
+    """A tensor as it goes into the file, with what stands beside it."""
+    return _compacted(name, value, small[name]) if name in small else {name: _to_store(name, value, dtype)}
+
+
+def _line_by_line(
+    name: str, part: str, like: Tensor, lines: Lines, dtype: Precision, small: Mapping[str, Layout]
+) -> Iterator[memoryview]:
+    """The bytes of an entry of the file, from some lines of a tensor at a time."""
+    step = max(1, ROWS_BYTES // max(1, 4 * math.prod(like.shape[1:])))
+    for first in range(0, len(like), step):
+        some = lines(name, first, min(first + step, len(like)))
+        yield tensor_bytes(_converted_whole(name, some, dtype, small)[part])
 
 
 def crop_file(

@@ -3,6 +3,7 @@ damaged."""
 
 from __future__ import annotations
 
+import functools
 import pickle
 import zipfile
 from pathlib import Path
@@ -14,14 +15,17 @@ from lg_field.distributed import SHARDS
 from lg_field.distributed.ranks import in_torchrun
 from lg_field.errors import UserError, tell
 from lg_field.files import atomic_write
+from lg_field.stored.disk import on_disk
 
 
-def load_checkpoint(path: Path, optimizers: bool = True) -> dict[str, Any]:
+def load_checkpoint(path: Path, scratch: Path | None = None) -> dict[str, Any]:
     """Read a nerfstudio checkpoint, tensors only, or one that ranks wrote.
 
     Args:
         path: a file, or the folder of ranks.
-        optimizers: False: what of such a folder is rows of optimizers' state is not read.
+        scratch: a folder; then tensors stay on disk and are read when they are looked at. The rows of many ranks are
+            put in order in files there, without those of optimizers' state; no name of these files is left. None: all
+            is in memory.
 
     Raises:
         ValueError: truncated, or not a checkpoint.
@@ -29,9 +33,12 @@ def load_checkpoint(path: Path, optimizers: bool = True) -> dict[str, Any]:
     if path.suffix == SHARDS:
         from lg_field.distributed.shards import Shards  # nerfstudio's commands start without it
 
-        return Shards(path).checkpoint(leave_out=() if optimizers else ("optimizers",))
+        if scratch is None:
+            return Shards(path).checkpoint()
+        return Shards(path).checkpoint(leave_out=("optimizers",), new=functools.partial(on_disk, scratch))
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        mapped = scratch is not None and zipfile.is_zipfile(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} cannot be read ({path.stat().st_size:,} bytes): truncated or not a checkpoint "

@@ -71,6 +71,11 @@ class LGTrainerConfig(TrainerConfig):
         for group in self.optimizers.values():
             if isinstance(group["scheduler"], DecaySchedulerConfig) and group["scheduler"].max_steps == 0:
                 group["scheduler"].max_steps = self.max_num_iterations
+        model: Any = self.pipeline.model
+        if model.rows_on != "device":
+            from lg_field.nerfstudio.stored_run import StoredRun
+
+            self._target = StoredRun
         return super().setup(**kwargs)
 
 

@@ -71,6 +71,11 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     backend: Literal["auto", "cpu", "triton", "torch", "reference"] = "auto"
     """What computes everything else: kernels for the CPU, Triton kernels for a CUDA GPU, torch, the slow reference, or
     auto: the fastest that can. The parameters are the same."""
+    rows_on: Literal["device", "host", "disk"] = "device"
+    """Where the rows of cells and their optimizers' state are while training, if not on the device: in host memory, or
+    in files. A step gathers the rows that its rays touch; the result is the same."""
+    rows_folder: Path = Path()
+    """Folder for these files, on a disk with room for three times the rows. They have no names and end with the run."""
     counts: tuple[int, int, int] | None = None
     """Cells per axis at the start; None = about 64, nearly cubic."""
     space: Literal["auto", "bounded", "contracted"] = "auto"
@@ -139,7 +144,7 @@ class LGModel(Model):
             self.trainer = self.make_trainer(table, teacher)
         except ValueError as error:
             raise UserError(str(error)) from error
-        self.field = LGField(table, self.num_train_data)
+        self.field = LGField(self.trainer.field, self.num_train_data)
         self.camera_optimizer = config.camera_optimizer.setup(num_cameras=self.num_train_data, device="cpu")
         self.exposure = Exposure(self.num_train_data) if config.exposure else None
         metadata = self.kwargs.get("metadata", {})

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nerfstudio.engine.trainer import Trainer
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from lg_field.distributed import SHARDS
@@ -18,9 +17,10 @@ from lg_field.distributed.ranks import Ranks
 from lg_field.distributed.shards import Shards, TreePath, at, replaced, save_shards
 from lg_field.distributed.trainer import RankTrainer
 from lg_field.errors import UserError, tell
-from lg_field.nerfstudio.checkpoints import load_checkpoint, newest_checkpoint
+from lg_field.nerfstudio.checkpoints import load_checkpoint
 from lg_field.nerfstudio.config import LGTrainerConfig
 from lg_field.nerfstudio.model import LGModel
+from lg_field.nerfstudio.resuming import ResumedRun, check_by_number, without_viewer
 from lg_field.nerfstudio.runs import STATE, TABLE
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.training import RadianceTrainer
@@ -40,15 +40,12 @@ def check_options(config: Any) -> None:
     """
     if not isinstance(config, LGTrainerConfig):
         raise UserError("rows on several ranks are lg-field's and lg-field-tiny's alone")
-    if config.mixed_precision or config.use_grad_scaler:
-        raise UserError("ranks train in full precision: leave out --mixed-precision and --use-grad-scaler")
-    clipped = [name for name, group in config.optimizers.items() if group["optimizer"].max_norm is not None]
-    if clipped:
-        raise UserError(f"ranks do not know the norm of all gradients: leave out max-norm of {', '.join(clipped)}")
-    if config.is_viewer_enabled() or config.is_viewer_legacy_enabled():
-        config.vis = "tensorboard"
-        if not CONSOLE.quiet:
-            tell("lg-field train: the viewer shows no run of several ranks while it trains (ns-viewer does afterwards)")
+    model: Any = config.pipeline.model
+    if model.rows_on != "device":
+        raise UserError("ranks keep their rows on their devices: leave out --pipeline.model.rows-on")
+    check_by_number(config, "rows on several ranks")
+    if without_viewer(config) and not CONSOLE.quiet:
+        tell("lg-field train: the viewer shows no run of several ranks while it trains (ns-viewer does afterwards)")
 
 
 class RankModel(LGModel):
@@ -59,7 +56,7 @@ class RankModel(LGModel):
         return RankTrainer(table, self.config, Ranks(), teacher)
 
 
-class RankRun(Trainer):
+class RankRun(ResumedRun):
     """nerfstudio's trainer on one of many ranks; the first one writes what there is to write."""
 
     def __init__(self, config: LGTrainerConfig, ranks: Ranks) -> None:
@@ -125,27 +122,9 @@ class RankRun(Trainer):
         if self.ranks.rank == 0 and self.config.save_only_latest_checkpoint:
             remove_others(folder)
 
-    def _load_checkpoint(self) -> None:
-        """Go on from a checkpoint of any number of ranks."""
-        config: Any = self.config
-        path = config.load_checkpoint
-        if config.load_dir is not None:
-            path = newest_checkpoint(config.load_dir, config.load_step)
-            if path is None:
-                raise UserError(f"there is no checkpoint to go on from in {config.load_dir}")
-        if path is None:
-            return
-        try:
-            checkpoint = own_part(path, self.ranks)
-        except (OSError, ValueError) as error:
-            raise UserError(str(error)) from error
-        self._start_step = checkpoint["step"] + 1
-        self.pipeline.load_pipeline(checkpoint["pipeline"], checkpoint["step"])
-        self.optimizers.load_optimizers(checkpoint["optimizers"])
-        if "schedulers" in checkpoint and config.load_scheduler:
-            self.optimizers.load_schedulers(checkpoint["schedulers"])
-        self.grad_scaler.load_state_dict(checkpoint["scalers"])
-        CONSOLE.print(f"Going on from {path}")
+    def read_checkpoint(self, path: Path) -> dict[str, Any]:
+        """This rank's part of a checkpoint of any number of ranks."""
+        return own_part(path, self.ranks)
 
 
 def remove_others(folder: Path) -> None:

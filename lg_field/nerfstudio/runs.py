@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,11 @@ from lg_field.nerfstudio.checkpoints import newest_checkpoint
 from lg_field.nerfstudio.datamanager import align, scene_to_world
 from lg_field.nerfstudio.model import LGModelConfig
 from lg_field.radiance.field import RadianceField, saved_sizes
+from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import selected_state
 from lg_field.space.partition import PartitionGrid
+from lg_field.stored.field import ROWS
 from lg_field.table.kept_lines import KEPT
 
 TABLE = "_model.field.table."
@@ -60,13 +63,23 @@ class Run:
         path = self.checkpoint_path
         return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
 
-    def field(self) -> RadianceField:
-        """The radiance field, from the checkpoint alone: no data set, no pipeline."""
+    def table(self) -> dict[str, Any]:
+        """State of the field's table.
+
+        Raises:
+            ValueError: there is none.
+        """
         state = {k[len(TABLE) :]: v for k, v in self.checkpoint["pipeline"].items() if k.startswith(TABLE)}
-        extra = state.get("_extra_state")
-        if not isinstance(extra, dict) or "cells" not in state:
+        if not isinstance(state.get("_extra_state"), dict) or "cells" not in state:
             raise ValueError(f"{self.checkpoint_path} holds no lg-field table: it is of another method or damaged")
-        field = RadianceField(PartitionGrid.from_dict(extra["grid"]), saved_sizes(extra), state["cells"])
+        return state
+
+    def field(self, rows: slice = slice(None)) -> RadianceField:
+        """The radiance field, from the checkpoint alone: no data set, no pipeline. `rows`: of these rows."""
+        state = self.table()
+        state |= {name: state[name][rows] for name in ("cells", *OccupancyGrid.ROWS, *ROWS) if name in state}
+        extra = state["_extra_state"]
+        field = RadianceField(PartitionGrid.from_dict(extra["grid"]), saved_sizes(extra), state["cells"][:1])
         field.load_state_dict(state)
         return field.eval()
 
@@ -92,8 +105,29 @@ def pack(run: Run) -> RadianceField:
     Raises:
         FileNotFoundError: the run has no dataparser_transforms.json.
     """
+    field = described(run, run.field())
+    field.drop_unread_lines_()
+    return field
+
+
+def outline(run: Run) -> tuple[RadianceField, Callable[[str, int, int], Tensor]]:
+    """`pack` without the rows' weights: the field with these on the meta device, and what reads some of them, for
+    `lg_field.files.save`."""
+    state, field = run.table(), described(run, run.field(slice(1)))
+    field.cells = state["cells"].clone()
+    field.frozen = torch.zeros(len(field.cells), dtype=torch.bool)
+    field._changed_rows()
+    field.occupancy.thickness = torch.zeros(len(field.cells), field.occupied.shape[1])
+    field.occupancy.occupied, field.occupancy.seen = state["occupied"].clone(), state["occupied"].clone()
+    for name in ROWS:
+        setattr(field, name, torch.nn.Parameter(torch.empty_like(state[name], device="meta")))
+    field.drop_unread_lines_()
+    return field, lambda name, first, last: state[name][first:last].clone()
+
+
+def described(run: Run, field: RadianceField) -> RadianceField:
+    """A run's field with all that viewing, rendering and meshing need beside it."""
     model: Any = run.config.pipeline.model
-    field: RadianceField = run.field()
     if field.sizes.appearance_features:
         field = with_average_appearance(field, run.checkpoint["pipeline"]["_model.field.appearance.weight"].mean(0))
     white = model.render_background_color != "black"
@@ -109,7 +143,6 @@ def pack(run: Run) -> RadianceField:
         viewpoints=viewpoints(run.checkpoint["pipeline"].get("_model.viewpoints")),
     )
     field.history = {"steps": run.step + 1, "method": run.config.method_name}
-    field.drop_unread_lines_()
     return field
 
 
@@ -173,13 +206,13 @@ def rows_of(matrix: Tensor) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in matrix.tolist())
 
 
-def load_run(config_path: Path, optimizers: bool = True) -> Run:
+def load_run(config_path: Path, scratch: Path | None = None) -> Run:
     """Read a run.
 
     Args:
         config_path: config.yml of the run, or its folder. Read with yaml's unsafe loader, as nerfstudio does: only
             open runs you trust.
-        optimizers: their state is wanted; False: of a checkpoint that ranks wrote it is left on disk.
+        scratch: as in `load_checkpoint`.
 
     Raises:
         FileNotFoundError: no such file, or no checkpoint.
@@ -199,7 +232,7 @@ def load_run(config_path: Path, optimizers: bool = True) -> Run:
     checkpoint = newest_checkpoint(folder)
     if checkpoint is None:
         raise FileNotFoundError(f"no checkpoint in {folder}")
-    return Run(path, config, checkpoint, load_checkpoint(checkpoint, optimizers))
+    return Run(path, config, checkpoint, load_checkpoint(checkpoint, scratch))
 
 
 def cropped_checkpoint(run: Run, field: RadianceField, keep_optimizer: bool) -> dict[str, Any]:

@@ -339,7 +339,7 @@ class RadianceField(CellTable, Volume):
         nodes, features, r = self.sizes.grid_nodes, self.sizes.grid_features, self.sizes.occupancy_voxels
         transforms = {name: lambda old: old.repeat_interleave(8, dim=0)[order] for name in self.row_names}
         transforms["cells"] = lambda old: children.flatten()[order]
-        if self.features.shape[1]:
+        if self.features.numel():
             transforms["features"] = lambda old: split_grid(old, nodes, features).flatten(0, 1)[order]
         for name in OccupancyGrid.ROWS:
             transforms[name] = lambda old: occupancy.split_voxels(old, r).flatten(0, 1)[order]

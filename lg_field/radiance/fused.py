@@ -5,6 +5,7 @@ Which ones, the field's `backend` says: those of the CPU, Triton's for a GPU, or
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -160,10 +161,13 @@ def _voxels(field: RadianceField) -> march.Voxels:
     )
 
 
+@functools.singledispatch
 def fused_look(
     field: RadianceField, unit: Tensor, rows: Tensor, rays: Tensor, directions: Tensor
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """`RadianceField.looks`, whose arguments these are, in one operation; None where the kernels cannot do it."""
+    """`RadianceField.looks`, whose arguments these are, in one operation; None where the kernels cannot do it.
+
+    Fields whose rows are elsewhere register theirs."""
     if not unit.is_cpu or not may_take(field.backend, "cpu"):
         return None
     asked = _reads(field, unit)
