@@ -56,8 +56,9 @@ def test_old_files_are_edited_as_new_ones(name: str, tmp_path: Path) -> None:
     field = lg_field.load(old)
     lg_field.save(field, again)
     with FieldFile.open(old) as before, FieldFile.open(again) as after:
-        config = dict.fromkeys(after.data["config"].keys() - before.data["config"].keys(), False) | before.data["config"]
-        assert before.data | {"config": config} == after.data  # choices that there were not are made as it was
+        config = before.data["config"]
+        config = dict.fromkeys(after.data["config"].keys() - config.keys(), False) | config  # as things were without
+        assert before.data | {"config": config} == after.data
         for tensor in before.saved():
             assert torch.equal(before.reader.read(tensor), after.reader.read(tensor))
     cells = field.cells.tolist()[1:3]

@@ -42,8 +42,8 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
     """Part of train_num_rays_per_batch that a step has where photos show all there is, without alpha or masks that mean
     empty space. Such a scene is hazy for long: fewer rays leave each of them more samples, at the same cost."""
     depths: bool = False
-    """Learn from the depths of sparse points (COLMAP) in unbounded scenes, too: with contracted_density. In bounded ones
-    they are always learned from."""
+    """Learn from the depths of sparse points (COLMAP) in unbounded scenes, too: with contracted_density. In bounded
+    ones they are always learned from."""
     place: bool = True
     """Find where the scene is. False: the data parser's scene space and box as they are."""
     scene_box: tuple[float, ...] = ()

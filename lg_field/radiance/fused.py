@@ -180,8 +180,9 @@ def fused_look(
         return None
     places = unit, *encode.sort_points(rows, field.num_rows)
     sizes, corners = (inputs, field.chain), field.occupancy.corners()
-    density, *more = looks.look(places, (rays, directions), corners, tables, shared, sizes, field.sizes.density_bias)
-    return field.frame.per_length(density, unit), *more
+    bias = field.sizes.density_bias
+    density, rgb, dependence = looks.look(places, (rays, directions), corners, tables, shared, sizes, bias)
+    return field.frame.per_length(density, unit), rgb, dependence
 
 
 def fused_shade(
