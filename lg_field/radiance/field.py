@@ -90,8 +90,7 @@ class RadianceField(CellTable, Volume):
             self.add_lines("hash_table", self.hash_grid.init_table())
         color_in = sizes.color_features + SH_FEATURES + sizes.appearance_features
         width = sizes.color_width
-        layers = [nn.Linear(color_in, width), nn.ReLU(), nn.Linear(width, 3)] if width else []
-        self.color = nn.Sequential(*layers)
+        self.color = nn.Sequential(*([nn.Linear(color_in, width), nn.ReLU(), nn.Linear(width, 3)] if width else []))
 
     def config(self) -> dict[str, Any]:
         """The entries of its `RadianceSizes`."""
@@ -192,8 +191,8 @@ class RadianceField(CellTable, Volume):
         """(M,) rows asked at (M, 3) points that (M,) rows own, with an `overlap` of cells as in `forward`."""
         if overlap <= 0.0:
             return rows
-        counts = constant(self.frame.origin.counts, unit)
-        moved = (rows_of or self.rows_of_unit)(unit + (torch.rand_like(unit) * 2 - 1) * overlap / counts)
+        apart = (torch.rand_like(unit) * 2 - 1) * overlap / constant(self.frame.origin.counts, unit)
+        moved = (rows_of or self.rows_of_unit)(unit + apart)
         return torch.where((rows >= 0) & (moved >= 0), moved, rows)
 
     def rgb(
