@@ -17,6 +17,7 @@ from rich.text import Text
 from lg_field.cli.console import say
 from lg_field.cli.opening import CropFlags, Part, Source
 from lg_field.cli.options import Output, check_outputs
+from lg_field.cli.sights import NO_SIGHTS
 from lg_field.errors import doing, notice
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class CompositionSource(Source):
         from lg_field.radiance.arrangement import SUFFIX, is_composition, write_arrangement
         from lg_field.radiance.opening import CompositionFile
 
-        if flags.dtype != "as-is" or flags.report is not None or flags.sights.data is not None:
+        if flags.dtype != "as-is" or flags.report is not None or (flags.sights or NO_SIGHTS).data is not None:
             raise ValueError(
                 "--dtype, --report, --data and --masks are for field files: crop the files of a composition for that"
             )

@@ -52,7 +52,7 @@ def crop(
         report: write a picture (.png) of what is kept, of scenes with the cut marked; this reads the whole file.
         overwrite: replace an existing output.
     """
-    source_of(input).crop(CropFlags(output, region, sights, dtype, dry_run, report, overwrite))
+    source_of(input).crop(CropFlags(output, region, dtype, dry_run, report, overwrite, sights))
 
 
 def crop_field(input: str, flags: CropFlags) -> None:
@@ -63,7 +63,8 @@ def crop_field(input: str, flags: CropFlags) -> None:
     from lg_field.radiance.scene import Scene
     from lg_field.table.editing import rows_to_keep
 
-    output, region, sights, dtype, dry_run, report, overwrite = flags
+    output, region, dtype, dry_run, report, overwrite, asked = flags
+    sights = asked or NO_SIGHTS
     check_crop(input, flags)
     console, begin = Console(), time.perf_counter()
     with doing(f"reading {input}"), FieldFile.open(input) as file:
@@ -101,7 +102,7 @@ def check_crop(input: str, flags: CropFlags) -> None:
     """Raise, before any work, if there is nothing to write, or it may not be written."""
     if flags.output is None and not flags.dry_run:
         raise ValueError("give the file to write with -o, or --dry-run")
-    flags.sights.check(flags.region.objects.focus is not None)
+    (flags.sights or NO_SIGHTS).check(flags.region.objects.focus is not None)
     outputs = [flags.report] if flags.dry_run else [flags.output, flags.report]
     check_outputs(flags.overwrite, outputs, [input])
 

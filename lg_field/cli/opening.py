@@ -25,12 +25,13 @@ class CropFlags(NamedTuple):
 
     output: Path | None
     region: RegionFlags
-    sights: SightFlags
     dtype: str
     """Of the weights written, or as-is."""
     dry_run: bool
     report: Path | None
     overwrite: bool
+    sights: SightFlags | None = None
+    """What the training images say; None = nothing is asked of them."""
 
 
 class Source(ABC):

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from lg_field.cli.opening import part_of_file
 from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, bounded, pick_device, progress_bar
 from lg_field.errors import doing
+from lg_field.files import atomic_write, refuse_existing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +44,7 @@ def pack(
         dtype: of the weights in the file.
         overwrite: replace an existing output.
     """
-    from lg_field.files import refuse_existing, save
+    from lg_field.files import save
     from lg_field.nerfstudio.runs import load_run
     from lg_field.nerfstudio.runs import pack as pack_run
 
@@ -96,8 +97,6 @@ def render(
         max_size: GB of pixels in all; what is larger is refused before anything is rendered.
         overwrite: replace existing files.
     """
-    from lg_field.files import refuse_existing
-
     holds = what_it_holds(output, transparent)
     check_numbers(orbit, camera, width, height, elevation, fps)
     if not 0.0 <= least_light < 1.0:
@@ -201,7 +200,6 @@ def orbit_of(field: Volume, scene: Scene, count: int, width: int, height: int, e
 
 def write_pictures(pictures: Iterator[Tensor], output: Path, holds: Holds, fps: int, overwrite: bool) -> None:
     """Write (height, width, 3 or 4) uint8 pictures to one file or to a folder of PNGs."""
-    from lg_field.files import atomic_write
     from lg_field.signals.kinds.image import write_image
     from lg_field.signals.kinds.video import write_video
 

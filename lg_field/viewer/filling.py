@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -24,9 +23,10 @@ class Flood:
         """
         self.grid = field.occupancy
         self.place = self.grid.frame.to_places(place.double().cpu()[None])[0] * self.grid.per_axis
-        self.shown = shown_voxels(self.grid, field.region)
-        self.opacity = voxel_opacity(field, self.shown)
-        self.voxels = torch.zeros_like(self.shown)
+        every = Pieces.of(shown_voxels(self.grid, field.region))
+        self.within = every.voxels([every.nearest(self.place)[0]])
+        self.opacity = voxel_opacity(field, self.within)
+        self.voxels = self.within
 
     @property
     def lattice(self) -> PartitionGrid:
@@ -52,9 +52,11 @@ class Flood:
             Voxels on the lattice, with what is shown right beside them.
 
         Raises:
-            ValueError: no voxel is so solid.
+            ValueError: nothing that connects to the click at all is so solid.
         """
-        pieces = Pieces.of(self.shown & (self.opacity >= least))
+        pieces = Pieces.of(self.within & (self.opacity >= least))
+        if not len(pieces):
+            raise ValueError(f"nothing there is as solid as {least:g}: a lower Solid fills it")
         number, _ = pieces.nearest(self.place)
-        self.voxels = with_skin(pieces, [number], self.shown)
+        self.voxels = with_skin(pieces, [number], self.within)
         return self.voxels
