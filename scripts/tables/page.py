@@ -42,7 +42,8 @@ PLOTS = {"curves.png": "PSNR by steps and seconds", "proportion.png": "kept byte
 def content(table: Path, name: str, beside: Path) -> str:
     """What a results.md says, with links to its CSV and plots, which are copied to `beside`."""
     lines = [table.read_text().strip(), ""]
-    for kept, said in {"results.csv": "[CSV]({})"} | {k: f"![{v}]({{}})" for k, v in PLOTS.items()}.items():
+    links = {"results.csv": "[CSV]({})"} | {k: f"![{v}]({{}})" for k, v in PLOTS.items()}
+    for kept, said in links.items():
         if (table.parent / kept).exists():
             copy = beside / f"{name.replace('/', '-')}{Path(kept).suffix}"
             shutil.copyfile(table.parent / kept, copy)
