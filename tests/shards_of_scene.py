@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from small_shared_grid import make
 
 from lg_field.distributed.ranks import Ranks
-from lg_field.distributed.shards import save_shards
+from lg_field.distributed.shards import TreePath, save_shards
 
 TABLE = "_model.field.table."
 MOMENTS = ("optimizers", "fields", "state", 0, "exp_avg")
@@ -24,3 +25,13 @@ def write_shards(folder: Path) -> None:
     state["exp_avg"] = state["exp_avg"][mine]
     rows = [("pipeline", TABLE + name) for name in ("cells", "local", "features", "occupied")]
     save_shards(folder / "nerfstudio_models" / "step-000000007.shards", found, rows[0], [*rows, MOMENTS], ranks)
+
+
+def write_as_a_rank(file: Path, folder: Path, cells: TreePath, rows: list[TreePath]) -> None:
+    """The checkpoint in a file as the folder of a single rank, which this process is meanwhile."""
+    found = torch.load(file, weights_only=True)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        save_shards(folder, found, cells, rows, Ranks())
+    finally:
+        dist.destroy_process_group()

@@ -19,6 +19,7 @@ from commands import lg
 from on_ranks import on_ranks
 from shards_of_scene import write_shards
 from small_shared_grid import make
+from test_runs import differences
 
 from lg_field.distributed.shards import Shards
 from lg_field.files import load, save
@@ -67,20 +68,22 @@ WRITERS = {"file": lambda folder: checkpoint_of(make(), folder), "shards": by_ra
 @pytest.mark.parametrize("name", list(WRITERS))
 def test_the_file_is_the_one_packed_in_memory_to_the_bit(tmp_path, name, monkeypatch):
     monkeypatch.setattr("lg_field.files.writing.ROWS_BYTES", 3000)  # a few rows at a time
-    folder = tmp_path / "run"
+    folder, streamed = tmp_path / "run", tmp_path / "new/folder/streamed"  # folders that are not there yet
     WRITERS[name](folder)
     field = pack(load_run(folder))
     for dtype in ("float32", "bfloat16", "int8"):
         save(field, tmp_path / "memory", dtype=dtype, overwrite=True)
-        lg("pack", "--load-config", folder, "-o", "streamed", "--dtype", dtype, "--overwrite", cwd=tmp_path)
-        assert (tmp_path / "memory").read_bytes() == (tmp_path / "streamed").read_bytes()
-    assert load(tmp_path / "streamed").num_rows == field.num_rows
-    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+        lg("pack", "--load-config", folder, "-o", "new/folder/streamed", "--dtype", dtype, "--overwrite", cwd=tmp_path)
+        assert (tmp_path / "memory").read_bytes() == streamed.read_bytes()
+    assert load(streamed).num_rows == field.num_rows
+    assert not [path.name for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
 def test_moments_stay_on_disk_and_rows_are_in_order(tmp_path):
     by_ranks(tmp_path)
-    opened = load_run(tmp_path, scratch=tmp_path)
+    opened = load_run(tmp_path, tmp_path, moments=False)
+    whole = load_run(tmp_path).checkpoint
+    assert differences(load_run(tmp_path, tmp_path).checkpoint, whole) == [], "all is there unless it is left out"
     assert opened.checkpoint["optimizers"]["fields"]["state"][0]["exp_avg"] is None
     assert torch.equal(opened.checkpoint["pipeline"][TABLE + "cells"], torch.arange(27))
     assert torch.equal(opened.table()["local"], load_run(tmp_path).table()["local"])

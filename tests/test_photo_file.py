@@ -10,6 +10,8 @@ from PIL import Image
 from test_captures import HEIGHT, WIDTH, pixels
 
 from lg_field.captures import Lens, Photo
+from lg_field.captures.capture import CaptureError
+from lg_field.captures.masks import read_mask as object_mask
 from lg_field.captures.photo_file import header, read_mask, read_photo
 
 MODES = {
@@ -55,6 +57,17 @@ def test_masks_of_other_sizes_and_colours(tmp_path_factory, size, coloured, scal
     mask = read_mask(photo, width, height)
     assert mask.shape == (height, width) and mask.dtype == bool
     assert not mask[:, : width // 2 - 1].any() and mask[:, width // 2 + 1 :].all()
+
+
+@given(kind=st.sampled_from(["png", "jpg", "webp", "tif", "bmp"]), part=st.floats(0.0, 0.5))
+def test_what_is_left_of_a_file_is_named_where_it_cannot_be_read(tmp_path_factory, kind, part):
+    path = tmp_path_factory.mktemp("cut") / f"m.{kind}"
+    Image.fromarray(pixels(2)).save(path)
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+    photo = Photo(path, np.eye(4), Lens(WIDTH, HEIGHT, 20, 20, 12, 8), mask=path)
+    for read in (lambda: read_photo(photo, True), lambda: read_mask(photo, WIDTH, HEIGHT), lambda: object_mask(path)):
+        with pytest.raises(CaptureError, match=rf"{path} is (not an image or is )?broken: [^\n]+$"):
+            read()
 
 
 def test_rational_distortion_is_taken_out_when_read(tmp_path):

@@ -140,6 +140,20 @@ def test_the_rows_asked_last_are_kept(tmp_path_factory, asked, most):
             assert kept + sum(values.nbytes for values in found.values()) <= rows.budget
 
 
+def test_an_answer_is_right_or_an_error_where_not_all_rows_have_room(tmp_path):
+    path = saved(small_scene(nodes=3), tmp_path / "scene")
+    whole, points = lg_field.load(path), torch.rand(50, 3) * 2 - 1
+    with FieldFile.open(path) as file:
+        few, all_of_them = (stored_field(file, 2 * rows * row_bytes(file)) for rows in (3, whole.num_rows))
+        with pytest.raises(
+            ValueError, match=r"rows of .*scene were asked at once, there is room for 3: ask under torch.no_grad"
+        ):
+            few.density(points)
+        assert torch.equal(all_of_them.density(points), whole.density(points)), "with gradients"
+        with torch.no_grad():
+            assert torch.equal(few.density(points), whole.density(points))
+
+
 def test_damaged_rows_are_found_when_they_are_looked_at(tmp_path):
     path = saved(small_scene(), tmp_path / "scene")
     with FieldFile.open(path) as file:

@@ -10,12 +10,15 @@ import torch
 
 pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
 
+from shards_of_scene import write_as_a_rank
 from test_runs import SAVED, STEPS, config_of, differences, trained
 from test_runs import scene as scene
 
+from lg_field.distributed import SHARDS
 from lg_field.errors import UserError
 from lg_field.files import load, save
-from lg_field.nerfstudio.checkpoints import newest_checkpoint
+from lg_field.nerfstudio.checkpoints import load_checkpoint, newest_checkpoint
+from lg_field.nerfstudio.rank_run import CELLS, whole_rows
 from lg_field.nerfstudio.runs import STATE, load_run, outline, pack
 from lg_field.stored.trainer import PLACES
 
@@ -64,10 +67,14 @@ def test_a_full_disk_ends_in_a_line_and_the_last_checkpoint_stays(scene, tmp_pat
         return new
 
     monkeypatch.setitem(PLACES, "disk", full)
-    config = config_of(scene, tmp_path, STEPS)
-    config.pipeline.model.rows_on, config.steps_per_save = "disk", 2
-    with pytest.raises(UserError, match=r"the disk is full; --load-dir .*goes on from the last checkpoint"):
-        trained(config)
+    for each, words in (
+        (STEPS, "there is no checkpoint in .* yet"),
+        (2, "--load-dir .*goes on from the last checkpoint"),
+    ):
+        config = config_of(scene, tmp_path, STEPS)
+        config.pipeline.model.rows_on, config.steps_per_save = "disk", each
+        with pytest.raises(UserError, match=f"the disk is full; {words}"):
+            trained(config)
     monkeypatch.undo()
     last = newest_checkpoint(config.get_base_dir() / "nerfstudio_models")
     assert last is not None and load_run(config.get_base_dir()).field().num_rows == 8
@@ -76,11 +83,35 @@ def test_a_full_disk_ends_in_a_line_and_the_last_checkpoint_stays(scene, tmp_pat
         trained(config)
 
 
-@pytest.mark.parametrize("what", ["full precision", "max-norm of grids"])
+def test_a_checkpoint_of_ranks_is_gone_on_from_as_one_of_a_process_is(scene, tmp_path):
+    """With rows on disk: the moments come along."""
+    first = run_on("device", scene, tmp_path / "first", SAVED)
+    file = newest_checkpoint(first / "nerfstudio_models")
+    assert file is not None
+    folder, ends = tmp_path / "ranks/models" / file.with_suffix(SHARDS).name, []
+    (tmp_path / "ranks").mkdir()
+    write_as_a_rank(file, folder, CELLS, whole_rows(load_checkpoint(file)))
+    for number, path in enumerate((file, folder)):
+        config = config_of(scene, tmp_path / f"{number}", 2)
+        config.pipeline.model.rows_on, config.pipeline.model.rows_folder = "disk", tmp_path
+        config.load_checkpoint = path
+        ends.append(load_run(trained(config)).checkpoint)
+        del ends[-1]["pipeline"][STATE]["training"]["random"]["python"]  # the tests' type checks use it
+    assert ends[0]["step"] == SAVED + 1 and differences(*ends) == []
+
+
+NOT_FOLLOWED = {
+    "full precision": {"mixed_precision": True},
+    "max-norm of grids": {},
+    "leave out --gradient-accumulation-steps of grids": {"gradient_accumulation_steps": {"fields": 1, "grids": 2}},
+}
+
+
+@pytest.mark.parametrize("what", NOT_FOLLOWED)
 def test_what_rows_elsewhere_cannot_follow_is_refused(scene, tmp_path, what, capsys):
     config = config_of(scene, tmp_path, STEPS)
     config.pipeline.model.rows_on, config.vis = "host", "viewer"
-    config.mixed_precision = what == "full precision"
-    config.optimizers["grids"]["optimizer"].max_norm = None if config.mixed_precision else 1.0
+    vars(config).update(NOT_FOLLOWED[what])
+    config.optimizers["grids"]["optimizer"].max_norm = None if NOT_FOLLOWED[what] else 1.0
     with pytest.raises(UserError, match=what):
         trained(config)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lg_field.captures.photo_file import eight_bits, opened
+from lg_field.captures.photo_file import decoding, eight_bits
 
 SIZE = 384
 """Pixels per axis to which masks are brought."""
@@ -56,11 +56,11 @@ def read_mask(path: Path) -> Float[Tensor, "SIZE SIZE"]:
     """A mask, brought to a square, 1 where it is brighter than half; of a plain picture with alpha where that is.
 
     Raises:
-        ValueError: not an image.
+        ValueError: not an image, or a broken one.
     """
     from PIL import Image
 
-    with opened(path) as image:
+    with decoding(path) as image:
         array = eight_bits(image, path)
     bright = array[..., :3].max(2)
     if array.shape[2] == 4 and bool((bright == bright.flat[0]).all()):

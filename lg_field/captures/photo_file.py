@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +51,22 @@ def opened(path: Path) -> Image.Image:
         raise CaptureError(f"{path} is not an image or is broken: {error}") from error
 
 
+@contextmanager
+def decoding(path: Path) -> Iterator[Image.Image]:
+    """An image file, opened, to look at its pixels.
+
+    Raises:
+        CaptureError: not an image, or one that turns out to be broken.
+    """
+    from PIL import Image
+
+    with opened(path) as image:
+        try:
+            yield image
+        except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
+            raise CaptureError(f"{path} is broken: {error}") from error
+
+
 def header(path: Path) -> Header:
     """Size, orientation and transparency of an image file.
 
@@ -73,12 +92,9 @@ def read_photo(photo: Photo, alpha: bool, scale: float = 1.0) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
-    with opened(photo.image) as image:
-        try:
-            upright = ImageOps.exif_transpose(image) if photo.upright else image
-            array = eight_bits(upright, photo.image)
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise CaptureError(f"{photo.image} is broken: {error}") from error
+    with decoding(photo.image) as image:
+        upright = ImageOps.exif_transpose(image) if photo.upright else image
+        array = eight_bits(upright, photo.image)
     array = array if array.shape[2] == 4 or not alpha else np.dstack([array, np.full(array.shape[:2], 255, np.uint8)])
     array = array if alpha else array[..., :3]
     if photo.lens.rational:
@@ -135,12 +151,15 @@ def read_mask(photo: Photo, width: int, height: int) -> np.ndarray:
         photo: whose. A mask of another size is stretched over the photo; of a colour mask the brightest channel counts.
         width: pixels.
         height: pixels.
+
+    Raises:
+        CaptureError: a broken mask, or one of a kind whose range of values is not known.
     """
     from PIL import Image, ImageOps
 
     if photo.mask is None:
         return np.ones((height, width), dtype=bool)
-    with opened(photo.mask) as image:
+    with decoding(photo.mask) as image:
         turned = ImageOps.exif_transpose(image) if photo.upright else image
         array = eight_bits(turned, photo.mask)
     bright = array[..., :3].max(2)

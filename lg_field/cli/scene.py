@@ -49,7 +49,8 @@ def pack(
     from lg_field.nerfstudio.runs import load_run, outline
 
     refuse_existing(output, overwrite)
-    run = load_run(load_config, scratch=output.resolve().parent)
+    scratch = next(folder for folder in output.resolve().parents if folder.is_dir())
+    run = load_run(load_config, scratch, moments=False)
     field, lines = outline(run)
     size = save(field, output, dtype=dtype, overwrite=overwrite, lines=lines)
     before = run.size

@@ -18,14 +18,14 @@ from lg_field.files import atomic_write
 from lg_field.stored.disk import on_disk
 
 
-def load_checkpoint(path: Path, scratch: Path | None = None) -> dict[str, Any]:
+def load_checkpoint(path: Path, scratch: Path | None = None, moments: bool = True) -> dict[str, Any]:
     """Read a nerfstudio checkpoint, tensors only, or one that ranks wrote.
 
     Args:
         path: a file, or the folder of ranks.
         scratch: a folder; then tensors stay on disk and are read when they are looked at. The rows of many ranks are
-            put in order in files there, without those of optimizers' state; no name of these files is left. None: all
-            is in memory.
+            put in order in files there; no name of these files is left. None: all is in memory.
+        moments: False: those rows of many ranks that are optimizers' state are not read, None is in their place.
 
     Raises:
         ValueError: truncated, or not a checkpoint.
@@ -33,9 +33,8 @@ def load_checkpoint(path: Path, scratch: Path | None = None) -> dict[str, Any]:
     if path.suffix == SHARDS:
         from lg_field.distributed.shards import Shards  # nerfstudio's commands start without it
 
-        if scratch is None:
-            return Shards(path).checkpoint()
-        return Shards(path).checkpoint(leave_out=("optimizers",), new=functools.partial(on_disk, scratch))
+        new = torch.empty if scratch is None else functools.partial(on_disk, scratch)
+        return Shards(path).checkpoint(leave_out=() if moments else ("optimizers",), new=new)
     try:
         mapped = scratch is not None and zipfile.is_zipfile(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)

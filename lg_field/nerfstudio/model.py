@@ -75,7 +75,8 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     """Where the rows of cells and their optimizers' state are while training, if not on the device: in host memory, or
     in files. A step gathers the rows that its rays touch; the result is the same."""
     rows_folder: Path = Path()
-    """Folder for these files, on a disk with room for three times the rows. They have no names and end with the run."""
+    """Folder for these files, which have no names and end with the run. Its disk needs room for three times the rows'
+    numbers (weights and two moments), and up to a third more while cells are pruned."""
     counts: tuple[int, int, int] | None = None
     """Cells per axis at the start; None = about 64, nearly cubic."""
     space: Literal["auto", "bounded", "contracted"] = "auto"

@@ -30,6 +30,24 @@ def check_by_number(config: Any, what: str) -> None:
         raise UserError(f"{what}: the norm of all gradients is not known, leave out max-norm of {', '.join(clipped)}")
 
 
+def check_every_step(config: Any, what: str) -> None:
+    """Make sure that each optimizer takes a step after each gradient.
+
+    Args:
+        config: of the run.
+        what: needs that, for the message.
+
+    Raises:
+        UserError: it does not.
+    """
+    held = [name for name, steps in config.gradient_accumulation_steps.items() if steps > 1]
+    if held:
+        raise UserError(
+            f"{what}: gradients are not kept from one step to the next, leave out --gradient-accumulation-steps of "
+            f"{', '.join(held)} and ask for more rays a step (--pipeline.datamanager.train-num-rays-per-batch)"
+        )
+
+
 def without_viewer(config: Any) -> bool:
     """Take the viewer out of a configuration; whether there was one."""
     shown = bool(config.is_viewer_enabled() or config.is_viewer_legacy_enabled())

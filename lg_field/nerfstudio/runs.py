@@ -206,13 +206,14 @@ def rows_of(matrix: Tensor) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in matrix.tolist())
 
 
-def load_run(config_path: Path, scratch: Path | None = None) -> Run:
+def load_run(config_path: Path, scratch: Path | None = None, moments: bool = True) -> Run:
     """Read a run.
 
     Args:
         config_path: config.yml of the run, or its folder. Read with yaml's unsafe loader, as nerfstudio does: only
             open runs you trust.
         scratch: as in `load_checkpoint`.
+        moments: as there.
 
     Raises:
         FileNotFoundError: no such file, or no checkpoint.
@@ -232,7 +233,7 @@ def load_run(config_path: Path, scratch: Path | None = None) -> Run:
     checkpoint = newest_checkpoint(folder)
     if checkpoint is None:
         raise FileNotFoundError(f"no checkpoint in {folder}")
-    return Run(path, config, checkpoint, load_checkpoint(checkpoint, scratch))
+    return Run(path, config, checkpoint, load_checkpoint(checkpoint, scratch, moments))
 
 
 def cropped_checkpoint(run: Run, field: RadianceField, keep_optimizer: bool) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 from nerfstudio.engine.optimizers import Optimizers
 
 from lg_field.errors import UserError, tell
-from lg_field.nerfstudio.checkpoints import load_checkpoint
+from lg_field.nerfstudio.checkpoints import load_checkpoint, newest_checkpoint
 from lg_field.nerfstudio.model import LGModel
-from lg_field.nerfstudio.resuming import ResumedRun, check_by_number, without_viewer
+from lg_field.nerfstudio.resuming import ResumedRun, check_by_number, check_every_step, without_viewer
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.stored.disk import FULL
@@ -46,6 +46,7 @@ class StoredRun(ResumedRun):
         """
         what = f"rows on {config.pipeline.model.rows_on}"
         check_by_number(config, what)
+        check_every_step(config, what)
         if without_viewer(config):
             tell(f"lg-field: the viewer shows no run with {what} while it trains (ns-viewer does afterwards)")
         config.pipeline.model._target = StoredModel
@@ -70,7 +71,10 @@ class StoredRun(ResumedRun):
             if error.errno not in FULL:
                 raise
             where = self.checkpoint_dir
-            raise UserError(f"{error.strerror}; --load-dir {where} goes on from the last checkpoint") from error
+            cure = f"--load-dir {where} goes on from the last checkpoint"
+            if newest_checkpoint(where) is None:
+                cure = f"there is no checkpoint in {where} yet to go on from"
+            raise UserError(f"{error.strerror}; {cure}") from error
 
     def read_checkpoint(self, path: Path) -> dict[str, Any]:
         """A checkpoint that stays on disk but for what is looked at. One that ranks wrote is joined to a file first."""

@@ -53,7 +53,13 @@ class FileRows(RowSource):
 
         Raises:
             FileError: NaN or infinite weights, or the file has changed.
+            ValueError: more than `most` rows.
         """
+        if len(rows) > self.most:
+            raise ValueError(
+                f"{len(rows):,} rows of {self.file.reader.name} were asked at once, there is room for "
+                f"{self.most:,}: ask under torch.no_grad(), which takes some at a time, or give a larger budget"
+            )
         self._clock += 1
         places = self._place[rows]
         self._asked[places[places >= 0]] = self._clock
