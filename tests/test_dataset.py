@@ -12,10 +12,13 @@ from PIL import Image
 from test_captures import HEIGHT, WIDTH, colmap, pixels, transforms
 
 from lg_field.captures import read_capture
+from lg_field.captures.capture import Seen
 from lg_field.nerfstudio.capture_outputs import outputs_of
+from lg_field.nerfstudio.datamanager import LGDataManagerConfig
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 from lg_field.nerfstudio.dataset import DEPTH, CaptureDataset
 from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
+from lg_field.training.depths import depth_image
 
 
 def masked(folder: Path, every: bool) -> Path:
@@ -98,6 +101,28 @@ def test_pixels_that_show_a_sparse_point_know_how_far_it_is(tmp_path, scale):
         wanted = [0.0 if photo.mask else away[0], away[1]]
         assert torch.stack(shown).tolist() == pytest.approx([float(v) for v in wanted], rel=1e-5)
         assert int((depth > 0).sum()) == 2 - (photo.mask is not None)
+
+
+def test_the_nearest_point_of_a_pixel_counts():
+    seen = Seen(np.array([0, 1, 2]), np.array([[0.1, 0.1], [0.12, 0.12], [0.9, 0.9]]))
+    points = torch.tensor([[0.0, 0.0, 3.0], [0.0, 2.0, 0.0], [5.0, 0.0, 0.0]])
+    depth = depth_image(seen, points, torch.zeros(3), 4, 4)
+    assert depth[0, 0] == 2.0 and depth[3, 3] == 5.0 and int((depth > 0).sum()) == 2
+
+
+def test_photos_of_several_sizes_keep_their_depths(tmp_path):
+    """nerfstudio draws from lists of pictures then; test photos have no depth."""
+    data = colmap(tmp_path, False, [f"{k}.png" for k in range(12)])
+    for k in (0, 2, 4):
+        path = tmp_path / "images" / f"{k}.png"
+        Image.open(path).resize((WIDTH * 2, HEIGHT * 2)).save(path)
+    manager = LGDataManagerConfig(
+        dataparser=AutoDataParserConfig(data=data), train_num_rays_per_batch=64, depths=True
+    ).setup(device="cpu", test_mode="test", world_size=1, local_rank=0)
+    _, batch = manager.next_train(0)
+    assert batch[DEPTH].shape == (64, 1) and batch["image"].shape == (64, 3)
+    _, batch = manager.next_eval(0)
+    assert DEPTH not in batch
 
 
 @pytest.mark.parametrize("alpha", [False, True])

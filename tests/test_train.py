@@ -118,12 +118,20 @@ def test_rays_colours_and_place_are_those_of_ns_train(kind: str, tmp_path: Path,
     images = [manager.train_dataset[k]["image"] for k in range(len(files))]
     assert torch.equal(run.photos.colors(pixels), torch.stack([images[k][r, c] for k, r, c in zip(*pixels)]))
     assert run.backdrop == pytest.approx(pipeline.model.backdrop.tolist(), abs=0.05)
-    depth = run.photos.depth(pixels)
-    assert (depth is None) == (kind != "colmap")
-    if depth is not None:
-        theirs = [manager.train_dataset[k][DEPTH] for k in range(len(files))]
-        assert torch.allclose(depth, torch.stack([theirs[k][r, c, 0] for k, r, c in zip(*pixels)]), atol=1e-5)
-        assert int((depth > 0).sum()) >= 25
+    assert run.photos.depth(pixels) is None and not getattr(manager.train_dataset, "depths", False), "unbounded"
+
+
+def test_depths_are_those_of_ns_train(tmp_path: Path, small: None) -> None:
+    data = KINDS["colmap"](tmp_path / "scene")
+    _, pipeline = pipeline_of(data)
+    dataset, run = pipeline.datamanager.train_dataset, SceneRun(read_capture(data), RunSettings("lg-field-tiny"))
+    dataset.depths = True
+    run.photos.measure(run.capture.part("train"), run.place.points(run.capture))
+    pixels = Draw(run.photos, 0.5)(200)
+    depth, theirs = run.photos.depth(pixels), [dataset[k][DEPTH] for k in range(len(dataset))]
+    assert torch.allclose(depth, torch.stack([theirs[k][r, c, 0] for k, r, c in zip(*pixels)]), atol=1e-5)
+    assert int((depth > 0).sum()) >= 25
+    assert run.learn(pixels).psnr > 0.0
 
 
 @pytest.mark.parametrize("masks", ["alpha", "none"])
@@ -220,6 +228,15 @@ def test_a_run_that_stopped_goes_on_exactly(tmp_path: Path, small: None) -> None
             assert torch.equal(value, second.field.state_dict()[name]), name
     with pytest.raises(ValueError, match="--seed 42: go on with the same"):
         SceneRun(found, replace(settings, seed=1)).load(tmp_path / "training.pt")
+
+
+def test_a_run_does_not_go_on_with_other_photos(tmp_path: Path, small: None) -> None:
+    data, other = (transforms(tmp_path / name, count) for name, count in (("a", 20), ("b", 21)))
+    run = SceneRun(read_capture(data), RunSettings("lg-field-tiny", steps=1))
+    run.train()
+    run.save(tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="training photos"):
+        SceneRun(read_capture(other), RunSettings("lg-field-tiny", steps=1)).load(tmp_path / "run.pt")
 
 
 def test_scene_space_leads_back_to_the_data_set(tmp_path: Path, small: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,8 @@ def _photos(
     folder: Path, lenses: dict[int, Lens], images: Sequence[Registered], numbers: np.ndarray
 ) -> tuple[list[Photo], list[str], bool, list[str]]:
     base, notes = _image_folder(folder)
-    photos, names, missing, alpha = [], [], [], False
+    photos, names, missing, alpha, unseen = [], [], [], False, 0
+    order = np.argsort(numbers)
     for image in images:
         path = base / image.name
         if not path.is_file():
@@ -116,13 +118,18 @@ def _photos(
         facts = header(path)
         lens, upright, more = fitted(lenses[image.camera], facts, path)
         pose = check_pose(np.linalg.inv(image.pose) @ FLIP, image.name)
-        seen = None if upright else seen_by(image, lenses[image.camera], numbers)
+        seen = None if upright else seen_by(image, lenses[image.camera], numbers, order)
+        unseen += seen is None and len(numbers) > 0 and len(image.points) > 0
         photos.append(Photo(path, pose, lens, upright, _mask_of(folder, image.name), seen))
         names.append(image.name)
         notes += more
         alpha |= facts.alpha
     if not photos:
         raise CaptureError(f"{base} has none of the {len(images)} images of the reconstruction (e.g. {missing[0]})")
+    if unseen:
+        notes.append(
+            f"the depths of sparse points in {unseen} photos are not used: they are turned or undistorted first"
+        )
     if missing:
         notes.append(f"{base}: {len(missing)} of {len(images)} images are missing and left out (e.g. {missing[0]})")
     masks = sum(photo.mask is not None for photo in photos)
@@ -131,17 +138,17 @@ def _photos(
     return photos, names, alpha, notes
 
 
-def seen_by(image: Registered, lens: Lens, numbers: np.ndarray) -> Seen | None:
+def seen_by(image: Registered, lens: Lens, numbers: np.ndarray, order: np.ndarray) -> Seen | None:
     """The sparse points that a photo shows.
 
     Args:
         image: the photo.
         lens: its camera, for the pixels in which its features are given.
-        numbers: (n,) int64 numbers that COLMAP gave the points.
+        numbers: (n,) int64 numbers that COLMAP gave the points, and
+        order: (n,) what sorts them.
     """
     if lens.rational or not len(numbers) or not len(image.points):
         return None
-    order = np.argsort(numbers)
     found = order[np.searchsorted(numbers, image.points, sorter=order).clip(0, len(numbers) - 1)]
     known = numbers[found] == image.points
     return Seen(found[known], image.features[known] / (lens.width, lens.height))
@@ -282,7 +289,10 @@ def read_images_bin(path: Path) -> list[Registered]:
             while (char := file.read(1)) not in (b"\0", b""):
                 name += char
             count = _unpack(file, "<Q")[0]
-            features = np.frombuffer(file.read(24 * count), FEATURE)
+            left = os.fstat(file.fileno()).st_size - file.tell()
+            if FEATURE.itemsize * count > left:
+                raise ValueError(f"images.bin ends within the features of {name.decode('utf8', 'replace')}")
+            features = np.frombuffer(file.read(FEATURE.itemsize * count), FEATURE)
             features = features[features["point"] >= 0]
             pose = pose_of(values[:4], values[4:])
             images.append(Registered(number, name.decode("utf8"), camera, pose, features["place"], features["point"]))

@@ -53,7 +53,7 @@ def train(
         output: folder of the run; default: outputs/NAME, of the scene's folder.
         method: lg-field, or lg-field-tiny for CPUs and first tries.
         steps: training steps.
-        rays: rays a step.
+        rays: rays a step; where photos show all there is (no alpha, no masks), lg-field-tiny takes half of them.
         masks: what lies outside a mask. empty: nothing; ignore: pixels that do not count; auto: empty where the masks
             cut one object out of nearly all photos.
         space: bounded: the box that is found is all there is; contracted: the scene goes on for ever; auto: by the
@@ -79,10 +79,11 @@ def train(
         run.load(folder / CHECKPOINT)
     say_run(console, run)
     train_on(run, folder, console)
-    if run.stopping:
+    write_run(run, folder, {})
+    if run.step < run.settings.steps:
         say(console, f"interrupted after step {run.step}; go on with --resume")
-    facts = {} if run.stopping or not test_photos else tested(run, console, test_photos)
-    write_run(run, folder, facts)
+    elif test_photos:
+        write_run(run, folder, tested(run, console, test_photos))
     size = (folder / SCENE).stat().st_size
     say(console, f"{folder / SCENE}: {size:,} bytes, {run.field.num_rows} cells, {run.seconds:.0f} s of training")
 
@@ -104,7 +105,7 @@ def check_folder(folder: Path, data: Path, resume: bool, overwrite: bool) -> Non
     """Raise, before any work, if a run may not be written to a folder, or there is none to go on with."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; -o takes the folder of a run")
-    if data.exists() and folder.exists() and folder.samefile(data):
+    if data.exists() and folder.exists() and folder.samefile(data.parent if data.is_file() else data):
         raise ValueError(f"{folder} is the data; give another folder with -o")
     there = (folder / CHECKPOINT).exists()
     if resume and not there:

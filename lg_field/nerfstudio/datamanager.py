@@ -122,7 +122,9 @@ class LGDataManager(VanillaDataManager[InputDataset]):
             align(outputs, self.config.align_to)
         elif self.placement is not None:
             move(outputs, self.placement)
-        return CaptureDataset(outputs, self.config.camera_res_scale_factor, self.masks)
+        dataset = CaptureDataset(outputs, self.config.camera_res_scale_factor, self.masks)
+        dataset.depths = False  # nothing is learned from them
+        return dataset
 
 
 def mean_color(dataset: InputDataset, most: int = 16) -> Float[Tensor, "3"]:
@@ -149,6 +151,9 @@ def align(outputs: DataparserOutputs, transforms: Path) -> None:
     outputs.cameras.camera_to_worlds = turned.to(poses)
     outputs.dataparser_transform = torch.tensor(data["transform"], dtype=outputs.dataparser_transform.dtype)
     outputs.dataparser_scale = data["scale"]
+    points: Any = outputs.metadata.get("points3D_xyz")
+    if points is not None:
+        outputs.metadata["points3D_xyz"] = (points.double() @ move[:3, :3].T + move[:3, 3]).to(points)
 
 
 def scene_to_world(transform: Any, scale: float) -> Tensor:

@@ -15,8 +15,8 @@ from lg_field.captures import Photo
 from lg_field.captures.photo_file import read_mask, read_photo
 from lg_field.training.depths import depth_image
 
-DEPTH = "depth"
-"""Key of the distances of sparse points among an image's data and a batch's."""
+DEPTH = "depth_image"
+"""Key of the distances of sparse points among an image's data and a batch's; one that nerfstudio knows."""
 
 
 class CaptureDataset(InputDataset):

@@ -15,7 +15,8 @@ DEPTH_SHARE = 0.125
 def depth_image(
     seen: Seen | None, points: Float[Tensor, "points 3"], origin: Float[Tensor, "3"], width: int, height: int
 ) -> Float[Tensor, "height width"]:
-    """(height, width) distance from a camera to the sparse points that its photo shows; 0 in pixels without one.
+    """(height, width) distance from a camera to the sparse points that its photo shows; 0 in pixels without one, the
+    nearest where there are several.
 
     Args:
         seen: which points, and where in the photo; None = none.
@@ -23,11 +24,11 @@ def depth_image(
         origin: (3,) of the camera, likewise.
         width, height: pixels.
     """
-    depth = torch.zeros(height, width)
     if seen is None:
-        return depth
+        return torch.zeros(height, width)
     column, row = (torch.from_numpy(seen.places) * torch.tensor([width, height])).long().unbind(-1)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     away = (points[torch.from_numpy(seen.points)] - origin).norm(dim=-1).float()
-    depth[row[inside], column[inside]] = away[inside]
-    return depth
+    nearest = torch.full((height * width,), torch.inf)
+    nearest.scatter_reduce_(0, (row * width + column)[inside], away[inside], "amin")
+    return nearest.where(nearest.isfinite(), 0.0).view(height, width)

@@ -36,6 +36,8 @@ from lg_field.training.place import find_place
 from lg_field.training.scores import image_scores
 
 Space = Literal["auto", "bounded", "contracted"]
+CHECKPOINT = ("settings", "photos", "step", "seconds", "field", "trainer", "optimizer")
+"""Keys of a checkpoint."""
 WHITE = (1.0, 1.0, 1.0)
 """Behind a scene in pictures."""
 
@@ -49,7 +51,7 @@ class RunSettings:
     steps: int = 0
     """Training steps; 0 = the method's."""
     rays: int = 0
-    """Rays a step; 0 = the method's."""
+    """Rays a step, of which opaque photos have the method's `opaque_share`; 0 = the method's."""
     masks: MaskMode = "auto"
     """What lies outside a mask."""
     space: Space = "auto"
@@ -122,8 +124,13 @@ class SceneRun:
         self.place = find_place(capture, self.photos.lenses, alphas)
         self.notes.append(f"The scene: {self.place.placement.reason}.")
         self.photos.lenses = self.photos.lenses.moved(self.place.matrix)
-        if self.place.placement.box is not None:
+        space, box = self.settings.space, self.place.placement.box
+        self.contracted = space == "contracted" or (space == "auto" and box is None)
+        if not self.contracted:
             self.photos.measure(photos, self.place.points(capture))
+            self.notes += (
+                ["No box was found: the scene is taken to be what the cameras look at."] if box is None else []
+            )
         self.draw = Draw(self.photos, self.method.object_share)
         self.backdrop = self.photos.mean_color() if alphas is None else WHITE
         share = self.method.opaque_share if alphas is None else 1.0
@@ -144,8 +151,7 @@ class SceneRun:
 
     def _fresh_field(self) -> RadianceField:
         """About `FIRST_CELLS` nearly cubic cells where the scene is."""
-        space, box = self.settings.space, self.place.placement.box
-        contracted = space == "contracted" or (space == "auto" and box is None)
+        box, contracted = self.place.placement.box, self.contracted
         reach = [-2.0] * 3 if contracted else [-1.0] * 3
         lower, upper = (reach, [-v for v in reach]) if contracted or box is None else box.float().tolist()
         counts = near_cubic([high - low for low, high in zip(lower, upper)], FIRST_CELLS)
@@ -253,7 +259,7 @@ class SceneRun:
             rgb = self._shown(field, scene, one).view(height, width, 3)
             alpha = truth[..., 3] if channels == 4 else None
             counted = None if one.counted is None else one.counted[0]
-            found.append(image_scores(rgb, image_on(truth, torch.tensor(WHITE)), alpha, counted))
+            found.append(image_scores(rgb, image_on(truth, torch.tensor(self.backdrop)), alpha, counted))
             report(done + 1, len(chosen))
         names = dict.fromkeys(name for scores in found for name in scores)
         return {name: sum(s[name] for s in found if name in s) / sum(name in s for s in found) for name in names}
@@ -273,6 +279,7 @@ class SceneRun:
         """Write a checkpoint, whole or not at all: all that the next step depends on."""
         state = {
             "settings": vars(self.settings),
+            "photos": self._names(),
             "step": self.step,
             "seconds": self.seconds,
             "field": self.field.state_dict(),
@@ -282,6 +289,10 @@ class SceneRun:
         with atomic_write(path, overwrite=True) as temporary:
             torch.save(state, temporary)
 
+    def _names(self) -> list[str]:
+        """Of the training photos."""
+        return [photo.image.name for photo in self.capture.part("train")]
+
     def load(self, path: Path) -> None:
         """Go on from a checkpoint; training then goes on as if it had not stopped, to the bit on a CPU.
 
@@ -289,7 +300,16 @@ class SceneRun:
             ValueError: no checkpoint, or one of other settings.
         """
         state = read_checkpoint(path)
-        check_same(RunSettings(**state["settings"]), self.settings, path)
+        try:
+            before = RunSettings(**state["settings"])
+        except TypeError as error:
+            raise ValueError(f"{path} is of another version of lg-field: {error}") from error
+        check_same(before, self.settings, path)
+        if state["photos"] != self._names():
+            raise ValueError(
+                f"{path} is of a run on {len(state['photos'])} training photos, these are {len(self._names())} or have "
+                "other names: go on with the same photos, or give another folder"
+            )
         self.field.load_state_dict(state["field"])
         self.field.to(self.device)
         self.optimizer = self._fresh_optimizer()
@@ -311,9 +331,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict) or not {"settings", "step", "field", "trainer", "optimizer"} <= state.keys():
+        if not isinstance(state, dict) or not {*CHECKPOINT} <= state.keys():
             raise ValueError("it holds something else")
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # whatever torch raises of damaged files
         words = (str(error).splitlines() or [type(error).__name__])[0][:120]
