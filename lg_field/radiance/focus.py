@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lg_field.radiance.components import Pieces, middles
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.ground import above_ground
+from lg_field.radiance.ground import SOLID, above_ground
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.sight import seen_light, shares_of
@@ -27,8 +27,6 @@ LOST = 2 / 3
 part of it."""
 SEEN = 0.12
 """Least part of what cameras see around their focus that must be there for them to look at something."""
-SOLID = 0.5
-"""Least opacity of voxels that the ground is looked for among."""
 
 
 class Look(NamedTuple):
