@@ -81,6 +81,15 @@ def test_haze_is_parted_from_what_cameras_look_at(hazy: RadianceField) -> None:
     assert again is not None and again.level == 0.0 and torch.equal(again.voxels, found.voxels)
 
 
+def test_haze_that_ends_is_parted_as_well() -> None:
+    """It takes most of the voxels and little of the light; the object alone is found, as in haze to infinity."""
+    field = even_scene(lambda points: (points.abs() < 1.2).all(-1))
+    found = found_in(field, SEEN)
+    assert found is not None and found.level > 0.0 and found.share > 0.5
+    points = middles(field.occupancy, (found.pieces.labels == found.number).nonzero())
+    assert float(points.abs().max()) < 0.75
+
+
 def test_what_does_not_end_is_not_found() -> None:
     assert found_in(even_scene(everywhere, dense=3.0)) is None
 

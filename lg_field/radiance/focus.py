@@ -27,6 +27,9 @@ LOST = 2 / 3
 part of it."""
 SEEN = 0.12
 """Least part of what cameras see around their focus that must be there for them to look at something."""
+HAZE, KEPT = 0.5, 0.85
+"""A piece that shrinks to less than this part of its voxels where more solid ones connect, and keeps this part of its
+light, lost haze and what hung on it."""
 
 
 class Look(NamedTuple):
@@ -53,6 +56,11 @@ class Found(NamedTuple):
     """Least opacity of the voxels that connect it."""
     above: bool
     """Whether the ground had to be cut away."""
+
+    @property
+    def size(self) -> int:
+        """Voxels of the piece."""
+        return int(self.pieces.sizes[self.number - 1])
 
     @property
     def voxels(self) -> Bool[Tensor, "nx ny nz"]:
@@ -92,7 +100,7 @@ def looked_at(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"],
     """The object that cameras look at: the connected piece that they see most of around their focus.
 
     Voxels connect if they are solid enough; as solid as is needed for the piece to end before the surroundings begin
-    (`surroundings`). Where it never does, what lies below the ground is left out.
+    (`surroundings`), and to be without haze. Where it never does, what lies below the ground is left out.
 
     Args:
         field: a scene, described by a `Scene`.
@@ -130,17 +138,22 @@ def _first_that_ends(
     far: Bool[Tensor, "nx ny nz"],
     above: bool,
 ) -> Found | None:
-    """At the lowest level at which the piece that most light comes from has no voxel far out: that piece; None where
-    there is none, or not much light comes from it."""
+    """The piece that most light comes from, at the lowest level at which it has no voxel far out, or at a higher one
+    where that takes haze from it; None where there is none, or not much light comes from it."""
     total = max(float(light.sum()), 1e-12)
+    found: Found | None = None
     for level in LEVELS:
         pieces = Pieces.of(shown & (opacity >= level))
         if not len(pieces):
-            return None
+            break
         shares = shares_of(pieces, light)
         number, share = int(shares.argmax()) + 1, float(shares.max()) / total
         if share <= 1.0 - LOST:
-            return None
-        if not bool((far & (pieces.labels == number)).any()):
-            return Found(pieces, number, shown, share, level, above)
-    return None
+            break
+        if bool((far & (pieces.labels == number)).any()):
+            continue
+        again = Found(pieces, number, shown, share, level, above)
+        if found is not None and not (again.size < HAZE * found.size and share >= KEPT * found.share):
+            break
+        found = again
+    return found
