@@ -141,6 +141,7 @@ def test_a_crop_of_a_composition_is_a_smaller_one_that_shows_the_same(parts: Pat
         (("--cells", "0-7"), "are of one scene file"),
         (("--component", "largest"), "are of one scene file"),
         (("--box", 0, 0, 0, 1, 1, 1, "--dtype", "float16"), "are for field files"),
+        (("--box", 0, 0, 0, 1, 1, 1, "--masks", "masks"), "are for field files"),
         ((), "say what to keep"),
     ],
 )

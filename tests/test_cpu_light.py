@@ -13,7 +13,7 @@ from test_at_once import STEP, a_field, some_rays
 from test_cpu_kernel import threads
 from torch import Tensor
 
-from lg_field.ops.backends.cpu import SWITCH, light, march
+from lg_field.ops.backends.cpu import SWITCH, light, march, native
 from lg_field.ops.backends.cpu.encode import sort_points
 from lg_field.ops.sorting import sort_by_row
 from lg_field.radiance.at_once import Marched, ask_at_once, march_training
@@ -135,6 +135,42 @@ def test_what_these_kernels_cannot_do_is_left_to_torch(monkeypatch: pytest.Monke
     assert not asks_at_once(field, origins, directions) and march.why_not(origins) is not None
     assert fused_look(field, origins, rows, rays, directions) is None
     assert fused_light(field, samples.starts, directions.abs(), samples, 40) is None
+
+
+@pytest.mark.parametrize("options", [{"network": "global"}, {"grid_nodes": 0}])
+def test_nothing_is_asked_at_once_of_what_they_cannot_look_at(options: dict) -> None:
+    sizes = RadianceSizes(**vars(a_field().sizes) | options)
+    field = RadianceField(a_field().grid, sizes)
+    origins, directions, *_ = some_rays()
+    rows, rays = torch.zeros(40, dtype=torch.int64), torch.arange(40)
+    assert march.why_not(origins, directions) is None and not asks_at_once(field, origins, directions)
+    assert fused_look(field, origins, rows, rays, directions) is None
+
+
+@pytest.mark.parametrize("refusing", ["light", "shade", "encode", "march"])
+def test_a_kernel_that_cannot_be_built_leaves_training_to_torch(
+    refusing: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    field = a_field()
+    trainer = RadianceTrainer(field, TrainingSettings(split_steps=(), least_light=0.0))
+
+    def seen() -> list[Tensor]:
+        torch.manual_seed(3)
+        return list(trainer.render(*some_rays()[:2]).picture[:3])
+
+    with monkeypatch.context() as switched:
+        switched.setenv(SWITCH, "0")
+        expected = seen()
+    library = native.library
+    request.addfinalizer(native.native.cache_clear)
+    monkeypatch.setattr(native, "library", lambda name: "no compiler" if name == refusing else library(name))
+    native.native.cache_clear()
+    assert not asks_at_once(field, *some_rays()[:2])
+    marched = march_training(field, *some_rays(), STEP)
+    beside = points_beside(field, marched.unit, marched.samples.rays, 50, 20)
+    assert torch.isfinite(ask_at_once(field, *some_rays()[:2], marched, beside).asked.weights).all()
+    for a, b in zip(seen(), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_training_takes_them_and_learns(monkeypatch: pytest.MonkeyPatch) -> None:

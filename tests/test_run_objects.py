@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 import yaml
 from PIL import Image
 
@@ -25,6 +26,7 @@ import lg_field
 from lg_field.captures.masks import mask_files, read_mask
 from lg_field.cli import crop_scene as crop_scene_command
 from lg_field.cli.sights import check_places
+from lg_field.errors import Notice
 from lg_field.nerfstudio.config import lg_field_tiny
 from lg_field.nerfstudio.runs import Run, load_run
 from lg_field.radiance.components import Pieces, shown_voxels
@@ -142,6 +144,14 @@ def test_the_focus_is_what_cameras_look_at_even_if_it_is_smaller(run: Run, crop:
     )
 
 
+def test_a_mesh_of_the_focus_is_of_what_the_runs_cameras_look_at(run: Run, tmp_path: Path) -> None:
+    words = ("--focus", "--resolution", 24, "--threshold", 1e-4, "--no-colors", "-o", "m.ply")
+    said = lg("mesh", "--load-config", run.config_path, *words, cwd=tmp_path)
+    assert "--focus: component 2 of 2" in said
+    away = np.linalg.norm(trimesh.load(tmp_path / "m.ply").vertices - NEAR[:3], axis=1)
+    assert len(away) and away.max() < NEAR[3] + 0.4
+
+
 def test_the_largest_component_and_its_region_for_later(run: Run, crop: Crop, tmp_path: Path) -> None:
     crop("--component", "largest", "-o", tmp_path / "one")
     assert torch.equal(kept(tmp_path / "one", X), run.field().is_occupied(X) & beside(X, FAR))
@@ -207,6 +217,8 @@ def test_a_file_is_cut_by_what_its_photos_say(run: Run, crop: Crop, tmp_path: Pa
     scene, cameras = lg_field.load(tmp_path / "s.safetensors").description, views()
     there = tuple(map(tuple, cameras.origins.tolist()))
     check_places(cameras, replace(scene, viewpoints=there), data)
+    with pytest.warns(Notice, match="does not say where its cameras were"):
+        check_places(cameras, replace(scene, viewpoints=()), data)
     with pytest.raises(ValueError, match="are not those that the scene was trained on"):
         check_places(cameras, replace(scene, viewpoints=tuple((x + 3.0, y, z) for x, y, z in there)), data)
 

@@ -292,4 +292,5 @@ def test_crop_writes_a_picture_of_what_it_would_keep(scene, tmp_path):
     red = (pixels[..., 0] > 120) & (pixels[..., 1:].max(-1) < 110)
     assert red[:, 320:].sum() > 100
     assert "exists" in lg("crop", scene, *box, "--dry-run", "--report", "kept.png", cwd=tmp_path, fails=True)
-    assert "a .png" in lg("crop", scene, *box, "--dry-run", "--report", "kept.jpg", cwd=tmp_path, fails=True)
+    early = lg("crop", "missing.safetensors", *box, "--dry-run", "--report", "kept.jpg", cwd=tmp_path, fails=True)
+    assert "a .png" in early, "before anything is read"

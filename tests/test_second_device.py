@@ -12,10 +12,12 @@ import torch
 from commands import lg, picture
 from PIL import Image
 from small_scene import small_scene
+from test_focus import even_scene, everywhere
 from test_radiance_training import RAYS, start
 
 import lg_field
 from lg_field import crop
+from lg_field.cli.mesh import looked_at_alone
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import Camera, orbit, render
 from lg_field.radiance.seams import measure_seams
@@ -107,6 +109,12 @@ def test_meshes_are_those_of_the_cpu():
     meshes = [radiance_mesh(field, 16, threshold=3.0) for field in on_both(small_scene(kept=1.0, nodes=3))]
     assert len(meshes[0].faces) > 50 and np.array_equal(meshes[0].faces, meshes[1].faces)
     assert np.allclose(meshes[0].vertices, meshes[1].vertices, atol=1e-4)
+
+
+def test_what_cameras_look_at_is_that_of_the_cpu():
+    here, there = (looked_at_alone(field) for field in on_both(even_scene(everywhere)))
+    assert there.cells.device.type == DEVICE.type and here.num_rows < 512
+    assert torch.equal(here.cells, there.cells.cpu()) and torch.equal(here.occupied, there.occupied.cpu())
 
 
 def test_edits_follow_the_device():

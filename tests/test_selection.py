@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from ball_scene import LARGE, MEDIUM, ball_scene
+from commands import lg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -23,7 +24,7 @@ from small_scene import small_scene
 import lg_field
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.ops import ChainSizes
-from lg_field.radiance.carving import pieces_of_field
+from lg_field.radiance.carving import edit_words, pieces_of_field
 from lg_field.radiance.components import shown_voxels
 from lg_field.radiance.outputs import distinct_colors
 from lg_field.space.partition import PartitionGrid
@@ -282,6 +283,7 @@ def test_a_click_fills_an_object_that_is_kept_or_removed_and_undone(tmp_path):
     subject = SceneSubject(field, field.description, tmp_path / "scene.safetensors")
     panel = Panel(SimpleNamespace(gui=Gui(), scene=Scene()), subject)
     named, pieces = panel.server.gui.named, pieces_of_field(field)
+    lg_field.save(field, tmp_path / "whole.safetensors")
     named["Keep object"].press()
     assert "choose Fill and click" in panel.message.content
     named["Solid"].value = 0.0
@@ -301,6 +303,10 @@ def test_a_click_fills_an_object_that_is_kept_or_removed_and_undone(tmp_path):
         saved = subject.save(tmp_path / f"{button}.safetensors")
         small = lg_field.load(saved[0])
         assert small.region is None and torch.equal(shown_voxels(small.occupancy, None), left)
+        words = ("--component", 1 if button == "Remove object" else 2)
+        lg("crop", "whole.safetensors", *words, "-o", "part.safetensors", "--overwrite", cwd=tmp_path)
+        by_command = lg_field.load(tmp_path / "part.safetensors").history
+        assert edit_words(small.history) == edit_words(by_command) != [] == edit_words(field.history)
         panel.edit(subject.selection.undo, True)
         assert subject.shown is field and panel.message.content == "ready"
     panel.filled(SimpleNamespace(ray_origin=(3.0, 3.0, 3.0), ray_direction=(1.0, 0.0, 0.0)))

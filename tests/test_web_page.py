@@ -246,7 +246,8 @@ def test_keys_touch_views_and_a_path(browser: Browser, scene: Path, tmp_path: Pa
         page.evaluate("document.getElementById('canvas').focus()")
         page.call("Input.dispatchKeyEvent", type="keyDown", code="KeyW", key="w")
         wait_for(lambda: page.evaluate("page.screen.orbit.eye[1] > -2.9"), "a camera that flies ahead")
-        page.call("Input.dispatchKeyEvent", type="keyUp", code="KeyW", key="w")
+        page.call("Input.dispatchKeyEvent", type="keyUp", code="KeyW", key="w", modifiers=2)
+        wait_for(lambda: page.evaluate("page.panel.controls.held.size") == 0, "a key let go with Ctrl held")
         press(page, "home")
         before = page.evaluate("page.screen.orbit.distance")
         for kind, apart in (("touchStart", 20), ("touchMove", 30), ("touchMove", 40), ("touchEnd", 0)):

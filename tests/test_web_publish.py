@@ -28,7 +28,8 @@ from lg_field.cli.options import NO_REGION
 from lg_field.cli.publish import part_file
 from lg_field.errors import Notice
 from lg_field.files import save
-from lg_field.files.ranges import open_ranges
+from lg_field.files.ranges import Ranges, open_ranges
+from lg_field.radiance.carving import was_cropped
 from lg_field.web.publish import IMPORT, MODULES, PAGE, STILL, Site, contents, filled, publish
 from lg_field.web.server import PageServer, part_of
 
@@ -113,6 +114,21 @@ def test_a_page_starts_where_the_scene_says_or_where_all_is_seen(folder: Path) -
     assert np.dot(ahead, (middle - eye) / np.linalg.norm(middle - eye)) > 0.99
 
 
+def test_a_part_that_carries_no_region_starts_where_all_of_it_is_seen(folder: Path) -> None:
+    whole = small_scene().description.camera  # type: ignore[union-attr]
+
+    def start(name: str, **more: bool) -> Any:
+        return contents(str(folder / name), Site("x"), still=False, **more).data["camera"]["camera"]
+
+    lg("crop", "scene.safetensors", "-o", "piece.safetensors", "--component", "largest", cwd=folder)
+    lg("crop", "scene.safetensors", "-o", "cells.safetensors", "--cells", "0-9", cwd=folder)
+    lg("clean", "scene.safetensors", "-o", "clean.safetensors", "--min-share", 0, cwd=folder)
+    assert start("piece.safetensors") != whole and start("cells.safetensors", part=True) != whole
+    assert start("clean.safetensors") == whole and start("cells.safetensors") == whole
+    for history in ({"edits": 3}, {"edits": [1, {"edit": "clean"}]}, {}):
+        assert not was_cropped(history)
+
+
 def test_nothing_is_replaced_unasked(folder: Path, site: Path) -> None:
     before = (site / PAGE).read_bytes()
     assert "--overwrite" in lg("publish", "scene.safetensors", "-o", "site", cwd=folder, fails=True)
@@ -144,7 +160,7 @@ def test_what_makes_no_sense_ends_in_a_line(flags: tuple[str, ...], words: str, 
     assert not (folder / "new").exists() and not (folder / "new.html").exists()
 
 
-def test_an_archive_is_unpacked_and_a_composition_refused(folder: Path) -> None:
+def test_an_archive_is_unpacked_and_a_composition_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(small_scene(), folder / "small.safetensors", dtype="int8")
     lg("compress", "small.safetensors", "-o", "small.lga", cwd=folder)
     with pytest.warns(Notice, match="is an archive, which pages do not read"):
@@ -153,6 +169,10 @@ def test_an_archive_is_unpacked_and_a_composition_refused(folder: Path) -> None:
     assert (folder / "unpacked" / "small.safetensors").read_bytes() == data
     said = site_data((folder / "unpacked" / PAGE).read_text())
     assert (said["field"], said["bytes"]) == ("small.safetensors", len(data))
+    monkeypatch.setattr("lg_field.web.publish.LARGE_FILE", len(data) - 1)
+    assert (folder / "small.lga").stat().st_size < len(data)
+    with pytest.warns(Notice, match=f"small.safetensors has {len(data):,} bytes: as one file it is read whole"):
+        publish(folder / "small.lga", folder / "small.html", Site("x"), still=False, one_file=True)
     (folder / "two.scene.json").write_text("{}")
     for command in (("publish", "two.scene.json", "-o", "new"), ("view", "two.scene.json", "--web")):
         assert "composition" in lg(*command, cwd=folder, fails=True)
@@ -280,12 +300,14 @@ def test_view_web_serves_a_scene_here(folder: Path) -> None:
             process.terminate()
 
 
-def test_view_web_shows_a_part(folder: Path) -> None:
+def test_view_web_shows_a_part(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lg("crop", "scene.safetensors", "-o", "ball.safetensors", "--sphere", 0, 0, 0, 0.5, cwd=folder)
     with part_file(str(folder / "scene.safetensors"), replace(NO_REGION, sphere=(0.0, 0.0, 0.0, 0.5))) as part:
         assert Path(part).read_bytes() == (folder / "ball.safetensors").read_bytes()
         assert Path(part).name == "scene.safetensors"
+        assert str(Path(part).parent) not in capsys.readouterr().out.replace("\n", "")
     assert "no --device" in lg("view", "scene.safetensors", "--web", "--device", "cpu", cwd=folder, fails=True)
+    assert "no --memory" in lg("view", "scene.safetensors", "--web", "--memory", 8, cwd=folder, fails=True)
 
 
 def test_a_far_scene_is_served_by_the_ranges_that_are_asked_for(folder: Path) -> None:
@@ -301,4 +323,39 @@ def test_a_far_scene_is_served_by_the_ranges_that_are_asked_for(folder: Path) ->
         assert (status, body, far.bytes_read - before) == (206, data[5000:6000], 1000)
         assert headers["Content-Range"] == f"bytes 5000-5999/{len(data)}"
         assert ask(server, "/scene.safetensors")[2] == data
+        server.shutdown()
+
+
+class Broken(Ranges):
+    """A file far away of which the second piece fails, or ends too early."""
+
+    size = (1 << 23) + 100
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    def read(self, start: int, count: int) -> bytes:
+        if start and self.error is not None:
+            raise self.error
+        return bytes(count - 10 if start else count)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (None, "became shorter"),
+        (OSError("gone"), "OSError: gone"),
+        (ConnectionResetError("cut"), "ConnectionResetError: cut"),
+        (RuntimeError("payload"), "RuntimeError: payload"),
+    ],
+)
+def test_a_far_read_that_fails_drops_the_connection_and_says_so(error: Exception | None, words: str) -> None:
+    with PageServer({"far.safetensors": Broken(error)}, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with (
+            pytest.warns(Notice, match=f"far.safetensors could not be read.*{words}") as said,
+            pytest.raises(http.client.IncompleteRead),
+        ):
+            ask(server, "/far.safetensors")
+        assert sum(one.category is Notice for one in said) == 1
         server.shutdown()

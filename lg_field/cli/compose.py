@@ -191,7 +191,7 @@ class CompositionSource(Source):
         from lg_field.radiance.arrangement import SUFFIX, is_composition, write_arrangement
         from lg_field.radiance.opening import CompositionFile
 
-        if flags.dtype != "as-is" or flags.report is not None or (flags.sights or NO_SIGHTS).data is not None:
+        if flags.dtype != "as-is" or flags.report is not None or (flags.sights or NO_SIGHTS) != NO_SIGHTS:
             raise ValueError(
                 "--dtype, --report, --data and --masks are for field files: crop the files of a composition for that"
             )

@@ -55,8 +55,8 @@ def crop(
     source_of(input).crop(CropFlags(output, region, dtype, dry_run, report, overwrite, sights))
 
 
-def crop_field(input: str, flags: CropFlags) -> None:
-    """`lg-field crop` of a field file."""
+def crop_field(input: str, flags: CropFlags, as_result: bool = True) -> None:
+    """`lg-field crop` of a field file; `as_result`: say where the output lies, which is what was asked for."""
     from lg_field.files import FieldFile, crop_file
     from lg_field.radiance.carving import crop_voxels
     from lg_field.radiance.components import settles
@@ -95,13 +95,16 @@ def crop_field(input: str, flags: CropFlags) -> None:
             overwrite=overwrite,
             progress=lambda count: progress.advance(task, count),
         )
-    say(console, f"{output}: {size:,} bytes, {time.perf_counter() - begin:.2f} s")
+    if as_result:
+        say(console, f"{output}: {size:,} bytes, {time.perf_counter() - begin:.2f} s")
 
 
 def check_crop(input: str, flags: CropFlags) -> None:
     """Raise, before any work, if there is nothing to write, or it may not be written."""
     if flags.output is None and not flags.dry_run:
         raise ValueError("give the file to write with -o, or --dry-run")
+    if flags.report is not None and flags.report.suffix.lower() != ".png":
+        raise ValueError(f"--report writes a .png, got {flags.report}")
     (flags.sights or NO_SIGHTS).check(flags.region.objects.focus is not None)
     outputs = [flags.report] if flags.dry_run else [flags.output, flags.report]
     check_outputs(flags.overwrite, outputs, [input])
@@ -154,7 +157,7 @@ def write_report(
     """Write the picture of what a crop keeps of a scene or of a flat signal.
 
     Raises:
-        ValueError: another kind of field, or another kind of picture.
+        ValueError: another kind of field.
     """
     import torch
 
@@ -166,8 +169,6 @@ def write_report(
     from lg_field.signals.kinds.image import write_image
     from lg_field.viewer.signals import kept_picture
 
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"--report writes a .png, got {path}")
     scene, field = file.description, file.load()
     part.region = field.region if whole_cells else part.region
     if isinstance(part, RadianceField) and isinstance(field, RadianceField) and isinstance(scene, Scene):

@@ -113,7 +113,6 @@ def mesh(
     console, begin = Console(), time.perf_counter()
     field, to_world = field_to_mesh(input, load_config, region, whole)
     matrix = output_matrix(to_world, in_world)
-    field = field.to(pick_device("auto"))
     with doing(f"meshing at resolution {resolution}"), blocks_shown(console) as show:
         look = partial(surface_of_signal, exact=exact) if to_world is None else partial(surface_of_scene, colors=colors)
         surface = look(console, field, resolution, threshold, show)
@@ -194,9 +193,10 @@ def blocks_shown(console: Console) -> Iterator[Progress]:
 def field_to_mesh(
     input: str | None, load_config: Path | None, region: RegionFlags, whole: bool
 ) -> tuple[Any, Callable[[], np.ndarray] | None]:
-    """The field of a file or a run, cut to the region, or to what cameras look at unless the whole is wanted; and of
-    scenes what gives the (4, 4) matrix to world units."""
+    """The field of a file or a run, on the device that computes, cut to the region, or to what cameras look at unless
+    the whole is wanted; and of scenes what gives the (4, 4) matrix to world units."""
     field, to_world = part_to_mesh(input, load_config, region)
+    field = field.to(pick_device("auto"))
     alone = to_world is not None and not (whole or region.given)
     return (looked_at_alone(field) if alone else field), to_world
 
@@ -205,6 +205,7 @@ def part_to_mesh(
     input: str | None, load_config: Path | None, region: RegionFlags
 ) -> tuple[Any, Callable[[], np.ndarray] | None]:
     """The field of a file or a run, cut to the region; and of scenes what gives the (4, 4) matrix to world units."""
+    from lg_field.cli.crop_scene import voxels_of_run
     from lg_field.radiance.components import settled
     from lg_field.signals.signal import Signal
     from lg_field.table.editing import crop
@@ -217,18 +218,19 @@ def part_to_mesh(
             return field, None
         scene = scene_of(field, input)
         return field, lambda: np.asarray(scene.scene_to_world, dtype=np.float64)
-    from lg_field.nerfstudio.runs import TRANSFORMS, load_run, pack
+    from lg_field.nerfstudio.runs import TRANSFORMS, load_run
 
     assert load_config is not None
     run = load_run(load_config)
     described = (run.config_path.parent / TRANSFORMS).exists()
-    whole: Any = pack(run) if described else run.field()
+    source = voxels_of_run(run) if described else None
+    whole: Any = run.field() if source is None else source.field()
     if not described:
         notice(f"{run.config_path.parent} has no {TRANSFORMS}: where cameras were is not known; all is meshed")
     to_world = lambda: np.asarray(run.scene_to_world(), dtype=np.float64)  # noqa: E731
     if not region.given:
         return whole, to_world
-    shape, cells = region.resolve(whole)
+    shape, cells = region.resolve(whole, source)
     field = crop(whole, shape, cells=cells, invert=region.invert)
     field.region = whole.region if region.snap else field.region
     return settled(field), to_world
@@ -250,7 +252,7 @@ def looked_at_alone(field: Volume) -> Any:
         return field
     found = looked_at(field, look, shown, SEEN)
     if found is None:
-        tell("nothing that the cameras look at ends: all is meshed; --component, --focus or --box mesh a part of it")
+        tell("no one object that the cameras look at was found: all is meshed; --component or --box mesh a part of it")
         return field
     voxels = found.voxels
     tell(

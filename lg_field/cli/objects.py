@@ -30,8 +30,6 @@ LISTED = 5
 """Components that are listed."""
 ONE = 0.95
 """Share of the voxels of a component that is nearly everything."""
-GROUND = 0.5
-"""Least opacity of voxels that the ground is looked for among."""
 HAZE = 0.25
 """Opacity of voxels below which they are haze."""
 CUT = 0.02
@@ -134,7 +132,7 @@ class ObjectFlags:
     def above(self, field: CellTable, source: VoxelSource, shape: Region | None, to_scene: Tensor | None) -> Region:
         """The half space above the plane, in scene units; says where a found plane is."""
         from lg_field.radiance.components import shown_voxels
-        from lg_field.radiance.ground import above_ground
+        from lg_field.radiance.ground import SOLID, above_ground
         from lg_field.radiance.solid import solid_voxels
         from lg_field.space.regions import HalfSpace, transformed
 
@@ -147,7 +145,7 @@ class ObjectFlags:
         whole = source.field()
         up = getattr(whole.description, "up", UP)
         shown = shown_voxels(whole.occupancy, both(field.region, shape))
-        found = above_ground(whole.occupancy, solid_voxels(whole, shown, max(self.solid or 0.0, GROUND)), up)
+        found = above_ground(whole.occupancy, solid_voxels(whole, shown, max(self.solid or 0.0, SOLID)), up)
         plane = " ".join(f"{v:.4g}" for v in (*found.normal, found.offset))
         tell(f"the ground that was found: --above-plane {plane} (scene units)")
         return found

@@ -17,7 +17,7 @@ from rich.console import Console
 from lg_field.cli.console import say
 from lg_field.cli.opening import CropFlags
 from lg_field.cli.options import Input, Output, RegionFlags
-from lg_field.errors import doing, notice
+from lg_field.errors import doing
 
 if TYPE_CHECKING:
     from lg_field.web.publish import Site, SiteCamera, SitePath
@@ -54,17 +54,11 @@ def publish(
         one_file: a single page that opens from disk, with everything in it.
         overwrite: replace what is there.
     """
-    from lg_field.web.publish import LARGE_FILE
     from lg_field.web.publish import publish as write
 
     check_target(input, output, one_file)
     site = site_of(input, title, description, camera, view, path)
     begin = time.perf_counter()
-    if one_file and input.stat().st_size > LARGE_FILE:
-        notice(
-            f"{input} has {input.stat().st_size:,} bytes: as one file it is read whole before anything shows; without "
-            "--one-file a host sends what is looked at first"
-        )
     with doing(f"writing {output}"):
         size = write(input, output, site, still=still, one_file=one_file, overwrite=overwrite)
     seconds = time.perf_counter() - begin
@@ -151,7 +145,7 @@ def serve(input: str, region: RegionFlags, port: int) -> None:
 
     with ExitStack() as stack:
         source = stack.enter_context(part_file(input, region))
-        page = contents(source, site_of(Path(name_of(source))), still=False)
+        page = contents(source, site_of(Path(name_of(source))), still=False, part=region.given)
         held = stack.enter_context(open_ranges(source)) if "://" in source else Path(source)
         server = stack.enter_context(PageServer({**page.files, name_of(source): held}, port))
         print(f"{input}: {server.url}", flush=True)
@@ -173,5 +167,7 @@ def part_file(input: str, region: RegionFlags) -> Iterator[str]:
         return
     with TemporaryDirectory() as folder:
         part = Path(folder, name_of(input)).with_suffix(".safetensors")
-        crop_field(input, CropFlags(part, region, "as-is", dry_run=False, report=None, overwrite=False))
+        crop_field(
+            input, CropFlags(part, region, "as-is", dry_run=False, report=None, overwrite=False), as_result=False
+        )
         yield str(part)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lg_field.cli.objects import VoxelSource
-from lg_field.errors import tell
+from lg_field.errors import notice, tell
 
 if TYPE_CHECKING:
     from lg_field.radiance.occupancy_grid import OccupancyGrid
@@ -107,10 +107,12 @@ def sights_of_capture(data: Path, scene: Scene) -> Sights:
 
 
 def check_places(views: Views, scene: Scene, data: Path) -> None:
-    """Raise ValueError unless the places of cameras that a scene knows are those of some views."""
+    """Raise ValueError unless the places of cameras that a scene knows are those of some views; a notice where it knows
+    none."""
     import torch
 
     if not scene.viewpoints:
+        notice(f"the scene does not say where its cameras were: those of {data} are taken for them, unchecked")
         return
     known, places = torch.tensor(scene.viewpoints, dtype=torch.float64), views.origins
     away = torch.cdist(known, places).amin(1).median()

@@ -11,6 +11,9 @@ from lg_field.cli.opening import Part, source_of
 from lg_field.cli.options import NO_REGION, Address, RegionFlags, bounded, pick_device
 from lg_field.cli.publish import serve
 
+MEMORY = 2.0
+"""GB for what is computed of a picture, unless something else is asked for."""
+
 
 def view(
     input: Address,
@@ -18,7 +21,7 @@ def view(
     port: int = 8080,
     device: str = "auto",
     web: bool = False,
-    memory: float = 2.0,
+    memory: float = MEMORY,
 ) -> None:
     """Show a field file on a page of this machine; nothing on disk changes until "Save crop".
 
@@ -35,6 +38,8 @@ def view(
     if web:
         if device != "auto":
             raise ValueError("--web draws in the browser, on its graphics card: no --device")
+        if memory != MEMORY:
+            raise ValueError("--web draws in the browser, which takes what memory it needs: no --memory")
         serve(input, region, port)
         return
     source = source_of(input)

@@ -19,7 +19,7 @@ from lg_field.radiance.compositing import Samples, weights_and_light
 from lg_field.radiance.encodings import spherical_harmonics, view_dependence
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.fused import asks_at_once as asks_at_once
-from lg_field.radiance.fused import fused_light, fused_look, fused_place
+from lg_field.radiance.fused import can_light, fused_light, fused_look, fused_place
 from lg_field.radiance.render import Asked, clipped, field_samples
 from lg_field.radiance.sampling import march_at_once, steps_of_rays
 
@@ -143,9 +143,10 @@ def ask_at_once(
 def _ask_kernels(
     field: RadianceField, rays: Rays, samples: Samples, unit: Tensor, rows: Tensor, beside: Beside, both: Tensor
 ) -> Looked | None:
-    """Density, colour and view dependence of samples and points beside them by the CPU's kernels, zeros where nothing
-    depends on them; None where torch has to find them."""
-    if not unit.is_cpu or field.sizes.color_width:
+    """Density, colour and view dependence of samples and points beside them by the CPU's kernels; None where torch has
+    to find them. Points on borders that count for nothing are not asked: their density is 0."""
+    starts = samples.starts
+    if not unit.is_cpu or field.sizes.color_width or not can_light(field, starts, rays[1], starts):
         return None
     asked = rows.clone()
     asked[len(samples.rays) :][: 2 * len(both)].masked_fill_(~(both & beside.near).repeat(2), -1)

@@ -1,8 +1,9 @@
 """Points that a training step asks a field about beside its samples: on borders of cells, and anywhere.
 
-On a CPU they are asked on their own (`seams.border_disagreement`, `RadianceField.opacity`): what is not needed is not
-computed. On a GPU a call costs more than its points do, and choosing them by their values keeps the host waiting; so
-there the points go along with the samples, and those that say nothing count for nothing.
+On a GPU, and where the CPU's kernels look, they go along with the samples, and those that say nothing count for
+nothing: a call costs more than its points do, and on a GPU choosing them by their values keeps the host waiting.
+Elsewhere they are asked on their own (`seams.border_disagreement`, `RadianceField.opacity`): what is not needed is not
+computed.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ from lg_field.space.regions import Region
 
 EDITS = "edits"
 """Entry of a field's history that holds what was dropped voxel by voxel."""
+CROP = "crop"
+"""The edit that keeps a part of a scene."""
 MOST_EDITS = 16
 """The latest ones are kept."""
 POINTS = 1 << 18
@@ -67,7 +69,7 @@ def crop_voxels(
         before = Held(int(voxels.sum()), file.skeleton.num_rows)
         if progress is not None:
             progress(file.reader.bytes_read)
-    small = noted(settled(field), "crop", before)
+    small = noted(settled(field), CROP, before)
     return save(small, target, dtype=precision, overwrite=overwrite)
 
 
@@ -91,6 +93,12 @@ def noted(field: RadianceField, edit: str, before: Held) -> RadianceField:
     entry = {"edit": edit, "voxels": [before.voxels, after.voxels], "cells": [before.cells, after.cells]}
     field.history = field.history | {EDITS: [*(old if isinstance(old, list) else []), entry][-MOST_EDITS:]}
     return field
+
+
+def was_cropped(history: dict[str, Any]) -> bool:
+    """Whether a history, perhaps one from anyone, says that a part of a scene was kept, voxel by voxel."""
+    found = history.get(EDITS, [])
+    return isinstance(found, list) and any(isinstance(one, dict) and one.get("edit") == CROP for one in found)
 
 
 def edit_words(history: dict[str, Any]) -> list[str]:

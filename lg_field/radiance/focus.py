@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lg_field.radiance.components import Pieces, middles
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.ground import above_ground
+from lg_field.radiance.ground import SOLID, above_ground
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.sight import seen_light, shares_of
@@ -30,8 +30,6 @@ SEEN = 0.12
 HAZE, KEPT = 0.5, 0.85
 """A piece that shrinks to less than this part of its voxels where more solid ones connect, and keeps this part of its
 light, lost haze and what hung on it."""
-SOLID = 0.5
-"""Least opacity of voxels that the ground is looked for among."""
 
 
 class Look(NamedTuple):

@@ -60,11 +60,22 @@ def fused_inputs(field: RadianceField, unit: Tensor, offsets: Tensor) -> tuple[T
 def _reads(field: RadianceField, unit: Tensor) -> tuple[encode.EncodeSizes, Tensor] | None:
     """What the chain reads of points, and the entries of the shared grid, (0, 0) without one; None where no kernel
     knows it."""
-    sizes, grid, table = field.sizes, field.hash_grid, field.hash_table
-    has_global, has_levels = field.chain.global_width > 0, grid is not None and table is not None
+    wanted, table = _sizes_read(field), field.hash_table
+    if wanted is None:
+        return None
+    entries = unit.new_empty(0, 0)
+    if table is not None and wanted.has_global:
+        entries = field.kept_lines["hash_table"].spread(field._trainable_lines(table))
+    return wanted, entries
+
+
+def _sizes_read(field: RadianceField) -> encode.EncodeSizes | None:
+    """What the chain reads of points; None where no kernel knows it."""
+    sizes, grid = field.sizes, field.hash_grid
+    has_global, has_levels = field.chain.global_width > 0, grid is not None and field.hash_table is not None
     if not field.features.shape[1] or (has_levels and field.implementation == "tcnn"):
         return None
-    wanted = encode.EncodeSizes(
+    return encode.EncodeSizes(
         counts=field.frame.origin.counts,  # type: ignore[arg-type]
         nodes=sizes.grid_nodes,
         grid_features=sizes.grid_features,
@@ -74,10 +85,6 @@ def _reads(field: RadianceField, unit: Tensor) -> tuple[encode.EncodeSizes, Tens
         grid_in_global=has_global and sizes.global_reads_grid and field.chain.local_width > 0,
         **({} if grid is None or not has_global else _levels(grid)),
     )
-    entries = unit.new_empty(0, 0)
-    if table is not None and has_global:
-        entries = field.kept_lines["hash_table"].spread(field._trainable_lines(table))
-    return wanted, entries
 
 
 def _levels(grid: object) -> dict[str, int]:
@@ -131,8 +138,20 @@ def asks_at_once(field: RadianceField, origins: Tensor, directions: Tensor) -> b
     do it, who leave out what is not needed."""
     if not origins.is_cpu:
         return True
-    plain = not (field.sizes.color_width or origins.requires_grad or directions.requires_grad)
-    return plain and may_take(field.backend, "cpu") and march.why_not(origins, directions) is None
+    if field.sizes.color_width or origins.requires_grad or not may_take(field.backend, "cpu"):
+        return False
+    near, can_march = origins[:, 0], march.why_not(origins, directions) is None
+    return can_march and _can_look(field, origins, directions) and can_light(field, near, directions, near)
+
+
+def _can_look(field: RadianceField, unit: Tensor, directions: Tensor) -> bool:
+    """Whether the CPU's kernels can say what samples look like (`looks.why_not`)."""
+    wanted, tables = _sizes_read(field), [field.local, field.features]
+    if wanted is None:
+        return False
+    tables += [] if field.hash_table is None else [field.hash_table]
+    shared = dict(field.shared)
+    return looks.why_not(wanted, field.chain, unit, directions, *tables, shared=shared) is None
 
 
 def fused_place(
@@ -170,18 +189,15 @@ def fused_look(
     Fields whose rows are elsewhere register theirs."""
     if not unit.is_cpu or not may_take(field.backend, "cpu"):
         return None
-    asked = _reads(field, unit)
+    asked = _reads(field, unit) if _can_look(field, unit, directions) else None
     if asked is None:
         return None
     inputs, entries = asked
-    tables = field._trainable_rows(field.local), field._trainable_rows(field.features), entries
-    shared = dict(field.shared)
-    if looks.why_not(inputs, field.chain, unit, directions, *tables, shared=shared) is not None:
-        return None
+    tables, shared = (field._trainable_rows(field.local), field._trainable_rows(field.features), entries), field.shared
     places = unit, *encode.sort_points(rows, field.num_rows)
     sizes, corners = (inputs, field.chain), field.occupancy.corners()
     bias = field.sizes.density_bias
-    density, rgb, dependence = looks.look(places, (rays, directions), corners, tables, shared, sizes, bias)
+    density, rgb, dependence = looks.look(places, (rays, directions), corners, tables, dict(shared), sizes, bias)
     return field.frame.per_length(density, unit), rgb, dependence
 
 
@@ -219,12 +235,17 @@ def fused_composite(
     return seen_of_sums(seen, far)
 
 
+def can_light(field: Volume, density: Tensor, colors: Tensor, starts: Tensor) -> bool:
+    """Whether `fused_light` finds the light of samples with such (M,) densities, (M, 3) colours and (M,) distances."""
+    return may_take(field.backend, "cpu") and light.why_not(density, colors, starts) is None
+
+
 def fused_light(
     field: Volume, density: Tensor, colors: Tensor, samples: Samples, num_rays: int, least_light: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """(M,) weights, (N, 5) what rays see and (M,) light that gets through to samples: `light.light`, whose arguments
     these are; None where its kernel cannot do it."""
-    if not may_take(field.backend, "cpu") or light.why_not(density, colors, samples.starts) is not None:
+    if not can_light(field, density, colors, samples.starts):
         return None
     intervals = samples.rays, samples.starts, samples.ends
     return light.light(density, colors, intervals, num_rays, least_light)

@@ -17,6 +17,8 @@ LEAST = 30
 """Voxels that a plane must hold."""
 PLANES = 8
 """Planes that are looked at."""
+SOLID = 0.5
+"""Least opacity of voxels that it is looked for among."""
 NEAR = 0.6
 """Unbounded scenes: how far from the origin the ground is looked for, scene units; cameras see about 1 about it."""
 BELOW = 3

@@ -14,6 +14,7 @@ from torch import Tensor
 from lg_field.files import atomic_write, refuse_existing, save
 from lg_field.meshing.mesh import EmptyMeshError, Mesh
 from lg_field.meshing.writing import write_mesh
+from lg_field.radiance.carving import CROP, Held, noted
 from lg_field.radiance.components import settled
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.scene import Scene
@@ -283,7 +284,11 @@ class SceneSubject(Subject, Rendered):
 
     def save(self, path: Path) -> list[Path]:
         """Write what is shown, its voxels carrying the cut, and the region's JSON."""
-        return self.write(settled(self.shown), path)
+        small = settled(self.shown)
+        if small is not self.shown:  # as `crop_voxels` does
+            assert isinstance(self.selection.field, RadianceField)
+            small = noted(small, CROP, Held.by(self.selection.field))
+        return self.write(small, path)
 
     def extent(self, cells: Tensor) -> list[tuple[str, Tensor]]:
         """The box around (n,) cells in scene units, and the one around that in world units."""

@@ -24,6 +24,7 @@ from lg_field.files.archive import decompress, unpacked
 from lg_field.files.ranges import open_ranges
 from lg_field.files.small_numbers import SCALE
 from lg_field.radiance.cameras import Camera, orbit
+from lg_field.radiance.carving import was_cropped
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import render
 from lg_field.radiance.scene import Scene
@@ -123,6 +124,12 @@ def publish(
     """
     refuse_existing(target, overwrite or (not one_file and target.is_dir() and not any(target.iterdir())))
     with plain_file(str(source)) as plain:
+        size = Path(plain).stat().st_size
+        if one_file and size > LARGE_FILE:
+            notice(
+                f"{name_of(plain)} has {size:,} bytes: as one file it is read whole before anything shows; without "
+                "--one-file a host sends what is looked at first"
+            )
         page = contents(plain, site, still)
         if not one_file:
             return _write_folder(page, Path(plain), target)
@@ -156,13 +163,14 @@ def name_of(source: str) -> str:
     return Path(urlsplit(source).path if "://" in source else source).name
 
 
-def contents(source: str, site: Site, still: bool) -> Contents:
+def contents(source: str, site: Site, still: bool, part: bool = False) -> Contents:
     """The files of a scene's page.
 
     Args:
         source: scene file, or an address fsspec reads.
         site: what the page says and shows.
         still: render a picture, too.
+        part: the file holds a part of a scene, also where it carries no mark of that (`scenes_camera`).
 
     Raises:
         ValueError: not a scene file.
@@ -172,7 +180,7 @@ def contents(source: str, site: Site, still: bool) -> Contents:
         if not isinstance(scene, Scene):
             raise ValueError(f"{source} is no scene file; `lg-field pack --load-config ...` makes one of a run")
         data = {"field": name_of(source), "bytes": file.reader.size, "ranges": read_at_once(file)}
-        camera = site.camera or scenes_camera(file, scene)
+        camera = site.camera or (None if part else scenes_camera(file, scene))
         field: Any = file.load() if still or camera is None else None
         camera = camera or SiteCamera.of(next(orbit(field, scene, 1, *STILL_SIZE)), "start")
     data = asdict(site) | data | {"camera": asdict(camera)}
@@ -208,8 +216,9 @@ def read_at_once(file: FieldFile) -> list[list[int]]:
 
 
 def scenes_camera(file: FieldFile, scene: Scene) -> SiteCamera | None:
-    """The training camera of a whole scene; None for a part of one, of which it may see nothing."""
-    if scene.camera is None or file.header.region is not None:
+    """The training camera of a whole scene; None for a part of one, of which it may see nothing, as its exact region or
+    its history says."""
+    if scene.camera is None or file.header.region is not None or was_cropped(file.header.history):
         return None
     return SiteCamera("start", scene.camera, scene.focal)
 

@@ -6,14 +6,15 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from lg_field.errors import notice
 from lg_field.files.ranges import Ranges
 
 HOME = "127.0.0.1"
@@ -126,6 +127,41 @@ def about(held: Held) -> tuple[int, int]:
     return (held.size if isinstance(held, Ranges) else len(held)), 0
 
 
+def pieces_of(held: Held, part: Part) -> Iterator[bytes | bytearray]:
+    """The bytes of a part, one piece after the other.
+
+    Raises:
+        OSError: they cannot be read, or there are fewer.
+    """
+    if isinstance(held, bytes):
+        yield held[part.first : part.last + 1]
+        return
+    if isinstance(held, Ranges):
+        for start in range(part.first, part.last + 1, FAR_PIECE):
+            yield far_piece(held, start, min(FAR_PIECE, part.last + 1 - start))
+        return
+    with open(held, "rb") as file:
+        file.seek(part.first)
+        left = part.count
+        while left > 0:
+            piece = file.read(min(left, PIECE))
+            if not piece:
+                raise OSError("the file became shorter")
+            yield piece
+            left -= len(piece)
+
+
+def far_piece(held: Ranges, start: int, count: int) -> bytes | bytearray:
+    """Bytes of a file that is far away; raises OSError for whatever goes wrong on the way, or if there are fewer."""
+    try:
+        found = held.read(start, count)
+    except Exception as error:  # of fsspec's file systems, each of which has its own
+        raise OSError(f"{type(error).__name__}: {error}") from error
+    if len(found) < count:
+        raise OSError("the file became shorter")
+    return found
+
+
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET and HEAD."""
 
@@ -158,11 +194,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_head(name, size, changed, part)
             if body and part is not None:
                 self._send_bytes(held, part)
-        except (BrokenPipeError, ConnectionResetError):
+        except ConnectionError:  # the browser has closed it
             self.close_connection = True
         except OSError as error:
             self.close_connection = True
-            self.log_error("%s", error)
+            notice(f"{name} could not be read, so a request was dropped: {error}")
 
     def _send_head(self, name: str, size: int, changed: int, part: Part | None) -> None:
         self.send_response(416 if part is None else 200 if part.whole else 206)
@@ -179,21 +215,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_bytes(self, held: Held, part: Part) -> None:
-        if isinstance(held, bytes):
-            self.wfile.write(held[part.first : part.last + 1])
-            return
-        if isinstance(held, Ranges):
-            for start in range(part.first, part.last + 1, FAR_PIECE):
-                self.wfile.write(held.read(start, min(FAR_PIECE, part.last + 1 - start)))
-            return
-        with open(held, "rb") as file:
-            file.seek(part.first)
-            self._copy(file, part.count)
-
-    def _copy(self, file: BinaryIO, count: int) -> None:
-        while count > 0:
-            piece = file.read(min(count, PIECE))
-            if not piece:
-                raise ConnectionResetError("the file became shorter")
+        for piece in pieces_of(held, part):
             self.wfile.write(piece)
-            count -= len(piece)

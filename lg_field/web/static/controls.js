@@ -110,9 +110,9 @@ export class Controls {
 
   /** @param {KeyboardEvent} event @param {boolean} down */
   _key(event, down) {
-    if (!(event.code in KEYS || event.code in ROLLS) || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (down && event.target instanceof HTMLElement && /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
     if (!down) return void this.held.delete(event.code);
+    if (!(event.code in KEYS || event.code in ROLLS) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target instanceof HTMLElement && /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
     event.preventDefault();
     const first = this.held.size === 0;
     this.held.add(event.code);

@@ -215,7 +215,7 @@ async function untilLost(page) {
 async function reopened(page, what, times) {
   document.body.dataset.picture = "lost";
   try {
-    if (times > MOST_LOST) throw new Error("it is lost again and again");
+    if (times >= MOST_LOST) throw new Error("it is lost again and again");
     say(`${what}: it is opened again ...`);
     await page.take(await openDevice());
     say(`${what}, and was opened again: view and crop are the same.`);

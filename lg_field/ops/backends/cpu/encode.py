@@ -149,8 +149,10 @@ def sort_points(rows: Int64[Tensor, " points"], num_rows: int) -> tuple[Tensor, 
         (n,) numbers of the points, those of a row as they were; (P + 1,) first one of each row, then n.
     """
     built = _kernel()
+    rows = rows.contiguous()  # the pointer needs the copy to stay
+    assert rows.dtype == torch.int64, f"rows are int64, got {rows.dtype}"
     order, offsets = torch.empty(len(rows), dtype=torch.int64), torch.empty(num_rows + 1, dtype=torch.int64)
-    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (rows.contiguous(), order, offsets)]
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (rows, order, offsets)]
     built.lg_field_encode_sort(pointers[0], ctypes.c_int64(len(rows)), ctypes.c_int64(num_rows), *pointers[1:])
     return order[: int(offsets[-1])], offsets
 

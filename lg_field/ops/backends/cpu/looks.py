@@ -39,12 +39,11 @@ def why_not(
         tables: weights of the rows, their grids, entries of the shared grid.
         shared: the shared part.
     """
-    if chain.out_features != shade.WIDTH or not chain.local_width:
-        return f"it takes rows with {shade.WIDTH} outputs"
-    if directions.requires_grad:
-        return "it gives no gradients to directions"
-    reason = encode.why_not(sizes, unit, *tables)
-    return kernel.why_not(chain, directions, *tables, *shared.values()) if reason is None else reason
+    if not chain.local_width:
+        return "it takes chains with rows"
+    reason = shade.why_not(directions.new_empty(0, chain.out_features), directions)
+    reason = reason or encode.why_not(sizes, unit, *tables)
+    return reason or kernel.why_not(chain, directions, *tables, *shared.values())
 
 
 def look(
