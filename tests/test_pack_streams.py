@@ -143,7 +143,7 @@ def most_during(work: Callable[[], object]) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the memory of a process")
 def test_memory_is_far_below_the_table(tmp_path, monkeypatch):
     monkeypatch.setattr("lg_field.files.writing.ROWS_BYTES", 1 << 20)
-    field = RadianceField(PartitionGrid((8, 8, 6), (-1.0,) * 3, (1.0,) * 3), make(grid_nodes=19).sizes)
+    field = RadianceField(PartitionGrid((12, 10, 8), (-1.0,) * 3, (1.0,) * 3), make(grid_nodes=19).sizes)
     checkpoint_of(field, tmp_path / "run")
     size = field.features.nbytes
 
@@ -151,5 +151,5 @@ def test_memory_is_far_below_the_table(tmp_path, monkeypatch):
         packed, lines = outline(load_run(tmp_path / "run", scratch=tmp_path))
         save(packed, tmp_path / "streamed", lines=lines)
 
-    assert size > 40e6 and most_during(streamed) < 0.5 * size
+    assert size > 100e6 and most_during(streamed) < 0.5 * size
     assert most_during(lambda: save(pack(load_run(tmp_path / "run")), tmp_path / "whole")) > size
