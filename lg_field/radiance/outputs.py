@@ -60,7 +60,8 @@ def ray_output(
 
 def surface_of(asked: Asked, far: float) -> Picture:
     """Accumulation and depth along the rays, without colour: `rgb` is (N, 0)."""
-    return picture(asked, asked.density.new_zeros(len(asked.density), 0), far, None)
+    seen = picture(asked, asked.density.new_zeros(len(asked.density), 3), far, None)  # as a picture's, to the bit
+    return seen._replace(rgb=seen.rgb[:, :0])
 
 
 @torch.no_grad()

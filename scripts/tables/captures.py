@@ -82,6 +82,9 @@ def make_config(args: Args, capture: str, method: str) -> Any:
 
         config.pipeline.datamanager.dataparser = AutoDataParserConfig(data=data)
     config.max_num_iterations = args.steps or 10**9
+    for group in config.optimizers.values():
+        if getattr(group["scheduler"], "max_steps", None) == 0:
+            group["scheduler"].max_steps = args.steps
     for setting in args.set:
         path, value = setting.split("=", 1)
         *owners, name = path.split(".")
