@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import torch
 
@@ -124,6 +124,7 @@ def _seed(seed: int) -> None:
 def _module() -> ModuleType:
     """What torch asks a device's module for: `torch.second`."""
     module = ModuleType(f"torch.{NAME}")
+    stream = SimpleNamespace(synchronize=lambda: None)  # the only one: everything is done when it returns
     names = {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
@@ -132,6 +133,8 @@ def _module() -> ModuleType:
         "current_device": lambda: 0,
         "set_device": lambda device: None,
         "synchronize": lambda device=None: None,
+        "current_stream": lambda device=None: stream,
+        "stream": contextlib.nullcontext,
         "manual_seed_all": _seed,
         "manual_seed": _seed,
         "get_rng_state": get_rng_state,
