@@ -11,11 +11,13 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from commands import BIN
 from PIL import Image
 from websockets.sync.client import connect
 
@@ -215,3 +217,18 @@ class Page:
         """Close the tab."""
         self.call("Page.close")
         self.socket.close()
+
+
+@contextmanager
+def viewing(*arguments: object) -> Iterator[str]:
+    """The address of a running `lg-field view`."""
+    command = [str(BIN / "lg-field"), "view", *map(str, arguments), "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        line = server.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert found, line + server.stderr.read()
+        yield found[0]
+    finally:
+        server.terminate()
+        server.wait(20)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from browser import CHROMIUM, Browser, Page, wait_for
+from browser import CHROMIUM, Browser, Page, viewing, wait_for
+from commands import BIN
 from small_scene import small_scene
 
 import lg_field
@@ -26,24 +25,8 @@ from lg_field.space.partition import PartitionGrid
 pytest.importorskip("viser", reason="the viewer needs viser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
 
-BIN = Path(sys.executable).parent
 CANVAS = (slice(60, 740), slice(60, 820))
 """Rows and columns of a screenshot that show the scene only."""
-
-
-@contextmanager
-def viewing(*arguments: object) -> Iterator[str]:
-    """The address of a running `lg-field view`."""
-    command = [str(BIN / "lg-field"), "view", *map(str, arguments), "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        line = server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line + server.stderr.read()
-        yield found[0]
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from browser import Browser, Page, wait_for
-from commands import BIN
+from browser import Browser, Page, viewing, wait_for
 
 from lg_field.files import FieldFile
 from lg_field.radiance.cameras import Camera
@@ -33,19 +29,9 @@ SEEN = """(async () => { const { screen, renderer, edit } = page, picture = scre
     return { rgba: Array.from(rgba), width: picture.width, height: picture.height, camera: picture.camera }; })()"""
 
 
-@contextmanager
-def served(path: Path) -> Iterator[str]:
-    """The address of `lg-field view --web`."""
-    command = [str(BIN / "lg-field"), "view", "--web", str(path), "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        line = server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line + server.stderr.read()
-        yield found[0]
-    finally:
-        server.terminate()
-        server.wait(20)
+def served(path: Path) -> AbstractContextManager[str]:
+    """Context: the address of `lg-field view --web`."""
+    return viewing("--web", path)
 
 
 def opened(browser: Browser, url: str) -> Page:
