@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
@@ -25,6 +24,7 @@ from lg_field.nerfstudio.placing import find_place, move
 from lg_field.nerfstudio.rays import PixelRays
 from lg_field.radiance.placement import Placement
 from lg_field.training.masks import MaskMode
+from lg_field.training.photo_set import mean_color
 
 
 @dataclass
@@ -102,7 +102,7 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         dataset = CaptureDataset(outputs, config.camera_res_scale_factor, self.masks)
         dataset.depths &= config.depths or bool(outputs.metadata["bounded"])
         if self.opaque:
-            dataset.metadata["backdrop"] = mean_color(dataset)
+            dataset.metadata["backdrop"] = torch.tensor(mean_color(len(dataset), dataset.get_image_float32))
         return dataset
 
     def setup_train(self) -> None:
@@ -125,12 +125,6 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         dataset = CaptureDataset(outputs, self.config.camera_res_scale_factor, self.masks)
         dataset.depths = False  # nothing is learned from them
         return dataset
-
-
-def mean_color(dataset: InputDataset, most: int = 16) -> Float[Tensor, "3"]:
-    """Mean colour in [0, 1] of a data set's images, of at most so many that are spread over it."""
-    numbers = torch.linspace(0, len(dataset) - 1, min(most, len(dataset))).round().long().tolist()
-    return torch.stack([dataset.get_image_float32(k)[..., :3].mean((0, 1)) for k in numbers]).mean(0)
 
 
 def align(outputs: DataparserOutputs, transforms: Path) -> None:

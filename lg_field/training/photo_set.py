@@ -81,11 +81,9 @@ class PhotoSet:
         lenses = Lenses.of(photos, [(image.shape[1], image.shape[0]) for image in images])
         return PhotoSet(lenses, images, counted if masked and masks == "ignore" else None)
 
-    def mean_color(self, most: int = 16) -> tuple[float, float, float]:
-        """Mean colour in [0, 1] of the photos, of at most so many that are spread over them."""
-        numbers = torch.linspace(0, len(self) - 1, min(most, len(self))).round().long().tolist()
-        red, green, blue = torch.stack([self.images[k][..., :3].float().mean((0, 1)) / 255.0 for k in numbers]).mean(0)
-        return float(red), float(green), float(blue)
+    def mean_color(self) -> tuple[float, float, float]:
+        """`mean_color` of the photos."""
+        return mean_color(len(self), lambda k: self.images[k].float() / 255.0)
 
     def measure(self, photos: Sequence[Photo], points: Float[Tensor, "points 3"] | None) -> None:
         """Find `depths`, by (n, 3) sparse points in the lenses' coordinates that these photos show."""
@@ -127,6 +125,21 @@ class PhotoSet:
         height, width = self.images[photo].shape[:2]
         number = torch.arange(height * width)
         return Pixels(torch.full_like(number, photo), number // width, number % width)
+
+
+def mean_color(
+    count: int, image_of: Callable[[int], Float[Tensor, "height width channels"]], most: int = 16
+) -> tuple[float, float, float]:
+    """Mean colour in [0, 1] of so many images, of at most `most` that are spread over them.
+
+    Args:
+        count: images.
+        image_of: number -> (height, width, 3 or 4) in [0, 1].
+        most: that are looked at.
+    """
+    numbers = torch.linspace(0, count - 1, min(most, count)).round().long().tolist()
+    red, green, blue = torch.stack([image_of(k)[..., :3].mean((0, 1)) for k in numbers]).mean(0).tolist()
+    return red, green, blue
 
 
 class Draw:
