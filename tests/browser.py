@@ -34,9 +34,9 @@ GRAPHICS = (
 )
 """Flags for WebGPU on a machine without a graphics card."""
 SIZE = (1280, 800)
-FIND = """(label => [...document.querySelectorAll('button, label, [role=tab], input, p, span')]
-    .filter(e => e.getClientRects().length && (e.textContent.trim() === label || e.placeholder === label))
-    .map(e => { const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })[0] ?? null)"""
+CLICK = """(label => { const element = [...document.querySelectorAll('button, label, [role=tab], input, p, span')]
+    .find(e => e.getClientRects().length && !e.disabled && (e.textContent.trim() === label || e.placeholder === label));
+    if (!element) return false; element.scrollIntoView({block: 'center'}); element.click(); return true; })"""
 
 
 def wait_for(check: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
@@ -151,9 +151,12 @@ class Page:
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **held)
 
     def click(self, where: str | tuple[float, float]) -> None:
-        """Click on a place, or on the element with this text (scrolled to if need be)."""
+        """Click on a place, or on the element with this text, which is found and clicked at one moment: a page moves its
+        controls about while texts above them come and go."""
         if isinstance(where, str):
-            where = self._place(where)
+            code = f"{CLICK}({json.dumps(where)})"
+            wait_for(lambda: self.evaluate(code), f"the element {where!r}; errors: {self.errors}")
+            return
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self.mouse(kind, *where)
 
@@ -168,19 +171,6 @@ class Page:
             except AssertionError:
                 if seconds == 60.0:
                     raise
-
-    def _place(self, label: str) -> tuple[float, float]:
-        """Where the element with this text is, once it is in view and keeps still."""
-        code = FIND.replace(".map(", ".map(e => (e.scrollIntoView({block: 'center'}), e)).map(", 1)
-        before = None
-        while True:
-            place = wait_for(
-                lambda: self.evaluate(f"{code}({json.dumps(label)})"), f"the element {label!r}; errors: {self.errors}"
-            )
-            if place == before:
-                return tuple(place)
-            before = place
-            time.sleep(0.1)
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Draw a line with the mouse held down."""

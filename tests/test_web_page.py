@@ -206,10 +206,10 @@ def test_cropped_cells_are_not_fetched(browser: Browser, tmp_path: Path) -> None
         page.close()
 
 
-def throttled(page: Page, offline: bool = False) -> None:
-    """Let the page have a slow network, or none."""
-    speed = {"latency": 5, "downloadThroughput": 500_000, "uploadThroughput": 500_000}
-    page.call("Network.emulateNetworkConditions", offline=offline, **speed)
+def throttled(page: Page, speed: int, offline: bool = False) -> None:
+    """Let the page have a slow network, in bytes a second, or none."""
+    speeds = {"downloadThroughput": speed, "uploadThroughput": speed}
+    page.call("Network.emulateNetworkConditions", offline=offline, latency=5, **speeds)
 
 
 def test_a_slow_network_shows_what_has_come_and_a_lost_one_is_said(browser: Browser, tmp_path: Path) -> None:
@@ -218,13 +218,16 @@ def test_a_slow_network_shows_what_has_come_and_a_lost_one_is_said(browser: Brow
     with served(path) as address:
         page = browser.open("about:blank")
         page.call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
-        throttled(page)
+        throttled(page, 500_000)
         page.call("Page.navigate", url=address)
-        early = "(p => p?.screen.picture && p.missing().length ? [p.field.bytesFetched, p.field.bytesTotal] : null)"
-        here, size = wait_for(lambda: page.evaluate(f"{early}(globalThis.page)"), "a picture before all is there")
+        some = "(p => p && 0 < p.missing().length && p.missing().length < p.field.cells.length)(globalThis.page)"
+        wait_for(lambda: page.evaluate(some), "some of the rows", 90.0)
+        throttled(page, 1000)  # so that the rest is still on its way when the picture is drawn, however long that takes
+        early = "(p => p.screen.picture && p.missing().length ? [p.field.bytesFetched, p.field.bytesTotal] : null)(page)"
+        here, size = wait_for(lambda: page.evaluate(early), "a picture before all is there", 90.0)
         assert 0 < here < size
         assert 0.0 < page.evaluate("document.getElementById('progress').value") < 1.0
-        throttled(page, offline=True)
+        throttled(page, 1000, offline=True)
         page.wait_text("connection", 90.0)
         assert page.evaluate("document.getElementById('message').textContent").count("\n") == 0
         assert page.evaluate("page.screen.picture !== null && !page.screen.stopped")

@@ -44,8 +44,9 @@ def opened(browser: Browser, url: str) -> Page:
 
 
 def sharp(page: Page) -> None:
-    """Wait for the exact picture of all that is kept."""
-    state = "(d => d && d.picture === 'sharp' && d.loading === 'no')(document.body?.dataset)"
+    """Wait for the exact picture of all that is kept, as large as the canvas is shown."""
+    fits = "(c => Math.abs(c.width - c.clientWidth * Math.min(2, devicePixelRatio)) < 1)(page.screen.canvas)"
+    state = f"(d => d && d.picture === 'sharp' && d.loading === 'no' && {fits})(document.body?.dataset)"
     wait_for(lambda: page.evaluate(state), "the sharp picture", 90.0)
 
 

@@ -155,14 +155,14 @@ export class Screen {
     return picture;
   }
 
-  /** @param {Picture} picture @param {boolean} sharp */
+  /** @param {Picture} picture @param {boolean} sharp unless something else is to be seen by now */
   _take(picture, sharp) {
     if (this.stopped) return;
     this.picture?.buffer.destroy();
     this.picture = picture;
-    this.sharp = sharp;
+    this.sharp = sharp && !this.dirty;
     this.present(picture);
-    this.onPicture(picture, sharp);
+    this.onPicture(picture, this.sharp);
   }
 
   /** Put a picture on the canvas. @param {Picture} picture @param {boolean} [wires] */
