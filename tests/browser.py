@@ -151,8 +151,8 @@ class Page:
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **held)
 
     def click(self, where: str | tuple[float, float]) -> None:
-        """Click on a place, or on the element with this text, which is found and clicked at one moment: a page moves its
-        controls about while texts above them come and go."""
+        """Click on a place, or on the element with this text, which is found and clicked at one moment: a page moves
+        its controls about while texts above them come and go."""
         if isinstance(where, str):
             code = f"{CLICK}({json.dumps(where)})"
             wait_for(lambda: self.evaluate(code), f"the element {where!r}; errors: {self.errors}")

@@ -223,7 +223,7 @@ def test_a_slow_network_shows_what_has_come_and_a_lost_one_is_said(browser: Brow
         some = "(p => p && 0 < p.missing().length && p.missing().length < p.field.cells.length)(globalThis.page)"
         wait_for(lambda: page.evaluate(some), "some of the rows", 90.0)
         throttled(page, 1000)  # so that the rest is still on its way when the picture is drawn, however long that takes
-        early = "(p => p.screen.picture && p.missing().length ? [p.field.bytesFetched, p.field.bytesTotal] : null)(page)"
+        early = "page.screen.picture && page.missing().length ? [page.field.bytesFetched, page.field.bytesTotal] : null"
         here, size = wait_for(lambda: page.evaluate(early), "a picture before all is there", 90.0)
         assert 0 < here < size
         assert 0.0 < page.evaluate("document.getElementById('progress').value") < 1.0
