@@ -12,7 +12,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from bench.far_files import range_server, sparse_field
+from bench.far_files import Log, Request, range_server, sparse_field
 from commands import lg
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,6 +69,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 BOX = Region.box((-0.4,) * 3, (0.4,) * 3)
+
+
+def test_requests_that_overlap_are_one_round_trip() -> None:
+    log = Log()
+    log.requests = [Request(0.0, 1.0, 5), Request(2.5, 3.0, 0), Request(0.5, 1.2, 5), Request(1.0, 2.0, 5)]
+    assert log.round_trips() == 3 and log.bytes == 15
 
 
 class Waves:
