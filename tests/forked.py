@@ -83,6 +83,7 @@ def _run(cwd: str, output: str, environment: dict[str, str], words: list[str]) -
     written, nothing = os.open(output, os.O_WRONLY), os.open(os.devnull, os.O_RDONLY)
     for old, new in ((nothing, 0), (written, 1), (written, 2)):
         os.dup2(old, new)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # in its place among what is said of errors
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
