@@ -35,6 +35,8 @@ FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 FEATURE = np.dtype([("place", "<f8", 2), ("point", "<i8")])
 """A feature of a photo in images.bin: pixels from the left upper corner, and its sparse point or -1."""
 PLACES = ("colmap/sparse/0", "sparse/0", "sparse", "colmap")
+Points = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""(n, 3) float64 places, (n, 3) uint8 colours and (n,) int64 numbers of sparse points."""
 LARGEST = 1600
 """Longer side of photos, pixels, above which a folder of smaller ones (images_2, images_4, ...) is taken."""
 
@@ -72,6 +74,27 @@ def read_colmap(folder: Path, model: Path) -> Capture:
     Raises:
         CaptureError: what is wrong, in one line.
     """
+    lenses, images, points = read_model(model)
+    numbers = np.zeros(0, np.int64) if points is None else points[2]
+    photos, names, alpha, notes = _photos(folder, lenses, images, numbers)
+    lists = _lists(folder)
+    splits = by_interval(len(photos))
+    if lists:
+        splits, more = by_lists(names, lists)
+        notes += more
+    xyz, rgb = (None, None) if points is None or not len(points[0]) else points[:2]
+    if xyz is None:
+        notes.append(f"{model} has no points")
+    unique = tuple(dict.fromkeys(notes))
+    return Capture("colmap", folder, tuple(photos), splits, alpha, np.eye(4), None, xyz, rgb, unique)
+
+
+def read_model(model: Path) -> tuple[dict[int, Lens], list[Registered], Points | None]:
+    """The cameras, the photos in the order of their numbers and the sparse points of a reconstruction.
+
+    Raises:
+        CaptureError: damaged, or without a photo.
+    """
     ending = ".bin" if (model / "cameras.bin").exists() else ".txt"
     read = (
         (read_cameras_bin, read_images_bin, read_points_bin)
@@ -88,18 +111,7 @@ def read_colmap(folder: Path, model: Path) -> Capture:
         raise CaptureError(f"{model} is not a COLMAP reconstruction or is damaged: {error}") from error
     if not images:
         raise CaptureError(f"{model} has no registered image")
-    numbers = np.zeros(0, np.int64) if points is None else points[2]
-    photos, names, alpha, notes = _photos(folder, lenses, images, numbers)
-    lists = _lists(folder)
-    splits = by_interval(len(photos))
-    if lists:
-        splits, more = by_lists(names, lists)
-        notes += more
-    xyz, rgb = (None, None) if points is None or not len(points[0]) else points[:2]
-    if xyz is None:
-        notes.append(f"{model} has no points")
-    unique = tuple(dict.fromkeys(notes))
-    return Capture("colmap", folder, tuple(photos), splits, alpha, np.eye(4), None, xyz, rgb, unique)
+    return lenses, images, points
 
 
 def _photos(
@@ -258,7 +270,7 @@ def read_images_text(path: Path) -> list[Registered]:
     return images
 
 
-def read_points_text(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_points_text(path: Path) -> Points:
     """points3D.txt: POINT3D_ID X Y Z R G B ERROR TRACK."""
     rows = [line.split(maxsplit=7)[:7] for line in filter(str.strip, _lines(path))]
     values = np.array(rows, dtype=np.float64).reshape(-1, 7)
@@ -299,7 +311,7 @@ def read_images_bin(path: Path) -> list[Registered]:
     return images
 
 
-def read_points_bin(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_points_bin(path: Path) -> Points:
     """points3D.bin."""
     points, colors, numbers = [], [], []
     with open(path, "rb") as file:

@@ -16,6 +16,7 @@ from lg_field.captures.photo_file import Header, header
 from lg_field.captures.placing import fitted
 from lg_field.captures.points import read_points
 from lg_field.captures.splits import Splits, by_fraction, by_lists
+from lg_field.captures.tracks import find_tracks
 
 ENDINGS = ("", ".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG", ".webp")
 """What may be missing at the end of a `file_path`."""
@@ -90,7 +91,7 @@ def read_instant_ngp(path: Path) -> Capture:
 
 
 def read_nerfstudio(path: Path) -> Capture:
-    """A transforms.json as nerfstudio writes it.
+    """A transforms.json as nerfstudio writes it, with the tracks of a COLMAP reconstruction that lies beside it.
 
     Raises:
         CaptureError: what is wrong, in one line.
@@ -103,12 +104,16 @@ def read_nerfstudio(path: Path) -> Capture:
     if "applied_transform" in meta:
         applied[:3] = np.array(meta["applied_transform"], dtype=np.float64)[:3]
     scale = _number(meta, "applied_scale", path) or 1.0
-    to_world = np.linalg.inv(np.diag([scale, scale, scale, 1.0]) @ applied)
+    from_world = np.diag([scale, scale, scale, 1.0]) @ applied
+    tracks, note = find_tracks(path.parent, found.photos, from_world)
+    found.notes += note
     points = colors = None
-    if isinstance(meta.get("ply_file_path"), str):
+    if tracks is not None:
+        found.photos, points, colors = tracks
+    elif isinstance(meta.get("ply_file_path"), str):
         points, colors, note = read_points(path.parent / meta["ply_file_path"])
         found.notes += note
-    return _capture("nerfstudio", path.parent, found, parts, to_world, None, points, colors)
+    return _capture("nerfstudio", path.parent, found, parts, np.linalg.inv(from_world), None, points, colors)
 
 
 def _capture(
