@@ -13,7 +13,7 @@ import numpy as np
 
 from lg_field.captures.capture import Capture, CaptureError, Lens, Photo, Seen, check_pose
 from lg_field.captures.photo_file import header
-from lg_field.captures.placing import fitted
+from lg_field.captures.placing import fitted, mask_of
 from lg_field.captures.splits import by_interval, by_lists
 
 MODELS = {
@@ -132,7 +132,7 @@ def _photos(
         pose = check_pose(np.linalg.inv(image.pose) @ FLIP, image.name)
         seen = None if upright else seen_by(image, lenses[image.camera], numbers, order)
         unseen += seen is None and len(numbers) > 0 and len(image.points) > 0
-        photos.append(Photo(path, pose, lens, upright, _mask_of(folder, image.name), seen))
+        photos.append(Photo(path, pose, lens, upright, mask_of(folder, image.name), seen))
         names.append(image.name)
         notes += more
         alpha |= facts.alpha
@@ -180,14 +180,6 @@ def _image_folder(folder: Path) -> tuple[Path, list[str]]:
         if size / factor <= LARGEST:
             return path, [f"photos of {size} pixels: those of {path.name} are taken"]
     return base, []
-
-
-def _mask_of(folder: Path, name: str) -> Path | None:
-    """masks/NAME, masks/NAME.png or masks/STEM.png."""
-    for path in (Path(name), Path(name + ".png"), Path(name).with_suffix(".png")):
-        if (folder / "masks" / path).is_file():
-            return folder / "masks" / path
-    return None
 
 
 def _lists(folder: Path) -> dict[str, list[str]]:

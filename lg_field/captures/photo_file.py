@@ -17,6 +17,8 @@ from lg_field.orientation import SIDEWAYS, orientation_of
 if TYPE_CHECKING:
     from PIL import Image
 
+HEIF = (".heic", ".heif")
+
 
 @dataclass(frozen=True)
 class Header:
@@ -45,10 +47,25 @@ def opened(path: Path) -> Image.Image:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if path.suffix.lower() in HEIF:
+        _learn_heif(path)
     try:
         return Image.open(path)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise CaptureError(f"{path} is not an image or is broken: {error}") from error
+
+
+def _learn_heif(path: Path) -> None:
+    """Let Pillow open the photos of phones that are no JPEG.
+
+    Raises:
+        CaptureError: the package for that is missing.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise CaptureError(f"{path} is HEIC: pip install pillow-heif (lg-field[photos] has it)") from error
+    pillow_heif.register_heif_opener()
 
 
 @contextmanager
