@@ -48,9 +48,8 @@ def color_fitted(
     """A rendered picture in the colours of the true one: after the affine change of colour, (3, 4) numbers, that brings
     some of its pixels nearest to it.
 
-    What a photo's exposure and white balance do is no fault of the field that never saw it. The fit is to the whole photo
-    by least squares, as is usual for photos in the wild (RawNeRF, Mildenhall et al., CVPR 2022, section 5); of changes
-    that fit alike it is the smallest.
+    What a photo's exposure and white balance do is no fault of a field that never saw it. The fit is to the whole photo
+    by least squares (as in RawNeRF, Mildenhall et al., CVPR 2022); of changes that fit alike it is the smallest.
 
     Args:
         rendered: in [0, 1].

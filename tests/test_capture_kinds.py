@@ -140,7 +140,8 @@ def test_a_photo_without_a_mask_is_left_out_where_masks_cut_out_an_object(tmp_pa
     assert len(notes) == 1 and "2 of 24 photos have no mask and are left out" in notes[0]
     assert only_masked(some) == (some, []) and masked_ones([None, None]) == [0, 1]
     here = manager(folder)
-    assert here.masks == "empty" and len(here.train_dataset) == len(some.part("train")) == len(here.train_dataset.cameras)
+    count = len(some.part("train"))
+    assert here.masks == "empty" and len(here.train_dataset) == len(here.train_dataset.cameras) == count
     names = [photo.image.name for photo in some.part("train")]
     assert [path.name for path in here.train_dataset.image_filenames] == names
     assert [photo.image.name for photo in here.train_dataset.metadata["photos"]] == names

@@ -89,7 +89,9 @@ def test_rational_distortion_is_taken_out_when_read(tmp_path):
     assert np.ptp(bent_columns[20:110]) >= 2 and np.abs(columns - 96).max() <= 1
 
 
-@given(at=st.tuples(st.integers(2, 12), st.integers(2, 8)), factor=st.sampled_from([1, 2]), scale=st.sampled_from([1, 2]))
+@given(
+    at=st.tuples(st.integers(2, 12), st.integers(2, 8)), factor=st.sampled_from([1, 2]), scale=st.sampled_from([1, 2])
+)
 @settings(max_examples=12, deadline=None)
 def test_what_is_cut_out_keeps_its_area_and_none_of_the_colour_around_it(tmp_path_factory, at, factor, scale):
     """A red thing before green, at any size of mask and picture: its edge is partly there, and red."""

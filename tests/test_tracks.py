@@ -19,7 +19,7 @@ COUNT = 6
 
 
 def scene(folder: Path, applied: np.ndarray, scale: float = 1.0, text: bool = False) -> Path:
-    """A folder as `ns-process-data` leaves it: a reconstruction, and its cameras moved and scaled in transforms.json."""
+    """A folder as `ns-process-data` leaves it: a reconstruction, and its cameras, moved and scaled, beside it."""
     colmap(folder, text, [f"{k}.png" for k in range(COUNT)])
     (folder / "colmap").mkdir()
     (folder / "sparse").rename(folder / "colmap" / "sparse")

@@ -1,6 +1,6 @@
 """Sparse points, and which photos show them, of a COLMAP reconstruction that lies beside a transforms.json.
 
-`ns-process-data` leaves one there, and `lg-field photos` does: its file gives the cameras, the reconstruction the tracks.
+`ns-process-data` leaves one there, and `lg-field photos` does: the file gives the cameras, the reconstruction tracks.
 """
 
 from __future__ import annotations

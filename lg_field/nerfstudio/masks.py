@@ -39,7 +39,9 @@ def leave_out_unmasked(outputs: DataparserOutputs) -> None:
     if files is None or len(stay) == len(files):
         return
     CONSOLE.print(left_out(len(files) - len(stay), len(files)))
-    outputs.image_filenames, outputs.mask_filenames = ([part[k] for k in stay] for part in (outputs.image_filenames, files))
+    outputs.image_filenames, outputs.mask_filenames = (
+        [part[k] for k in stay] for part in (outputs.image_filenames, files)
+    )
     outputs.cameras = outputs.cameras[torch.tensor(stay)]
     if "photos" in outputs.metadata:
         outputs.metadata["photos"] = [outputs.metadata["photos"][k] for k in stay]

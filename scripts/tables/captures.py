@@ -8,8 +8,8 @@ are scaled so that their longer side has about `--pixels`; the clock starts at t
 and the other names of `radiance.VARIANTS` are lg-field-tiny with other sizes. Learning rates decay over the time.
 Scores are of at most `--views` test views, on white: over all pixels, over all pixels after the affine change of colour
 that fits the photo best (a photo of another exposure is no fault of the field), and over those inside the alpha or mask
-where the capture has one. Files are weighed whole and with a twentieth of the cells. Writes results.md, .csv and .json and
-CAPTURE.png (a row of views for the truth and for each method) in `--output`. `--set
+where the capture has one. Files are weighed whole and with a twentieth of the cells. Writes results.md, .csv and .json
+and CAPTURE.png (a row of views for the truth and for each method) in `--output`. `--set
 pipeline.model.seam_loss_mult=0.0` changes a setting of every method: what a part is worth.
 """
 
@@ -117,8 +117,8 @@ def truth(outputs: Any, scale: float, index: int) -> tuple[Any, Any]:
 
 
 def score(args: Args, pipeline: Any) -> tuple[dict[str, Any], list[Any], list[Any]]:
-    """Mean PSNR of test views over all pixels, these with fitted colours, and over inside ones; the true and the rendered
-    pictures."""
+    """Mean PSNR of test views over all pixels, these with fitted colours, and over inside ones; the true and the
+    rendered pictures."""
     import numpy as np
 
     from lg_field.training.scores import image_scores

@@ -6,9 +6,10 @@
 Every training camera is turned by `--degrees` about an axis of its own, and moved by `--share` of the cameras' mean
 distance from what they look at, in a direction of its own; both are drawn by the seed. Each capture is trained three
 times for the same time, otherwise as `captures.py` does: with its poses as they are, disturbed, and disturbed with
-nerfstudio's camera optimizer. Corrected cameras may be right and yet all be moved together, so test cameras are aligned:
-they are moved by the similarity that brings the true training cameras nearest to where the run believes them. No test
-photo has a say in that. `degrees` and `distance` are what is left between those two, on average, after it. Writes
+nerfstudio's camera optimizer. Corrected cameras may be right and yet all be moved together, so test cameras are
+aligned: they are moved by the similarity that brings the true training cameras nearest to where the run believes them.
+No test photo has a say in that. What is left between those two, on average, are `degrees` of turn, `distance`, and
+`aside`: degrees by which photos show what cameras look at in another place, for a turn may make up for a step. Writes
 results.md, .csv and .json in `--output`.
 """
 
@@ -98,8 +99,10 @@ class Disturbed(AutoDataParser):
         return super()._generate_dataparser_outputs(split, **kwargs)
 
     def true_outputs(self) -> Any:
-        """The training photos with their cameras as they are."""
-        return outputs_of(self.given, "train", float(self.downscale_factor or 1))
+        """The training photos with their cameras as they are, in the same space as the disturbed ones."""
+        assert self.capture is not None and self.given is not None
+        true = replace(self.capture, splits=self.given.splits)
+        return outputs_of(true, "train", float(self.downscale_factor or 1))
 
 
 def with_disturbed(capture: Capture, config: DisturbedConfig) -> Capture:
@@ -133,8 +136,8 @@ def alignment(true: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarr
         found: likewise. Of each its place counts and the tips of its axes, as long as cameras are apart.
 
     Returns:
-        (3, 4) scaled rotation and shift; and of each camera (n, 2) the degrees and the distance that it does not explain,
-        this in the units of `found`.
+        (3, 4) scaled rotation and shift; and of each camera (n, 3) what it does not explain: degrees of turn, distance
+        in the units of `found`, and degrees between where the camera shows what all look at.
     """
     reach = np.linalg.norm(true[..., 3] - true[..., 3].mean(0), axis=1).mean()
     size = np.linalg.norm(found[..., 3] - found[..., 3].mean(0), axis=1).mean() / reach
@@ -151,7 +154,16 @@ def alignment(true: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarr
     similarity = np.concatenate([scale * turn, (b.mean(0) - scale * turn @ a.mean(0))[:, None]], axis=1)
     cosine = (np.einsum("nij,nij->n", turn @ true[..., :3], found[..., :3]) - 1.0) / 2.0
     apart = np.linalg.norm(true[..., 3] @ similarity[:, :3].T + similarity[:, 3] - found[..., 3], axis=1)
-    return similarity, np.stack([np.degrees(np.arccos(cosine.clip(-1, 1))), apart], axis=1)
+    focus = focus_point(np.concatenate([true, np.tile(np.eye(4)[3:], (len(true), 1, 1))], axis=1), np.zeros((0, 3)))
+    shown = shown_at(true, focus), shown_at(found, similarity[:, :3] @ focus + similarity[:, 3])
+    angles = [np.arccos(values.clip(-1, 1)) for values in (cosine, (shown[0] * shown[1]).sum(1))]
+    return similarity, np.stack([np.degrees(angles[0]), apart, np.degrees(angles[1])], axis=1)
+
+
+def shown_at(poses: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """(n, 3) unit directions, by the axes of (n, 3, 4) cameras to world, in which they see a (3,) point."""
+    seen = np.einsum("nji,nj->ni", poses[..., :3], point - poses[..., 3])
+    return seen / np.linalg.norm(seen, axis=1, keepdims=True)
 
 
 def moved_by(similarity: np.ndarray, poses: torch.Tensor) -> torch.Tensor:
@@ -176,7 +188,7 @@ def align_tests(pipeline: Any) -> dict[str, float]:
     similarity, left = alignment(outputs.cameras.camera_to_worlds.double().numpy(), believed.numpy())
     cameras = manager.eval_dataset.cameras
     cameras.camera_to_worlds = moved_by(similarity, cameras.camera_to_worlds)
-    return {"degrees": round(float(left[:, 0].mean()), 3), "distance": round(float(left[:, 1].mean()), 5)}
+    return dict(zip(("degrees", "distance", "aside"), left.mean(0).round(4).tolist(), strict=True))
 
 
 def train_one(args: Args, capture: str, case: str) -> dict[str, Any]:
@@ -213,8 +225,9 @@ def main(args: Args) -> None:
             rows.append(json.loads((args.output / "row.json").read_text()))
             length = f"{args.steps} steps" if args.steps else f"{args.minutes} minutes"
             what = (
-                f"{args.method}, poses disturbed by {args.degrees} degrees and {100 * args.share:g} %, {args.pixels} "
-                f"pixels, {length} each, seed {args.seed}, test cameras aligned, {platform.machine()} {' '.join(args.set)}"
+                f"{args.method}, poses disturbed by {args.degrees} degrees and {100 * args.share:g} %, test cameras "
+                f"aligned, {args.pixels} pixels, {length} each, seed {args.seed}, {platform.machine()} "
+                + " ".join(args.set)
             )
             print(report.write(args.output, rows, what, rows))
 
