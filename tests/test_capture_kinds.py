@@ -57,6 +57,20 @@ def test_deep_colours_are_shown_as_they_are(tmp_path, channels):
     assert np.abs(read_photo(photo, channels == 4).astype(int) - shown).max() <= 1
 
 
+@pytest.mark.parametrize("color", [(200, 120, 30), (40, 30, 20), (255, 255, 255), (3, 3, 3)])
+@pytest.mark.parametrize("straight", [True, False])
+def test_alpha_that_is_multiplied_into_colours_is_said(tmp_path, color, straight):
+    """Of bright, dark, white and black things with soft edges."""
+    transforms(tmp_path, 3, w=64, h=64, cx=32.0, cy=32.0)
+    rows, columns = np.mgrid[:64, :64]
+    share = np.clip((20.0 - np.hypot(rows - 31.5, columns - 31.5)) / 4.0, 0.0, 1.0)[..., None]
+    shown = np.broadcast_to(color, (64, 64, 3)) * (1.0 if straight else share)
+    for k in range(3):
+        Image.fromarray(np.dstack([shown, 255 * share]).round().astype(np.uint8)).save(tmp_path / f"images/{k}.png")
+    said = any("multiplied with their alpha" in note for note in read_capture(tmp_path).notes)
+    assert said == (not straight)
+
+
 @pytest.mark.parametrize("name", ["{stem}.png", "{stem}.jpg.png"])
 def test_masks_beside_the_photos_are_taken_unless_others_are_named(tmp_path, name):
     transforms(tmp_path, 12, ending=".jpg")

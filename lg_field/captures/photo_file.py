@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 HEIF = (".heic", ".heif")
+EDGE_PIXELS = 50
+"""So many half transparent pixels say how alpha is meant."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,21 @@ def read_photo(photo: Photo, alpha: bool, scale: float = 1.0, cut: bool = False)
         size = (int(array.shape[1] * scale), int(array.shape[0] * scale))
         array = np.array(Image.fromarray(array).resize(size, resample=Image.Resampling.BILINEAR))
     return array
+
+
+def looks_premultiplied(pixels: np.ndarray) -> bool:
+    """Whether colours seem to be multiplied with their alpha already: along edges none is brighter than its alpha, and
+    they are darker than where all is solid, as a thing's edge has no reason to be.
+
+    Args:
+        pixels: (height, width, 4) uint8.
+    """
+    bright, alpha = pixels[..., :3].max(2).astype(np.int64), pixels[..., 3].astype(np.int64)
+    edge, solid = (alpha > 0) & (alpha < 255), alpha == 255
+    if edge.sum() < EDGE_PIXELS or solid.sum() < EDGE_PIXELS:
+        return False
+    within = (bright[edge] <= alpha[edge] + 1).mean() > 0.999
+    return bool(within and bright[edge].mean() < 0.75 * bright[solid].mean())
 
 
 def eight_bits(image: Image.Image, path: Path) -> np.ndarray:
