@@ -54,7 +54,7 @@ def find_tracks(folder: Path, photos: Sequence[Photo], from_world: np.ndarray) -
         return None, []
     places, colors, numbers = points
     order, named = np.argsort(numbers), {base / image.name: image for image in images for base in _bases(folder)}
-    reach = np.linalg.norm(np.ptp([photo.pose[:3, 3] for photo in photos], axis=0))
+    reach = float(np.linalg.norm(np.ptp([photo.pose[:3, 3] for photo in photos], axis=0)))
     found, elsewhere = [], 0
     for photo in photos:
         image = named.get(photo.image)
