@@ -152,12 +152,14 @@ def alignment(true: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarr
     sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
     turn, scale = (u * sign) @ vt, (s * sign).sum() / (a0**2).sum()
     similarity = np.concatenate([scale * turn, (b.mean(0) - scale * turn @ a.mean(0))[:, None]], axis=1)
-    cosine = (np.einsum("nij,nij->n", turn @ true[..., :3], found[..., :3]) - 1.0) / 2.0
+    turned = np.linalg.norm(turn @ true[..., :3] - found[..., :3], axis=(1, 2)) / np.sqrt(2.0)
     apart = np.linalg.norm(true[..., 3] @ similarity[:, :3].T + similarity[:, 3] - found[..., 3], axis=1)
     focus = focus_point(np.concatenate([true, np.tile(np.eye(4)[3:], (len(true), 1, 1))], axis=1), np.zeros((0, 3)))
-    shown = shown_at(true, focus), shown_at(found, similarity[:, :3] @ focus + similarity[:, 3])
-    angles = [np.arccos(values.clip(-1, 1)) for values in (cosine, (shown[0] * shown[1]).sum(1))]
-    return similarity, np.stack([np.degrees(angles[0]), apart, np.degrees(angles[1])], axis=1)
+    aside = np.linalg.norm(
+        shown_at(true, focus) - shown_at(found, similarity[:, :3] @ focus + similarity[:, 3]), axis=1
+    )
+    degrees = [2.0 * np.degrees(np.arcsin((chord / 2.0).clip(0, 1))) for chord in (turned, aside)]
+    return similarity, np.stack([degrees[0], apart, degrees[1]], axis=1)
 
 
 def shown_at(poses: np.ndarray, point: np.ndarray) -> np.ndarray:
