@@ -239,3 +239,31 @@ def test_bytes_fall_with_the_type_of_weights(tmp_path: Path):
     sizes = [int(r["bytes"].split(" ")[0].replace(",", "")) for r in rows]
     assert sizes[0] > sizes[1] > sizes[3] and abs(sizes[1] - sizes[2]) < 100
     assert all(float(r["to float32"].removesuffix(" dB")) > 25 for r in rows[1:])
+
+
+def test_disturbed_cameras_are_as_far_off_as_told_and_alignment_undoes_a_common_motion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import poses
+
+    data = capture(tmp_path / "ball", masks="alpha")
+    parser = poses.DisturbedConfig(data=data, degrees=0.5, share=0.01, seed=3).setup()
+    train, test = (parser.get_dataparser_outputs(split) for split in ("train", "test"))
+    true = parser.true_outputs()
+    names = train.image_filenames
+    assert names == true.image_filenames and len({*names, *test.image_filenames}) == 24
+    before, after = (out.cameras.camera_to_worlds.double().numpy() for out in (true, train))
+    cosine = (np.einsum("nij,nij->n", before[..., :3], after[..., :3]) - 1) / 2
+    assert np.allclose(np.degrees(np.arccos(cosine)), 0.5, atol=0.01)
+    apart = np.linalg.norm(before[..., 3] - after[..., 3], axis=1)
+    assert np.ptp(apart) < 1e-5 and np.isclose(apart.mean(), 0.01 * 3.0 * true.dataparser_scale, rtol=1e-2)
+    angle = 0.3
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+    similarity = np.concatenate([1.7 * turn, [[0.1], [0.2], [-0.4]]], axis=1)
+    moved = poses.moved_by(similarity, poses.torch.from_numpy(before))
+    found, left = poses.alignment(before, moved.numpy())
+    assert np.allclose(found, similarity, atol=1e-6) and np.abs(left).max() < 1e-4
+    assert np.allclose(moved[..., :3].transpose(1, 2) @ moved[..., :3], np.eye(3), atol=1e-6)
+    turned, _, aside = poses.alignment(before, after)[1].mean(0)
+    assert 0.3 < turned < 0.6 and 0.3 < aside < 1.1, "a motion of all explains little of it"
