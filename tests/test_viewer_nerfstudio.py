@@ -15,9 +15,8 @@ import pytest
 import torch
 from browser import CHROMIUM, Browser, Page, wait_for
 from demo_scene import write_demo_scene
+from forked import forked
 
-from lg_field.cli.crop_scene import crop_scene
-from lg_field.cli.options import RegionFlags
 from lg_field.viewer.page import free_port
 
 pytest.importorskip("nerfstudio", reason="the panel needs nerfstudio's viewer")
@@ -115,7 +114,8 @@ def test_training_refuses_edits_then_a_crop_is_live_and_saved_as_crop_scene_save
         assert not page.errors
     run, saved = tmp_path / "outputs/e/lg-field-tiny/full", tmp_path / "outputs/e/lg-field-tiny/full-crop"
     assert len(json.loads((saved / "region.json").read_text())["cells"]) == kept
-    crop_scene(run / "config.yml", tmp_path / "same", RegionFlags(region=saved / "region.json"))
+    words = ("--load-config", run / "config.yml", "--region", saved / "region.json", "-o", "same")
+    forked("crop-scene", *words, cwd=tmp_path)
     (one,), (two,) = ((f / "nerfstudio_models").glob("*.ckpt") for f in (saved, tmp_path / "same"))
     assert one.read_bytes() == two.read_bytes()
     assert len(torch.load(one, weights_only=True)["pipeline"]["_model.field.table.cells"]) == kept
