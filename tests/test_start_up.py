@@ -30,6 +30,7 @@ from lg_field.cli import main
 sys.argv[0] = "lg-field"
 try:
     main()
+    print("STATUS", 0)
 except SystemExit as stop:
     print("STATUS", int(stop.code or 0))
 print("MODULES", *{name.split(".")[0] for name in sys.modules}, *({"torch._dynamo"} & set(sys.modules)))

@@ -31,6 +31,7 @@ from lg_field.training.depths import DEPTH_SHARE
 from lg_field.training.lenses import distorted, undistorted
 from lg_field.training.methods import METHODS
 from lg_field.training.photo_set import Draw, PhotoSet
+from lg_field.training.place import first_grid, goes_on
 from lg_field.training.run import RunSettings, SceneRun, spaced
 
 TINY = METHODS["lg-field-tiny"]
@@ -119,6 +120,36 @@ def test_rays_colours_and_place_are_those_of_ns_train(kind: str, tmp_path: Path,
     assert torch.equal(run.photos.colors(pixels), torch.stack([images[k][r, c] for k, r, c in zip(*pixels)]))
     assert run.backdrop == pytest.approx(pipeline.model.backdrop.tolist(), abs=0.05)
     assert run.photos.depth(pixels) is None and not getattr(manager.train_dataset, "depths", False), "unbounded"
+
+
+@pytest.mark.parametrize(
+    ("space", "bounded", "contracted"),
+    [("auto", True, False), ("auto", False, True), ("bounded", False, False), ("contracted", True, True)],
+)
+def test_where_a_scene_ends_is_asked_or_found(space: str, bounded: bool, contracted: bool) -> None:
+    """Then its first cells fill that box; else contracted space, or what the cameras look at."""
+    box = torch.tensor([[-1.0, -2.0, -1.0], [1.0, 2.0, 3.0]]) if bounded else None
+    assert goes_on(space, bounded) == contracted
+    grid = first_grid(box, contracted, 32)
+    wanted = [[-2.0] * 3, [2.0] * 3] if contracted else [[-1.0] * 3, [1.0] * 3] if box is None else box.tolist()
+    assert [list(grid.lower), list(grid.upper)] == wanted and 8 <= grid.num_cells <= 96
+    assert first_grid(box, contracted, counts=(1, 2, 3)).counts == (1, 2, 3)
+
+
+@pytest.mark.parametrize(("space", "learned"), [("auto", True), ("bounded", True), ("contracted", False)])
+def test_a_scene_told_to_go_on_learns_no_depths(tmp_path: Path, small: None, space: str, learned: bool) -> None:
+    """Though its box is known: without contracted density far depths say nothing. In nerfstudio as in our own loop."""
+    data = colmap(tmp_path / "scene", False, [f"{k}.png" for k in range(20)])
+    run = SceneRun(read_capture(data), RunSettings("lg-field-tiny", space=space))
+    assert run.contracted == (space != "bounded") and (run.photos.depths is not None) == (space == "bounded")
+    config = copy.deepcopy(tiny_method.config.pipeline)
+    config.datamanager.data, config.datamanager.scene_box = data, (-2.0, -2.0, -2.0, 2.0, 2.0, 2.0)
+    config.datamanager.train_num_rays_per_batch, config.model.space = 64, space
+    config.model.sizes = replace(config.model.sizes, **vars(SMALL["sizes"]))
+    pipeline = config.setup(device="cpu", test_mode="val", world_size=1, local_rank=0)
+    assert pipeline.datamanager.train_dataset.metadata["bounded"]
+    assert pipeline.datamanager.train_dataset.depths == learned
+    assert pipeline.model.table.sizes.contraction == (space == "contracted")
 
 
 def test_depths_are_those_of_ns_train(tmp_path: Path, small: None) -> None:

@@ -76,7 +76,7 @@ class RadianceField(CellTable, Volume):
         """Whether some rows are frozen; what they read of the shared part is then frozen, too."""
         self._frozen_lines: Tensor | None = None
         rows = self.num_rows
-        grid_size = sizes.grid_nodes**3 * sizes.grid_features if sizes.network != "global" else 0
+        grid_size = sizes.grid_nodes**3 * sizes.grid_features if sizes.parts.rows else 0
         self.add_rows("local", init_rows(self.chain, rows))
         self.add_rows("features", uniform((rows, grid_size), 1e-2))
         self.add_rows("frozen", torch.zeros(rows, dtype=torch.bool), trainable=False, saved=False)
