@@ -55,6 +55,12 @@ def test_help_and_mistakes_import_no_torch(words: tuple[str, ...], status: int) 
     assert all(name in printed for name in COMMANDS) or words == ("--nonsense",)
 
 
+def test_the_module_is_the_program(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lg_field", "crop"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=100)
+    assert done.returncode == 2 and "lg-field crop" in done.stderr
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_the_help_of_a_command_imports_no_torch(name: str) -> None:
     printed, status, modules = run(name, "--help")

@@ -29,10 +29,12 @@ from lg_field.nerfstudio.dataset import DEPTH
 from lg_field.radiance.scene import Scene
 from lg_field.training.depths import DEPTH_SHARE
 from lg_field.training.lenses import distorted, undistorted
+from lg_field.training.masks import something_empty
 from lg_field.training.methods import METHODS
 from lg_field.training.photo_set import Draw, PhotoSet
 from lg_field.training.place import first_grid, goes_on
 from lg_field.training.run import RunSettings, SceneRun, spaced
+from lg_field.training.shares import drawn_shares
 
 TINY = METHODS["lg-field-tiny"]
 SMALL = {
@@ -207,6 +209,21 @@ def test_distortion_is_undone(numbers: list[float], seed: int) -> None:
     flat = torch.rand(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 1.2 - 0.6
     of_all = torch.tensor(numbers, dtype=torch.float64).expand(20, 6)
     assert torch.allclose(undistorted(distorted(flat, of_all), of_all), flat, atol=1e-9)
+
+
+def test_shares_of_a_step_follow_each_other() -> None:
+    """Each among its own places; where pixels run out, the last has fewer; where there are no places, none is drawn."""
+    near, known = torch.tensor([3, 5, 7]), torch.tensor([100, 200])
+    found = list(drawn_shares(8, (near, 0.75), (torch.empty(0), 0.5), (None, 0.5), (known, 0.5)))
+    assert [some for some, _ in found] == [slice(0, 6), slice(6, 8)]
+    assert bool(torch.isin(found[0][1], near).all() & torch.isin(found[1][1], known).all())
+    assert list(drawn_shares(8, (None, 1.0))) == []
+
+
+def test_photos_show_that_something_is_empty_or_nothing() -> None:
+    half, full = torch.full((2, 4, 4), 0.6), torch.ones(2, 4, 4)
+    assert something_empty(None, None) is None and something_empty(half, full) is None
+    assert torch.equal(something_empty(half, half), half * half) and something_empty(full * 0.4, None) is not None
 
 
 def test_photos_of_several_sizes_are_drawn_from_pixel_by_pixel(tmp_path: Path) -> None:
