@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
-Network = Literal["local-global", "per-partition", "global"]
+from lg_field.network_parts import Network
+
 Sampling = Literal["uniform", "surface", "mixed"]
 Weights = Literal["random", "pretrained"]
 INSTEAD: dict[str, tuple[str, ...]] = {

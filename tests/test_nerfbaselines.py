@@ -20,8 +20,9 @@ from nerfbaselines.training import get_presets_and_config_overrides  # noqa: E40
 import lg_field  # noqa: E402
 from lg_field.nerfbaselines.method import LGFieldMethod  # noqa: E402
 from lg_field.nerfbaselines.settings import Settings, as_plain, flat, overridden  # noqa: E402
-from lg_field.nerfbaselines.spec import SPEC, TINY  # noqa: E402
+from lg_field.nerfbaselines.spec import SPEC  # noqa: E402
 from lg_field.quality import mean_squared_error, psnr, ssim  # noqa: E402
+from lg_field.training.methods import FIRST_CELLS, METHODS  # noqa: E402
 
 SIZE = 24
 QUICK = {
@@ -65,7 +66,7 @@ def trained(scene: Path) -> LGFieldMethod:
 def test_nerfbaselines_finds_the_method() -> None:
     assert nerfbaselines.get_method_spec("lg-field")["method_class"] == SPEC["method_class"]
     presets, overrides = get_presets_and_config_overrides(SPEC, {"id": "blender", "scene": "lego", "type": None})
-    assert presets == {"blender"} and overrides == {"space": "box"}
+    assert presets == {"blender"} and overrides == {"space": "bounded"}
     for preset in SPEC["presets"].values():
         overridden({name: value for name, value in preset.items() if not name.startswith("@")})
 
@@ -109,19 +110,29 @@ def test_a_checkpoint_is_a_scene_that_can_be_cropped(trained: LGFieldMethod, tmp
 
 
 def test_settings_are_read_from_text_and_come_back() -> None:
-    tiny = overridden(TINY)
-    assert tiny.training.split_steps == (200,) and tiny.sizes.grid_nodes == 11 and tiny.sizes.hash_levels == 4
-    assert overridden(as_plain(tiny)) == tiny and flat(Settings())["training.split_steps"] == (500,)
+    tiny = overridden({"method": "lg-field-tiny", "rays": "7"})
+    assert overridden(as_plain(tiny)) == tiny and tiny.rays == 7 and overridden({}) == Settings.of()
+    assert flat(tiny)["training.split_steps"] == tiny.training.split_steps
     assert overridden({"sizes.global_reads_grid": "false", "fields_lr": "1e-3"}).fields_lr == 1e-3
     for name, value, words in (
         ("nothing", 1, "no setting 'nothing'"),
         ("steps", "many", "steps takes int"),
         ("steps", 0, "steps must be at least 1"),
         ("space", "round", "space must be one of"),
+        ("method", "lg-field-huge", "method must be one of lg-field, lg-field-tiny"),
         ("sizes.contraction", "perhaps", "sizes.contraction takes bool"),
     ):
         with pytest.raises(ValueError, match=words):
             overridden({name: value})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_defaults_are_those_of_the_method(name: str) -> None:
+    """As in `lg-field train`; and a scene that ends may be called `box`, as runs on disk call it."""
+    method, settings = METHODS[name], overridden({"method": name})
+    for entry in ("steps", "rays", "fields_lr", "grids_lr", "lr_factor", "sizes", "training"):
+        assert getattr(settings, entry) == getattr(method, entry), entry
+    assert settings.cells == FIRST_CELLS and overridden({"space": "box"}).space == "bounded"
 
 
 def test_a_run_needs_something_to_begin_with(scene: Path) -> None:
@@ -130,6 +141,6 @@ def test_a_run_needs_something_to_begin_with(scene: Path) -> None:
     opaque = data(scene, "train")
     opaque["images"] = [image[..., :3] for image in opaque["images"]]
     with pytest.raises(ValueError, match="cut out"):
-        LGFieldMethod(train_dataset=opaque, config_overrides={**QUICK, "space": "box"})
+        LGFieldMethod(train_dataset=opaque, config_overrides={**QUICK, "space": "bounded"})
     unbounded = LGFieldMethod(train_dataset=opaque, config_overrides=QUICK)
     assert unbounded.field.sizes.contraction and np.isfinite(unbounded.train_iteration(0)["loss"])

@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lg_field import PartitionGrid, Region, crop, prune
+from lg_field.network_parts import PARTS, parts_of
 from lg_field.networks import LocalGlobalNetwork, local_global_siren, siren, siren_per_partition
+from lg_field.networks.budget import sizes_for_budget
+from lg_field.radiance.sizes import RadianceSizes
 from lg_field.table.cell_table import CheckpointError
 
 
@@ -26,6 +29,20 @@ def test_counts_of_the_paper():
     assert siren_per_partition(grid_of((16, 16)), 3, 15).num_parameters()["total"] == per_partition
     parts = local_global_siren(grid_of((16, 16)), 3, 14, 84).num_parameters()
     assert 0.05 < parts["shared"] / parts["total"] < 0.15
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_network_has_the_parts_it_says(name: str):
+    """Of signals and of scenes: rows where it has rows, a shared part where it has one."""
+    parts, scene = parts_of(name), RadianceSizes(network=name, hash_levels=2)
+    for sizes in (sizes_for_budget(name, 4, 2, 3, 4000), scene.chain()):
+        assert (sizes.local_width > 0, sizes.global_width > 0) == tuple(parts)
+    assert (scene.hash_grid() is not None) == parts.shared and any(parts)
+
+
+def test_networks_are_known_by_name():
+    with pytest.raises(ValueError, match="network must be one of local-global, per-partition, global, got 'mlp'"):
+        parts_of("mlp")
 
 
 def test_siren_initialisation():

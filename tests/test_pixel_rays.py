@@ -7,7 +7,8 @@ import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.model_components.ray_generators import RayGenerator
 
-from lg_field.nerfstudio.rays import PixelRays, undistorted
+from lg_field.nerfstudio.rays import CLOSE, PixelRays
+from lg_field.training.lenses import undistorted
 
 LENSES = {"none": None, "zero": [0.0] * 6, "lens": [0.12, -0.06, 0.01, -0.004, 0.002, -0.003]}
 
@@ -48,5 +49,5 @@ def test_a_lens_that_is_taken_away_puts_points_back() -> None:
     r = x.square() + y.square()
     scale = 1 + k1 * r + k2 * r**2 + k3 * r**3 + k4 * r**4
     bent = x * scale + 2 * p1 * x * y + p2 * (r + 2 * x * x), y * scale + 2 * p2 * x * y + p1 * (r + 2 * y * y)
-    found = undistorted(torch.stack(bent, dim=1), torch.tensor([LENSES["lens"]] * 300))
+    found = undistorted(torch.stack(bent, dim=1), torch.tensor([LENSES["lens"]] * 300), CLOSE)
     torch.testing.assert_close(found, points.T, rtol=0, atol=1e-6)

@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from commands import lg
 
 from lg_field.cli import COMMANDS, commands, needed
 from lg_field.cli.kind_facts import ARRAY, FACTS, KindFacts
 from lg_field.cli.lazy import docstring_at, function_at, only_described
+from lg_field.networks.initialization import init_rows, uniform
+from lg_field.ops import ChainSizes
 from lg_field.signals import writing
 from lg_field.signals.kinds import KINDS
 
@@ -19,20 +22,24 @@ ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "numpy", "scipy", "PIL", "nerfstudio", "trimesh", "jaxtyping", "safetensors"}
 SLOW = HEAVY - {"numpy", "jaxtyping"}
 """What takes long to import."""
+COMPILER = "torch._dynamo"
+"""Takes as long again as torch, and is imported by arithmetic on the meta device."""
 PROGRAM = """
 import sys
 from lg_field.cli import main
 sys.argv[0] = "lg-field"
 try:
     main()
+    print("STATUS", 0)
 except SystemExit as stop:
     print("STATUS", int(stop.code or 0))
-print("MODULES", *{name.split(".")[0] for name in sys.modules})
+print("MODULES", *{name.split(".")[0] for name in sys.modules}, *({"torch._dynamo"} & set(sys.modules)))
 """
 
 
 def run(*arguments: str) -> tuple[str, int, set[str]]:
-    """What a command line prints in a fresh process, its exit status, and the top-level modules it imported."""
+    """What a command line prints in a fresh process, its exit status, and the top-level modules it imported (and
+    `COMPILER` if it is among them)."""
     command = [sys.executable, "-c", PROGRAM, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=100)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -48,6 +55,12 @@ def test_help_and_mistakes_import_no_torch(words: tuple[str, ...], status: int) 
     assert all(name in printed for name in COMMANDS) or words == ("--nonsense",)
 
 
+def test_the_module_is_the_program(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lg_field", "crop"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=100)
+    assert done.returncode == 2 and "lg-field crop" in done.stderr
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_the_help_of_a_command_imports_no_torch(name: str) -> None:
     printed, status, modules = run(name, "--help")
@@ -59,6 +72,24 @@ def test_a_command_imports_what_it_needs(tmp_path: Path) -> None:
     (tmp_path / "field").write_bytes(b"no field file")
     printed, status, modules = run("validate", str(tmp_path / "field"))
     assert status == 1 and "not a field file" in printed and "torch" in modules
+
+
+@pytest.mark.parametrize("name", ["image", "scene"])
+def test_opening_and_cropping_a_file_need_no_compiler(tmp_path: Path, name: str) -> None:
+    golden = str(ROOT / "tests" / "golden" / f"{name}.safetensors")
+    printed, status, modules = run("crop", golden, "--cells", "0-3", "-o", str(tmp_path / "part.safetensors"))
+    assert status == 0 and "torch" in modules and COMPILER not in modules, printed
+
+
+def test_weights_on_the_meta_device_have_sizes_only() -> None:
+    """The random numbers that others get are the same."""
+    sizes, layer = ChainSizes(2, 1, 3, 4, 1), torch.zeros(0, device="meta")
+    with torch.device(layer.device):
+        rows, drawn = init_rows(sizes, 5), uniform((2, 3), 1.0)
+    assert rows.is_meta and drawn.is_meta and rows.shape == init_rows(sizes, 5).shape and drawn.shape == (2, 3)
+    twice = [uniform((4, 4), 0.25, torch.Generator().manual_seed(0)) for _ in range(2)]
+    assert torch.equal(*twice) and 0.2 < float(twice[0].abs().max()) <= 0.25
+    assert torch.equal(twice[0], (torch.rand(4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1) * 0.25)
 
 
 def test_help_says_of_kinds_what_they_say() -> None:

@@ -29,9 +29,12 @@ from lg_field.nerfstudio.dataset import DEPTH
 from lg_field.radiance.scene import Scene
 from lg_field.training.depths import DEPTH_SHARE
 from lg_field.training.lenses import distorted, undistorted
+from lg_field.training.masks import something_empty
 from lg_field.training.methods import METHODS
 from lg_field.training.photo_set import Draw, PhotoSet
+from lg_field.training.place import first_grid, goes_on
 from lg_field.training.run import RunSettings, SceneRun, spaced
+from lg_field.training.shares import drawn_shares
 
 TINY = METHODS["lg-field-tiny"]
 SMALL = {
@@ -121,6 +124,36 @@ def test_rays_colours_and_place_are_those_of_ns_train(kind: str, tmp_path: Path,
     assert run.photos.depth(pixels) is None and not getattr(manager.train_dataset, "depths", False), "unbounded"
 
 
+@pytest.mark.parametrize(
+    ("space", "bounded", "contracted"),
+    [("auto", True, False), ("auto", False, True), ("bounded", False, False), ("contracted", True, True)],
+)
+def test_where_a_scene_ends_is_asked_or_found(space: str, bounded: bool, contracted: bool) -> None:
+    """Then its first cells fill that box; else contracted space, or what the cameras look at."""
+    box = torch.tensor([[-1.0, -2.0, -1.0], [1.0, 2.0, 3.0]]) if bounded else None
+    assert goes_on(space, bounded) == contracted
+    grid = first_grid(box, contracted, 32)
+    wanted = [[-2.0] * 3, [2.0] * 3] if contracted else [[-1.0] * 3, [1.0] * 3] if box is None else box.tolist()
+    assert [list(grid.lower), list(grid.upper)] == wanted and 8 <= grid.num_cells <= 96
+    assert first_grid(box, contracted, counts=(1, 2, 3)).counts == (1, 2, 3)
+
+
+@pytest.mark.parametrize(("space", "learned"), [("auto", True), ("bounded", True), ("contracted", False)])
+def test_a_scene_told_to_go_on_learns_no_depths(tmp_path: Path, small: None, space: str, learned: bool) -> None:
+    """Though its box is known: without contracted density far depths say nothing. In nerfstudio as in our own loop."""
+    data = colmap(tmp_path / "scene", False, [f"{k}.png" for k in range(20)])
+    run = SceneRun(read_capture(data), RunSettings("lg-field-tiny", space=space))
+    assert run.contracted == (space != "bounded") and (run.photos.depths is not None) == (space == "bounded")
+    config = copy.deepcopy(tiny_method.config.pipeline)
+    config.datamanager.data, config.datamanager.scene_box = data, (-2.0, -2.0, -2.0, 2.0, 2.0, 2.0)
+    config.datamanager.train_num_rays_per_batch, config.model.space = 64, space
+    config.model.sizes = replace(config.model.sizes, **vars(SMALL["sizes"]))
+    pipeline = config.setup(device="cpu", test_mode="val", world_size=1, local_rank=0)
+    assert pipeline.datamanager.train_dataset.metadata["bounded"]
+    assert pipeline.datamanager.train_dataset.depths == learned
+    assert pipeline.model.table.sizes.contraction == (space == "contracted")
+
+
 def test_depths_are_those_of_ns_train(tmp_path: Path, small: None) -> None:
     data = KINDS["colmap"](tmp_path / "scene")
     _, pipeline = pipeline_of(data)
@@ -176,6 +209,21 @@ def test_distortion_is_undone(numbers: list[float], seed: int) -> None:
     flat = torch.rand(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 1.2 - 0.6
     of_all = torch.tensor(numbers, dtype=torch.float64).expand(20, 6)
     assert torch.allclose(undistorted(distorted(flat, of_all), of_all), flat, atol=1e-9)
+
+
+def test_shares_of_a_step_follow_each_other() -> None:
+    """Each among its own places; where pixels run out, the last has fewer; where there are no places, none is drawn."""
+    near, known = torch.tensor([3, 5, 7]), torch.tensor([100, 200])
+    found = list(drawn_shares(8, (near, 0.75), (torch.empty(0), 0.5), (None, 0.5), (known, 0.5)))
+    assert [some for some, _ in found] == [slice(0, 6), slice(6, 8)]
+    assert bool(torch.isin(found[0][1], near).all() & torch.isin(found[1][1], known).all())
+    assert list(drawn_shares(8, (None, 1.0))) == []
+
+
+def test_photos_show_that_something_is_empty_or_nothing() -> None:
+    half, full = torch.full((2, 4, 4), 0.6), torch.ones(2, 4, 4)
+    assert something_empty(None, None) is None and something_empty(half, full) is None
+    assert torch.equal(something_empty(half, half), half * half) and something_empty(full * 0.4, None) is not None
 
 
 def test_photos_of_several_sizes_are_drawn_from_pixel_by_pixel(tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from browser import CHROMIUM, GRAPHICS, Browser, Page, wait_for
+from browser import CHROMIUM, Browser, Page, wait_for
 from small_scene import small_scene
-from web_page import HEIGHT, WIDTH, box_tool, opened, part, press, same_as_render, seen, served
+from web_page import HEIGHT, WIDTH, box_tool, opened, part, press, same_as_render, seen
+from web_page import browser_fixture as browser_fixture
+from web_page import host_fixture as host_fixture
+from web_page import page_fixture as page_fixture
 
 from lg_field.files import save
 from lg_field.radiance.outputs import least_light_of, ray_output
@@ -20,31 +22,10 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-ge
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser(*GRAPHICS) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("web") / "scene.safetensors"
     save(small_scene(kept=1.0), path, dtype="int8")
     return path
-
-
-@pytest.fixture(scope="module")
-def host(scene: Path) -> Iterator[str]:
-    with served(scene) as address:
-        yield address
-
-
-@pytest.fixture
-def page(browser: Browser, host: str) -> Iterator[Page]:
-    page = opened(browser, host)
-    yield page
-    assert page.errors == []
-    assert page.elsewhere == []
-    page.close()
 
 
 def test_weights_of_8_bits_are_drawn(page: Page, scene: Path) -> None:

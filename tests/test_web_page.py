@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, GRAPHICS, Browser, Page, wait_for
+from browser import CHROMIUM, Browser, Page, wait_for
 from PIL import Image
 from small_scene import small_scene
 from web_host import hosted
@@ -29,6 +28,9 @@ from web_page import (
     sharp,
     text,
 )
+from web_page import browser_fixture as browser_fixture
+from web_page import host_fixture as host_fixture
+from web_page import page_fixture as page_fixture
 
 from lg_field.files import crop_file, save
 from lg_field.space.regions import Region
@@ -38,31 +40,10 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-ge
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser(*GRAPHICS) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("web") / "scene.safetensors"
     save(small_scene(kept=1.0), path)
     return path
-
-
-@pytest.fixture(scope="module")
-def host(scene: Path) -> Iterator[str]:
-    with served(scene) as address:
-        yield address
-
-
-@pytest.fixture
-def page(browser: Browser, host: str) -> Iterator[Page]:
-    page = opened(browser, host)
-    yield page
-    assert page.errors == []
-    assert page.elsewhere == []
-    page.close()
 
 
 def test_it_shows_what_render_gives_and_counts_bytes(page: Page, scene: Path) -> None:

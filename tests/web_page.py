@@ -1,16 +1,18 @@
-"""The page of a scene in a browser, as a test sees it and works it."""
+"""The page of a scene in a browser, as a test sees it and works it; tests that import the fixtures have a `scene`."""
 
 from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
-from browser import Browser, Page, viewing, wait_for
+from browser import GRAPHICS, Browser, Page, viewing, wait_for
 
 from lg_field.files import FieldFile
 from lg_field.radiance.cameras import Camera
@@ -27,6 +29,30 @@ CAUGHT = """(async () => { if (!globalThis.caught) return null;
 SEEN = """(async () => { const { screen, renderer, edit } = page, picture = screen.picture;
     const { rgba } = await renderer.read(picture);
     return { rgba: Array.from(rgba), width: picture.width, height: picture.height, camera: picture.camera }; })()"""
+
+
+@pytest.fixture(name="browser", scope="module")
+def browser_fixture() -> Iterator[Browser]:
+    """A browser with a graphics card."""
+    with Browser(*GRAPHICS) as browser:
+        yield browser
+
+
+@pytest.fixture(name="host", scope="module")
+def host_fixture(scene: Path) -> Iterator[str]:
+    """The address of the scene's page."""
+    with served(scene) as address:
+        yield address
+
+
+@pytest.fixture(name="page")
+def page_fixture(browser: Browser, host: str) -> Iterator[Page]:
+    """The scene's page; afterwards it has met no error and asked nothing of any other host."""
+    page = opened(browser, host)
+    yield page
+    assert page.errors == []
+    assert page.elsewhere == []
+    page.close()
 
 
 def served(path: Path) -> AbstractContextManager[str]:

@@ -48,6 +48,8 @@ def train(
     Writes scene.safetensors, which every other command takes, first within a minute and then every five, with a
     checkpoint beside it. Ctrl-C finishes the step under way and saves both.
 
+    Only `ns-train lg-field` refines poses and exposures, shows a page, and has rows elsewhere or on many devices.
+
     Args:
         data: the folder of a scene, or its transforms.json.
         output: folder of the run; default: outputs/NAME, of the scene's folder.

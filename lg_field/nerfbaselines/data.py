@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lg_field.radiance.placement import Placement, place
 from lg_field.radiance.views import Views
+from lg_field.training.place import Space, goes_on
 
 HULL = 128
 """Pixels of a side of the alphas that a scene's box is found from, at most."""
@@ -33,7 +34,7 @@ def small_alphas(images: Any) -> Float[Tensor, "views height width"] | None:
     return torch.cat([torch.nn.functional.max_pool2d(a, step, ceil_mode=True)[0] for a in alphas])
 
 
-def placed(dataset: Any, space: str) -> Placement:
+def placed(dataset: Any, space: Space) -> Placement:
     """Where the scene of a data set is.
 
     Args:
@@ -43,12 +44,13 @@ def placed(dataset: Any, space: str) -> Placement:
     Raises:
         ValueError: a box is asked for and there is none.
     """
-    alphas = None if space == "contracted" else small_alphas(dataset["images"])
-    points = dataset.get("points3D_xyz")
-    points = None if points is None or space == "contracted" else torch.from_numpy(np.asarray(points)).double()
-    found = place(views_of(dataset["cameras"]), points, alphas)
-    if space == "box" and found.box is None:
-        raise ValueError("space 'box' needs images that are cut out (alpha); use 'auto' or 'contracted'")
+    views, points = views_of(dataset["cameras"]), dataset.get("points3D_xyz")
+    if goes_on(space, bounded=True):
+        return place(views)
+    points = None if points is None else torch.from_numpy(np.asarray(points)).double()
+    found = place(views, points, small_alphas(dataset["images"]))
+    if found.box is None and not goes_on(space, bounded=False):
+        raise ValueError("space 'bounded' needs images that are cut out (alpha); use 'auto' or 'contracted'")
     return found
 
 

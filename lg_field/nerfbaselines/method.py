@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from lg_field.nerfbaselines.data import Pixels, placed, rays, views_of
 from lg_field.nerfbaselines.settings import as_plain, flat, overridden
 from lg_field.quality import psnr
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.placement import near_cubic
 from lg_field.radiance.render import render_rays
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.radiance.views import far_apart
-from lg_field.space.partition import PartitionGrid
+from lg_field.training.methods import EPS
+from lg_field.training.place import first_grid, goes_on
 
 SCENE, RUN, TRAINING = "scene.safetensors", "run.json", "training.pt"
 """Files of a checkpoint: the field, readable by every command; where it is in the data set's units, and the settings;
@@ -93,10 +94,9 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         """A fresh field where the data set's scene is."""
         torch.manual_seed(self.settings.seed)
         placement = placed(dataset, self.settings.space)
-        box = [[-2.0] * 3, [2.0] * 3] if placement.box is None else placement.box.tolist()
-        counts = near_cubic([high - low for low, high in zip(*box)], self.settings.cells)
-        sizes = vars(self.settings.sizes) | {"contraction": placement.box is None}
-        self.field = RadianceField(PartitionGrid(counts, *map(tuple, box)), type(self.settings.sizes)(**sizes))
+        contracted = goes_on(self.settings.space, placement.box is not None)
+        grid = first_grid(placement.box, contracted, self.settings.cells)
+        self.field = RadianceField(grid, replace(self.settings.sizes, contraction=contracted))
         self.matrix, self.rotation = placement.matrix(), placement.rotation
         self.near = placement.near
         views = views_of(dataset["cameras"])
@@ -138,7 +138,7 @@ class LGFieldMethod(Method):  # type: ignore[misc]
             {"params": grids, "rate": self.settings.grids_lr},
         ]
         groups = [group for group in groups if group["params"]]
-        self.optimizer = torch.optim.Adam(groups, lr=self.settings.fields_lr, eps=1e-15, fused=True)
+        self.optimizer = torch.optim.Adam(groups, lr=self.settings.fields_lr, eps=EPS, fused=True)
         if self.state is not None:
             self.optimizer.load_state_dict(self.state["optimizer"])
             self.trainer.load_state(self.state["trainer"])

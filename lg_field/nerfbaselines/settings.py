@@ -3,49 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, get_args
 
 from lg_field.radiance.sizes import RadianceSizes
 from lg_field.radiance.training import TrainingSettings
+from lg_field.training.methods import FIRST_CELLS, METHODS
+from lg_field.training.place import Space
 
-Space = Literal["auto", "box", "contracted"]
-SIZES: dict[str, Any] = {
-    "grid_nodes": 17,
-    "hash_levels": 4,
-    "log2_hashmap_size": 15,
-    "color_width": 0,
-    "color_features": 27,
-}
-"""Of a run that says nothing else."""
+DEFAULT = "lg-field"
+"""The method of a run that says nothing else."""
+OLDER = {"box": "bounded"}
+"""Other words for a `space`."""
 YES, NO = ("true", "1", "yes"), ("false", "0", "no")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A run; the defaults are those of the method `lg-field`."""
+    """A run; what it says nothing of is the method's."""
 
-    steps: int = 10_000
+    method: str
+    """Key of `METHODS`."""
+    steps: int
     """Training steps."""
-    rays: int = 4096
+    rays: int
     """Rays a step."""
-    cells: int = 64
+    fields_lr: float
+    """Learning rate of networks."""
+    grids_lr: float
+    """Learning rate of feature grids."""
+    lr_factor: float
+    """Both fall to this part."""
+    sizes: RadianceSizes
+    """What rows and shared part hold."""
+    training: TrainingSettings
+    """What training does when."""
+    cells: int = FIRST_CELLS
     """Cells at first, about."""
     space: Space = "auto"
-    """box: the scene is what all cut-out images leave of it; contracted: unbounded; auto: a box where images have
-    alpha."""
-    fields_lr: float = 5e-3
-    """Learning rate of networks."""
-    grids_lr: float = 4e-2
-    """Learning rate of feature grids."""
-    lr_factor: float = 0.05
-    """Both fall to this part."""
+    """bounded: the scene is what all cut-out images leave of it; contracted: it goes on for ever; auto: bounded where
+    images have alpha."""
     seed: int = 0
     """Of everything random."""
-    sizes: RadianceSizes = field(default_factory=lambda: RadianceSizes(**SIZES))
-    """What rows and shared part hold."""
-    training: TrainingSettings = field(default_factory=lambda: TrainingSettings(harmonics_loss_mult=2e-3))
-    """What training does when."""
+
+    @staticmethod
+    def of(method: str = DEFAULT) -> Settings:
+        """What a method says.
+
+        Raises:
+            ValueError: there is none of that name.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        of = METHODS[method]
+        return Settings(method, of.steps, of.rays, of.fields_lr, of.grids_lr, of.lr_factor, of.sizes, of.training)
 
 
 def flat(settings: Any, prefix: str = "") -> dict[str, Any]:
@@ -67,11 +78,12 @@ def overridden(overrides: Mapping[str, Any]) -> Settings:
     Raises:
         ValueError: an unknown name, or a value that makes no sense.
     """
-    settings = Settings()
+    settings = Settings.of(str(overrides.get("method", DEFAULT)))
     known = flat(settings)
     for name, value in overrides.items():
         if name not in known:
             raise ValueError(f"lg-field has no setting {name!r}; it has {', '.join(known)}")
+        value = OLDER.get(value, value) if name == "space" else value
         settings = _with(settings, name.split("."), _read(name, value, known[name]))
     if settings.space not in get_args(Space):
         raise ValueError(f"space must be one of {', '.join(get_args(Space))}, got {settings.space!r}")

@@ -6,17 +6,6 @@ from typing import Any
 
 from nerfbaselines import register
 
-TINY = {
-    "steps": 8000,
-    "rays": 1024,
-    "sizes.grid_nodes": 11,
-    "sizes.log2_hashmap_size": 13,
-    "training.split_steps": "200",
-    "training.samples_per_batch": 2**14,
-    "training.steps_per_scene": 256,
-    "training.occupancy_points": 2**15,
-}
-"""Settings of `lg-field-tiny`."""
 SPEC: dict[str, Any] = {
     "id": "lg-field",
     "method_class": "lg_field.nerfbaselines.method:LGFieldMethod",
@@ -30,9 +19,9 @@ SPEC: dict[str, Any] = {
         "licenses": [{"name": "Apache 2.0"}],
     },
     "presets": {
-        "blender": {"@apply": [{"dataset": "blender"}], "space": "box"},
+        "blender": {"@apply": [{"dataset": "blender"}], "space": "bounded"},
         "mipnerf360": {"@apply": [{"dataset": "mipnerf360"}], "space": "contracted", "steps": 20_000},
-        "tiny": {"@description": "Small, for CPUs and first tries.", **TINY},
+        "tiny": {"@description": "Small, for CPUs and first tries.", "method": "lg-field-tiny"},
     },
     "implementation_status": {"blender": "working", "mipnerf360": "working"},
 }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+import tyro
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
@@ -44,6 +45,8 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
     depths: bool = False
     """Learn from the depths of sparse points (COLMAP) in unbounded scenes, too: with contracted_density. In bounded
     ones they are always learned from."""
+    contracted: Annotated[bool, tyro.conf.Suppress] = False
+    """The model is told that the scene goes on for ever, whatever the data say. The pipeline sets it."""
     place: bool = True
     """Find where the scene is. False: the data parser's scene space and box as they are."""
     scene_box: tuple[float, ...] = ()
@@ -102,7 +105,7 @@ class LGDataManager(VanillaDataManager[InputDataset]):
             move(outputs, self.placement)
             CONSOLE.print(f"The scene: {self.placement.reason}.")
         dataset = CaptureDataset(outputs, config.camera_res_scale_factor, self.masks)
-        dataset.depths &= config.depths or bool(outputs.metadata["bounded"])
+        dataset.depths &= config.depths or (bool(outputs.metadata["bounded"]) and not config.contracted)
         if self.opaque:
             dataset.metadata["backdrop"] = torch.tensor(mean_color(len(dataset), dataset.get_image_float32))
         return dataset

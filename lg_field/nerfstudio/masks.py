@@ -15,7 +15,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from lg_field.nerfstudio.dataset import CaptureDataset
-from lg_field.training.masks import SIZE, MaskMode, left_out, masked_ones, meaning, to_size
+from lg_field.training.masks import SIZE, MaskMode, left_out, masked_ones, meaning, something_empty, to_size
 
 
 def mask_meaning(masks: Float[Tensor, "views height width"] | None, mode: MaskMode) -> Literal["empty", "ignore"]:
@@ -65,12 +65,11 @@ def small_alphas(outputs: DataparserOutputs, masked: bool) -> Float[Tensor, "vie
     """
     images = _small(outputs)
     first = images.get_numpy_image(0)
-    alphas = small_masks(outputs) if masked else None
+    own, masks = None, small_masks(outputs) if masked else None
     if first.shape[-1] == 4:
         bands = (torch.from_numpy(images.get_numpy_image(k)[..., 3:].copy()) / 255 for k in range(len(images)))
         own = torch.stack([to_size(band) for band in bands])
-        alphas = own if alphas is None else own * alphas
-    return alphas if alphas is not None and float(alphas.min()) < 0.5 else None
+    return something_empty(own, masks)
 
 
 def _small(outputs: DataparserOutputs) -> CaptureDataset:

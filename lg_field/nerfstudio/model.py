@@ -31,14 +31,12 @@ from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.exposure import Exposure
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.memory_bound import MEMORY, rays_at_once
-from lg_field.radiance.placement import near_cubic
 from lg_field.radiance.render import Asked, Picture
 from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.radiance.views import VIEWPOINTS
-from lg_field.space.partition import PartitionGrid
-from lg_field.training.methods import FIRST_CELLS
+from lg_field.training.place import Space, first_grid, goes_on
 from lg_field.training.scores import image_scores
 
 LOOKS = (500, 1000, 2000, 4000, 8000)
@@ -79,7 +77,7 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     numbers (weights and two moments), and up to a third more while cells are pruned."""
     counts: tuple[int, int, int] | None = None
     """Cells per axis at the start; None = about 64, nearly cubic."""
-    space: Literal["auto", "bounded", "contracted"] = "auto"
+    space: Space = "auto"
     """Bounded: the scene box is all there is. Contracted: the grid divides contracted space. Auto: by the data."""
     render_least_light: float = PICTURES
     """Rays of renders end where less than this part of the light gets through; 0: where the scene ends."""
@@ -129,13 +127,10 @@ class LGModel(Model):
         """Build the field and its trainer; no metric that would download weights."""
         super().populate_modules()
         config = self.config
-        contracted = config.space == "contracted"
-        if config.space == "auto":
-            contracted = not self.kwargs.get("metadata", {}).get("bounded", False)
+        metadata = self.kwargs.get("metadata", {})
+        contracted = goes_on(config.space, bool(metadata.get("bounded", False)))
         sizes = RadianceSizes(**vars(replace(config.sizes, contraction=contracted)))
-        lower, upper = ([-2.0] * 3, [2.0] * 3) if contracted else self.scene_box.aabb.tolist()
-        counts = config.counts or near_cubic([high - low for low, high in zip(lower, upper)], FIRST_CELLS)
-        table = RadianceField(PartitionGrid(counts, tuple(lower), tuple(upper)), sizes)
+        table = RadianceField(first_grid(self.scene_box.aabb, contracted, counts=config.counts), sizes)
         table.implementation, table.backend = config.implementation, config.backend
         table.memory = config.render_memory
         teacher = None if config.teacher is None else load_teacher(config.teacher)
@@ -148,7 +143,6 @@ class LGModel(Model):
         self.field = LGField(self.trainer.field, self.num_train_data)
         self.camera_optimizer = config.camera_optimizer.setup(num_cameras=self.num_train_data, device="cpu")
         self.exposure = Exposure(self.num_train_data) if config.exposure else None
-        metadata = self.kwargs.get("metadata", {})
         if metadata.get("hull") is not None and not contracted:
             self.trainer.restrict(metadata["hull"])
         self.register_buffer("near", torch.tensor(max(config.near_plane, float(metadata.get("near", 0.0)))))

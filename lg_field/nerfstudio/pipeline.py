@@ -9,7 +9,9 @@ from typing import Any
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 
+from lg_field.nerfstudio.datamanager import LGDataManagerConfig
 from lg_field.nerfstudio.panel import PanelControl
+from lg_field.training.place import goes_on
 from lg_field.training.saving import by_time
 
 
@@ -24,8 +26,11 @@ class LGPipelineConfig(VanillaPipelineConfig):
 class LGPipeline(VanillaPipeline):
     """Attribute `viewer_control` is what nerfstudio's viewer looks for; outside of a viewer it does nothing."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, config: LGPipelineConfig, *args: Any, **kwargs: Any) -> None:
+        model: Any = config.model
+        if isinstance(config.datamanager, LGDataManagerConfig):
+            config.datamanager.contracted = goes_on(getattr(model, "space", "auto"), bounded=True)
+        super().__init__(config, *args, **kwargs)
         self.viewer_control = PanelControl(self.model)
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:

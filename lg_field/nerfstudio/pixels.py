@@ -13,6 +13,7 @@ from torch import Tensor
 from lg_field.nerfstudio.dataset import DEPTH
 from lg_field.training.depths import DEPTH_SHARE
 from lg_field.training.masks import near_object
+from lg_field.training.shares import drawn_shares
 
 
 @dataclass
@@ -59,18 +60,13 @@ class ObjectPixelSampler(PixelSampler):
     ) -> Int[Tensor, "batch_size 3"]:
         """(batch_size, 3) image, row and column of pixels."""
         indices = super().sample_method(batch_size, num_images, image_height, image_width, mask, device)
-        config, known, near = self.config, self._known, self._near
-        count = 0
-        if mask is None and near is not None and len(near):
-            count = int(config.object_share * batch_size)
-            indices[:count] = drawn(near, count, image_height, image_width).to(indices)
-        if known is not None and len(known):
-            more = min(int(config.depth_share * batch_size), batch_size - count)
-            indices[count : count + more] = drawn(known, more, image_height, image_width).to(indices)
+        near = (self._near if mask is None else None, self.config.object_share)
+        for some, places in drawn_shares(batch_size, near, (self._known, self.config.depth_share)):
+            indices[some] = unflattened(places.long(), image_height, image_width).to(indices)
         return indices
 
 
-def drawn(places: Int[Tensor, " pixels"], count: int, height: int, width: int) -> Int[Tensor, "count 3"]:
-    """Random ones of some places in flattened images of (height, width) pixels, with repetition: image, row, column."""
-    flat = places[torch.randint(len(places), (count,), device=places.device)].long()
-    return torch.stack([flat // (height * width), flat % (height * width) // width, flat % width], dim=-1)
+def unflattened(places: Int[Tensor, " pixels"], height: int, width: int) -> Int[Tensor, "pixels 3"]:
+    """Places in flattened images of (height, width) pixels as image, row, column."""
+    inside = places % (height * width)
+    return torch.stack([places // (height * width), inside // width, inside % width], dim=-1)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.model_components.ray_generators import RayGenerator
 from torch import Tensor
 
-STEPS, CLOSE = 10, 1e-6
-"""Newton steps at most, and the length of one after which there is none."""
+from lg_field.training.lenses import undistorted
+
+CLOSE = 1e-6
+"""How near to where it was without distortion a point is."""
 
 
 class PixelRays(RayGenerator):
@@ -40,7 +42,7 @@ class PixelRays(RayGenerator):
         middles, focals = torch.cat([cameras.cx, cameras.cy, cameras.fx, cameras.fy], dim=1)[photos].split(2, dim=1)
         places = (coords - middles) / focals
         if self.distorted and cameras.distortion_params is not None:
-            places = undistorted(places, cameras.distortion_params[photos])
+            places = undistorted(places, cameras.distortion_params[photos], CLOSE)
         ahead = torch.cat([places[:, :1], -places[:, 1:], torch.full_like(places[:, :1], -1.0)], dim=1).float()
         poses = cameras.camera_to_worlds[photos]
         directions = (poses[:, :, :3] * ahead[:, None]).sum(-1)
@@ -52,33 +54,3 @@ class PixelRays(RayGenerator):
             camera_indices=photos[:, None],
             metadata={"directions_norm": norm},
         )
-
-
-def undistorted(places: Float[Tensor, "points 2"], lens: Float[Tensor, "points 6"]) -> Float[Tensor, "points 2"]:
-    """Where points would be without lens distortion (OpenCV's model).
-
-    Args:
-        places: (n, 2) on the plane at distance 1, y down.
-        lens: (n, 6) k1, k2, k3, k4, p1, p2 of each.
-
-    Returns:
-        (n, 2), to `CLOSE`; a point at which the model folds stays where Newton's steps left it.
-    """
-    k1, k2, k3, k4 = lens[:, :4, None].unbind(1)
-    p, q = lens[:, 4:], lens[:, 4:].flip(1)
-    found = places
-    for _ in range(STEPS):
-        other, square = found.flip(1), found.square()
-        r, both = square.sum(1, keepdim=True), found.prod(1, keepdim=True)
-        scale = 1.0 + r * (k1 + r * (k2 + r * (k3 + r * k4)))
-        slope = 2.0 * (k1 + r * (2.0 * k2 + r * (3.0 * k3 + r * 4.0 * k4)))
-        error = found * scale + 2.0 * both * p + q * (r + 2.0 * square) - places
-        own = scale + slope * square + 2.0 * p * other + 6.0 * q * found
-        cross = slope * both + 2.0 * (p * found).sum(1, keepdim=True)
-        determinant = own.prod(1, keepdim=True) - cross.square()
-        step = (error * own.flip(1) - error.flip(1) * cross) / determinant
-        step = torch.where(determinant.abs() > 1e-3, step, 0.0)
-        found = found - step
-        if float(step.abs().amax()) < CLOSE:
-            break
-    return found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from lg_field.network_parts import Network, parts_of
 from lg_field.ops import ChainSizes
-from lg_field.signal_settings import Network
 
 
 def sizes_for_budget(
@@ -46,7 +46,7 @@ def sizes_for_budget(
     def total(h: int, g: int) -> int:
         return sizes(h, g).count(num_cells)["total"]
 
-    if network == "global":
+    if not parts_of(network).rows:
         return sizes(0, _closest(lambda g: total(0, g), parameters))
     least = total(1, 0)
     if least > parameters:
@@ -54,7 +54,7 @@ def sizes_for_budget(
             f"{parameters:,} parameters do not buy one neuron in each of {num_cells:,} cells, which takes {least:,}: "
             "use fewer cells or a larger budget"
         )
-    if network == "per-partition":
+    if not parts_of(network).shared:
         return sizes(_closest(lambda h: total(h, 0), parameters), 0)
     if not 0.0 < global_share < 1.0:
         raise ValueError(f"global_share must be between 0 and 1, got {global_share}")

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from lg_field.constants import constant
-from lg_field.networks.initialization import init_rows, init_shared
+from lg_field.networks.initialization import init_rows, init_shared, uniform
 from lg_field.ops import local_global_chain, sort_by_row
 from lg_field.ops.sorting import RowSort
 from lg_field.radiance import occupancy
@@ -76,9 +76,9 @@ class RadianceField(CellTable, Volume):
         """Whether some rows are frozen; what they read of the shared part is then frozen, too."""
         self._frozen_lines: Tensor | None = None
         rows = self.num_rows
-        grid_size = sizes.grid_nodes**3 * sizes.grid_features if sizes.network != "global" else 0
+        grid_size = sizes.grid_nodes**3 * sizes.grid_features if sizes.parts.rows else 0
         self.add_rows("local", init_rows(self.chain, rows))
-        self.add_rows("features", (torch.rand(rows, grid_size) * 2 - 1) * 1e-2)
+        self.add_rows("features", uniform((rows, grid_size), 1e-2))
         self.add_rows("frozen", torch.zeros(rows, dtype=torch.bool), trainable=False, saved=False)
         self.occupancy = OccupancyGrid(self._frame, self.cells, sizes.occupancy_voxels)
         self._row_names += OccupancyGrid.ROWS

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lg_field.constants import constant
+from lg_field.networks.initialization import uniform
 from lg_field.radiance.feature_grid import corner_weights, corners, weighted_sum
 from lg_field.table.kept_lines import KeptLines
 
@@ -54,7 +55,7 @@ class HashGrid:
 
     def init_table(self) -> Tensor:
         """(num_entries, F) of fresh entries, uniform in +- 1e-4."""
-        return (torch.rand(self.num_entries, self.features) * 2 - 1) * 1e-4
+        return uniform((self.num_entries, self.features), 1e-4)
 
     def lines(self, unit: Tensor) -> tuple[Tensor, Tensor]:
         """Lines and weights of trilinear interpolation on every level.

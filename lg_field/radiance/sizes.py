@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from lg_field.network_parts import PARTS, Network, NetworkParts, parts_of
 from lg_field.ops import ChainSizes
 from lg_field.radiance.encodings import SH_FEATURES, frequency_features
 from lg_field.radiance.hash_grid import HashGrid
 from lg_field.table.checkpoint import CheckpointError
 
-Network = Literal["local-global", "per-partition", "global"]
 OLDER = {"global_reads_grid": False}
 """What entries meant that fields and runs from before there was a choice do not have."""
 LARGEST = 1 << 16
@@ -129,7 +129,7 @@ class RadianceSizes:
         self.chain()
 
     def _check_choices(self) -> None:
-        for name, choices in (("network", get_args(Network)), ("merge", ("concat", "add"))):
+        for name, choices in (("network", tuple(PARTS)), ("merge", ("concat", "add"))):
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, got {getattr(self, name)!r}"
@@ -154,15 +154,20 @@ class RadianceSizes:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise ValueError(f"{name} must be a finite number, got {value!r}")
 
+    @property
+    def parts(self) -> NetworkParts:
+        """What the network is made of."""
+        return parts_of(self.network)
+
     def hash_grid(self) -> HashGrid | None:
         """The shared part's grid."""
-        if not self.hash_levels or self.network == "per-partition":
+        if not self.hash_levels or not self.parts.shared:
             return None
         return HashGrid(self.hash_levels, self.hash_features, self.log2_hashmap_size, self.hash_base_res)
 
     def chain(self) -> ChainSizes:
         """Wiring of the density network."""
-        rows, shared = self.network != "global", self.network != "per-partition"
+        rows, shared = self.parts
         grid = self.grid_features if self.grid_nodes else 0
         shared_in = frequency_features(3, self.global_frequencies) + (grid if self.global_reads_grid and rows else 0)
         shared_in += self.hash_levels * self.hash_features

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lg_field.errors import tell
+from lg_field.network_parts import parts_of
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.budget import sizes_for_budget
 from lg_field.networks.incode import Harmonizer, ModulatedWeights, modulated_kinds
@@ -100,7 +101,7 @@ def chain_sizes(signal: Signal, config: CompleteNetwork, rows: int) -> ChainSize
             config.w0,
         )
         return replace(sizes, activation=activation)
-    local, shared = config.network != "global", config.network != "per-partition"
+    local, shared = parts_of(config.network)
     if (local and not config.local_width) or (shared and not config.global_width):
         raise ValueError(f"{config.network} needs every width it has: give --local-width and --global-width")
     return ChainSizes(

@@ -14,7 +14,9 @@ from lg_field.captures import Photo
 from lg_field.radiance.views import Views
 
 ROUNDS = 10
-"""Newton's steps that undo a distortion, at most."""
+"""Newton's steps that undo a distortion, at most,"""
+CLOSE = 1e-12
+"""and the length of one after which there is none, focal lengths."""
 FLAT = 1e-3
 """A distortion whose determinant is smaller is not undone any further: beyond the fold no place is right."""
 
@@ -109,26 +111,34 @@ def distorted(flat: Float[Tensor, "n 2"], numbers: Float[Tensor, "n 6"]) -> Floa
     return flat * radial + aside
 
 
-def slope(flat: Float[Tensor, "n 2"], numbers: Float[Tensor, "n 6"]) -> Float[Tensor, "n 2 2"]:
-    """Derivative of `distorted`: row by row that of x and of y, by x and by y."""
-    square = flat.square().sum(-1, keepdim=True)
-    k = numbers[:, :4]
-    radial = 1.0 + (k * torch.cat([square, square**2, square**3, square**4], dim=-1)).sum(-1)
-    growth = (k * torch.cat([torch.ones_like(square), 2 * square, 3 * square**2, 4 * square**3], dim=-1)).sum(-1)
-    (x, y), p1, p2 = flat.unbind(-1), numbers[:, 4], numbers[:, 5]
-    mixed = 2 * x * y * growth + 2 * p1 * x + 2 * p2 * y
-    of_x = torch.stack([radial + 2 * x * x * growth + 2 * p1 * y + 6 * p2 * x, mixed], dim=-1)
-    of_y = torch.stack([mixed, radial + 2 * y * y * growth + 2 * p2 * x + 6 * p1 * y], dim=-1)
-    return torch.stack([of_x, of_y], dim=-2)
+def undistorted(
+    places: Float[Tensor, "points 2"], lens: Float[Tensor, "points 6"], close: float = CLOSE
+) -> Float[Tensor, "points 2"]:
+    """Inverse of `distorted`, by Newton's method from the place itself: where points would be without the lens.
 
+    Args:
+        places: (n, 2) on the plane at distance 1, y down.
+        lens: (n, 6) k1, k2, k3, k4, p1, p2 of each.
+        close: no more steps once all are shorter.
 
-def undistorted(seen: Float[Tensor, "n 2"], numbers: Float[Tensor, "n 6"]) -> Float[Tensor, "n 2"]:
-    """Inverse of `distorted`, by Newton's method from the place itself."""
-    flat = seen.clone()
+    Returns:
+        (n, 2), of the type of `places`; a point at which the model folds stays where Newton's steps left it.
+    """
+    k1, k2, k3, k4 = lens[:, :4, None].unbind(1)
+    p, q = lens[:, 4:], lens[:, 4:].flip(1)
+    found = places
     for _ in range(ROUNDS):
-        away, matrix = distorted(flat, numbers) - seen, slope(flat, numbers)
-        (a, b), (c, d) = (row.unbind(-1) for row in matrix.unbind(-2))
-        determinant = a * d - b * c
-        step = torch.stack([d * away[:, 0] - b * away[:, 1], a * away[:, 1] - c * away[:, 0]], dim=-1)
-        flat = flat - torch.where((determinant.abs() > FLAT)[:, None], step / determinant[:, None], 0.0)
-    return flat
+        other, square = found.flip(1), found.square()
+        r, both = square.sum(1, keepdim=True), found.prod(1, keepdim=True)
+        scale = 1.0 + r * (k1 + r * (k2 + r * (k3 + r * k4)))
+        slope = 2.0 * (k1 + r * (2.0 * k2 + r * (3.0 * k3 + r * 4.0 * k4)))
+        error = found * scale + 2.0 * both * p + q * (r + 2.0 * square) - places
+        own = scale + slope * square + 2.0 * p * other + 6.0 * q * found
+        cross = slope * both + 2.0 * (p * found).sum(1, keepdim=True)
+        determinant = own.prod(1, keepdim=True) - cross.square()
+        step = (error * own.flip(1) - error.flip(1) * cross) / determinant
+        step = torch.where(determinant.abs() > FLAT, step, 0.0)
+        found = found - step
+        if bool((step.abs() < close).all()):
+            break
+    return found

@@ -18,6 +18,8 @@ MaskMode = Literal["auto", "empty", "ignore"]
 object."""
 OBJECT = (0.002, 0.6)
 """Part of an image that a mask covers if it cuts out an object."""
+EMPTY = 0.5
+"""Alpha below which some pixel has to be before photos say that something is empty."""
 SIZE = 96
 """Pixels per axis of small alphas."""
 
@@ -81,6 +83,17 @@ def only_masked(capture: Capture) -> tuple[Capture, list[str]]:
 def to_size(band: Float[Tensor, "height width 1"]) -> Float[Tensor, "SIZE SIZE"]:
     """A mask or an alpha as a small one."""
     return torch.nn.functional.interpolate(band.permute(2, 0, 1)[None], (SIZE, SIZE), mode="area")[0, 0]
+
+
+def something_empty(
+    alphas: Float[Tensor, "views height width"] | None, masks: Float[Tensor, "views height width"] | None
+) -> Float[Tensor, "views height width"] | None:
+    """What photos' own alpha and masks that are alpha leave of them, both small; None where nothing is empty."""
+    parts = [part for part in (alphas, masks) if part is not None]
+    if not parts:
+        return None
+    left = parts[0] if len(parts) == 1 else parts[0] * parts[1]
+    return left if float(left.min()) < EMPTY else None
 
 
 def near_object(images: Float[Tensor, "images height width 4"], reach: float = 0.03) -> Int[Tensor, " pixels"]:

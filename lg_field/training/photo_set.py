@@ -15,7 +15,8 @@ from lg_field.captures import Photo
 from lg_field.captures.photo_file import read_mask, read_photo
 from lg_field.training.depths import DEPTH_SHARE, depth_image
 from lg_field.training.lenses import Lenses
-from lg_field.training.masks import SIZE, near_object, to_size
+from lg_field.training.masks import SIZE, near_object, something_empty, to_size
+from lg_field.training.shares import drawn_shares
 
 Report = Callable[[int, int], None]
 """Told how many of how many are done."""
@@ -174,13 +175,8 @@ class Draw:
             number = torch.randint(int(self.ends[-1]), (count,))
         else:
             number = self.anywhere[torch.randint(len(self.anywhere), (count,))]
-        close = 0
-        if self.near is not None and len(self.near):
-            close = int(self.share * count)
-            number[:close] = self.near[torch.randint(len(self.near), (close,))]
-        if self.known is not None and len(self.known):
-            more = min(int(DEPTH_SHARE * count), count - close)
-            number[close : close + more] = self.known[torch.randint(len(self.known), (more,))]
+        for some, places in drawn_shares(count, (self.near, self.share), (self.known, DEPTH_SHARE)):
+            number[some] = places
         photos = torch.searchsorted(self.ends, number, right=True)
         inside = number - self._begins()[photos]
         return Pixels(photos, inside // self.widths[photos], inside % self.widths[photos])
@@ -202,11 +198,10 @@ def small_alphas(photos: Sequence[Photo], alpha: bool, masked: bool) -> Float[Te
         alpha: whether any photo of the capture has transparency.
         masked: a mask is alpha, too.
     """
-    alphas = small_masks(photos) if masked else None
+    own, masks = None, small_masks(photos) if masked else None
     if alpha:
         largest = max(max(photo.lens.width, photo.lens.height) for photo in photos)
         scale = min(1.0, 1.5 * SIZE / largest)
         bands = (np.ascontiguousarray(read_photo(photo, True, scale)[..., 3:]) for photo in photos)
         own = torch.stack([to_size(torch.from_numpy(band).float() / 255) for band in bands])
-        alphas = own if alphas is None else own * alphas
-    return alphas if alphas is not None and float(alphas.min()) < 0.5 else None
+    return something_empty(own, masks)

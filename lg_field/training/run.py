@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -23,19 +23,16 @@ from lg_field.quality import psnr
 from lg_field.radiance.compositing import image_on
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.memory_bound import rays_at_once
-from lg_field.radiance.placement import near_cubic
 from lg_field.radiance.render import render_rays
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.radiance.views import far_apart
-from lg_field.space.partition import PartitionGrid
 from lg_field.training.masks import MaskMode, meaning, only_masked
-from lg_field.training.methods import EPS, FIRST_CELLS, METHODS
+from lg_field.training.methods import EPS, METHODS
 from lg_field.training.photo_set import Draw, PhotoSet, Pixels, Report, small_alphas, small_masks
-from lg_field.training.place import find_place
+from lg_field.training.place import Space, find_place, first_grid, goes_on
 from lg_field.training.scores import image_scores
 
-Space = Literal["auto", "bounded", "contracted"]
 CHECKPOINT = ("settings", "photos", "step", "seconds", "field", "trainer", "optimizer")
 """Keys of a checkpoint."""
 WHITE = (1.0, 1.0, 1.0)
@@ -127,8 +124,8 @@ class SceneRun:
         self.place = find_place(capture, self.photos.lenses, alphas)
         self.notes.append(f"The scene: {self.place.placement.reason}.")
         self.photos.lenses = self.photos.lenses.moved(self.place.matrix)
-        space, box = self.settings.space, self.place.placement.box
-        self.contracted = space == "contracted" or (space == "auto" and box is None)
+        box = self.place.placement.box
+        self.contracted = goes_on(self.settings.space, box is not None)
         if not self.contracted:
             self.photos.measure(photos, self.place.points(capture))
             self.notes += (
@@ -154,12 +151,9 @@ class SceneRun:
 
     def _fresh_field(self) -> RadianceField:
         """About `FIRST_CELLS` nearly cubic cells where the scene is."""
-        box, contracted = self.place.placement.box, self.contracted
-        reach = [-2.0] * 3 if contracted else [-1.0] * 3
-        lower, upper = (reach, [-v for v in reach]) if contracted or box is None else box.float().tolist()
-        counts = near_cubic([high - low for low, high in zip(lower, upper)], FIRST_CELLS)
-        sizes = replace(self.method.sizes, contraction=contracted)
-        return RadianceField(PartitionGrid(counts, tuple(lower), tuple(upper)), sizes)
+        box = self.place.placement.box
+        grid = first_grid(None if box is None else box.float(), self.contracted)
+        return RadianceField(grid, replace(self.method.sizes, contraction=self.contracted))
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
         """Adam over networks and, faster, over feature grids."""
