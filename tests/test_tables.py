@@ -203,6 +203,41 @@ def test_images_are_measured_stretched_too(monkeypatch: pytest.MonkeyPatch):
     assert signals.stretched(None, data)["psnr_stretched"] < 20.0
 
 
+def test_runs_that_are_missing_are_said_and_curves_are_read_at_their_quarters(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import signals
+
+    runs = [{"preset": p, "file": f, "seed": 0} for p, f in (("a", "x"), ("a", "y"), ("b", "x"))]
+    assert signals.uneven(runs).startswith("Of 2 runs b 1 are made") and signals.uneven(runs[:2]) == ""
+    (line,) = signals.by_steps({"a": [(float(n), 0.1 * n, 10.0 + n) for n in range(1, 9)]})
+    assert list(line.values()) == ["a", "12.00", "14.00", "16.00", "18.00"] and "2 steps" in line and "8 steps" in line
+    assert signals.by_steps({"a": [(1.0, 0.1, 10.0)]}) is not None, "a curve of one step"
+
+
+@pytest.mark.parametrize("end", ["", "-per-partition", "-global"])
+@pytest.mark.parametrize("whole, small, part", [("image-div2k", "image-small", 16), ("audio", "audio-small", 4)])
+def test_presets_of_smaller_signals_are_the_whole_ones_in_small(whole: str, small: str, part: int, end: str):
+    """Cells, frequencies and parameters for a sample, rate and steps."""
+    from lg_field.signals.encode import build_network
+    from lg_field.signals.presets import read_preset
+    from lg_field.signals.settings import resolve
+    from lg_field.signals.signal import Signal
+
+    settings, counts = [], []
+    for name, shrink in ((whole + end, 1), (small + end, part)):
+        shape = (64 * 64 // shrink,) if whole == "audio" else (int(64 / shrink**0.5),) * 2
+        signal = Signal("audio", shape, 1, rate=8000) if whole == "audio" else Signal("image", shape, 3)
+        settings.append(resolve(signal.traits, read_preset(name)))
+        field = build_network(signal, settings[-1].network)
+        counts.append(field.num_parameters()["total"])
+        cells = field.grid.num_cells
+        assert end == "-global" or cells * shrink == (256 if whole != "audio" else 32)
+    side = part ** (1 / len(shape))
+    scales = [s.network.coordinate_scale or 1.0 for s in settings]
+    assert scales[0] == pytest.approx(side * scales[1]) and settings[0].fit == settings[1].fit
+    assert counts[0] == pytest.approx(part * counts[1], rel=0.04)
+
+
 def test_all_tables_that_were_made_meet_on_one_page(tmp_path: Path):
     for name in ("audio", "images"):
         (tmp_path / "tables" / name).mkdir(parents=True)
