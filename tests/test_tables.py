@@ -209,9 +209,29 @@ def test_runs_that_are_missing_are_said_and_curves_are_read_at_their_quarters(mo
 
     runs = [{"preset": p, "file": f, "seed": 0} for p, f in (("a", "x"), ("a", "y"), ("b", "x"))]
     assert signals.uneven(runs).startswith("Of 2 runs b 1 are made") and signals.uneven(runs[:2]) == ""
-    (line,) = signals.by_steps({"a": [(float(n), 0.1 * n, 10.0 + n) for n in range(1, 9)]})
-    assert list(line.values()) == ["a", "12.00", "14.00", "16.00", "18.00"] and "2 steps" in line and "8 steps" in line
-    assert signals.by_steps({"a": [(1.0, 0.1, 10.0)]}) is not None, "a curve of one step"
+    curve = [(float(n), 0.1 * n, 10.0 + n) for n in range(1, 9)]
+    (line,) = signals.by_steps([{"preset": "a", "curve": curve}], {"a": curve})
+    assert list(line.values()) == ["a", "12.00", "14.00", "16.00", "18.00", "17.50", "1.00"] and "2 steps" in line
+    (line,) = signals.by_steps([{"preset": "a", "curve": curve[:1]}], {"a": curve[:1]})
+    assert list(line.values()) == ["a", "11.00", "-", "-"], "a curve of one step"
+
+
+def test_margins_are_paired_and_read_the_last_step_and_the_last_tenth(monkeypatch: pytest.MonkeyPatch):
+    """A file that is easy for both adds to neither margin; a swing at the last step is not in the last tenth's mean."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import signals
+
+    def run(preset: str, file: str, psnr: float, late: float) -> dict[str, object]:
+        return {"preset": preset, "file": file, "seed": 0, "psnr": psnr, "psnr_late": late}
+
+    runs = [run("a", "x", 30.0, 31.0), run("a", "y", 41.0, 41.0), run("a", "z", 9.0, 9.0)]
+    runs += [run("b", "x", 31.0, 30.0), run("b", "y", 40.0, 40.0)]
+    (row,) = signals.margins(runs)
+    assert row["a over"] == "b" and row["pairs"] == "2" and row["better in (dB)"] == "1 of 2"
+    assert (
+        row["dB, 95 % interval"].startswith("+0.00 ± 12.7") and row["dB, last tenth, 95 % interval"] == "+1.00 ± 0.00"
+    )
+    assert "dB, stretched, 95 % interval" not in row, "a sound has no such figure"
 
 
 @pytest.mark.parametrize("end", ["", "-per-partition", "-global"])
