@@ -202,6 +202,61 @@ def test_images_are_measured_stretched_too(monkeypatch: pytest.MonkeyPatch):
     assert signals.stretched(None, data)["psnr_stretched"] < 20.0
 
 
+def test_runs_that_are_missing_are_said_and_curves_are_read_at_their_quarters(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import signals
+
+    runs = [{"preset": p, "file": f, "seed": 0} for p, f in (("a", "x"), ("a", "y"), ("b", "x"))]
+    assert signals.uneven(runs).startswith("Of 2 runs b 1 are made") and signals.uneven(runs[:2]) == ""
+    curve = [(float(n), 0.1 * n, 10.0 + n) for n in range(1, 9)]
+    (line,) = signals.by_steps([{"preset": "a", "curve": curve}], {"a": curve})
+    assert list(line.values()) == ["a", "12.00", "14.00", "16.00", "18.00", "17.50", "1.00"] and "2 steps" in line
+    (line,) = signals.by_steps([{"preset": "a", "curve": curve[:1]}], {"a": curve[:1]})
+    assert list(line.values()) == ["a", "11.00", "-", "-"], "a curve of one step"
+
+
+def test_margins_are_paired_and_read_the_last_step_and_the_last_tenth(monkeypatch: pytest.MonkeyPatch):
+    """A file that is easy for both adds to neither margin; a swing at the last step is not in the last tenth's mean."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import signals
+
+    def run(preset: str, file: str, psnr: float, late: float) -> dict[str, object]:
+        return {"preset": preset, "file": file, "seed": 0, "psnr": psnr, "psnr_late": late}
+
+    runs = [run("a", "x", 30.0, 31.0), run("a", "y", 41.0, 41.0), run("a", "z", 9.0, 9.0)]
+    runs += [run("b", "x", 31.0, 30.0), run("b", "y", 40.0, 40.0)]
+    (row,) = signals.margins(runs)
+    assert row["a over"] == "b" and row["pairs"] == "2" and row["better in (dB)"] == "1 of 2"
+    assert (
+        row["dB, 95 % interval"].startswith("+0.00 ± 12.7") and row["dB, last tenth, 95 % interval"] == "+1.00 ± 0.00"
+    )
+    assert "dB, stretched, 95 % interval" not in row, "a sound has no such figure"
+
+
+@pytest.mark.parametrize("end", ["", "-per-partition", "-global"])
+@pytest.mark.parametrize("whole, small, part", [("image-div2k", "image-small", 16), ("audio", "audio-small", 4)])
+def test_presets_of_smaller_signals_are_the_whole_ones_in_small(whole: str, small: str, part: int, end: str):
+    """Cells, frequencies and parameters for a sample, rate and steps."""
+    from lg_field.signals.encode import build_network
+    from lg_field.signals.presets import read_preset
+    from lg_field.signals.settings import resolve
+    from lg_field.signals.signal import Signal
+
+    settings, counts = [], []
+    for name, shrink in ((whole + end, 1), (small + end, part)):
+        shape = (64 * 64 // shrink,) if whole == "audio" else (int(64 / shrink**0.5),) * 2
+        signal = Signal("audio", shape, 1, rate=8000) if whole == "audio" else Signal("image", shape, 3)
+        settings.append(resolve(signal.traits, read_preset(name)))
+        field = build_network(signal, settings[-1].network)
+        counts.append(field.num_parameters()["total"])
+        cells = field.grid.num_cells
+        assert end == "-global" or cells * shrink == (256 if whole != "audio" else 32)
+    side = part ** (1 / len(shape))
+    scales = [s.network.coordinate_scale or 1.0 for s in settings]
+    assert scales[0] == pytest.approx(side * scales[1]) and settings[0].fit == settings[1].fit
+    assert counts[0] == pytest.approx(part * counts[1], rel=0.04)
+
+
 def test_all_tables_that_were_made_meet_on_one_page(tmp_path: Path):
     for name in ("audio", "images"):
         (tmp_path / "tables" / name).mkdir(parents=True)

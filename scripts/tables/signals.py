@@ -5,12 +5,13 @@
     python scripts/tables/signals.py all --data ../shared/data
 
 Every row is a preset of configs/, trained on the same files with the same seeds; under the table stands what the first
-preset is better than each of the others by, file by file and seed by seed, with a 95 % confidence interval. `all` makes
-every table of `TABLES` on the files that each names below `--data`. `--quick` makes the signal smaller (images: centre
-of 128 x 128; sounds: the first quarter; videos: 64 frames, centre of 144 x 192): with `--steps` a run takes minutes on
-2 CPU cores, but its numbers are then not the paper's, only their order is of interest. The tables `images-small`,
-`partitions-small` and `video-small` are always of these, by presets with the paper's cells, frequencies and
-parameters for each sample.
+preset is better than each of the others by, file by file and seed by seed, with a 95 % confidence interval: after the
+last step, and in the mean of the last tenth of the steps, for at a constant rate PSNR swings from step to step. `all`
+makes every table of `TABLES` on the files that each names below `--data`. `--quick` makes the signal smaller (images:
+centre of 128 x 128; sounds: the first quarter; videos: 64 frames, centre of 144 x 192): with `--steps` a run takes
+minutes on 2 CPU cores, but its numbers are then not the paper's, only their order is of interest. The tables
+`images-small`, `partitions-small`, `audio-small` and `video-small` are always of these, by presets with the paper's
+cells, frequencies and parameters for each sample.
 
 Writes results.md, results.csv, results.json and curves.png to a folder in `--output`, and each run to a file of its own
 in `runs/` there: a table that was interrupted goes on where it stopped, and runs made with `--presets` in several
@@ -84,6 +85,12 @@ TABLES = {
     ),
     "audio": Table(
         ("audio", "audio-per-partition", "audio-global"), ("audio/gt_bach.wav", "audio/gt_counting.wav"), seeds=5
+    ),
+    "audio-small": Table(
+        tuple("audio-small" + end for end in ("", "-per-partition", "-global")),
+        ("audio/gt_bach.wav", "audio/gt_counting.wav"),
+        seeds=3,
+        quick=True,
     ),
     "video-small": Table(
         tuple("video-small" + end for end in ("", "-per-partition", "-global")),
@@ -211,7 +218,7 @@ def margins(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         pairs = [(runs[(first, *k[1:])], r) for k, r in runs.items() if k[0] == other and (first, *k[1:]) in runs]
         row = {f"{first} over": other, "pairs": str(len(pairs)), **margin(pairs, "psnr", "dB")}
         if len(pairs) > 1:
-            yield row | margin(pairs, "psnr_stretched", "dB, each stretched")
+            yield row | margin(pairs, "psnr_late", "dB, last tenth") | margin(pairs, "psnr_stretched", "dB, stretched")
 
 
 def margin(pairs: list[tuple[dict[str, Any], dict[str, Any]]], key: str, name: str) -> dict[str, str]:
@@ -249,6 +256,33 @@ def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         }
 
 
+def late(curve: report.Curve) -> list[float]:
+    """PSNR at the steps of the last tenth of a training, of the samples of each of them."""
+    return [point[2] for point in curve[-max(2, len(curve) // 10) :]]
+
+
+def by_steps(results: list[dict[str, Any]], curves: dict[str, report.Curve]) -> Iterator[dict[str, str]]:
+    """PSNR at the quarters of the training, of the samples of those steps, and how steady its last tenth is."""
+    for name, points in curves.items():
+        quarters = [points[max(1, len(points) * k // 4) - 1] for k in (1, 2, 3, 4)]
+        runs = [late(r["curve"]) for r in results if r["preset"] == name and len(r["curve"]) > 1]
+        yield (
+            {"PSNR of the samples of a step": name}
+            | {f"{round(p[0]):,} steps": f"{p[2]:.2f}" for p in quarters}
+            | {"mean of the last tenth": f"{statistics.mean(map(statistics.mean, runs)):.2f}" if runs else "-"}
+            | {"from least to most in it": f"{statistics.mean(max(r) - min(r) for r in runs):.2f}" if runs else "-"}
+        )
+
+
+def uneven(results: list[dict[str, Any]]) -> str:
+    """A line where not all presets have the same runs: their means are then of different signals. "" where they do."""
+    runs = {r["preset"]: {(s["file"], s["seed"]) for s in results if s["preset"] == r["preset"]} for r in results}
+    every = set().union(*runs.values())
+    few = [f"{name} {len(has)}" for name, has in runs.items() if has != every]
+    said = f"Of {len(every)} runs {', '.join(few)} are made: means of different rows are of different signals.\n\n"
+    return said if few else ""
+
+
 def train(args: Args, presets: Sequence[str], paths: list[Path], seeds: range, folder: Path) -> bool:
     """Every run that is not there yet: seed by seed, in each of them file by file, in each of them all presets, so that
     what is compared is done together. Whether they came to their end."""
@@ -271,7 +305,8 @@ def make(args: Args, name: str) -> bool:
         return False
     found = {p.name: p for p in (folder / "runs").glob("*.json")}
     names = [f"{n}.{p.stem}.{s}.json" for n in what.presets for p in paths for s in seeds]
-    write(args, name, [json.loads(found[n].read_text()) for n in names if n in found])
+    results = [json.loads(found[n].read_text()) for n in names if n in found]
+    write(args, name, [r | {"psnr_late": statistics.mean(late(r["curve"]))} for r in results])
     return True
 
 
@@ -288,6 +323,7 @@ def write(args: Args, name: str, results: list[dict[str, Any]]) -> None:
     made = "; ".join(dict.fromkeys(f"{r['made']}, commit {r.get('commit', '?')}" for r in results))
     quick = "quick, " * args.quick
     what = f"{name}: {quick}{', '.join(files)}, {len(seeds)} seed(s), {results[0]['steps']} steps, {made}"
+    what = f"{uneven(results)}{report.markdown(list(by_steps(results, curves)))}\n{what}"
     over = list(margins(results))
     if over:
         what = f"{report.markdown(over)}\n{what}"
