@@ -19,8 +19,9 @@ REQUEST_BYTES = 1 << 20
 """A gap of so many bytes costs as much as a request: narrower ones between wanted ranges are fetched with them,"""
 GAP_SHARE = 0.04
 """as long as all gaps are at most this part of what is wanted."""
-IN_FLIGHT, WAVES, MOST_IN_FLIGHT = 10, 3, 48
-"""Requests that are under way together: enough for so many waves, from the first to the last number."""
+IN_FLIGHT, WAVES, MOST_IN_FLIGHT = 10, 3, 96
+"""Requests that are under way together: enough for so many waves, from the first to the last number, which is below the
+connections that HTTP clients open."""
 FIRST_BYTES = 1 << 16
 """Bytes at the beginning of a far file that are fetched when it is opened, at most,"""
 FIRST_SHARE = 1000
@@ -120,14 +121,18 @@ class FarRanges(Ranges):
         if not ranges:
             return []
         starts, ends = [start for start, _ in ranges], [start + count for start, count in ranges]
-        together = min(MOST_IN_FLIGHT, max(IN_FLIGHT, -(-len(ranges) // WAVES)))
-        options = {"batch_size": together} if getattr(self.system, "async_impl", False) else {}
+        options = {"batch_size": in_flight(len(ranges))} if getattr(self.system, "async_impl", False) else {}
         found = self.system.cat_ranges([self.path] * len(ranges), starts, ends, on_error="raise", **options)
         self.bytes_read += sum(map(len, found))
         self.requests += len(ranges)
         # A server that knows no ranges sends everything.
         whole = [len(piece) == self.size > count for piece, (_, count) in zip(found, ranges)]
         return [p[a : a + n] if all_of_it else p[:n] for p, all_of_it, (a, n) in zip(found, whole, ranges)]
+
+
+def in_flight(count: int) -> int:
+    """How many of so many requests are under way together."""
+    return min(MOST_IN_FLIGHT, max(IN_FLIGHT, -(-count // WAVES)))
 
 
 def merged(ranges: Sequence[Range]) -> list[Range]:
