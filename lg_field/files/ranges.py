@@ -19,9 +19,8 @@ REQUEST_BYTES = 1 << 20
 """A gap of so many bytes costs as much as a request: narrower ones between wanted ranges are fetched with them,"""
 GAP_SHARE = 0.04
 """as long as all gaps are at most this part of what is wanted."""
-IN_FLIGHT, WAVES, MOST_IN_FLIGHT = 10, 3, 96
-"""Requests that are under way together: enough for so many waves, from the first to the last number, which is below the
-connections that HTTP clients open."""
+IN_FLIGHT, WAVES, MOST_IN_FLIGHT = 10, 3, 48
+"""Requests that are under way together: enough for so many waves, from the first to the last number."""
 FIRST_BYTES = 1 << 16
 """Bytes at the beginning of a far file that are fetched when it is opened, at most,"""
 FIRST_SHARE = 1000

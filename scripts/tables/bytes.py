@@ -140,8 +140,7 @@ def rows_of(path: Path, source: Path | None, args: Args, folder: Path) -> list[d
     rows: list[dict[str, Any]] = []
     for dtype in args.types:
         file, packed = folder / f"{dtype}.safetensors", folder / f"{dtype}.lga"
-        with FieldFile.open(path) as whole:
-            crop_file(path, file, cells=whole.cells, dtype=dtype, overwrite=True)
+        crop_file(path, file, cells=(), invert=True, dtype=dtype, overwrite=True)
         archive.compress(file, packed, overwrite=True)
         field = lg_field.load(file)
         seen = shown(field, args.size)
