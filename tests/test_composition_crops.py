@@ -195,6 +195,8 @@ def test_cells_are_those_of_the_parts_that_are_named(folder: Path, tmp_path: Pat
     said = lg("crop", "two.json", "--cells", *words, "-o", tmp_path / "c.json", cwd=folder)
     assert "whole: 0 of 64 cells; chair: 3 of 64 cells" in said and "it stays listed" in said
     made, shown = read_arrangement(str(tmp_path / "c.json")), loaded(tmp_path / "c.json")
+    told = lg("info", "c.json", cwd=tmp_path)
+    assert "of these parts less:" in told and "whole: nothing" in told and "chair: exactly" in told
     assert [part.shown for part in made.parts] == [False, True] and [p.name for p in shown.parts] == ["chair"]
     assert sorted(shown.cells.tolist()) == sorted(some)
     alone = Composition([Part("chair", crop(field, cells=some), Place((0.0, 3.0, 0.0)))])

@@ -210,6 +210,9 @@ class CompositionSource(Source):
             kept = kept_of(flags.region, file)
             left = left_of(file, kept, flags.output or Path(self.name))
             say_kept(file, kept)
+        if not left.parts[0].shown:
+            first = left.parts[0].name
+            notice(f"the first part, {first}, has nothing there; it stays listed, since it says world units")
         if flags.output is None or flags.dry_run:
             return
         size = write_arrangement(left, flags.output, flags.overwrite)
@@ -229,8 +232,12 @@ class CompositionSource(Source):
             print_parts(console, file)
             total = sum(of.reader.size for of in file.files.values())
             say(console, f"{len(made.parts)} parts of {len(file.files)} files, {total:,} bytes")
+            less = [part for part in made.parts if part.region is not None or not part.shown]
             shown = "everything" if made.region is None else f"exactly {short_json(made.region.to_dict())}"
-            say(console, f"shown: {shown}")
+            say(console, f"shown: {shown}{', of these parts less:' if less else ''}")
+            for part in less:
+                what = "nothing" if part.region is None else f"exactly {short_json(part.region.to_dict())}"
+                say(console, f"  {part.name}: {what if part.shown else 'nothing'}")
 
     def validate(self) -> None:
         """Checks the JSON, and every file it names, weights included."""
@@ -267,7 +274,6 @@ def left_of(file: CompositionFile, kept: Arrangement, output: Path) -> Arrangeme
         raise ValueError(NOTHING_KEPT)
     first, *others = kept.parts
     if first.name not in names:
-        notice(f"the first part, {first.name}, has nothing there; it stays listed, since it says world units")
         first = replace(first, region=None, shown=False)
     parts = [first, *(part for part in others if part.name in names)]
     moved = tuple(replace(part, file=relative_to(located(part.file, file.name), output)) for part in parts)
