@@ -92,9 +92,8 @@ def render(
         width: pixels.
         height: pixels.
         elevation: degrees above the horizon of an orbit; the default is the training camera's.
-        show: colours; how opaque rays are; the depth of what they hit; the cell that it is in; the largest density on
-            the way; or how much the two sides of a cell border beside it differ. Numbers are coloured from their least
-            to their largest in each picture.
+        show: colours, opacity, depth, cells, the largest density on the way, or how much the sides of cell borders
+            differ. Numbers are coloured from their least to their largest in each picture.
         transparent: pictures with alpha instead of the scene's background.
         least_light: rays end where less than this part of the light gets through; 0 = where the scene ends.
         fps: pictures a second of a video.
@@ -104,9 +103,7 @@ def render(
         max_size: GB of pixels in all; what is larger is refused before anything is rendered.
         overwrite: replace existing files.
     """
-    holds = what_it_holds(output, transparent)
-    if transparent and show != "rgb":
-        raise ValueError(f"--transparent is for colours: leave it out to --show {show}")
+    holds, look = what_it_holds(output, transparent), look_of(show, transparent)
     check_numbers(orbit, camera, width, height, elevation, fps)
     if not 0.0 <= least_light < 1.0:
         raise ValueError(f"--least-light must be at least 0 and below 1, got {least_light}")
@@ -121,7 +118,6 @@ def render(
         cameras = orbit_of(shown.field, scene, orbit, width, height, elevation) if path is None else path
         with doing(f"rendering {output}"), progress_bar(console) as progress:
             task = progress.add_task("rendering", total=len(cameras))
-            look = colors_of(transparent) if show == "rgb" else partial(output_of, name=show)
             pictures = (rendered(shown.field, scene, c, look, least_light, progress, task) for c in cameras)
             write_pictures(pictures, output, holds, fps, overwrite)
         read = shown.bytes_read()
@@ -230,6 +226,19 @@ def rendered(
     picture = look(field, scene, camera, least_light)
     progress.advance(task)
     return picture
+
+
+def look_of(show: str, transparent: bool) -> Look:
+    """What renders one of the things that can be shown.
+
+    Raises:
+        ValueError: numbers with alpha.
+    """
+    if show == "rgb":
+        return colors_of(transparent)
+    if transparent:
+        raise ValueError(f"--transparent is for colours: leave it out to --show {show}")
+    return partial(output_of, name=show)
 
 
 def colors_of(transparent: bool) -> Look:
