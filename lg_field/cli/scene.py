@@ -92,8 +92,7 @@ def render(
         width: pixels.
         height: pixels.
         elevation: degrees above the horizon of an orbit; the default is the training camera's.
-        show: colours, opacity, depth, cells, the largest density on the way, or how much the sides of cell borders
-            differ. Numbers are coloured from their least to their largest in each picture.
+        show: colours, or opacity, depth, cells, largest density or jumps at cell borders, coloured as numbers.
         transparent: pictures with alpha instead of the scene's background.
         least_light: rays end where less than this part of the light gets through; 0 = where the scene ends.
         fps: pictures a second of a video.
