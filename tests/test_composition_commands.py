@@ -138,8 +138,13 @@ def test_a_crop_of_a_composition_is_a_smaller_one_that_shows_the_same(parts: Pat
     ("words", "match"),
     [
         (("--box", 50, 50, 50, 60, 60, 60), "nothing would be kept"),
-        (("--cells", "0-7"), "are of one scene file"),
-        (("--component", "largest"), "are of one scene file"),
+        (("--cells", "0-7"), "of which part they are, as chair:0-7,12: the parts are room, chair"),
+        (("--cells", "lamp:0-7"), "there is no part 'lamp'"),
+        (("--cells", "chair:0-99"), "part chair: no cell 0-99"),
+        (("--cells", "chair:0", "--box", 0, 0, 0, 1, 1, 1), "give cells or a region, not both"),
+        (("--component", 99), "there is no component 99"),
+        (("--focus",), "were each looked at by cameras of their own"),
+        (("--above-plane", 1), "takes no number or four"),
         (("--box", 0, 0, 0, 1, 1, 1, "--dtype", "float16"), "are for field files"),
         (("--box", 0, 0, 0, 1, 1, 1, "--masks", "masks"), "are for field files"),
         ((), "say what to keep"),
@@ -200,6 +205,9 @@ BAD = [
     ({"parts": [{"name": "a", "file": "~/x"}]}, "relative to the composition's folder"),
     ({"parts": [{"name": "a", "file": "file:///etc/passwd"}]}, "one plain address"),
     ({"parts": [{"name": "a", "file": "zip://a::http://b"}]}, "one plain address"),
+    ({"parts": [{"name": "a", "file": "f", "shown": 1}]}, "true or false"),
+    ({"parts": [{"name": "a", "file": "f", "region": {"type": "evil"}}]}, "not a region"),
+    ({"parts": [{"name": "a", "file": "f", "region": {"type": "box", "lower": [0], "upper": [1]}}]}, "a part has 3"),
     ({"region": {"type": "box", "lower": [0], "upper": [1]}}, "a composition has 3"),
     ({"region": {"type": "evil"}}, "not a region"),
     ({"background": [0, 0, 9]}, "from 0 to 1"),
@@ -229,10 +237,12 @@ JSON = st.recursive(
 )
 
 
-@given(key=st.sampled_from(["parts", "region", "background", "name", "file", "move", "turn", "scale"]), value=JSON)
+@given(
+    key=st.sampled_from(["parts", "region", "background", "name", "file", "move", "turn", "scale", "shown"]), value=JSON
+)
 def test_any_entry_may_be_anything(key: str, value: object) -> None:
     """A ValueError, or an arrangement that is written and read again."""
-    part = {"name": "a", "file": "f", "move": [0.0, 0.0, 0.0], "turn": [0.0, 0.0, 0.0], "scale": 1.0}
+    part = {"name": "a", "file": "f", "move": [0.0, 0.0, 0.0], "turn": [0.0, 0.0, 0.0], "scale": 1.0, "shown": True}
     data = SOUND | {"parts": [part | {key: value}]} if key in part else SOUND | {key: value}
     try:
         made = Arrangement.from_dict(data)

@@ -95,6 +95,15 @@ def test_two_crops_merge_back_into_the_field(kind: str, seed: int) -> None:
     assert all(torch.equal(joined[k], state[k]) for k in state if torch.is_tensor(state[k]))
 
 
+def test_a_region_and_all_but_it_are_everything() -> None:
+    field = make(KINDS[0])
+    half = lg_field.Region.box((-9.0,) * field.grid.dim, (0.1,) * field.grid.dim)
+    parts = [lg_field.crop(field, half), lg_field.crop(field, half, invert=True)]
+    assert merge(*parts).region is None and merge(*parts[::-1]).region is None
+    less = lg_field.crop(field, lg_field.Region.box((0.2,) * field.grid.dim, (9.0,) * field.grid.dim))
+    assert merge(parts[0], less).region == parts[0].region | less.region
+
+
 def test_strangers_do_not_merge() -> None:
     field, other = make("signal-2"), make("signal-2")
     with torch.no_grad():

@@ -276,3 +276,28 @@ def test_a_local_file_is_a_source_of_ranges(tmp_path: Path) -> None:
         ranges: Ranges = LocalRanges(file)
         ranges.prefetch([(0, 4)])
         assert bytes(ranges.read(8, 9)) == b"89" and ranges.bytes_read == 2 and ranges.size == 10
+
+
+@pytest.mark.parametrize("dtype", ["as-is", "float32", "int8"])
+def test_an_archive_of_another_type_of_weights_keeps_cells_without_a_row(tmp_path: Path, dtype: str) -> None:
+    from test_info import field_on
+
+    field = field_on((3, 3, 3), list(range(2, 25)))
+    field.full = torch.tensor([0, 26])
+    lg_field.save(field, tmp_path / "f.safetensors")
+    lg("compress", "f.safetensors", "-o", "f.lga", "--dtype", dtype, cwd=tmp_path)
+    back = lg_field.load(tmp_path / "f.lga")
+    assert torch.equal(back.cells, field.cells) and torch.equal(back.cell_sets()["full"], field.full)
+
+
+def test_rows_in_one_piece_take_fewer_requests_and_as_many_bytes() -> None:
+    from bench.row_tensors import Plan, apart, box_rows
+
+    widths = {"cells": 8, "features": 21296, "local": 4272, "occupied": 64}
+    rows, whole = box_rows(16, 0.05), sum(widths.values())
+    assert len(rows) == 216 and rows == sorted(set(rows)) and max(rows) < 16**3
+    ranges = apart(rows, widths, 16**3)
+    assert len(set(ranges)) == len(ranges) == 4 * 216
+    plans = [Plan.of(ranges), Plan.of([(row * whole, whole) for row in rows])]
+    assert plans[0].requests > 1.5 * plans[1].requests and plans[0].waves == plans[1].waves == 3
+    assert all(whole * 216 <= plan.bytes <= 1.1 * whole * 216 for plan in plans)

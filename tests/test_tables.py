@@ -1,6 +1,7 @@
 """The scripts of scripts/tables, run as anyone would: one program of each is started, others are forked or called."""
 
 import csv
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -294,6 +295,36 @@ def test_bytes_fall_with_the_type_of_weights(tmp_path: Path):
     sizes = [int(r["bytes"].split(" ")[0].replace(",", "")) for r in rows]
     assert sizes[0] > sizes[1] > sizes[3] and abs(sizes[1] - sizes[2]) < 100
     assert all(float(r["to float32"].removesuffix(" dB")) > 25 for r in rows[1:])
+
+
+def test_a_scene_is_compared_with_its_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Pictures of the scene itself, taken where the capture's cameras stand, are shown as well as 8 bits tell."""
+    import torch
+    from ball_scene import ball_scene
+    from test_placing import SIZE, capture
+
+    from lg_field import save
+    from lg_field.radiance.render import Camera, render
+
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import bytes as table
+
+    field = ball_scene()
+    to_world = torch.eye(4, dtype=torch.float64)
+    to_world[:3] = torch.tensor([[0.0, -0.5, 0.0, 3.0], [0.5, 0.0, 0.0, 2.0], [0.0, 0.0, 0.5, 1.0]])
+    field.description = replace(field.description, scene_to_world=tuple(map(tuple, to_world.tolist())))
+    save(field, tmp_path / "scene.safetensors")
+    data = capture(tmp_path / "photos", count=6)
+    frames = json.loads((data / "transforms.json").read_text())["frames"]
+    for frame in frames:
+        pose = torch.linalg.inv(to_world) @ torch.tensor(frame["transform_matrix"], dtype=torch.float64)
+        pose[:3, :3] /= torch.linalg.det(pose[:3, :3]) ** (1 / 3)
+        seen = render(field, field.description, Camera(pose, 1.0, SIZE, SIZE)).rgb
+        Image.fromarray((seen * 255).round().byte().numpy()).save(data / frame["file_path"])
+    files = (tmp_path / "scene.safetensors", data)
+    table.main(table.Args(files, size=SIZE, types=("float32", "int8"), output=tmp_path / "out"))
+    psnrs = [float(r["PSNR"].split(" dB")[0]) for r in results(tmp_path / "out")]
+    assert psnrs[0] > 50 and 35 < psnrs[1] <= psnrs[0] + 1
 
 
 def test_disturbed_cameras_are_as_far_off_as_told_and_alignment_undoes_a_common_motion(

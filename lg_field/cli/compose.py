@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lg_field.cli.composed_regions import kept_of
 from lg_field.cli.console import say
 from lg_field.cli.opening import CropFlags, Part, Source
 from lg_field.cli.options import Output, check_outputs
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from lg_field.cli.options import RegionFlags
     from lg_field.radiance.arrangement import Arrangement, PartEntry, Place
     from lg_field.radiance.opening import CompositionFile
-    from lg_field.space.regions import Region
 
 NUMBERS = {"move": 3, "turn": 3, "scale": 1}
 """Words of a place, and how many numbers follow each."""
@@ -92,7 +92,8 @@ def entries_of(inputs: Sequence[str], output: Path) -> tuple[PartEntry, ...]:
         inner = read_arrangement(name)
         if inner.region is not None:
             raise ValueError(f"{name} is cropped: compose its parts first, then crop what comes of it")
-        found += [replace(part, file=relative_to(located(part.file, name), output)) for part in inner.parts]
+        taken_over = [part for part in inner.parts if part.shown or not found]
+        found += [replace(part, file=relative_to(located(part.file, name), output)) for part in taken_over]
     taken: set[str] = set()
     for number, part in enumerate(found):
         name, copy = part.name, 1
@@ -177,12 +178,19 @@ def print_parts(console: Console, file: CompositionFile) -> None:
 class CompositionSource(Source):
     """A composition."""
 
+    arrangement: Arrangement | None = None
+    """Of the part of it that was read, if that was not all."""
+
     def part(self, region: RegionFlags) -> Part:
-        """Of each file the rows that are shown are read once, whatever the number of its copies."""
+        """Of each file the rows that are shown are read once, whatever the number of its copies that are cut alike."""
         from lg_field.radiance.opening import CompositionFile
 
         with CompositionFile.open(self.name) as file:
-            field = file.load(region_of(region, file))
+            kept = kept_of(region, file) if region.given else None
+            field = file.load(kept=kept)
+            if kept is not None:
+                self.arrangement = left_of(file, kept, Path(self.name))
+                say_kept(file, kept)
             return Part(field, "float32", file.bytes_read)
 
     def crop(self, flags: CropFlags) -> None:
@@ -199,11 +207,12 @@ class CompositionSource(Source):
         if flags.output is not None and not is_composition(str(flags.output)):
             raise ValueError(f"{flags.output}: what is left of a composition is a composition, called NAME{SUFFIX}")
         with doing(f"reading {self.name}"), CompositionFile.open(self.name) as file:
-            asked = region_of(flags.region, file)
-            if asked is None:
-                raise ValueError("say what to keep: --box, --sphere, --obb, --region or --without")
-            left = left_of(file, asked, flags.output or Path(self.name))
-            print_kept(Console(), file, asked)
+            kept = kept_of(flags.region, file)
+            left = left_of(file, kept, flags.output or Path(self.name))
+            say_kept(file, kept)
+        if not left.parts[0].shown:
+            first = left.parts[0].name
+            notice(f"the first part, {first}, has nothing there; it stays listed, since it says world units")
         if flags.output is None or flags.dry_run:
             return
         size = write_arrangement(left, flags.output, flags.overwrite)
@@ -223,8 +232,12 @@ class CompositionSource(Source):
             print_parts(console, file)
             total = sum(of.reader.size for of in file.files.values())
             say(console, f"{len(made.parts)} parts of {len(file.files)} files, {total:,} bytes")
+            less = [part for part in made.parts if part.region is not None or not part.shown]
             shown = "everything" if made.region is None else f"exactly {short_json(made.region.to_dict())}"
-            say(console, f"shown: {shown}")
+            say(console, f"shown: {shown}{', of these parts less:' if less else ''}")
+            for part in less:
+                what = "nothing" if part.region is None else f"exactly {short_json(part.region.to_dict())}"
+                say(console, f"  {part.name}: {what if part.shown else 'nothing'}")
 
     def validate(self) -> None:
         """Checks the JSON, and every file it names, weights included."""
@@ -243,57 +256,37 @@ class CompositionSource(Source):
         from lg_field.radiance.arrangement import read_arrangement
         from lg_field.viewer.arranging import open_composition
 
-        return open_composition(part.field, read_arrangement(self.name), self.name, local_name(self.name), port)
+        made = self.arrangement or read_arrangement(self.name)
+        return open_composition(part.field, made, self.name, local_name(self.name), port)
 
 
-def region_of(flags: RegionFlags, file: CompositionFile) -> Region | None:
-    """The region that a command line asks for, units of the composition; None = everything.
-
-    Raises:
-        ValueError: what only single scene files can be asked for.
-    """
-    if not flags.given:
-        return None
-    if flags.cells or flags.objects.given or flags.snap:
-        raise ValueError(
-            "--cells, --component, --focus, --above-plane and --snap are of one scene file: crop that, then compose "
-            "what is left"
-        )
-    shape = flags.shape(file.file_of(file.arrangement.parts[0]).skeleton)
-    return None if shape is None else ~shape if flags.invert else shape
-
-
-def left_of(file: CompositionFile, region: Region, output: Path) -> Arrangement:
-    """A composition of what a region keeps of another one. The first part stays, since it says world units.
+def left_of(file: CompositionFile, kept: Arrangement, output: Path) -> Arrangement:
+    """What is kept of a composition as another one. The first part stays, since it says world units.
 
     Raises:
-        ValueError: nothing would be kept, or a region that cannot be moved.
+        ValueError: nothing would be kept.
     """
     from lg_field.radiance.arrangement import located, relative_to
     from lg_field.table.cell_table import NOTHING_KEPT
 
-    made, shown = file.arrangement, file.shown(region)
-    kept = {part.name for part in file.parts_in(shown)}
-    if not kept:
+    names = {part.name for part in file.parts_in(kept)}
+    if not names:
         raise ValueError(NOTHING_KEPT)
-    first = made.parts[0]
-    if first.name not in kept:
-        notice(f"the first part, {first.name}, has nothing there; it stays listed, since it says world units")
-    parts = [part for part in made.parts if part.name in kept or part == first]
+    first, *others = kept.parts
+    if first.name not in names:
+        first = replace(first, region=None, shown=False)
+    parts = [first, *(part for part in others if part.name in names)]
     moved = tuple(replace(part, file=relative_to(located(part.file, file.name), output)) for part in parts)
-    return replace(made, parts=moved, region=shown)
+    return replace(kept, parts=moved)
 
 
-def print_kept(console: Console, file: CompositionFile, region: Region) -> None:
-    """How many cells of each part a region keeps."""
-    from lg_field.radiance.opening import as_seen_by
-
-    shown = file.shown(region)
-    assert shown is not None
-    for part in file.arrangement.parts:
-        field = file.file_of(part).skeleton
-        kept = len(field.rows_touching(as_seen_by(part, shown)))
-        say(console, f"{part.name}: {kept:,} of {field.num_rows:,} cells")
+def say_kept(file: CompositionFile, kept: Arrangement) -> None:
+    """How many cells of each part are kept, in a line."""
+    counts = []
+    for part in kept.parts:
+        rows = file.rows_of(part, kept.region) if part.shown else ()
+        counts.append(f"{part.name}: {len(rows):,} of {file.file_of(part).skeleton.num_rows:,} cells")
+    say(Console(), "; ".join(counts))
 
 
 def facts_of_parts(file: CompositionFile) -> list[dict[str, Any]]:

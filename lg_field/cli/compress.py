@@ -39,10 +39,10 @@ def compress(
     with doing(f"packing {input}"), TemporaryDirectory() as folder:
         source = input
         with FieldFile.open(input) as file:
-            before, cells = file.reader.size, file.cells
+            before = file.reader.size
         if dtype != "as-is":
             source = str(Path(folder) / "converted")
-            crop_file(input, source, cells=cells, dtype=dtype)
+            crop_file(input, source, cells=(), invert=True, dtype=dtype)  # no cell less, be it without a row
         size = pack(source, output, overwrite)
     seconds = time.perf_counter() - begin
     say(Console(), f"{output}: {before:,} -> {size:,} bytes ({size / before:.1%}), {seconds:.1f} s")

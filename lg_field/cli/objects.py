@@ -134,13 +134,10 @@ class ObjectFlags:
         from lg_field.radiance.components import shown_voxels
         from lg_field.radiance.ground import SOLID, above_ground
         from lg_field.radiance.solid import solid_voxels
-        from lg_field.space.regions import HalfSpace, transformed
+        from lg_field.space.regions import transformed
 
-        numbers = self.above_plane or ()
-        if numbers:
-            if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
-                raise ValueError(f"--above-plane takes no number or four, NX NY NZ D, got {list(numbers)}")
-            given = HalfSpace(numbers[:3], numbers[3])
+        if self.above_plane:
+            given = self.above_given()
             return given if to_scene is None else transformed(given, to_scene)
         whole = source.field()
         up = getattr(whole.description, "up", UP)
@@ -150,6 +147,19 @@ class ObjectFlags:
         tell(f"the ground that was found: --above-plane {plane} (scene units)")
         return found
 
+    def above_given(self) -> Region:
+        """The half space above the plane that was given, in its units.
+
+        Raises:
+            ValueError: not four numbers.
+        """
+        from lg_field.space.regions import HalfSpace
+
+        numbers = self.above_plane or ()
+        if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+            raise ValueError(f"--above-plane takes no number or four, NX NY NZ D, got {list(numbers)}")
+        return HalfSpace(numbers[:3], numbers[3])
+
     def piece(self, field: CellTable, source: VoxelSource, shape: Region | None, to_scene: Tensor | None) -> Region:
         """The component as a set of voxels, cut by the shape; says which one it is."""
         from lg_field.radiance.components import shown_voxels
@@ -158,7 +168,7 @@ class ObjectFlags:
         shown = shown_voxels(grid, both(field.region, shape))
         pieces = self.pieces(source, shown)
         number = self.number(pieces, grid, to_scene)
-        tell(f"component {number} of {len(pieces)}: {listed(pieces, grid)}{self.advice(pieces)}")
+        tell(f"component {number} of {len(pieces)}: {listed(pieces, grid)}{self.advice(pieces.sizes)}")
         return self.kept(pieces, [number], shown, shape, grid)
 
     def focused(self, field: CellTable, source: VoxelSource, shape: Region | None) -> Region:
@@ -190,7 +200,7 @@ class ObjectFlags:
         order = shares.argsort(descending=True)
         count = 1 if not self.focus else int((shares[order].cumsum(0) < self.focus[0] - 1e-9).sum()) + 1
         numbers = [number + 1 for number in order[:count].tolist()]
-        self.say_focus(pieces, numbers, float(shares[order[:count]].sum()), grid, self.advice(pieces))
+        self.say_focus(pieces, numbers, float(shares[order[:count]].sum()), grid, self.advice(pieces.sizes))
         return self.kept(pieces, numbers, shown, shape, grid)
 
     def say_focus(self, pieces: Pieces, numbers: list[int], share: float, grid: OccupancyGrid, how: str) -> None:
@@ -218,9 +228,9 @@ class ObjectFlags:
         kept: Region = both(voxel_set(grid, with_skin(pieces, numbers, shown)), without_voxels(shape, grid))
         return kept
 
-    def advice(self, pieces: Pieces) -> str:
-        """What to try where nearly everything is one piece."""
-        one = len(pieces) and float(pieces.sizes[0]) > ONE * float(pieces.sizes.sum())
+    def advice(self, sizes: Tensor) -> str:
+        """What to try where nearly everything is one piece; by the sizes of all, the largest first."""
+        one = len(sizes) and float(sizes[0]) > ONE * float(sizes.sum())
         more = "a larger --solid" if self.solid else "--solid 0.5"
         return f"; nearly all is connected: {more}, --above-plane or a --box part it" if one else ""
 
@@ -232,24 +242,32 @@ class ObjectFlags:
         """
         import torch
 
-        words = self.component
-        if len(words) == 1 and (words[0] == LARGEST or words[0].isdecimal()):
-            number = 1 if words[0] == LARGEST else int(words[0])
-            pieces.voxels([number])
-            return number
-        try:
-            point = torch.tensor([float(word) for word in words], dtype=torch.float64)
-        except ValueError:
-            point = torch.zeros(0)
-        if len(point) != 3 or not bool(point.isfinite().all()):
-            raise ValueError(f"--component takes largest, a number from 1 or a point X Y Z, got {' '.join(words)[:60]}")
+        asked = self.asked()
+        if isinstance(asked, int):
+            pieces.voxels([asked])
+            return asked
+        point = torch.tensor(asked, dtype=torch.float64)
         if to_scene is not None:
             point = to_scene[:3, :3] @ point + to_scene[:3, 3]
         place = grid.frame.to_places(point[None])[0] * grid.per_axis
-        number, away = pieces.nearest(place)
-        if away > 1.0:
-            tell(f"--component: the point lies {away:.1f} voxels from component {number}, the nearest one")
-        return number
+        return say_nearest(*pieces.nearest(place))
+
+    def asked(self) -> int | tuple[float, ...]:
+        """The number of the component asked for, counted from 1, or the point it is nearest to.
+
+        Raises:
+            ValueError: words that name none.
+        """
+        words = self.component
+        if len(words) == 1 and (words[0] == LARGEST or words[0].isdecimal()):
+            return 1 if words[0] == LARGEST else int(words[0])
+        try:
+            point = tuple(float(word) for word in words)
+        except ValueError:
+            point = ()
+        if len(point) != 3 or not all(map(math.isfinite, point)):
+            raise ValueError(f"--component takes largest, a number from 1 or a point X Y Z, got {' '.join(words)[:60]}")
+        return point
 
 
 NO_OBJECT = ObjectFlags()
@@ -272,7 +290,9 @@ def look_of(description: object) -> Look:
 
 def both(first: Region | None, second: Region | None) -> Any:
     """The points in both; None = everything."""
-    return second if first is None else first if second is None else first & second
+    from lg_field.space import regions
+
+    return regions.both(first, second)
 
 
 def without_voxels(shape: Region | None, grid: OccupancyGrid) -> Region | None:
@@ -286,16 +306,31 @@ def listed(pieces: Pieces, grid: OccupancyGrid) -> str:
     """The largest components in words: number, voxels, share, and a point to name them by."""
     from lg_field.radiance.components import middles
 
-    total, parts = int(pieces.sizes.sum()), []
-    for number in range(1, min(LISTED, len(pieces)) + 1):
+    def point_of(number: int) -> Tensor:
         index = (pieces.labels == number).nonzero()
         inner = index[(index - index.double().mean(0)).norm(dim=-1).argmin()]
-        place = " ".join(f"{v:.3g}" for v in middles(grid, inner[None])[0].tolist())
-        size = int(pieces.sizes[number - 1])
-        parts.append(f"{number}: {size:,} voxels ({size / total:.1%}) at {place}")
-    if len(pieces) > LISTED:
-        parts.append(f"and {len(pieces) - LISTED:,} smaller")
+        return middles(grid, inner[None])[0]
+
+    return in_words(pieces.sizes, pieces.sizes, point_of)
+
+
+def in_words(sizes: Tensor, volumes: Tensor, point_of: Callable[[int], Tensor]) -> str:
+    """The largest components in words, of which it is known how many voxels each has, what of the whole that is, and by
+    which point its number is named."""
+    total, parts = float(volumes.sum()), []
+    for number, (size, volume) in enumerate(zip(sizes[:LISTED].tolist(), volumes.tolist()), 1):
+        place = " ".join(f"{v:.3g}" for v in point_of(number).tolist())
+        parts.append(f"{number}: {size:,} voxels ({volume / total:.1%}) at {place}")
+    if len(sizes) > LISTED:
+        parts.append(f"and {len(sizes) - LISTED:,} smaller")
     return "; ".join(parts)
+
+
+def say_nearest(number: int, away: float) -> int:
+    """The number of the component nearest to a point; says so where the point lies voxels away from it."""
+    if away > 1.0:
+        tell(f"--component: the point lies {away:.1f} voxels from component {number}, the nearest one")
+    return number
 
 
 def voxels_of_file(file: FieldFile, rows: Tensor | None = None) -> OccupancyGrid:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import mimetypes
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -71,6 +72,7 @@ def render(
     width: int = 512,
     height: int = 512,
     elevation: float | None = None,
+    show: Literal["rgb", "accumulation", "depth", "cells", "density", "seam"] = "rgb",
     transparent: bool = False,
     least_light: float = 1e-3,
     fps: int = 24,
@@ -90,6 +92,7 @@ def render(
         width: pixels.
         height: pixels.
         elevation: degrees above the horizon of an orbit; the default is the training camera's.
+        show: colours, or opacity, depth, cells, largest density or jumps at cell borders, coloured as numbers.
         transparent: pictures with alpha instead of the scene's background.
         least_light: rays end where less than this part of the light gets through; 0 = where the scene ends.
         fps: pictures a second of a video.
@@ -99,7 +102,7 @@ def render(
         max_size: GB of pixels in all; what is larger is refused before anything is rendered.
         overwrite: replace existing files.
     """
-    holds = what_it_holds(output, transparent)
+    holds, look = what_it_holds(output, transparent), look_of(show, transparent)
     check_numbers(orbit, camera, width, height, elevation, fps)
     if not 0.0 <= least_light < 1.0:
         raise ValueError(f"--least-light must be at least 0 and below 1, got {least_light}")
@@ -114,7 +117,7 @@ def render(
         cameras = orbit_of(shown.field, scene, orbit, width, height, elevation) if path is None else path
         with doing(f"rendering {output}"), progress_bar(console) as progress:
             task = progress.add_task("rendering", total=len(cameras))
-            pictures = (rendered(shown.field, scene, c, transparent, least_light, progress, task) for c in cameras)
+            pictures = (rendered(shown.field, scene, c, look, least_light, progress, task) for c in cameras)
             write_pictures(pictures, output, holds, fps, overwrite)
         read = shown.bytes_read()
     seconds, count = time.perf_counter() - begin, len(cameras)
@@ -211,24 +214,55 @@ def write_pictures(pictures: Iterator[Tensor], output: Path, holds: Holds, fps: 
             write_image(picture, temporary)
 
 
+Look = Callable[..., "Tensor"]
+"""Field, scene, camera and least light -> (height, width, 3 or 4) uint8 picture."""
+
+
 def rendered(
-    field: Volume,
-    scene: Scene,
-    camera: Camera,
-    transparent: bool,
-    least_light: float,
-    progress: Progress,
-    task: Any,
+    field: Volume, scene: Scene, camera: Camera, look: Look, least_light: float, progress: Progress, task: Any
 ) -> Tensor:
     """A picture as (height, width, 3 or 4) uint8."""
+    picture = look(field, scene, camera, least_light)
+    progress.advance(task)
+    return picture
+
+
+def look_of(show: str, transparent: bool) -> Look:
+    """What renders one of the things that can be shown.
+
+    Raises:
+        ValueError: numbers with alpha.
+    """
+    if show == "rgb":
+        return colors_of(transparent)
+    if transparent:
+        raise ValueError(f"--transparent is for colours: leave it out to --show {show}")
+    return partial(output_of, name=show)
+
+
+def colors_of(transparent: bool) -> Look:
+    """What renders colours, with alpha if they are to be transparent."""
+
+    def look(field: Volume, scene: Scene, camera: Camera, least_light: float) -> Tensor:
+        import torch
+
+        from lg_field.radiance.compositing import straight_alpha
+        from lg_field.radiance.render import render
+
+        picture = render(field, scene, camera, least_light=least_light)
+        rgb, alpha = picture.rgb, picture.accumulation
+        if transparent:
+            rgb = straight_alpha(rgb, alpha, rgb.new_tensor(scene.background))
+        return (rgb * 255.0).round().to(torch.uint8)
+
+    return look
+
+
+def output_of(field: Volume, scene: Scene, camera: Camera, least_light: float, name: str) -> Tensor:
+    """One of `outputs.OUTPUTS` in colours."""
     import torch
 
-    from lg_field.radiance.compositing import straight_alpha
-    from lg_field.radiance.render import render
+    from lg_field.radiance.outputs import render_output
+    from lg_field.viewer.outputs import to_picture
 
-    picture = render(field, scene, camera, least_light=least_light)
-    progress.advance(task)
-    rgb, alpha = picture.rgb, picture.accumulation
-    if transparent:
-        rgb = straight_alpha(rgb, alpha, rgb.new_tensor(scene.background))
-    return (rgb * 255.0).round().to(torch.uint8)
+    return torch.from_numpy(to_picture(render_output(field, scene, camera, name, least_light)))

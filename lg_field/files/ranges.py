@@ -120,14 +120,18 @@ class FarRanges(Ranges):
         if not ranges:
             return []
         starts, ends = [start for start, _ in ranges], [start + count for start, count in ranges]
-        together = min(MOST_IN_FLIGHT, max(IN_FLIGHT, -(-len(ranges) // WAVES)))
-        options = {"batch_size": together} if getattr(self.system, "async_impl", False) else {}
+        options = {"batch_size": in_flight(len(ranges))} if getattr(self.system, "async_impl", False) else {}
         found = self.system.cat_ranges([self.path] * len(ranges), starts, ends, on_error="raise", **options)
         self.bytes_read += sum(map(len, found))
         self.requests += len(ranges)
         # A server that knows no ranges sends everything.
         whole = [len(piece) == self.size > count for piece, (_, count) in zip(found, ranges)]
         return [p[a : a + n] if all_of_it else p[:n] for p, all_of_it, (a, n) in zip(found, whole, ranges)]
+
+
+def in_flight(count: int) -> int:
+    """How many of so many requests are under way together."""
+    return min(MOST_IN_FLIGHT, max(IN_FLIGHT, -(-count // WAVES)))
 
 
 def merged(ranges: Sequence[Range]) -> list[Range]:

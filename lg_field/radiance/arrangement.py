@@ -73,17 +73,27 @@ class PartEntry:
     file: str
     """Path relative to the composition's folder, with forward slashes; or an address that fsspec reads."""
     place: Place = field(default_factory=Place)
+    region: Region | None = None
+    """What of it is shown, within what its file shows, in its own scene units; None = everything."""
+    shown: bool = True
+    """False: nothing of it is; it is there for what the first part says of the whole."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a name or a file that may not be."""
+        """Raise ValueError for a name, a file or a region that may not be."""
         for name, value, most in (("name", self.name, MAX_NAME), ("file", self.file, MAX_FILE)):
             if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
                 raise ValueError(f"a part's {name} must be text of 1 to {most} characters, got {str(value)[:40]!r}")
         check_file(self.file)
+        if self.region is not None:
+            self.region.check_dim(3, "a part has")
+        if type(self.shown) is not bool:
+            raise ValueError(f"whether a part is shown is true or false, got {str(self.shown)[:40]!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
-        return {"name": self.name, "file": self.file, **self.place.to_dict()}
+        data = {"name": self.name, "file": self.file, **self.place.to_dict()}
+        data |= {} if self.region is None else {"region": self.region.to_dict()}
+        return data if self.shown else data | {"shown": False}
 
     @staticmethod
     def from_dict(data: Any) -> PartEntry:
@@ -92,10 +102,14 @@ class PartEntry:
         Raises:
             ValueError: unknown, missing or senseless entries.
         """
-        known = {"name", "file", "move", "turn", "scale"}
+        known = {"name", "file", "move", "turn", "scale", "region", "shown"}
         _check_entries(data, "a part", {"name", "file"}, known)
         return PartEntry(
-            data["name"], data["file"], Place(**{k: data[k] for k in ("move", "turn", "scale") if k in data})
+            data["name"],
+            data["file"],
+            Place(**{k: data[k] for k in ("move", "turn", "scale") if k in data}),
+            region_from_dict(data["region"]) if data.get("region") is not None else None,
+            data.get("shown", True),
         )
 
 

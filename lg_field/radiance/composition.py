@@ -313,10 +313,11 @@ def ask_composition(
                 own = Samples(*(values[mine] for values in some))
                 asks = in_parts(partial(_look, part, rays[number]), samples_at_once(part.field))
                 density[mine], colors[mine] = asks(own)
-        return density, colors
+        return density, colors, owner
 
-    found, density, colors = ask_in_rounds(look, samples, len(origins), least_light)
-    return Asked(field, origins, directions, found, density, colors.new_zeros(len(colors), 0), colors)
+    found, density, colors, owner = ask_in_rounds(look, samples, len(origins), least_light)
+    said = colors.new_zeros(len(colors), 0)
+    return Asked(field, origins, directions, found, density, said, colors, owners=owner)
 
 
 def _look(part: Part, rays: _Rays, samples: Samples) -> tuple[Tensor, Tensor]:

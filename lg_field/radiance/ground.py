@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -42,13 +44,39 @@ def above_ground(
         ValueError: there is no level plane.
         ImportError: open3d is missing.
     """
+    upward = torch.nn.functional.normalize(torch.tensor(up, dtype=torch.float64), dim=0)
+    size = float(torch.tensor(lattice_of(grid).cell_size, dtype=torch.float64).max())
+
+    def good(normal: np.ndarray, offset: float) -> bool:
+        return not grid.frame.contraction or offset > -BELOW * size
+
+    return level_plane(upper_sides(grid, voxels, upward), size, upward, good, seed)
+
+
+def level_plane(
+    points: Float[np.ndarray, "n 3"],
+    size: float,
+    upward: Float[Tensor, 3],
+    good: Callable[[np.ndarray, float], bool],
+    seed: int = 0,
+) -> HalfSpace:
+    """What lies above the level plane that holds the most points.
+
+    Args:
+        points: the upper sides of voxels.
+        size: of the largest voxel: points so far from a plane are of it, and so far above them is the border.
+        upward: float64 unit vector.
+        good: (3,) normal and offset of a border -> whether it may be it.
+        seed: of the random triples of points.
+
+    Raises:
+        ValueError: there is no such plane.
+        ImportError: open3d is missing.
+    """
     try:
         import open3d as o3d
     except ImportError as error:
         raise ImportError("finding the ground needs open3d: pip install 'lg-field[mesh]'") from error
-    upward = torch.nn.functional.normalize(torch.tensor(up, dtype=torch.float64), dim=0)
-    size = float(torch.tensor(lattice_of(grid).cell_size, dtype=torch.float64).max())
-    points = upper_sides(grid, voxels, upward)
     o3d.utility.random.seed(seed)
     for _ in range(PLANES):
         if len(points) < LEAST:
@@ -60,7 +88,7 @@ def above_ground(
         if len(inliers) >= LEAST and abs(cosine) >= LEVEL:
             normal = normal * np.sign(cosine)
             offset = -float(np.quantile(points[inliers] @ normal, 0.99)) - size
-            if not grid.frame.contraction or offset > -BELOW * size:
+            if good(normal, offset):
                 return HalfSpace(tuple(float(v) for v in normal), offset)
         points = np.delete(points, inliers, axis=0)
     raise ValueError(

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import cast
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from lg_field.files.container import FileError
 from lg_field.files.field_file import FieldFile
 from lg_field.radiance.arrangement import Arrangement, PartEntry, located, read_arrangement
+from lg_field.radiance.components import settled, settles, shown_voxels
 from lg_field.radiance.composition import Composition, Part, common_scene
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.scene import Scene
-from lg_field.space.regions import Region
+from lg_field.space.regions import Region, both
 from lg_field.table.cell_table import NOTHING_KEPT
 
 
@@ -62,59 +67,77 @@ class CompositionFile:
 
     def shown(self, region: Region | None) -> Region | None:
         """The composition's exact region within another one; None = everything."""
-        own = self.arrangement.region
-        return region if own is None else own if region is None else own & region
+        return both(self.arrangement.region, region)
 
-    def parts_in(self, region: Region | None) -> tuple[PartEntry, ...]:
-        """The parts that have a kept cell in a region.
+    def kept(self, region: Region | None) -> Arrangement:
+        """The arrangement with less shown.
 
         Args:
-            region: units of the composition; None = everything.
+            region: units of the composition; within what is shown of it. None = no less.
         """
-        if region is None:
-            return self.arrangement.parts
-        return tuple(
-            part
-            for part in self.arrangement.parts
-            if len(self.file_of(part).skeleton.rows_touching(as_seen_by(part, region)))
-        )
+        return replace(self.arrangement, region=self.shown(region))
 
-    def load(self, region: Region | None = None) -> Composition:
-        """The composition, or a part of it: then only the rows that this needs are fetched, each file's once.
+    def parts_in(self, kept: Arrangement) -> tuple[PartEntry, ...]:
+        """The parts of which a cell is kept."""
+        return tuple(part for part in kept.parts if part.shown and len(self.rows_of(part, kept.region)))
+
+    def rows_of(self, part: PartEntry, region: Region | None) -> Int64[Tensor, " rows"]:
+        """Sorted (n,) rows of a part's file that hold what is shown of it.
+
+        Args:
+            part: as it is shown.
+            region: of which no more is shown, units of the composition; None = everything.
+        """
+        skeleton, asked = self.file_of(part).skeleton, as_seen_by(part, region)
+        return torch.arange(skeleton.num_rows) if asked is None else skeleton.rows_touching(asked)
+
+    def load(self, region: Region | None = None, kept: Arrangement | None = None) -> Composition:
+        """The composition, or a part of it: then only the rows that this needs are fetched, each file's once, or once
+        for each way in which its copies are cut.
 
         Args:
             region: units of the composition; within the composition's own. None = all that it shows.
+            kept: what to show instead: the composition's arrangement, with less in it.
 
         Raises:
             FileError: NaN or infinite weights.
             ValueError: nothing would be kept.
         """
-        region = self.shown(region)
-        entries = self.parts_in(region)
-        if not entries:
+        kept = self.kept(region) if kept is None else kept
+        fields: dict[tuple[str, Region | None], RadianceField | None] = {}
+        entries = self.parts_in(kept)
+        for part in entries:
+            key = (self.addresses[part.name], part.region)
+            if key not in fields:
+                copies = [other for other in entries if (self.addresses[other.name], other.region) == key]
+                fields[key] = self._load(key[0], copies, kept.region)
+        parts = []
+        for part in entries:
+            field = fields[self.addresses[part.name], part.region]
+            parts += [] if field is None else [Part(part.name, field, part.place)]
+        if not parts:
             raise ValueError(NOTHING_KEPT)
-        fields = {}
-        for address in dict.fromkeys(self.addresses[part.name] for part in entries):
-            copies = [part for part in entries if self.addresses[part.name] == address]
-            fields[address] = self._load(address, copies, region)
-        parts = [Part(part.name, fields[self.addresses[part.name]], part.place) for part in entries]
-        return Composition(parts, region, self.scene())
+        return Composition(parts, kept.region, self.scene())
 
     def scene(self) -> Scene:
         """What the composition says of itself, whatever part of it is loaded."""
         pairs = [(cast(Scene, self.file_of(part).description), part.place) for part in self.arrangement.parts]
         return common_scene(pairs, self.arrangement.background)
 
-    def _load(self, address: str, copies: list[PartEntry], region: Region | None) -> RadianceField:
-        """The rows of a file that any of its copies shows."""
+    def _load(self, address: str, copies: list[PartEntry], region: Region | None) -> RadianceField | None:
+        """The rows of a file that any of its copies shows, which are cut alike; None if those hold nothing."""
         file = self.files[address]
-        if region is None:
+        asked = [as_seen_by(part, region) for part in copies]
+        if any(some is None for some in asked):
             return cast(RadianceField, file.load())
-        field = file.load(reduce(lambda a, b: a | b, [as_seen_by(part, region) for part in copies]))
-        field.region = file.header.region
-        return cast(RadianceField, field)
+        field = cast(RadianceField, file.load(reduce(lambda a, b: a | b, cast("list[Region]", asked))))
+        own = both(file.header.region, copies[0].region)
+        field.region = own
+        if not settles(field, own):
+            return field
+        return settled(field) if bool(shown_voxels(field.occupancy, own).any()) else None
 
 
-def as_seen_by(part: PartEntry, region: Region) -> Region:
-    """A region of the composition in a part's scene space."""
-    return region.moved(part.place.similarity().inverse())
+def as_seen_by(part: PartEntry, region: Region | None) -> Region | None:
+    """What is shown of a part in a region of the composition, in the part's scene space; None = everything."""
+    return both(part.region, None if region is None else region.moved(part.place.similarity().inverse()))

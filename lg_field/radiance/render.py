@@ -66,6 +66,8 @@ class Asked(NamedTuple):
     """(M,) part of the light that each sample absorbs, and"""
     sums: Tensor | None = None
     """(N, 5) weighted `colors`, weights and weighted distances summed along rays, where they are known already."""
+    owners: Tensor | None = None
+    """(M,) int64 number of the part of a composition that each sample is of; None = of a field."""
 
     @property
     def positions(self) -> Float[Tensor, "samples 3"]:
@@ -261,13 +263,35 @@ def render(
     Returns:
         (height, width, ...) on the CPU.
     """
+    look = functools.partial(render_rays, field, scene, least_light=least_light)
+    return Picture(*in_pieces(field, scene, camera, look, progress))
+
+
+def in_pieces(
+    field: Volume,
+    scene: Scene,
+    camera: Camera,
+    look: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Float[Tensor, "height width _"], ...]:
+    """What the rays of a camera show, as many of them at a time as the field's `memory` allows.
+
+    Args:
+        field: the field; it says the device.
+        scene: its description.
+        camera: from where.
+        look: (n, 3) origins and (n, 3) directions -> (n, ...) of each of some things.
+        progress: called with rays done and in all.
+
+    Returns:
+        Each of these as (height, width, ...) on the CPU.
+    """
     device = field.cells.device
     origins, directions = (v.view(-1, 3) for v in camera.rays())
     size, parts = rays_at_once(field, scene.step), []
     for first in range(0, len(origins), size):
         some, ahead = (v[first : first + size].to(device) for v in (origins, directions))
-        parts.append(Picture(*(v.cpu() for v in render_rays(field, scene, some, ahead, least_light))))
+        parts.append(tuple(v.cpu() for v in look(some, ahead)))
         if progress is not None:
             progress(min(first + size, len(origins)), len(origins))
-    shape = (camera.height, camera.width, -1)
-    return Picture(*(torch.cat(values).view(shape) for values in zip(*parts)))
+    return tuple(torch.cat(values).view(camera.height, camera.width, -1) for values in zip(*parts))

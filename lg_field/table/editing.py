@@ -240,7 +240,8 @@ def merge(first: Table, second: Table) -> Table:
         }
     )
     if first.region is not None and second.region is not None:
-        result.region = first.region | second.region
+        apart_only = ~first.region == second.region  # what the one shows and the other does not is all there is
+        result.region = None if apart_only else first.region | second.region
     return result
 
 

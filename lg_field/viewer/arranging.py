@@ -14,12 +14,11 @@ import numpy as np
 from lg_field.radiance.arrangement import SUFFIX, Arrangement, PartEntry, Place, located, relative_to, write_arrangement
 from lg_field.radiance.composition import Composition
 from lg_field.radiance.scene import Scene
+from lg_field.viewer.outputs import OUTPUTS
 from lg_field.viewer.page import keeps_going, plain
 from lg_field.viewer.rendered import Rendered
 from lg_field.viewer.view import SceneView
 
-OUTPUTS = ("rgb", "accumulation", "depth", "density")
-"""What can be shown of a composition."""
 HANDLE = "/local_global/place"
 """Name of the handles that move a part."""
 

@@ -2,6 +2,7 @@
 
 from lg_field.space.regions.base import BoxMap as BoxMap
 from lg_field.space.regions.base import Region as Region
+from lg_field.space.regions.base import both as both
 from lg_field.space.regions.base import corners as corners
 from lg_field.space.regions.base import region_from_dict as region_from_dict
 from lg_field.space.regions.base import transformed as transformed

@@ -223,6 +223,11 @@ class Region(ABC):
         """Inverse of `to_dict` for this kind; regions within may be `levels` deep."""
 
 
+def both(first: Region | None, second: Region | None) -> Region | None:
+    """The points in both; None = everything."""
+    return second if first is None else first if second is None else first & second
+
+
 def region_from_dict(data: Any, levels: int = MAX_NESTING) -> Region:
     """Inverse of `Region.to_dict`, for data from anyone.
 
