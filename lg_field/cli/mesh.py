@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -103,8 +102,7 @@ def mesh(
             pieces thinner than four voxels that the fast way may miss.
         finish: what is done to the mesh before it is written.
         reports: what is said about it.
-        memory: GB that a scene's rows and what is computed of them may take at a time, beside the mesh. Of a scene file
-            with more rows only those are read that the surface passes, as it is followed.
+        memory: GB for a scene's rows and what is computed of them, beside the mesh; larger files are read bit by bit.
         max_size: GB of memory; a resolution that may need more is refused before it begins.
         overwrite: replace existing files.
     """
@@ -118,12 +116,10 @@ def mesh(
     with field_to_mesh(input, load_config, region, whole, memory) as (field, to_world):
         matrix = output_matrix(to_world, in_world)
         with doing(f"meshing at resolution {resolution}"), blocks_shown(console) as show:
-            of_scene = partial(surface_of_scene, colors=colors)
-            look = partial(surface_of_signal, exact=exact) if to_world is None else of_scene
-            surface = look(console, field, resolution, threshold, show)
+            how = console, field, resolution, threshold, show
+            surface = surface_of_signal(*how, exact) if to_world is None else surface_of_scene(*how, colors)
     surface = finished(console, surface, finish, to_world is not None, whole)
-    surface = surface if matrix is None else surface.transformed(matrix)
-    surface = write_mesh(surface, output, overwrite)
+    surface = write_mesh(surface if matrix is None else surface.transformed(matrix), output, overwrite)
     units = "" if to_world is None else "world units, " if in_world else "scene units, "
     say_mesh(console, output, surface, units, time.perf_counter() - begin)
     say_more(console, surface, source, reports, field)
