@@ -173,6 +173,9 @@ def worker(rank: int, folder: str, answer: Connection, args: Args, blocks: int, 
         told = measure(args, blocks, where, steps)
     except (MemoryError, RuntimeError) as error:
         raise SystemExit(str(error)) from error
+    if size > 1:
+        dist.barrier()
+        dist.destroy_process_group()
     if rank == 0:
         answer.send(told)
 
