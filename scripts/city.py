@@ -11,7 +11,10 @@ kept in memory. Houses are boxes; the ground is z = 0; above is nothing (alpha 0
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +27,8 @@ EYES = 0.25
 """Height of the cameras."""
 REACH = 24
 """Blocks that a ray looks through at most: what is farther away is not seen."""
+HELD_OUT = 1 << 40
+"""Seed of rays that are trained with in no step."""
 
 
 def hashed(*numbers: Tensor) -> Tensor:
@@ -113,6 +118,22 @@ class City:
             block = block.scatter_add(1, side, way.gather(1, side))
         seen = nearest.isfinite()
         return torch.cat([color * seen[:, None], seen[:, None]], dim=1).float(), nearest
+
+    def psnr(self, look: Callable[..., Any], far: float, rays: int = 2048) -> float:
+        """How well a field shows what cameras in the streets see, on black, dB.
+
+        Args:
+            look: `RadianceTrainer.look`.
+            far: where rays end, scene units.
+            rays: how many are looked along, 256 at a time.
+        """
+        origins, directions = self.rays(rays, HELD_OUT)
+        truth, total = self.look(origins, directions)[0][:, :3], 0.0
+        for some in torch.arange(rays).split(256):
+            ends = torch.full((len(some),), 0.01), torch.full((len(some),), far)
+            _, seen = look((origins[some], directions[some], *ends), torch.zeros(3), None, 1e-3)
+            total += float((seen.rgb - truth[some]).square().double().sum())
+        return -10.0 * math.log10(max(total / (3 * rays), 1e-10))
 
     def _colors(self, block: Tensor, axis: Tensor, place: Tensor) -> Tensor:
         """(n, 3) of places on surfaces: a hue for each block and side, and windows or slabs of a tenth of a unit."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,8 +13,8 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from lg_field.cli.opening import part_of_file
-from lg_field.cli.options import NO_REGION, Output, RegionFlags, pick_device, progress_bar
+from lg_field.cli.opening import source_of
+from lg_field.cli.options import NO_REGION, Output, RegionFlags, bounded, pick_device, progress_bar
 from lg_field.cli.scene import scene_of
 from lg_field.errors import doing, notice, tell
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 OptionalPicture = Annotated[Path | None, tyro.conf.arg(aliases=["--picture"])]
 Progress = Callable[[int, int], None]
+ToWorld = Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def mesh(
     exact: bool = False,
     finish: Annotated[FinishFlags, tyro.conf.arg(name="")] = FinishFlags(),
     reports: Annotated[ReportFlags, tyro.conf.arg(name="")] = ReportFlags(),
+    memory: float = 2.0,
     max_size: float = 16.0,
     overwrite: bool = False,
 ) -> None:
@@ -101,6 +102,7 @@ def mesh(
             pieces thinner than four voxels that the fast way may miss.
         finish: what is done to the mesh before it is written.
         reports: what is said about it.
+        memory: GB for a scene's rows and what is computed of them, beside the mesh; larger files are read bit by bit.
         max_size: GB of memory; a resolution that may need more is refused before it begins.
         overwrite: replace existing files.
     """
@@ -111,14 +113,13 @@ def mesh(
     in_world = wants_world(output_units, world)
     source = None if reports.metrics is None else read_mesh(reports.metrics)
     console, begin = Console(), time.perf_counter()
-    field, to_world = field_to_mesh(input, load_config, region, whole)
-    matrix = output_matrix(to_world, in_world)
-    with doing(f"meshing at resolution {resolution}"), blocks_shown(console) as show:
-        look = partial(surface_of_signal, exact=exact) if to_world is None else partial(surface_of_scene, colors=colors)
-        surface = look(console, field, resolution, threshold, show)
+    with field_to_mesh(input, load_config, region, whole, memory) as (field, to_world):
+        matrix = output_matrix(to_world, in_world)
+        with doing(f"meshing at resolution {resolution}"), blocks_shown(console) as show:
+            how = console, field, resolution, threshold, show
+            surface = surface_of_signal(*how, exact) if to_world is None else surface_of_scene(*how, colors)
     surface = finished(console, surface, finish, to_world is not None, whole)
-    surface = surface if matrix is None else surface.transformed(matrix)
-    surface = write_mesh(surface, output, overwrite)
+    surface = write_mesh(surface if matrix is None else surface.transformed(matrix), output, overwrite)
     units = "" if to_world is None else "world units, " if in_world else "scene units, "
     say_mesh(console, output, surface, units, time.perf_counter() - begin)
     say_more(console, surface, source, reports, field)
@@ -190,35 +191,47 @@ def blocks_shown(console: Console) -> Iterator[Progress]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+@contextmanager
 def field_to_mesh(
-    input: str | None, load_config: Path | None, region: RegionFlags, whole: bool
-) -> tuple[Any, Callable[[], np.ndarray] | None]:
+    input: str | None, load_config: Path | None, region: RegionFlags, whole: bool, memory: float
+) -> Iterator[tuple[Any, ToWorld | None]]:
     """The field of a file or a run, on the device that computes, cut to the region, or to what cameras look at unless
-    the whole is wanted; and of scenes what gives the (4, 4) matrix to world units."""
-    field, to_world = part_to_mesh(input, load_config, region)
-    field = field.to(pick_device("auto"))
-    alone = to_world is not None and not (whole or region.given)
-    return (looked_at_alone(field) if alone else field), to_world
+    the whole is wanted; and of scenes what gives the (4, 4) matrix to world units.
 
-
-def part_to_mesh(
-    input: str | None, load_config: Path | None, region: RegionFlags
-) -> tuple[Any, Callable[[], np.ndarray] | None]:
-    """The field of a file or a run, cut to the region; and of scenes what gives the (4, 4) matrix to world units."""
-    from lg_field.cli.crop_scene import voxels_of_run
-    from lg_field.radiance.components import settled
-    from lg_field.signals.signal import Signal
-    from lg_field.table.editing import crop
-
+    Raises:
+        ValueError: not one of file and run.
+    """
     if (input is None) == (load_config is None):
         raise ValueError("give either a scene, shape or volume file or --load-config config.yml")
-    if input is not None:
-        field = part_of_file(input, region).field
-        if isinstance(field.description, Signal):
-            return field, None
-        scene = scene_of(field, input)
-        return field, lambda: np.asarray(scene.scene_to_world, dtype=np.float64)
+    device = pick_device("auto")
+    how = region, device, memory
+    with part_of_run(load_config, *how) if input is None else part_of_file(input, *how) as (field, to_world):
+        alone = to_world is not None and not (whole or region.given)
+        yield (looked_at_alone(field) if alone else field), to_world
+
+
+@contextmanager
+def part_of_file(input: str, region: RegionFlags, device: str, memory: float) -> Iterator[tuple[Any, ToWorld | None]]:
+    """The field of a file, cut to the region; and of scenes what gives the (4, 4) matrix to world units."""
+    from lg_field.signals.signal import Signal
+
+    with source_of(input).shown(region, device, memory) as shown:
+        if isinstance(shown.field.description, Signal):
+            yield shown.field, None
+            return
+        scene = scene_of(shown.field, input)
+        yield shown.field, lambda: np.asarray(scene.scene_to_world, dtype=np.float64)
+
+
+@contextmanager
+def part_of_run(
+    load_config: Path | None, region: RegionFlags, device: str, memory: float
+) -> Iterator[tuple[Any, ToWorld | None]]:
+    """The same of a run, whose rows are all loaded."""
+    from lg_field.cli.crop_scene import voxels_of_run
     from lg_field.nerfstudio.runs import TRANSFORMS, load_run
+    from lg_field.radiance.components import settled
+    from lg_field.table.editing import crop
 
     assert load_config is not None
     run = load_run(load_config)
@@ -227,13 +240,13 @@ def part_to_mesh(
     whole: Any = run.field() if source is None else source.field()
     if not described:
         notice(f"{run.config_path.parent} has no {TRANSFORMS}: where cameras were is not known; all is meshed")
-    to_world = lambda: np.asarray(run.scene_to_world(), dtype=np.float64)  # noqa: E731
-    if not region.given:
-        return whole, to_world
-    shape, cells = region.resolve(whole, source)
-    field = crop(whole, shape, cells=cells, invert=region.invert)
-    field.region = whole.region if region.snap else field.region
-    return settled(field), to_world
+    field = whole
+    if region.given:
+        shape, cells = region.resolve(whole, source)
+        field = crop(whole, shape, cells=cells, invert=region.invert)
+        field.region = whole.region if region.snap else field.region
+        field = settled(field)
+    yield bounded(field.to(device), memory), lambda: np.asarray(run.scene_to_world(), dtype=np.float64)
 
 
 def looked_at_alone(field: Volume) -> Any:

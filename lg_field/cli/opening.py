@@ -26,6 +26,8 @@ class Shown(NamedTuple):
     """What is to be looked at, while its file is open."""
 
     field: Any
+    precision: str
+    """Of the weights in the file, a torch dtype's name."""
     bytes_read: Callable[[], int]
     """Of the file so far."""
 
@@ -61,12 +63,12 @@ class Source(ABC):
         Args:
             region: what to show.
             device: a torch device.
-            memory: GB for what is computed of a picture at a time, and for rows where not all have to be there.
+            memory: GB for what is computed at a time, and for rows where not all have to be there.
         """
         from lg_field.cli.options import bounded
 
         part = self.part(region)
-        yield Shown(bounded(part.field.to(device), memory), lambda: part.bytes_read)
+        yield Shown(bounded(part.field.to(device), memory), part.precision, lambda: part.bytes_read)
 
     @abstractmethod
     def crop(self, flags: CropFlags) -> None:
@@ -96,8 +98,3 @@ def source_of(name: str) -> Source:
 
     found: Source = function_at(SOURCES[is_composition(name)])(name)  # type: ignore[assignment]
     return found
-
-
-def part_of_file(input: str, region: RegionFlags) -> Part:
-    """What is in a file, or only the part that the region names (see `Source.part`)."""
-    return source_of(input).part(region)

@@ -33,8 +33,8 @@ class FieldSource(Source):
 
     @contextmanager
     def shown(self, region: RegionFlags, device: str, memory: float) -> Iterator[Shown]:
-        """Of a scene whose rows are too many only those are read that rays reach, the nearest first; those that were
-        looked at last stay."""
+        """Of a scene whose rows are too many only those are read that are looked at, along rays the nearest first;
+        those that were looked at last stay."""
         from lg_field.cli.options import bounded, check_memory_flag
         from lg_field.files import FieldFile
         from lg_field.radiance.field import RadianceField
@@ -54,11 +54,11 @@ class FieldSource(Source):
             else:
                 field, memory = stored_field(file, limit, shape, cells, region.invert), (1.0 - ROWS_SHARE) * memory
                 notice(
-                    f"{len(rows):,} rows of {size / GIGABYTE:,.2f} GB are read as rays reach them, "
+                    f"{len(rows):,} rows of {size / GIGABYTE:,.2f} GB are read as they are looked at, "
                     f"{field.source.most:,} at a time: a larger --memory keeps more"
                 )
             field = as_kept(field, file, region)
-            yield Shown(bounded(field.to(device), memory), lambda: file.reader.bytes_read)
+            yield Shown(bounded(field.to(device), memory), file.precision, lambda: file.reader.bytes_read)
 
     def crop(self, flags: CropFlags) -> None:
         """Keeps rows."""

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import tyro
 
 from lg_field.cli.opening import Part, source_of
-from lg_field.cli.options import NO_REGION, Address, RegionFlags, bounded, pick_device
+from lg_field.cli.options import NO_REGION, Address, RegionFlags, pick_device
 from lg_field.cli.publish import serve
 
 MEMORY = 2.0
-"""GB for what is computed of a picture, unless something else is asked for."""
+"""GB for rows and what is computed of a picture, unless something else is asked for."""
 
 
 def view(
@@ -33,7 +33,8 @@ def view(
         port: of the page, on 127.0.0.1; the next free one if it is taken.
         device: auto, cpu, cuda, ...
         web: serve the page that `lg-field publish` writes: a scene is drawn by the browser, on its graphics card.
-        memory: GB that what is computed of a picture of a scene may take at a time.
+        memory: GB that rows and what is computed of a picture of a scene may take at a time. Of a scene file with more
+            rows only those are read that are looked at.
     """
     if web:
         if device != "auto":
@@ -43,11 +44,10 @@ def view(
         serve(input, region, port)
         return
     source = source_of(input)
-    part = source.part(region)
-    field = bounded(part.field.to(pick_device(device)), memory)
-    page = source.view(part._replace(field=field), port)
-    print(f"{input}: {page.url}", flush=True)
-    page.wait()
+    with source.shown(region, pick_device(device), memory) as shown:
+        page = source.view(Part(shown.field, shown.precision, shown.bytes_read()), port)
+        print(f"{input}: {page.url}", flush=True)
+        page.wait()
 
 
 def view_of_field(name: str, part: Part, port: int) -> Any:

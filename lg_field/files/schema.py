@@ -102,7 +102,7 @@ def header_of(field: CellTable) -> tuple[Header, str]:
     Raises:
         ValueError: a field that cannot be saved, or whose file could not be read.
     """
-    path = f"{type(field).__module__}:{type(field).__name__}"
+    path = f"{field.saved_as.__module__}:{field.saved_as.__name__}"
     names = [name for name, kind in NETWORKS.items() if kind.network == path]
     if not names:
         raise ValueError(f"{type(field).__name__} cannot be saved as a field file")

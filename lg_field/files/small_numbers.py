@@ -82,7 +82,7 @@ def layouts(field: CellTable) -> dict[str, Layout]:
     chain = next(
         (v for v in (getattr(field, "chain", None), getattr(field, "sizes", None)) if isinstance(v, ChainSizes)), None
     )
-    sensitive = chain is not None and chain.rate > 1.0
+    sensitive, rows = chain is not None and chain.rate > 1.0, {*field.row_names, *field.rows_elsewhere}
     found: dict[str, Layout] = {}
     for name, value in field.state_dict().items():
         if not torch.is_tensor(value) or not value.is_floating_point() or value.dim() != 2 or not value.shape[1]:
@@ -93,7 +93,7 @@ def layouts(field: CellTable) -> dict[str, Layout]:
         elif name == "local" and chain is not None and chain.row_size == width:
             found[name] = Layout(tuple(row_segments(chain)))
         else:
-            found[name] = Layout((Segment(0, width, 8 if name in field.row_names else 24 if sensitive else 16),))
+            found[name] = Layout((Segment(0, width, 8 if name in rows else 24 if sensitive else 16),))
     return found
 
 

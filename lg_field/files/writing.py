@@ -48,7 +48,8 @@ def save(
         dtype: of the weights in the file.
         overwrite: replace an existing file.
         lines: reads those of the field's tensors that are on the meta device: told a name, a first line and the one
-            after the last, it gives these lines, which are converted and written a few MB at a time.
+            after the last, it gives these lines, which are converted and written a few MB at a time. None: as the
+            field says (`CellTable.read_lines`).
 
     Returns:
         Bytes written.
@@ -59,6 +60,7 @@ def save(
             that is not finite), or a weight that does not fit the precision. Nothing is written then.
     """
     header, text = header_of(field)
+    lines = field.read_lines if lines is None and field.rows_elsewhere else lines
     tensors = {k: v.detach() for k, v in field.state_dict().items() if torch.is_tensor(v)}
     small = layouts(field) if dtype == SMALL else {}
     away = {name: value for name, value in tensors.items() if value.is_meta and lines is not None}

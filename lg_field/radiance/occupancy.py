@@ -11,6 +11,8 @@ from lg_field.space.partition import PartitionGrid
 
 MARGIN = 2
 """Voxels around occupied ones that count as near."""
+SLAB = 1 << 22
+"""Voxels that are grown at a time, about: each takes eight bytes meanwhile."""
 
 
 def voxel_index(places: Tensor, counts: tuple[int, ...], per_axis: int) -> Tensor:
@@ -45,12 +47,18 @@ def rows_of_dense(dense: Tensor, cells: Tensor, grid: PartitionGrid, per_axis: i
 
 def dilate(bits: Tensor, grid: PartitionGrid, per_axis: int, by: int = 1) -> Tensor:
     """Dense occupancy grown by some voxels in all directions."""
-    grown = bits.view(1, 1, *[c * per_axis for c in grid.counts]).float()
-    for axis in range(3):
-        window = [2 * by + 1 if k == axis else 1 for k in range(3)]
-        padding = [by if k == axis else 0 for k in range(3)]
-        grown = torch.nn.functional.max_pool3d(grown, window, stride=1, padding=padding)
-    return grown.view(-1) > 0
+    dense = bits.view([c * per_axis for c in grid.counts])
+    made = torch.empty(dense.shape, dtype=torch.bool, device=bits.device)
+    step = max(1, SLAB // dense[0].numel())
+    for first in range(0, len(dense), step):
+        low = max(0, first - by)
+        grown = dense[low : first + step + by][None, None].float()
+        for axis in range(3):
+            window = [2 * by + 1 if k == axis else 1 for k in range(3)]
+            padding = [by if k == axis else 0 for k in range(3)]
+            grown = torch.nn.functional.max_pool3d(grown, window, stride=1, padding=padding)
+        made[first : first + step] = grown[0, 0, first - low :][:step] > 0
+    return made.view(-1)
 
 
 def split_voxels(rows: Tensor, per_axis: int) -> Tensor:

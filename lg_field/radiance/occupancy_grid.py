@@ -78,6 +78,18 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("other_cells", None, persistent=False)
         self.register_buffer("other_occupied", None, persistent=False)
         self._kept: _Derived | None = None
+        self._bits_alone = False
+
+    def bits_alone_(self, occupied: Bool[Tensor, "rows voxels"]) -> None:
+        """Hold these bits and nothing that only training asks for: a byte a voxel instead of six. A grid that was made
+        on the meta device is one with voxels afterwards.
+
+        Args:
+            occupied: (P, r^3), not copied.
+        """
+        self.occupied = self.seen = occupied
+        self.thickness = torch.full((1, 1), FIRST_THICKNESS, device=occupied.device).expand(occupied.shape)
+        self._kept, self._bits_alone = None, True
 
     def place(self, frame: Frame, cells: Int64[Tensor, " rows"]) -> None:
         """Say which cells the rows belong to, after they were selected, split or loaded."""
@@ -101,6 +113,9 @@ class OccupancyGrid(nn.Module):
 
     def restore_(self, occupied: Bool[Tensor, "rows voxels"]) -> None:
         """Take saved bits. What training knew of the voxels is not saved with them: full ones count as seen."""
+        if self._bits_alone:
+            self.bits_alone_(occupied.to(self.cells.device, copy=True))
+            return
         self.occupied.copy_(occupied)
         self.thickness.copy_(self.occupied * FIRST_THICKNESS)
         self.seen.copy_(self.occupied)

@@ -15,7 +15,7 @@ from lg_field.meshing.bounds import common, hull, region_bounds
 from lg_field.meshing.mesh import EmptyMeshError, Mesh, color_vertices, marching_cubes, touching
 from lg_field.radiance.composition import Part, parts_of
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.threshold import default_threshold, diagonal
+from lg_field.radiance.threshold import default_threshold, diagonal, points_at_once
 from lg_field.radiance.volume import Volume
 
 REACHES = (1.0, 20.0, math.inf)
@@ -129,7 +129,7 @@ def radiance_mesh(
         threshold: density of the surface, per scene unit; None = `default_threshold`.
         bounds: (2, 3) scene-space box; None = `mesh_bounds`.
         colors: ask the field for vertex colours: `surface_colors` of `lit_points`.
-        block: voxels per block and axis; bounds memory.
+        block: voxels per block and axis; bounds memory, as the field's `memory` does.
         progress: called with blocks done and blocks in all.
 
     Returns:
@@ -151,6 +151,7 @@ def radiance_mesh(
         lit = lit_points(field, points.to(device), inward)
         return surface_colors(field, lit, inward, points.new_tensor(places).view(-1, 3)).cpu()
 
+    most = points_at_once(field)
     mesh = marching_cubes(
         lambda points: field.density(points.to(device)).cpu(),
         tuple(lower.tolist()),
@@ -160,9 +161,10 @@ def radiance_mesh(
         active=active,
         mask=lambda points: field.is_occupied(points.to(device)).cpu(),
         block=block,
+        max_points=most,
         progress=progress,
     )
-    return color_vertices(mesh, seen) if colors else mesh
+    return color_vertices(mesh, seen, most) if colors else mesh
 
 
 def surface_colors(

@@ -11,11 +11,13 @@ from torch import Tensor
 from lg_field.meshing.tools import otsu
 from lg_field.radiance.compositing import transmittances
 from lg_field.radiance.composition import parts_of
-from lg_field.radiance.memory_bound import rays_at_once
+from lg_field.radiance.memory_bound import rays_at_once, samples_at_once
 from lg_field.radiance.render import ask_view
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.volume import Volume
 
+POINTS = 1 << 18
+"""Points that a field is asked about at a time at most."""
 NODES = 6
 """Points of a box that each camera looks at, per axis."""
 FEW = 50
@@ -34,6 +36,11 @@ def default_threshold(field: Volume) -> float:
 def diagonal(field: Volume) -> float:
     """Length of the scene box's diagonal; of several parts the longest."""
     return max(part.place.scale * math.dist(part.field.grid.lower, part.field.grid.upper) for part in parts_of(field))
+
+
+def points_at_once(field: Volume) -> int:
+    """Points that a field is asked about at a time, within its `memory`."""
+    return min(POINTS, *(samples_at_once(part.field) for part in parts_of(field)))
 
 
 def automatic_threshold(field: Volume, bounds: Float[Tensor, "2 3"]) -> float:
@@ -67,7 +74,7 @@ def parting_threshold(field: Volume, bounds: Float[Tensor, "2 3"], nodes: int = 
     length = 0.01 * diagonal(field)
     points = box_nodes(bounds, nodes).to(field.cells.device)
     points = points[field.is_occupied(points)]
-    parts = [1.0 - torch.exp(-field.density(part) * length) for part in points.split(2**18)]
+    parts = [1.0 - torch.exp(-field.density(part) * length) for part in points.split(points_at_once(field))]
     try:
         opacity = otsu(torch.cat(parts).cpu().numpy()) if parts else 0.0
     except ValueError:

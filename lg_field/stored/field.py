@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +26,8 @@ class RowSource(ABC):
 
     most: int
     """Rows gathered at a time, at most, where no gradients are wanted."""
+    widths: dict[str, int]
+    """Numbers of a row, by name, for all of `ROWS`."""
 
     @abstractmethod
     def gather(self, rows: Int64[Tensor, " n"]) -> dict[str, Tensor]:
@@ -38,11 +42,20 @@ class RowSource(ABC):
 
     @abstractmethod
     def selected(self, rows: Int64[Tensor, " n"]) -> RowSource:
-        """Some of the rows: (n,) sorted numbers. What is kept in memory of the others is not taken along."""
+        """Some of the rows: (n,) sorted numbers. Both keep what they read in the same memory."""
+
+    def lines(self, name: str, rows: Int64[Tensor, " n"]) -> Float[Tensor, "n width"]:
+        """Of one of `ROWS` (n,) sorted rows, on the CPU; nothing is kept of them."""
+        return self.gather(rows)[name]
 
 
 class StoredField(RadianceField):
-    """`RadianceField` of which `local` and `features` have no lines: a source has them."""
+    """`RadianceField` of which `local` and `features` have no lines: a source has them.
+
+    Several threads may ask it and what was selected of it: they take turns.
+    """
+
+    rows_elsewhere = ROWS
 
     def __init__(self, like: RadianceField, cells: Int64[Tensor, " rows"], source: RowSource) -> None:
         """
@@ -51,31 +64,60 @@ class StoredField(RadianceField):
                 replaced whenever some are asked.
             cells: (P,) sorted cells of the rows.
             source: has their rows.
+
+        Its voxels are to be set: they are on the meta device.
         """
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             super().__init__(like.grid, like.sizes, cells.cpu())
-        self.occupancy = OccupancyGrid(self._frame, self.cells, self.sizes.occupancy_voxels)
+        with torch.device("meta"):
+            self.occupancy = OccupancyGrid(self._frame, self.cells, self.sizes.occupancy_voxels)
         self.frozen = torch.zeros(len(cells), dtype=torch.bool)
         for name in ROWS:
             setattr(self, name, nn.Parameter(getattr(like, name).detach()[:0].clone()))
         self._row_names = [name for name in self._row_names if name not in ROWS]
-        self.shared, self.color, self.kept_lines = like.shared, like.color, like.kept_lines
+        self.shared, self.color, self.kept_lines = like.shared, like.color, copy.deepcopy(like.kept_lines)
         self.hash_table = like.hash_table
         for name in ("region", "description", "history", "implementation", "backend", "memory"):
             setattr(self, name, getattr(like, name))
         self.source = source
         self._asked: tuple[RadianceField] = (like,)  # in a tuple: its parameters are not the field's own
+        self._turn = threading.RLock()
         self.train(like.training)
 
     def selected(self, rows: Tensor) -> StoredField:
         """A field with only these rows, and the same shared part."""
         if len(rows) == 0:
             raise ValueError(NOTHING_KEPT)
-        part = type(self)(self._asked[0], self.cells[rows], self.source.selected(rows.cpu()))
-        for name in OccupancyGrid.ROWS:
-            setattr(part, name, getattr(self, name)[rows])
+        with self._turn:
+            part = type(self)(self._asked[0], self.cells[rows], self.source.selected(rows.cpu()))
+        part._turn, part.hash_table, part.kept_lines = self._turn, self.hash_table, copy.deepcopy(self.kept_lines)
+        for name in ("description", "history", "implementation", "backend", "memory"):
+            setattr(part, name, getattr(self, name))
+        part.occupancy.bits_alone_(self.occupied[rows])
         part.region = self.region
         return part.to(self.cells.device)
+
+    @property
+    def saved_as(self) -> type[RadianceField]:
+        """See `CellTable.saved_as`."""
+        return RadianceField
+
+    def num_parameters(self) -> dict[str, int]:
+        """See `CellTable.num_parameters`."""
+        shared = super().num_parameters()["total"]
+        local = self.num_rows * sum(self.source.widths.values())
+        return {"local": local, "shared": shared, "total": shared + local}
+
+    def read_lines(self, name: str, first: int, last: int) -> Float[Tensor, "lines width"]:
+        """See `CellTable.read_lines`."""
+        with self._turn:
+            return self.source.lines(name, torch.arange(first, last))
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """The tensors that are elsewhere as they would be, on the meta device."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, width in self.source.widths.items():
+            destination[prefix + name] = torch.empty(self.num_rows, width, device="meta")
 
     # -- queries
 
@@ -109,6 +151,12 @@ class StoredField(RadianceField):
             rows: (M,) -1 where there is none.
             ask: told a field, which of the points, and their (n,) rows in it; what says None is not asked again.
         """
+        with self._turn:
+            return self._by_rows(rows, ask)
+
+    def _by_rows(
+        self, rows: Tensor, ask: Callable[[RadianceField, Any, Tensor], tuple[Tensor, ...] | None]
+    ) -> tuple[Tensor, ...] | None:
         asked, places = rows.unique(return_inverse=True)
         none = int(len(asked) > 0 and bool(asked[0] < 0))
         asked, places = asked[none:], places - none
@@ -134,6 +182,7 @@ class StoredField(RadianceField):
         """
         (field,) = self._asked
         field.grid, field.region, field.hash_table = self.grid, None, self.hash_table
+        field.kept_lines = self.kept_lines
         field.implementation, field.backend = self.implementation, self.backend
         field.cells, field.frozen = self.cells[rows], self.frozen[rows]
         for name, values in self.source.gather(rows.cpu()).items():

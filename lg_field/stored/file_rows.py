@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lg_field.files.field_file import FieldFile
@@ -35,6 +36,8 @@ class FileRows(RowSource):
             budget: bytes for rows; half of it keeps them, and half is for those that are asked at a time.
         """
         self.file, self.rows, self.budget = file, rows, budget
+        self.widths = {name: math.prod(file.saved()[name].shape[1:]) for name in ROWS}
+        self._numbers = torch.arange(len(rows))
         size = max(1, row_bytes(file))
         self.most = max(1, min(len(rows), budget // (2 * size)))
         self._block = max(1, READ_BYTES // size)
@@ -42,11 +45,16 @@ class FileRows(RowSource):
         self._place = torch.full((len(rows),), -1, dtype=torch.int64)
         self._row = torch.full((self.most,), -1, dtype=torch.int64)
         self._asked = torch.zeros(self.most, dtype=torch.int64)
-        self._clock = 0
 
     def selected(self, rows: Int64[Tensor, " n"]) -> FileRows:
         """See `RowSource`."""
-        return FileRows(self.file, self.rows[rows], self.budget)
+        part = copy.copy(self)
+        part._numbers = self._numbers[rows]
+        return part
+
+    def lines(self, name: str, rows: Int64[Tensor, " n"]) -> Float[Tensor, "n width"]:
+        """See `RowSource`."""
+        return self.file.read_values(name, self.rows[self._numbers[rows]])
 
     def gather(self, rows: Int64[Tensor, " n"]) -> dict[str, Tensor]:
         """See `RowSource`.
@@ -60,17 +68,17 @@ class FileRows(RowSource):
                 f"{len(rows):,} rows of {self.file.reader.name} were asked at once, there is room for "
                 f"{self.most:,}: ask under torch.no_grad(), which takes some at a time, or give a larger budget"
             )
-        self._clock += 1
+        rows, now = self._numbers[rows], self._asked.max() + 1
         places = self._place[rows]
-        self._asked[places[places >= 0]] = self._clock
+        self._asked[places[places >= 0]] = now
         missing = rows[places < 0]
         free = self._asked.argsort(stable=True)[: len(missing)]
         for some, at in zip(missing.split(self._block), free.split(self._block)):
-            self._read(some, at)
+            self._read(some, at, now)
         return {name: kept[self._place[rows]] for name, kept in self._kept.items()}
 
-    def _read(self, rows: Tensor, places: Tensor) -> None:
-        """Read (n,) rows in the place of (n,) others."""
+    def _read(self, rows: Tensor, places: Tensor, now: Tensor) -> None:
+        """Read (n,) rows in the place of (n,) others; they are asked now."""
         old = self._row[places]
         self._place[old[old >= 0]] = -1
         self._row[places] = -1
@@ -78,7 +86,7 @@ class FileRows(RowSource):
         for name, kept in self._kept.items():
             kept[places] = self.file.read_values(name, self.rows[rows])
         self.file.prefetch_rows((), rows)
-        self._place[rows], self._row[places], self._asked[places] = places, rows, self._clock
+        self._place[rows], self._row[places], self._asked[places] = places, rows, now
 
 
 def stored_field(
@@ -110,6 +118,6 @@ def stored_field(
         raise ValueError(f"{file.reader.name} is no scene file")
     like.load_state_dict(like.state_dict() | file.shared_state(rows))
     field = StoredField(like, file.cells[every], FileRows(file, every, budget))
-    field.occupancy.restore_(file.read_values("occupied", rows))
+    field.occupancy.bits_alone_(file.read_values("occupied", rows))
     field.region = kept_region
     return field.eval()

@@ -32,6 +32,7 @@ class RowStore(RowSource):
         self.late = {name: LateRows(getattr(field, name).detach().cpu(), new) for name in ROWS}
         size = sum(late.values[:1].nbytes for late in self.late.values())
         self.most = max(1, ASKED_BYTES // max(1, size))
+        self.widths = {name: late.values.shape[1] for name, late in self.late.items()}
 
     def gather(self, rows: Int64[Tensor, " n"]) -> dict[str, Tensor]:
         """See `RowSource`."""
@@ -70,12 +71,6 @@ class TrainingField(StoredField):
         for name in ROWS:
             setattr(field, name, nn.Parameter(getattr(field, name).detach()[:0].clone()))
         return made.to(field.cells.device)
-
-    def num_parameters(self) -> dict[str, int]:
-        """See `CellTable.num_parameters`."""
-        shared = super().num_parameters()["total"]
-        local = sum(late.values.numel() for late in self.source.late.values())
-        return {"local": local, "shared": shared, "total": shared + local}
 
     def with_rows(self, rows: Int64[Tensor, " n"]) -> RadianceField:
         """See `StoredField.with_rows`."""
@@ -124,8 +119,10 @@ class TrainingField(StoredField):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         """With all rows, where they are."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if not self._loading:
-            for name, late in self.source.late.items():
+        for name, late in self.source.late.items():
+            if self._loading:
+                destination[prefix + name] = getattr(self, name).detach()
+            else:
                 late.flush()
                 destination[prefix + name] = late.values
 

@@ -40,6 +40,8 @@ class CellTable(nn.Module):
     """Names of the row tensors that say which lines a row reads."""
     shown_rows: tuple[str, ...] = ()
     """Names of the (P, n) bool row tensors that say what of its cell a row shows: crops may differ in them."""
+    rows_elsewhere: tuple[str, ...] = ()
+    """Names of the row tensors that are not in memory: a state has them on the meta device, `read_lines` reads them."""
 
     def __init__(self, grid: PartitionGrid, cells: Tensor | None = None) -> None:
         """
@@ -186,6 +188,10 @@ class CellTable(nn.Module):
         """Names of the tensors that have one line per kept cell, `cells` first."""
         return tuple(self._row_names)
 
+    def read_lines(self, name: str, first: int, last: int) -> Shaped[Tensor, "lines ..."]:
+        """Lines `first` to `last`, that one not, of one of `rows_elsewhere`."""
+        raise KeyError(name)
+
     @property
     def num_rows(self) -> int:
         """Number of kept cells P."""
@@ -198,6 +204,11 @@ class CellTable(nn.Module):
         return {"local": local, "shared": total - local, "total": total}
 
     # -- what a file says of it
+
+    @property
+    def saved_as(self) -> type[CellTable]:
+        """Class of the field that is read from a file of it."""
+        return type(self)
 
     def config(self) -> dict[str, Any]:
         """Sizes and wiring as flat plain data: with the grid and the cells, all that `from_config` needs."""

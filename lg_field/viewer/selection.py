@@ -223,7 +223,7 @@ def size_of(field: CellTable, rows: int, shared: bool, precision: torch.dtype = 
         if torch.is_tensor(value):
             dtype = precision if value.is_floating_point() else stored_dtype(value)
             count = torch.Size(stored_shape(value)).numel() * dtype.itemsize
-            if name in field.row_names:
+            if name in (*field.row_names, *field.rows_elsewhere):
                 of_rows += count
             else:
                 of_shared += count

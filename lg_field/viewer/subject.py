@@ -33,6 +33,8 @@ from lg_field.viewer.selection import Selection, bounds_of
 
 HORIZON = 20.0
 """Contracted scenes: cells that reach to infinity are drawn to this distance, scene units."""
+ROWS = 256
+"""Rows that are read at a time where they are not in memory."""
 CURVED_SEGMENTS = 6
 """Pieces of an edge that the contraction bends."""
 BoxReader = Callable[[tuple[float, ...]], Region]
@@ -117,7 +119,12 @@ class Subject:
         """(P,) root mean square of each row's weights: what a cell adds to the shared part."""
         field = self.selection.field
         tables = [p.detach().flatten(1) for n, p in field.named_parameters() if n in field.row_names and p.numel()]
-        return torch.cat([t.square().mean(1, keepdim=True).cpu() for t in tables], dim=1).mean(1).sqrt()
+        squares = [table.square().mean(1).cpu() for table in tables]
+        firsts = range(0, field.num_rows, ROWS)
+        for name in (name for name in field.rows_elsewhere if field.state_dict()[name].numel()):
+            some = [field.read_lines(name, first, min(first + ROWS, field.num_rows)) for first in firsts]
+            squares.append(torch.cat([lines.square().mean(1) for lines in some]))
+        return torch.stack(squares, dim=1).mean(1).sqrt()
 
     # -- picking
 

@@ -1,6 +1,7 @@
 """What rows on many ranks hold, do and send: a city trained by 1, 2, 4, 8 processes on this machine.
 
     python scripts/bench/distributed.py --ranks 1 2 4 8
+    python scripts/bench/distributed.py --ranks 1 2 4 --blocks 8 --rays 256 --train 500
 
 Ranks share the machine's cores, so that work is told in processor time of each rank and in bytes, not in seconds; the
 seconds of a step mean something where every rank has a core. One JSON line for each number of ranks:
@@ -9,6 +10,9 @@ seconds of a step mean something where every rank has a core. One JSON line for 
 - `uneven`: samples of the busiest rank over the mean, after cells have changed owners;
 - `sent`: bytes a rank gives to others in a step, by what they are, and as a part of the bytes of its rows;
 - `processor`: seconds of a step, the busiest rank's and the mean; `wall`: of the whole step.
+
+With `--train` a city is trained for so many steps, with a split, prunings and looks for empty space, from half as many
+cells per axis, and a line has the `PSNR` of rays that no step had.
 """
 
 from __future__ import annotations
@@ -56,22 +60,23 @@ class Args:
     """Measured, after as many that are not."""
     grid_nodes: int = 6
     """Nodes per axis of a cell's feature grid."""
+    train: int = 0
+    """Steps before the PSNR is looked at; 0: work and bytes are measured instead."""
+
+
+def sizes_of(args: Args) -> RadianceSizes:
+    """Of the table."""
+    plain = {"color_width": 0, "color_features": 27}  # no colour layer
+    return RadianceSizes(
+        local_width=16, global_width=64, grid_nodes=args.grid_nodes, hash_levels=4, occupancy_voxels=4, **plain
+    )
 
 
 def start(args: Args, ranks: Ranks) -> tuple[RankTrainer, torch.optim.Optimizer]:
     """A table for the city whose occupied voxels are its surfaces, without rows for what is empty."""
     torch.manual_seed(0)
     city = City(args.blocks)
-    sizes = RadianceSizes(
-        local_width=16,
-        global_width=64,
-        grid_nodes=args.grid_nodes,
-        hash_levels=4,
-        occupancy_voxels=4,
-        color_width=0,
-        color_features=27,
-    )
-    field = RadianceField(PartitionGrid((args.blocks, args.blocks, args.floors), *city.box), sizes)
+    field = RadianceField(PartitionGrid((args.blocks, args.blocks, args.floors), *city.box), sizes_of(args))
     settings = TrainingSettings(
         split_steps=(),
         steps_per_scene=args.blocks * 24,
@@ -122,12 +127,35 @@ def measure(args: Args) -> dict[str, Any]:
     }
 
 
+def learn(args: Args) -> dict[str, Any]:
+    """How well the ranks show a city after training it."""
+    torch.manual_seed(0)
+    city = City(args.blocks)
+    half = (args.blocks // 2, args.blocks // 2, args.floors // 2)
+    field = RadianceField(PartitionGrid(half, *city.box), sizes_of(args))
+    settings = TrainingSettings(
+        split_steps=(args.train // 5,), steps_per_scene=args.blocks * 24, samples_per_batch=args.rays * 64
+    )
+    trainer = RankTrainer(field, settings, Ranks())
+    optimizer = torch.optim.Adam(field.parameters(), lr=1e-2, eps=1e-15, fused=True)
+    for step in range(args.train):
+        origins, directions = city.rays(args.rays, step)
+        colors, _ = city.look(origins, directions)
+        trainer.begin(step, [optimizer])
+        losses = trainer.losses(trainer.render(origins, directions), colors)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()  # type: ignore[union-attr]
+        optimizer.step()
+    psnr = city.psnr(trainer.look, settings.far_plane)
+    return {"steps": args.train, "cells": field.num_rows, "PSNR": round(psnr, 3)}
+
+
 def worker(rank: int, size: int, folder: str, args: Args) -> None:
     """One rank."""
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", size)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
-    Path(folder, f"{rank}.json").write_text(json.dumps(measure(args)))
+    Path(folder, f"{rank}.json").write_text(json.dumps(learn(args) if args.train else measure(args)))
     dist.barrier()
     dist.destroy_process_group()
 
@@ -164,7 +192,8 @@ def main(args: Args) -> None:
             if any(one.exitcode for one in workers):
                 raise SystemExit(f"a rank of {size} failed")
             told = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(size)]
-        print(json.dumps(summary(size, told)), flush=True)
+        line = {"ranks": size} | told[0] if args.train else summary(size, told)
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

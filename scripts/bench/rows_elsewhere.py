@@ -1,30 +1,35 @@
 """What training costs with rows in host memory or on disk, and the largest city that a fixed memory holds.
 
     python scripts/bench/rows_elsewhere.py --blocks 16 --steps 30
-    python scripts/bench/rows_elsewhere.py --limit 1.0 --blocks 8 16 24 32
+    python scripts/bench/rows_elsewhere.py --limit 0.3 --blocks 4 6 8 10 12 14 16 20 24 32 40 48 --train 400
 
 The city of `city.py`, trained in a process for each line, which starts with half as many cells per axis and splits
 them. Without `--limit` one JSON line for each place of the rows: seconds of a step after the split, by the processor
 and by the clock; `asked`, the mean part of the rows that a step's rays ask; `anonymous`, the largest memory that is not
 a file's, in GB, above that before the field is made. With `--limit`, GB of data that a process may have beyond what it
-has when it starts (as `ulimit -d` sets it; files are not counted): for each place the largest of the cities that fits.
+has when it starts (as `ulimit -d` sets it; files are not counted): for each place, and for `2 ranks` of which each has
+as much, the largest of the cities that fits, found by halving. With `--train` also the
+PSNR after so many steps. `--cameras` and `--within` say how far apart a step's rays begin.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import re
 import resource
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import tyro
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -32,14 +37,22 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from city import City
 
 from lg_field import PartitionGrid
+from lg_field.distributed.ranks import Ranks
+from lg_field.distributed.trainer import RankTrainer
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.sizes import RadianceSizes
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings
 from lg_field.stored.trainer import StoredTrainer
 
-PLACES = ("device", "host", "disk")
+PLACES = ("device", "2 ranks", "host", "disk")
+RANKS = {"2 ranks": 2}
+"""Processes of places that are more than one."""
+PATIENCE = timedelta(minutes=20)
+"""For a rank that is slow."""
 FLOORS = 4
 NEVER = 10**6
+PROBE = 4
+"""Steps that show whether a city fits."""
 
 
 @dataclass
@@ -51,13 +64,19 @@ class Args:
     places: tuple[str, ...] = PLACES
     """Where rows are."""
     rays: int = 256
-    """In a step, of one camera in a street."""
+    """In a step."""
+    cameras: int = 1
+    """In streets, that a step's rays come from."""
+    within: float = 0.0
+    """Blocks around the first of them where the others are; 0: anywhere."""
     steps: int = 20
     """Measured, after as many that are not."""
     grid_nodes: int = 11
     """Nodes per axis of a cell's feature grid."""
     limit: float = 0.0
     """GB; 0: no limit, measure."""
+    train: int = 0
+    """Steps before the PSNR is looked at; with `--limit` of the largest city. 0: none is."""
     folder: Path = Path()
     """For rows on disk."""
 
@@ -79,7 +98,9 @@ def start(args: Args, blocks: int, where: str) -> RadianceTrainer:
     settings = TrainingSettings(
         split_steps=(1,), steps_per_scene=blocks * 24, samples_per_batch=args.rays * 64, seam_points=256, **never
     )
-    if where == "device":
+    if where in RANKS:
+        trainer: RadianceTrainer = RankTrainer(field, settings, Ranks())
+    elif where == "device":
         trainer = RadianceTrainer(field, settings)
     else:
         trainer = StoredTrainer(field, settings, where=where, folder=args.folder)  # type: ignore[arg-type]
@@ -88,28 +109,23 @@ def start(args: Args, blocks: int, where: str) -> RadianceTrainer:
     return trainer
 
 
-def street(city: City, rays: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rays of one camera."""
-    origins, directions = city.rays(rays, step)
-    return origins[:1].expand_as(origins).clone(), directions
+def of_cameras(args: Args, city: City, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rays of a step's cameras, which stand near each other if that is wanted."""
+    places = city.rays(8192, step)[0]
+    if args.within:
+        places = places[(places - places[0]).norm(dim=1) <= args.within]
+    _, directions = city.rays(args.rays, step)
+    return places[torch.arange(args.rays) % min(args.cameras, len(places))], directions
 
 
-def measure(args: Args, blocks: int, where: str, answer: Connection) -> None:
-    """Train, and say what it cost; nothing is said where memory does not suffice."""
-    torch.set_num_threads(1)
-    torch.nn.functional.relu(torch.rand(8, 8, requires_grad=True) @ torch.rand(8, 8)).sum().backward()
-    before = memory("RssAnon")
-    if args.limit:
-        most = memory("VmData") + int(args.limit * 1e9)
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    trainer, city = start(args, blocks, where), City(blocks)
+def train(args: Args, trainer: RadianceTrainer, city: City, steps: int) -> dict[str, Any]:
+    """Some steps; what they cost, of the second half."""
     optimizer = torch.optim.Adam(trainer.field.parameters(), lr=1e-2, eps=1e-15, fused=True)
-    asked, anonymous, begin = 0.0, 0, (0.0, 0.0)
-    steps = 2 if args.limit else args.steps
-    for step in range(1, 2 * steps + 1):
-        if step == steps + 1:
+    asked, most, half, begin = 0.0, 0, steps // 2, (0.0, 0.0)
+    for step in range(1, steps + 1):
+        if step == half + 1:
             begin = time.process_time(), time.perf_counter()
-        origins, directions = street(city, args.rays, step)
+        origins, directions = of_cameras(args, city, step)
         colors, _ = city.look(origins, directions)
         trainer.begin(step, [optimizer])
         view = trainer.render(origins, directions)
@@ -117,34 +133,82 @@ def measure(args: Args, blocks: int, where: str, answer: Connection) -> None:
         optimizer.zero_grad()
         sum(losses.values()).backward()  # type: ignore[union-attr]
         optimizer.step()
-        anonymous = max(anonymous, memory("RssAnon") - before)
+        most = max(most, memory("RssAnon"))
         if view.asked is not None:
             rows = trainer.field.rows_of_unit(trainer.field.frame.to_unit(view.asked.positions.detach()))
-            asked += len(rows.unique()) / trainer.field.num_rows / (2 * steps)
+            asked += len(rows.unique()) / max(1, trainer.field.num_rows) / steps
     now = time.process_time(), time.perf_counter()
+    processor, wall = (round((after - before) / (steps - half), 3) for after, before in zip(now, begin))
+    told = {"processor": processor, "wall": wall, "asked": round(asked, 3), "anonymous": most}
+    return told | {"loss": round(float(losses["rgb_loss"].detach()), 5)}
+
+
+def measure(args: Args, blocks: int, where: str, steps: int) -> dict[str, Any]:
+    """Train a city of a size, and say what it cost."""
+    torch.set_num_threads(1)
+    torch.nn.functional.relu(torch.rand(8, 8, requires_grad=True) @ torch.rand(8, 8)).sum().backward()
+    before = memory("RssAnon")
+    if args.limit:
+        most = memory("VmData") + int(args.limit * 1e9)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    trainer, city = start(args, blocks, where), City(blocks)
+    told = {"steps": steps} | train(args, trainer, city, steps)
+    told["anonymous"] = round((told["anonymous"] - before) / 1e9, 3)
+    if args.train:
+        told["PSNR"] = round(city.psnr(trainer.look, trainer.settings.far_plane), 2)
     field = trainer.field
-    told: dict[str, Any] = {"cells": field.num_rows, "row bytes": 4 * field.num_parameters()["local"]}
-    told |= {"processor": round((now[0] - begin[0]) / steps, 3), "wall": round((now[1] - begin[1]) / steps, 3)}
-    told |= {
-        "asked": round(asked, 3),
-        "anonymous": round(anonymous / 1e9, 3),
-        "loss": float(losses["rgb_loss"].detach()),
-    }
-    answer.send(told)
+    return {"cells": field.num_rows, "row GB": round(4e-9 * field.num_parameters()["local"], 3)} | told
 
 
-def in_process(args: Args, blocks: int, where: str) -> dict[str, Any] | None:
-    """What a process of its own says; None where it ended before."""
-    ours, theirs = multiprocessing.Pipe()
-    worker = multiprocessing.get_context("spawn").Process(target=measure, args=(args, blocks, where, theirs))
-    worker.start()
-    theirs.close()
+def worker(rank: int, folder: str, answer: Connection, args: Args, blocks: int, where: str, steps: int) -> None:
+    """A process of a measurement; the first one answers. What memory does not suffice for ends it without an answer."""
+    size = RANKS.get(where, 1)
+    if args.limit:  # what allocators say when there is no more is what is looked for
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if size > 1:
+        store = dist.FileStore(f"{folder}/store", size)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
-        return ours.recv()
-    except EOFError:
-        return None
-    finally:
-        worker.join()
+        told = measure(args, blocks, where, steps)
+    except (MemoryError, RuntimeError) as error:
+        told = {"error": str(error)}
+    if rank == 0:
+        answer.send(told)
+
+
+def in_processes(args: Args, blocks: int, where: str, steps: int) -> dict[str, Any] | None:
+    """What processes of their own say; None where they ended before, or memory did not suffice."""
+    ours, theirs = multiprocessing.Pipe()
+    with tempfile.TemporaryDirectory() as folder:
+        given = (folder, theirs, args, blocks, where, steps)
+        context = multiprocessing.get_context("spawn")
+        workers = [context.Process(target=worker, args=(rank, *given)) for rank in range(RANKS.get(where, 1))]
+        for one in workers:
+            one.start()
+        theirs.close()
+        try:
+            told = ours.recv()
+        except EOFError:
+            told = None
+        for one in workers:
+            one.join()
+    full = told is None or "error" in told
+    if full and not args.limit:
+        raise SystemExit(f"rows on {where}, {blocks} blocks: {told}")
+    return None if full else told
+
+
+def largest(args: Args, where: str) -> dict[str, Any]:
+    """The largest city that fits, found by halving, and what training it comes to."""
+    sizes, fits = sorted(args.blocks), 0
+    beyond = len(sizes) + 1
+    while beyond - fits > 1:
+        middle = (fits + beyond) // 2
+        told = in_processes(args, sizes[middle - 1], where, PROBE)
+        fits, beyond = (fits, middle) if told is None else (middle, beyond)
+        print(f"rows on {where}: {sizes[middle - 1]} blocks {'do not fit' if told is None else 'fit'}", flush=True)
+    line: dict[str, Any] = {"rows on": where, "limit": args.limit, "blocks": sizes[fits - 1] if fits else 0}
+    return line | ((fits and in_processes(args, sizes[fits - 1], where, args.train or PROBE)) or {})
 
 
 def main(args: Args) -> None:
@@ -152,16 +216,12 @@ def main(args: Args) -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         args.folder = Path(folder)
         for where in args.places:
-            found: dict[str, Any] = {}
-            for blocks in args.blocks:
-                told = in_process(args, blocks, where)
-                if told is None:
-                    break
-                found = {"rows on": where, "blocks": blocks} | told
-                if not args.limit:
-                    print(json.dumps(found), flush=True)
             if args.limit:
-                print(json.dumps({"limit": args.limit} | found), flush=True)
+                print(json.dumps(largest(args, where)), flush=True)
+                continue
+            for blocks in args.blocks:
+                told = in_processes(args, blocks, where, args.train or 2 * args.steps)
+                print(json.dumps({"rows on": where, "blocks": blocks} | (told or {})), flush=True)
 
 
 if __name__ == "__main__":
