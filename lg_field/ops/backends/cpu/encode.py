@@ -56,7 +56,6 @@ class EncodeSizes:
         grid = self.grid_features if self.grid_in_global else 0
         return grid + 3 + 6 * self.global_frequencies + self.levels * self.level_features
 
-
     @property
     def local_learned(self) -> tuple[int, int]:
         """So many first and so many last local inputs come from grids."""
@@ -142,7 +141,9 @@ class _Encode(torch.autograd.Function):
         sizes, (grids, table) = ctx.sizes, ctx.shapes
         wanted = ctx.needs_input_grad[3] and sizes.nodes, ctx.needs_input_grad[4] and sizes.levels
         dgrids, dtable = (torch.zeros(s) if wants else None for s, wants in zip((grids, table), wanted))
-        learned = (join_lines(d, *lines) for d, lines in ((dlocal, sizes.local_learned), (dglobal, sizes.global_learned)))
+        learned = (
+            join_lines(d, *lines) for d, lines in ((dlocal, sizes.local_learned), (dglobal, sizes.global_learned))
+        )
         tensors = {"dlocal_x": next(learned)} | _global_part(sizes, "dglobal_x", next(learned))
         tensors |= {name: t for name, t in (("dgrids", dgrids), ("dtable", dtable)) if t is not None}
         unit, offsets, corners = ctx.saved_tensors

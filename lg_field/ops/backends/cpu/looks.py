@@ -88,7 +88,10 @@ class _Look(torch.autograd.Function):
         seen = {"order": order, "rays": rays, "directions": directions, "density": density, "rgb": rgb}
         filled, _kept = encode.task(sizes[0], unit, offsets, corners, {"grids": grids, "table": table, "order": order})
         taken, _too = shade.task(bias, seen | {"dependence": dependence})
-        calls = {"fill": (encode.built().lg_field_encode_tile, filled), "take": (shade.built().lg_field_shade_take, taken)}
+        calls = {
+            "fill": (encode.built().lg_field_encode_tile, filled),
+            "take": (shade.built().lg_field_shade_take, taken),
+        }
         kernel.run(None, None, offsets, local, shared, sizes[1], {}, tiles=kernel.Tiles(len(order), calls))
         ctx.save_for_backward(unit, offsets, corners, *seen.values(), *tensors)
         ctx.sizes, ctx.bias = sizes, bias
