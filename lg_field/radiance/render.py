@@ -138,6 +138,7 @@ def ask(
     samples: Samples,
     overlap: float = 0.0,
     least_light: float = 0.0,
+    *,
     marched: bool = False,
 ) -> Asked:
     """Ask a field in the middles of samples.
