@@ -19,7 +19,7 @@ from lg_field.radiance.compositing import Samples, weights_and_light
 from lg_field.radiance.encodings import spherical_harmonics, view_dependence
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.fused import asks_at_once as asks_at_once
-from lg_field.radiance.fused import can_light, fused_light, fused_look, fused_place
+from lg_field.radiance.fused import can_light, fused_light, fused_look, fused_place, rows_of_places
 from lg_field.radiance.render import Asked, clipped, field_samples
 from lg_field.radiance.sampling import march_at_once, steps_of_rays
 
@@ -64,7 +64,7 @@ def march_training(
         samples = field_samples(field, origins, directions, near, far, step, jitter=True)
         found = fused_place(field, origins, directions, samples)
         if found is not None:
-            return Marched(samples, *found, _rows(field, *found))
+            return Marched(samples, *found, rows_of_places(field, *found))
     near, far, reach, linear = clipped(field, origins, directions, near, far)
     s_near, s_far, count, shift = steps_of_rays(near, far, step, linear, True, reach)
     looked: list[tuple[Tensor, Tensor]] = []
@@ -79,15 +79,7 @@ def march_training(
     samples, hit = march_at_once((origins, directions), (s_near, s_far), shift, step, count, occupied, linear)
     unit, numbers = (values[hit] for values in looked[0])
     voxels = grid.places_of_voxels()[numbers]
-    return Marched(samples, unit, voxels, _rows(field, unit, voxels))
-
-
-def _rows(field: RadianceField, unit: Tensor, voxels: Tensor) -> Tensor:
-    """(M,) the row that owns each of (M, 3) points in (M,) voxels."""
-    grid = field.occupancy
-    if grid.voxels_tell_rows:
-        return torch.div(voxels, grid.per_axis**3, rounding_mode="floor")
-    return field.rows_of_unit(unit)
+    return Marched(samples, unit, voxels, rows_of_places(field, unit, voxels))
 
 
 def ask_at_once(

@@ -166,6 +166,22 @@ def fused_place(
     return march.place((origins, directions), intervals, _voxels(field), places)
 
 
+def fused_owners(
+    field: RadianceField, origins: Tensor, directions: Tensor, samples: Samples
+) -> tuple[Tensor, Tensor] | None:
+    """`RadianceField.owners` of samples in the field's occupied voxels; None where torch has to find them."""
+    found = None if origins.requires_grad else fused_place(field, origins, directions, samples)
+    return None if found is None else (found[0], rows_of_places(field, *found))
+
+
+def rows_of_places(field: RadianceField, unit: Tensor, places: Tensor) -> Tensor:
+    """(M,) the row that owns each of (M, 3) unit coordinates, in voxels of (M,) `places_of_voxels`."""
+    grid = field.occupancy
+    if grid.voxels_tell_rows:
+        return torch.div(places, grid.per_axis**3, rounding_mode="floor")
+    return field.rows_of_unit(unit)
+
+
 def _voxels(field: RadianceField) -> march.Voxels:
     """Where the field's voxels are."""
     frame, origin = field.frame, field.frame.origin

@@ -20,7 +20,7 @@ from lg_field.radiance.cameras import look_along as look_along
 from lg_field.radiance.cameras import orbit as orbit
 from lg_field.radiance.compositing import Samples, composite, composite_weights, over
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.fused import fused_composite, fused_march, seen_of_sums
+from lg_field.radiance.fused import fused_composite, fused_march, fused_owners, seen_of_sums
 from lg_field.radiance.memory_bound import in_parts, rays_at_once, samples_at_once
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
@@ -140,6 +140,8 @@ def ask(
     samples: Samples,
     overlap: float = 0.0,
     least_light: float = 0.0,
+    *,
+    marched: bool = False,
 ) -> Asked:
     """Ask a field in the middles of samples.
 
@@ -150,13 +152,15 @@ def ask(
         samples: packed samples.
         overlap: as in `RadianceField.forward`.
         least_light: rays end where less than this part of the light gets through: samples behind are left out; 0: none.
+        marched: the samples are of `field_samples`, which saves finding out again whose they are.
     """
 
     def look(some: Samples) -> tuple[Tensor, ...]:
-        positions = some.positions(origins, directions)
         if field.sizes.color_width:
-            return field(positions, overlap)
-        density, colors, dependence = field.looks(*field.owners(positions, overlap), some.rays, directions)
+            return field(some.positions(origins, directions), overlap)
+        owners = fused_owners(field, origins, directions, some) if marched and overlap == 0.0 else None
+        owners = owners or field.owners(some.positions(origins, directions), overlap)
+        density, colors, dependence = field.looks(*owners, some.rays, directions)
         return density, colors.new_zeros(len(colors), 0), colors, dependence
 
     if torch.is_grad_enabled():
@@ -212,7 +216,7 @@ def ask_view(
     assert isinstance(field, RadianceField)
     near, far = torch.full_like(origins[:, 0], scene.near), torch.full_like(origins[:, 0], scene.far)
     samples = field_samples(field, origins, directions, near, far, scene.step)
-    return ask(field, origins, directions, samples, least_light=least_light)
+    return ask(field, origins, directions, samples, least_light=least_light, marched=True)
 
 
 @torch.no_grad()

@@ -63,7 +63,9 @@ def ask_in_rounds(look: LookAt, samples: Samples, num_rays: int, least_light: fl
     if len(asked) == 1:
         return part, density, *more
     index, *values = (torch.cat(parts) for parts in zip(*asked))
-    order = index.argsort()
+    place = torch.full_like(samples.rays, -1)
+    place[index] = torch.arange(len(index), device=index.device)
+    order = place[place >= 0]
     values = [value[order] for value in values]
     return Samples(*values[:3]), *values[3:]
 

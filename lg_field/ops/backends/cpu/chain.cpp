@@ -29,90 +29,17 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "products.h"
+#include "layers.h"
 
 namespace {
 
-constexpr int ALIGNMENT = 64;  // bytes
-constexpr int SHARE = 1024;    // points in a share, at least
+constexpr int SHARE = 1024;  // points in a share, at least
 constexpr int MOST_SHARES = 64;
-
-// Aligned memory, zero at first.
-class Arena {
-  public:
-    float* floats(size_t n) {
-        size_t bytes = (n * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-        blocks_.emplace_back(static_cast<float*>(::operator new(bytes, std::align_val_t(ALIGNMENT))));
-        std::memset(blocks_.back().get(), 0, bytes);
-        return blocks_.back().get();
-    }
-    // `lines` lines of TILE; with `ones`, one more that holds ones.
-    float* tile(int lines, bool ones = false) {
-        float* p = floats(size_t(lines + ones) * TILE);
-        if (ones) std::fill_n(p + size_t(lines) * TILE, TILE, 1.0f);
-        return p;
-    }
-
-  private:
-    struct Free {
-        void operator()(float* p) const { ::operator delete(p, std::align_val_t(ALIGNMENT)); }
-    };
-    std::vector<std::unique_ptr<float, Free>> blocks_;
-};
-
-struct Layer {
-    int in, out;
-    float scale, half_turns;  // w0 and w0 / pi of a sine layer, else 1
-    float *ahead, *back;      // packed for `multiply`
-    float* sums;              // gradient of the scaled weights and bias, (in + 1, padded(out)); null if not wanted
-
-    // w0: of a sine layer; 0 for others.
-    Layer(int in, int out, float w0, bool learns, Arena& arena)
-        : in(in), out(out), scale(w0 > 0 ? w0 : 1.0f), half_turns(w0 > 0 ? w0 * 0.318309886f : 1.0f) {
-        ahead = arena.floats(size_t(in + 1) * out);
-        back = learns ? arena.floats(size_t(in) * out) : nullptr;
-        sums = nullptr;
-    }
-    void want_sums(Arena& arena) { sums = arena.floats(size_t(in + 1) * padded(out)); }
-
-    void set(const float* weight, const float* bias) {
-        pack(ahead, in + 1, out, [&](int k, int n) { return half_turns * (k < in ? weight[k * out + n] : bias[n]); });
-        if (back) pack(back, out, in, [&](int k, int n) { return scale * weight[n * out + k]; });
-    }
-    void apply(const float* x, float* y, int vecs, bool add = false) const {
-        multiply(ahead, x, y, in + 1, out, vecs, add);
-    }
-    void pull(const float* dy, float* dx, int vecs, bool add = false) const {
-        multiply(back, dy, dx, out, in, vecs, add);
-    }
-    void learn(const float* x, const float* turned_dy, int points) const {
-        if (sums) outer(x, turned_dy, sums, in + 1, out, points);
-    }
-    // Adds the sums to the gradients (where wanted) and sets them to 0.
-    void hand_over_sums(float* weight, float* bias) const {
-        if (!sums) return;
-        for (int i = 0; i <= in; ++i) {
-            float* to = i < in ? weight ? weight + i * out : nullptr : bias;
-            for (int o = 0; to && o < out; ++o) to[o] += scale * sums[i * padded(out) + o];
-        }
-        std::memset(sums, 0, sizeof(float) * (in + 1) * padded(out));
-    }
-
-  private:
-    template <class Value>
-    static void pack(float* to, int depth, int n, Value value) {
-        Split rows(n, MULTIPLY_ROWS);
-        for (int b = 0; b < rows.blocks; ++b)
-            for (int k = 0; k < depth; ++k)
-                for (int j = rows.first(b); j < rows.first(b + 1); ++j) *to++ = value(k, j);
-    }
-};
 
 }  // namespace
 
@@ -121,7 +48,7 @@ enum Activation : int32_t { RELU = 0, SINE = 1 };
 
 // What to do. Pointers to tensors that are not wanted are null. Mirrored in kernel.py, which compares ABI and size:
 // whoever changes a member's name, place, type or meaning counts ABI up, here and there.
-constexpr int32_t ABI = 3;
+constexpr int32_t ABI = 4;
 struct Task {
     int64_t points, rows;
     int32_t in, global_in, out, local_width, global_width, depth, activation, concat, head, threads;
@@ -135,6 +62,13 @@ struct Task {
     float *dx, *dglobal_x;              // overwritten
     float* dtable;                      // added to
     float* const* dshared;              // added to
+    // Instead of x and global_x, of y, and of dy: null, or functions of other kernels and what they are told.
+    FillTile fill;
+    TakeTile take;
+    AnswerTile answer;
+    const void *fill_task, *take_task, *answer_task;
+    // Of the inputs, lines that gradients are wanted of: so many first ones, and so many last ones.
+    int32_t dx_first, dx_last, dglobal_first, dglobal_last;
     double loss;                        // result
 };
 
@@ -146,6 +80,7 @@ std::vector<Layer> shared_layers(const Task& task, bool learns, Arena& arena) {
     float w0 = task.activation == SINE ? task.w0 : 0.0f;
     std::vector<Layer> layers;
     for (int k = 0; g && k < task.depth; ++k) layers.emplace_back(k ? g : task.global_in, g, w0, learns, arena);
+    if (g && learns) layers[0].want_inputs(task.dglobal_first, task.dglobal_last);
     if (h && g && task.concat) layers.emplace_back(h + g, h, w0, learns, arena);
     for (int k = 0; h && g && !task.concat && k < task.depth; ++k) layers.emplace_back(g, h, w0, learns, arena);
     if (task.head) layers.emplace_back(g, task.out, 0.0f, learns, arena);
@@ -156,12 +91,13 @@ std::vector<Layer> shared_layers(const Task& task, bool learns, Arena& arena) {
 class Worker {
   public:
     Worker(const Task& task, const std::vector<Layer>& shared)
-        : task_(task), h_(task.local_width), g_(task.global_width), learns_(task.dy || task.target), shared_(shared) {
+        : task_(task), h_(task.local_width), g_(task.global_width), learns_(task.dy || task.target || task.answer), shared_(shared) {
         for (int k = 0; h_ && k <= task.depth; ++k) {
             bool last = k == task.depth;
             local_.emplace_back(k ? h_ : task.in, last ? task.out : h_, task.activation == SINE && !last ? task.w0 : 0.0f,
                                 learns_, arena_);
         }
+        if (h_ && learns_) local_[0].want_inputs(task.dx_first, task.dx_last);
         for (const Layer& layer : local_) row_size_ += size_t(layer.in + 1) * layer.out;
         for (size_t i = 0; task.dshared && i < shared_.size(); ++i)
             if (task.dshared[2 * i] || task.dshared[2 * i + 1]) shared_[i].want_sums(arena_);
@@ -223,7 +159,7 @@ class Worker {
             if (first < last) layer.set(weights, weights + layer.in * layer.out);
             weights += (layer.in + 1) * layer.out;
         }
-        for (; first < last; first += TILE) run_tile(first, int(std::min<int64_t>(TILE, last - first)));
+        for (; first < last; first += TILE) run_tile(row, first, int(std::min<int64_t>(TILE, last - first)));
         if (!drow) return;
         for (Layer& layer : local_) {
             layer.hand_over_sums(drow, drow + layer.in * layer.out);
@@ -231,21 +167,28 @@ class Worker {
         }
     }
 
-    void run_tile(int64_t first, int count) {
+    void run_tile(int64_t row, int64_t first, int count) {
         int vecs = (count + LANES - 1) / LANES;
+        read(row, first, count);
+        forward(vecs);
+        if (task_.take) task_.take(task_.take_task, first, count, y_);
+        if (task_.y) scatter(y_, task_.y + first * task_.out, task_.out, count);
+        if (!learns_) return;
+        if (task_.answer) task_.answer(task_.answer_task, first, count, y_, dy_);
+        else gather((task_.dy ? task_.dy : task_.target) + first * task_.out, nullptr, dy_, task_.out, count);
+        if (task_.target) compare(count, vecs);
+        backward(count, vecs);
+        int dx = task_.dx_first + task_.dx_last, dglobal = task_.dglobal_first + task_.dglobal_last;
+        if (h_ && task_.dx) scatter(dx_, task_.dx + first * dx, dx, count);
+        if (g_ && task_.dglobal_x) scatter(dglobal_x_, task_.dglobal_x + first * dglobal, dglobal, count);
+    }
+
+    void read(int64_t row, int64_t first, int count) {
+        if (task_.fill) return task_.fill(task_.fill_task, row, first, count, x_, g_ ? global_x_ : nullptr);
         const int64_t* index = task_.index ? task_.index + first : nullptr;
         int64_t line = index ? 0 : first;
         if (h_) gather(task_.x + line * task_.in, index, x_, task_.in, count);
         if (g_) gather(task_.global_x + line * task_.global_in, index, global_x_, task_.global_in, count);
-        forward(vecs);
-        if (task_.y) scatter(y_, task_.y + first * task_.out, task_.out, count);
-        if (!learns_) return;
-        gather((task_.dy ? task_.dy : task_.target) + first * task_.out, nullptr, dy_, task_.out, count);
-        if (task_.target) compare(count, vecs);
-        backward(count, vecs);
-        if (h_ && task_.dx) scatter(dx_, task_.dx + first * task_.in, task_.in, count);
-        if (g_ && task_.dglobal_x)
-            scatter(dglobal_x_, task_.dglobal_x + first * task_.global_in, task_.global_in, count);
     }
 
     // dy = gradient of the squared error; before, dy holds the target.
@@ -348,7 +291,7 @@ int64_t cut(const Task& task, int i, int n) {
 
 void run(Task& task) {
     Arena arena;
-    bool learns = task.dy || task.target;
+    bool learns = task.dy || task.target || task.answer;
     std::vector<Layer> shared = shared_layers(task, learns, arena);
     for (size_t i = 0; i < shared.size(); ++i) shared[i].set(task.shared[2 * i], task.shared[2 * i + 1]);
     int64_t everything[] = {0, task.points};

@@ -1,13 +1,14 @@
 // What the chain reads of points, in one pass: the grid of the point's row, frequencies of its position, the shared
 // grid's levels; and backward, from gradients of that to those of both grids.
 //
-// A line of the local inputs is [grid; frequencies], one of the global inputs [grid, if it reads it; frequencies;
-// level 0; level 1; ...]. Frequencies are [x; sin of phases; cos of phases], phase pi 2^k x, all axes of a k together.
+// The local inputs are [grid; frequencies], the global inputs [grid, if they have it; frequencies; level 0; level 1;
+// ...]. Frequencies are [x; sin of phases; cos of phases], phase pi 2^k x, all axes of a k together. They are found in
+// tiles (products.h): of the chain, or of memory.
 //
 // Backward, points are sorted by row, so that a share of rows writes lines of its own; of the shared grid every level
-// is a share. Sums are in the order of the points: results do not depend on the number of threads, to the bit.
+// is a share. Gradients are those of the grids' features alone: local [grid], global [grid, if it is there; levels].
+// Sums are in the order of the points: results do not depend on the number of threads, to the bit.
 
-#include <cmath>
 #include <cstring>
 #include <type_traits>
 
@@ -15,7 +16,7 @@
 #include "shares.h"
 
 // Mirrored in encode.py, which compares ABI and size: whoever changes a member counts ABI up, here and there.
-constexpr int32_t ENCODE_ABI = 2;
+constexpr int32_t ENCODE_ABI = 3;
 struct EncodeTask {
     int64_t points, rows;
     int32_t nodes, grid_features, local_frequencies, global_frequencies, grid_in_global;
@@ -25,18 +26,17 @@ struct EncodeTask {
     const int64_t *offsets, *order;  // (rows + 1): points of each row; (points): line of `unit` of each, null: the same
     const float *grids, *table;  // (rows, nodes^3 grid_features), (entries, level_features)
     float *local_x, *global_x;  // (points, local_in), (points, global_in); null without a global part
-    const float *dlocal_x, *dglobal_x;
+    const float *dlocal_x, *dglobal_x;  // (points, grid features), (points, the same if there + those of all levels)
     float *dgrids, *dtable;     // added to; null if not wanted
 };
 
 namespace {
 
 constexpr int POINTS = 1024;  // in a share of the forward pass, whole groups
-constexpr int GROUP = 16;
-constexpr int MOST_PHASES = 3 * 24;  // as encode.py has them
+constexpr int GROUP = 16, VECS = GROUP / LANES;
 constexpr int MOST_FEATURES = 64;
 
-float clamped(float x) { return x > 0.0f ? x < 1.0f ? x : 1.0f : 0.0f; }  // of NaN, too
+inline Vec clamped(Vec x) { return at_most((Vec)((IntVec)x & (x > 0.0f)), 1.0f); }  // NaN: 0
 
 const float* unit_of(const EncodeTask& task, int64_t point) {
     return task.unit + 3 * (task.order ? task.order[point] : point);
@@ -44,7 +44,7 @@ const float* unit_of(const EncodeTask& task, int64_t point) {
 
 // A few points together, the last one in the place of those that are missing: what is computed of places runs along them.
 struct Group {
-    float unit[3][GROUP];
+    alignas(64) float unit[3][GROUP];
     int64_t rows[GROUP], first;
     int count;
     // Points [first, first + count), of rows from `row` on.
@@ -61,40 +61,48 @@ struct Group {
 
 // The two neighbours along each axis of points among `last` + 2 of them per axis, and how they are weighted.
 struct Corners {
-    int32_t low[3][GROUP];
-    float weights[8][GROUP];
-    void set(const float (&place)[3][GROUP], int last) {
-        float part[2][3][GROUP];
-        for (int a = 0; a < 3; ++a)
-            for (int i = 0; i < GROUP; ++i) {
-                float low_a = std::min(std::floor(place[a][i]), float(last));
-                low[a][i] = int32_t(low_a);
-                part[1][a][i] = place[a][i] - low_a;
-                part[0][a][i] = 1.0f - part[1][a][i];
+    alignas(64) float weights[8][GROUP];
+    // Of `place` (3, GROUP), which it sets to the lower neighbours; calls lines(v, low) for every vector of points.
+    template <class Lines>
+    void set(float (&place)[3][GROUP], int last, const Lines& lines) {
+        for (int v = 0; v < VECS; ++v) {
+            Vec part[2][3];
+            IntVec low[3];
+            for (int a = 0; a < 3; ++a) {
+                Vec at = load(place[a] + v * LANES);
+                IntVec whole = __builtin_convertvector(at, IntVec), inside = whole < last;
+                low[a] = (whole & inside) | (~inside & last);
+                part[1][a] = at - __builtin_convertvector(low[a], Vec);
+                part[0][a] = 1.0f - part[1][a];
             }
-        for (int c = 0; c < 8; ++c)
-            for (int i = 0; i < GROUP; ++i)
-                weights[c][i] = part[c >> 2][0][i] * part[c >> 1 & 1][1][i] * part[c & 1][2][i];
+            for (int c = 0; c < 8; ++c)
+                store(weights[c] + v * LANES, part[c >> 2][0] * part[c >> 1 & 1][1] * part[c & 1][2]);
+            lines(v * LANES, (UIntVec)low[0], (UIntVec)low[1], (UIntVec)low[2]);
+        }
     }
 };
 
 // Lines of the rows' grids.
 struct Cell : Corners {
-    int64_t lines[8][GROUP];
+    int64_t first[GROUP];
+    uint32_t corner[8];
     Cell(const EncodeTask& task, const Group& group) {
-        float place[3][GROUP];
-        int n = task.nodes;
-        for (int a = 0; a < 3; ++a)
-            for (int i = 0; i < GROUP; ++i) {
-                float corner = task.corners[3 * group.rows[i] + a];
-                place[a][i] = clamped(group.unit[a][i] * task.counts[a] - corner) * (n - 1);
+        alignas(64) float place[3][GROUP];
+        uint32_t n = task.nodes;
+        for (int a = 0; a < 3; ++a) {
+            for (int i = 0; i < GROUP; ++i) place[a][i] = task.corners[3 * group.rows[i] + a];
+            for (int v = 0; v < GROUP; v += LANES) {
+                Vec inside = load(group.unit[a] + v) * task.counts[a] - load(place[a] + v);
+                store(place[a] + v, clamped(inside) * float(n - 1));
             }
-        set(place, n - 2);
-        for (int i = 0; i < GROUP; ++i) {
-            int64_t first = ((group.rows[i] * n + low[0][i]) * n + low[1][i]) * n + low[2][i];
-            for (int c = 0; c < 8; ++c) lines[c][i] = first + (c & 4 ? n * n : 0) + (c & 2 ? n : 0) + (c & 1);
         }
+        set(place, n - 2, [&](int at, UIntVec x, UIntVec y, UIntVec z) {
+            UIntVec line = (x * n + y) * n + z;
+            for (int i = 0; i < LANES; ++i) first[at + i] = group.rows[at + i] * n * n * n + line[i];
+        });
+        for (uint32_t c = 0; c < 8; ++c) corner[c] = (c & 4 ? n * n : 0) + (c & 2 ? n : 0) + (c & 1);
     }
+    int64_t line(int c, int i) const { return first[i] + corner[c]; }
 };
 
 // A level of the shared grid.
@@ -107,27 +115,25 @@ struct Level {
 
 // Lines of a level.
 struct Nodes : Corners {
-    uint32_t lines[8][GROUP];
+    alignas(64) uint32_t lines[8][GROUP];
     Nodes(const Level& level, const Group& group) {
-        float place[3][GROUP];
+        alignas(64) float place[3][GROUP];
         for (int a = 0; a < 3; ++a)
-            for (int i = 0; i < GROUP; ++i)
-                place[a][i] = clamped(group.unit[a][i]) * (level.resolution - 1) + 0.5f;
-        set(place, level.resolution);
-        uint32_t n = level.resolution, mask = level.entries - 1, at[2][3][GROUP];
+            for (int v = 0; v < GROUP; v += LANES)
+                store(place[a] + v, clamped(load(group.unit[a] + v)) * float(level.resolution - 1) + 0.5f);
+        uint32_t n = level.resolution, entries = level.entries;
         uint32_t factors[3] = {1, level.dense ? n : 2654435761u, level.dense ? n * n : 805459861u};
-        for (int a = 0; a < 3; ++a)
-            for (int i = 0; i < GROUP; ++i)
-                at[0][a][i] = uint32_t(low[a][i]) * factors[a], at[1][a][i] = at[0][a][i] + factors[a];
-        for (int c = 0; c < 8; ++c) {
-            const uint32_t *x = at[c >> 2][0], *y = at[c >> 1 & 1][1], *z = at[c & 1][2];
-            for (int i = 0; level.dense && i < GROUP; ++i) {
-                uint32_t line = x[i] + y[i] + z[i];
-                lines[c][i] = line >= level.entries ? line - level.entries : line;
+        set(place, level.resolution, [&](int to, UIntVec x, UIntVec y, UIntVec z) {
+            UIntVec at[2][3] = {{x, y * factors[1], z * factors[2]}};
+            for (int a = 0; a < 3; ++a) at[1][a] = at[0][a] + factors[a];
+            for (int c = 0; c < 8; ++c) {
+                UIntVec a = at[c >> 2][0], b = at[c >> 1 & 1][1], d = at[c & 1][2], line = a + b + d;
+                line = level.dense ? line - (entries & (UIntVec)(line >= entries)) : (a ^ b ^ d) & (entries - 1);
+                *reinterpret_cast<UIntVec*>(lines[c] + to) = line;
             }
-            for (int i = 0; !level.dense && i < GROUP; ++i) lines[c][i] = (x[i] ^ y[i] ^ z[i]) & mask;
-        }
+        });
     }
+    int64_t line(int c, int i) const { return lines[c][i]; }
 };
 
 std::vector<Level> levels_of(const EncodeTask& task) {
@@ -153,21 +159,54 @@ inline void with_features(int features, const F& f) {
     }
 }
 
-// out[point * stride + f] = sum over corners of weight * line[f], of the points of a group.
-template <class At>
-inline void weighted_sums(const float* table, const At& at, int features, int count, float* out, int stride) {
-    with_features(features, [&](auto n) {
-        for (int i = 0; i < count; ++i, out += stride) {
-            float sum[std::is_same_v<decltype(n), int> ? MOST_FEATURES : 8];
-            for (int f = 0; f < n; ++f) sum[f] = 0.0f;
-            for (int c = 0; c < 8; ++c) {
-                const float* line = table + int64_t(at.lines[c][i]) * n;
-                float weight = at.weights[c][i];
-                for (int f = 0; f < n; ++f) sum[f] += weight * line[f];
-            }
-            for (int f = 0; f < n; ++f) out[f] = sum[f];
+typedef float Four __attribute__((vector_size(16)));
+typedef float UnalignedFour __attribute__((vector_size(16), aligned(4)));
+typedef double Two __attribute__((vector_size(16)));
+typedef int32_t FourInt __attribute__((vector_size(16)));
+
+inline double two_floats(const float* p) {
+    double both;
+    std::memcpy(&both, p, sizeof(both));
+    return both;
+}
+
+// out[f, point] = sum over corners of weight * line[f], of all points of a group; of one at a time,
+template <class At, class N>
+inline void weighted_sums(const float* table, const At& at, N n, float* out) {
+    for (int i = 0; i < GROUP; ++i) {
+        float sum[std::is_same_v<N, int> ? MOST_FEATURES : 8];
+        for (int f = 0; f < n; ++f) sum[f] = 0.0f;
+        for (int c = 0; c < 8; ++c) {
+            const float* line = table + at.line(c, i) * n;
+            for (int f = 0; f < n; ++f) sum[f] += at.weights[c][i] * line[f];
         }
-    });
+        for (int f = 0; f < n; ++f) out[f * TILE + i] = sum[f];
+    }
+}
+
+// of one with four features in a vector,
+template <class At>
+inline void weighted_sums(const float* table, const At& at, std::integral_constant<int, 4>, float* out) {
+    for (int i = 0; i < GROUP; ++i) {
+        Four sum = {};
+        for (int c = 0; c < 8; ++c)
+            sum += at.weights[c][i] * *reinterpret_cast<const UnalignedFour*>(table + at.line(c, i) * 4);
+        for (int f = 0; f < 4; ++f) out[f * TILE + i] = sum[f];
+    }
+}
+
+// of two with two.
+template <class At>
+inline void weighted_sums(const float* table, const At& at, std::integral_constant<int, 2>, float* out) {
+    for (int i = 0; i < GROUP; i += 2) {
+        Four sum = {};
+        for (int c = 0; c < 8; ++c) {
+            Two lines = {two_floats(table + at.line(c, i) * 2), two_floats(table + at.line(c, i + 1) * 2)};
+            float a = at.weights[c][i], b = at.weights[c][i + 1];
+            sum += Four{a, a, b, b} * (Four)lines;
+        }
+        for (int f = 0; f < 2; ++f) out[f * TILE + i] = sum[f], out[f * TILE + i + 1] = sum[2 + f];
+    }
 }
 
 // table[line[f]] += weight * d[point * stride + f]
@@ -176,78 +215,77 @@ inline void spread(float* table, const At& at, int features, int count, const fl
     with_features(features, [&](auto n) {
         for (int i = 0; i < count; ++i, d += stride)
             for (int c = 0; c < 8; ++c) {
-                float* line = table + int64_t(at.lines[c][i]) * n;
+                float* line = table + at.line(c, i) * n;
                 float weight = at.weights[c][i];
                 for (int f = 0; f < n; ++f) line[f] += weight * d[f];
             }
     });
 }
 
-// [x; sines; cosines] of the first `count` phases of each kind.
-float* put_frequencies(float* out, const float* unit, const float* sines, const float* cosines, int count) {
-    std::memcpy(out, unit, 3 * sizeof(float));
-    std::memcpy(out + 3, sines, count * sizeof(float));
-    std::memcpy(out + 3 + count, cosines, count * sizeof(float));
-    return out + 3 + 2 * count;
-}
-
-// Frequencies of a point, in the local and the global inputs.
-void encode_frequencies(const EncodeTask& task, int64_t point) {
-    alignas(64) float q[padded(MOST_PHASES)] = {}, sines[padded(MOST_PHASES)], cosines[padded(MOST_PHASES)];
-    const float* unit = unit_of(task, point);
-    int phases = 3 * std::max(task.local_frequencies, task.global_x ? task.global_frequencies : 0);
-    for (int i = 0; i < phases; ++i) q[i] = i < 3 ? unit[i] : 2.0f * q[i - 3];
-    for (int i = 0; i < phases; i += LANES) {
-        Vec sine, cosine;
-        sine_cosine(load(q + i), sine, cosine);
-        store(sines + i, sine), store(cosines + i, cosine);
+// Lines of frequencies of a group, in the local and (if not null) the global inputs.
+void put_frequencies(const EncodeTask& task, const Group& group, float* local, float* global) {
+    int of_local = 3 * task.local_frequencies, of_global = global ? 3 * task.global_frequencies : 0;
+    for (int p = 0; p < 3; ++p) {
+        std::copy_n(group.unit[p], GROUP, local + p * TILE);
+        if (global) std::copy_n(group.unit[p], GROUP, global + p * TILE);
     }
-    float* local = task.local_x + point * task.local_in;
-    put_frequencies(local + task.grid_features, unit, sines, cosines, 3 * task.local_frequencies);
-    if (!task.global_x) return;
-    float* global = task.global_x + point * task.global_in;
-    if (task.grid_in_global) global = std::copy_n(local, task.grid_features, global);
-    put_frequencies(global, unit, sines, cosines, 3 * task.global_frequencies);
+    for (int p = 0; p < std::max(of_local, of_global); ++p)
+        for (int v = 0; v < GROUP; v += LANES) {
+            Vec sine, cosine;
+            sine_cosine(load(group.unit[p % 3] + v) * float(1 << p / 3), sine, cosine);
+            if (p < of_local) store(local + (3 + p) * TILE + v, sine), store(local + (3 + of_local + p) * TILE + v, cosine);
+            if (p >= of_global) continue;
+            store(global + (3 + p) * TILE + v, sine), store(global + (3 + of_global + p) * TILE + v, cosine);
+        }
 }
 
-void encode_group(const EncodeTask& task, const std::vector<Level>& levels, const Group& group) {
+// Inputs of a group, in lines of TILE; `global` may be null.
+void fill(const EncodeTask& task, const std::vector<Level>& levels, const Group& group, float* local, float* global) {
+    int features = task.grid_features;
     if (task.nodes) {
         Cell cell(task, group);
-        float* local = task.local_x + group.first * task.local_in;
-        weighted_sums(task.grids, cell, task.grid_features, group.count, local, task.local_in);
+        with_features(features, [&](auto n) { weighted_sums(task.grids, cell, n, local); });
     }
-    for (int i = 0; i < group.count; ++i) encode_frequencies(task, group.first + i);
-    if (!task.global_x) return;
-    float* global = task.global_x + (group.first + 1) * task.global_in - task.levels * task.level_features;
+    if (global && task.grid_in_global) {
+        for (int f = 0; f < features; ++f) std::copy_n(local + f * TILE, GROUP, global + f * TILE);
+        global += features * TILE;
+    }
+    put_frequencies(task, group, local + features * TILE, global);
+    if (!global) return;
+    global += (3 + 6 * task.global_frequencies) * TILE;
     for (const Level& level : levels) {
-        Nodes nodes(level, group);
         const float* table = task.table + level.first * task.level_features;
-        weighted_sums(table, nodes, task.level_features, group.count, global, task.global_in);
-        global += task.level_features;
+        with_features(task.level_features, [&](auto n) { weighted_sums(table, Nodes(level, group), n, global); });
+        global += task.level_features * TILE;
     }
+}
+
+int global_gradients(const EncodeTask& task) {
+    return (task.grid_in_global ? task.grid_features : 0) + task.levels * task.level_features;
 }
 
 void learn_row(const EncodeTask& task, int64_t row) {
-    int features = task.grid_features;
+    int features = task.grid_features, stride = global_gradients(task);
     float d[GROUP * MOST_FEATURES];
     for (int64_t first = task.offsets[row]; first < task.offsets[row + 1]; first += GROUP) {
         Group group(task, first, int(std::min<int64_t>(GROUP, task.offsets[row + 1] - first)), row);
         for (int i = 0; i < group.count; ++i)
             for (int f = 0; f < features; ++f)
-                d[i * features + f] = task.dlocal_x[(first + i) * task.local_in + f] +
-                                      (task.grid_in_global ? task.dglobal_x[(first + i) * task.global_in + f] : 0.0f);
+                d[i * features + f] = task.dlocal_x[(first + i) * features + f] +
+                                      (task.grid_in_global ? task.dglobal_x[(first + i) * stride + f] : 0.0f);
         spread(task.dgrids, Cell(task, group), features, group.count, d, features);
     }
 }
 
 void learn_level(const EncodeTask& task, const Level& level, int number) {
-    const float* d = task.dglobal_x + task.global_in - (task.levels - number) * task.level_features;
+    int stride = global_gradients(task);
+    const float* d = task.dglobal_x + stride - (task.levels - number) * task.level_features;
     float* table = task.dtable + level.first * task.level_features;
     int64_t row = 0;
     for (int64_t first = 0; first < task.points; first += GROUP) {
         Group group(task, first, int(std::min<int64_t>(GROUP, task.points - first)), row);
         row = group.rows[GROUP - 1];
-        spread(table, Nodes(level, group), task.level_features, group.count, d + first * task.global_in, task.global_in);
+        spread(table, Nodes(level, group), task.level_features, group.count, d + first * stride, stride);
     }
 }
 
@@ -269,14 +307,27 @@ extern "C" void lg_field_encode_sort(const int64_t* row, int64_t points, int64_t
         if (row[i] >= 0) order[next[row[i]]++] = i;
 }
 
+// `FillTile` of products.h.
+extern "C" void lg_field_encode_tile(const void* task, int64_t row, int64_t first, int count, float* x, float* global_x) {
+    const auto& t = *static_cast<const EncodeTask*>(task);
+    std::vector<Level> levels = levels_of(t);
+    for (int i = 0; i < count; i += GROUP)
+        fill(t, levels, Group(t, first + i, std::min(GROUP, count - i), row), x + i, global_x ? global_x + i : nullptr);
+}
+
 extern "C" void lg_field_encode(const EncodeTask* t) {
     std::vector<Level> levels = levels_of(*t);
     in_shares((t->points + POINTS - 1) / POINTS, t->threads, [&](int64_t share) {
+        std::vector<float> room(size_t(t->local_in + t->global_in) * TILE + LANES);
+        float* x = room.data() + (-(uintptr_t)room.data() / sizeof(float)) % LANES;
+        float* global_x = t->global_x ? x + t->local_in * TILE : nullptr;
         int64_t first = share * POINTS, last = std::min(first + POINTS, t->points);
         int64_t row = std::upper_bound(t->offsets, t->offsets + t->rows + 1, first) - t->offsets - 1;
         for (; first < last; first += GROUP) {
             Group group(*t, first, int(std::min<int64_t>(GROUP, last - first)), row);
-            encode_group(*t, levels, group);
+            fill(*t, levels, group, x, global_x);
+            scatter(x, t->local_x + first * t->local_in, t->local_in, group.count);
+            if (global_x) scatter(global_x, t->global_x + first * t->global_in, t->global_in, group.count);
             row = group.rows[GROUP - 1];
         }
     });

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from lg_field.ops.backends.cpu.native import native, why_not_these
 
-ABI = 2
+ABI = 3
 """`ENCODE_ABI` of encode.cpp."""
 MOST_FREQUENCIES, MOST_FEATURES = 24, 64
 
@@ -56,6 +56,16 @@ class EncodeSizes:
         grid = self.grid_features if self.grid_in_global else 0
         return grid + 3 + 6 * self.global_frequencies + self.levels * self.level_features
 
+    @property
+    def local_learned(self) -> tuple[int, int]:
+        """So many first and so many last local inputs come from grids."""
+        return self.grid_features, 0
+
+    @property
+    def global_learned(self) -> tuple[int, int]:
+        """The same of the global inputs."""
+        return self.grid_features if self.grid_in_global else 0, self.levels * self.level_features
+
 
 class EncodeTask(ctypes.Structure):
     """`EncodeTask` of encode.cpp."""
@@ -83,8 +93,8 @@ def why_not(sizes: EncodeSizes, unit: Tensor, *tables: Tensor) -> str | None:
     reason = why_not_these(unit, *tables)
     if reason is not None:
         return reason
-    built = native("encode", ABI, ctypes.sizeof(EncodeTask))
-    return built if isinstance(built, str) else None
+    found = native("encode", ABI, ctypes.sizeof(EncodeTask))
+    return found if isinstance(found, str) else None
 
 
 def encode(
@@ -131,7 +141,10 @@ class _Encode(torch.autograd.Function):
         sizes, (grids, table) = ctx.sizes, ctx.shapes
         wanted = ctx.needs_input_grad[3] and sizes.nodes, ctx.needs_input_grad[4] and sizes.levels
         dgrids, dtable = (torch.zeros(s) if wants else None for s, wants in zip((grids, table), wanted))
-        tensors = {"dlocal_x": dlocal.contiguous()} | _global_part(sizes, "dglobal_x", dglobal.contiguous())
+        learned = (
+            join_lines(d, *lines) for d, lines in ((dlocal, sizes.local_learned), (dglobal, sizes.global_learned))
+        )
+        tensors = {"dlocal_x": next(learned)} | _global_part(sizes, "dglobal_x", next(learned))
         tensors |= {name: t for name, t in (("dgrids", dgrids), ("dtable", dtable)) if t is not None}
         unit, offsets, corners = ctx.saved_tensors
         run("lg_field_encode_back", sizes, unit, offsets, corners, tensors)
@@ -148,19 +161,24 @@ def sort_points(rows: Int64[Tensor, " points"], num_rows: int) -> tuple[Tensor, 
     Returns:
         (n,) numbers of the points, those of a row as they were; (P + 1,) first one of each row, then n.
     """
-    built = _kernel()
     rows = rows.contiguous()  # the pointer needs the copy to stay
     assert rows.dtype == torch.int64, f"rows are int64, got {rows.dtype}"
     order, offsets = torch.empty(len(rows), dtype=torch.int64), torch.empty(num_rows + 1, dtype=torch.int64)
     pointers = [ctypes.c_void_p(t.data_ptr()) for t in (rows, order, offsets)]
-    built.lg_field_encode_sort(pointers[0], ctypes.c_int64(len(rows)), ctypes.c_int64(num_rows), *pointers[1:])
+    built().lg_field_encode_sort(pointers[0], ctypes.c_int64(len(rows)), ctypes.c_int64(num_rows), *pointers[1:])
     return order[: int(offsets[-1])], offsets
 
 
-def _kernel() -> ctypes.CDLL:
-    built = native("encode", ABI, ctypes.sizeof(EncodeTask))
-    assert isinstance(built, ctypes.CDLL)
-    return built
+def built() -> ctypes.CDLL:
+    """The kernel; called only where `why_not` is None."""
+    found = native("encode", ABI, ctypes.sizeof(EncodeTask))
+    assert isinstance(found, ctypes.CDLL)
+    return found
+
+
+def join_lines(values: Float[Tensor, "points width"], first: int, last: int) -> Float[Tensor, "points fewer"]:
+    """So many first and so many last columns."""
+    return torch.cat([values[:, :first], values[:, values.shape[1] - last :]], dim=1)
 
 
 def _global_part(sizes: EncodeSizes, name: str, values: Tensor) -> dict[str, Tensor]:
@@ -171,9 +189,17 @@ def run(
     call: str, sizes: EncodeSizes, unit: Tensor, offsets: Tensor, corners: Tensor, tensors: dict[str, Tensor]
 ) -> None:
     """One call of the kernel, on the points of `order` if there is one among the tensors, else on all."""
+    what, _kept = task(sizes, unit, offsets, corners, tensors)
+    built()[call](ctypes.byref(what))
+
+
+def task(
+    sizes: EncodeSizes, unit: Tensor, offsets: Tensor, corners: Tensor, tensors: dict[str, Tensor]
+) -> tuple[EncodeTask, dict[str, Tensor]]:
+    """What to do, and the tensors that it points into."""
     fixed = {"unit": unit, "offsets": offsets, "corners": corners}
     kept = {name: t.detach().contiguous() for name, t in {**fixed, **tensors}.items()}
-    task = EncodeTask(
+    what = EncodeTask(
         points=len(tensors.get("order", unit)),
         rows=len(offsets) - 1,
         nodes=sizes.nodes,
@@ -191,4 +217,4 @@ def run(
         counts=(ctypes.c_float * 3)(*sizes.counts),
         **{name: t.data_ptr() for name, t in kept.items()},
     )
-    _kernel()[call](ctypes.byref(task))
+    return what, kept

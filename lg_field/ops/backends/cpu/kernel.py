@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 SWITCH = "LG_FIELD_CPU_KERNEL"
 """Environment variable; 0 = do without kernels, chain = with this one alone."""
-ABI = 3
+ABI = 4
 """`ABI` of chain.cpp."""
 LEAST_SKIPPED = 0.9
 """Part of the points that have gradients below which the others are left out of the backward pass."""
@@ -40,6 +41,8 @@ class Task(ctypes.Structure):
         *[(name, ctypes.c_float) for name in ("w0", "loss_scale")],
         *[(name, ctypes.c_void_p) for name in ("x", "global_x", "table", "offsets", "index", "shared")],
         *[(name, ctypes.c_void_p) for name in ("y", "dy", "target", "dx", "dglobal_x", "dtable", "dshared")],
+        *[(name, ctypes.c_void_p) for name in ("fill", "take", "answer", "fill_task", "take_task", "answer_task")],
+        *[(name, ctypes.c_int32) for name in ("dx_first", "dx_last", "dglobal_first", "dglobal_last")],
         ("loss", ctypes.c_double),
     ]
 
@@ -219,9 +222,32 @@ def _check(offsets: Tensor, points: int, shared: Sequence[Tensor], sizes: ChainS
         raise ValueError(f"offsets must rise from 0 to the number of points, {points}")
 
 
+@dataclass(frozen=True)
+class Tiles:
+    """Other kernels that fill the chain's tiles, take what comes out of them or answer it with gradients (`FillTile`,
+    `TakeTile`, `AnswerTile` of products.h), in the place of tensors."""
+
+    points: int
+    """How many there are."""
+    calls: Mapping[str, tuple[Any, ctypes.Structure]]
+    """fill, take, answer -> function, and what it is told. Their pointers' tensors must stay."""
+    dx: tuple[int, int] | None = None
+    """Gradients of so many first and so many last inputs of the local part are wanted; None: of all."""
+    dglobal_x: tuple[int, int] | None = None
+    """The same of the global part."""
+
+    def members(self) -> dict[str, Any]:
+        """Of `Task`."""
+        return {
+            key: value
+            for name, (call, told) in self.calls.items()
+            for key, value in ((name, ctypes.cast(call, ctypes.c_void_p)), (f"{name}_task", ctypes.addressof(told)))
+        }
+
+
 def run(
-    x: Tensor,
-    global_x: Tensor,
+    x: Tensor | None,
+    global_x: Tensor | None,
     offsets: Tensor,
     table: Tensor,
     shared: Sequence[Tensor],
@@ -229,14 +255,18 @@ def run(
     others: Mapping[str, Tensor | None],
     dshared: Sequence[Tensor | None] = (),
     loss_scale: float = 0.0,
+    tiles: Tiles | None = None,
 ) -> float:
-    """One call of the kernel; returns its loss. `others`: what else `Task` points to."""
+    """One call of the kernel; returns its loss. `others`: what else `Task` points to; `tiles`: what there is instead
+    of tensors, x and global_x too."""
+    assert x is not None or tiles is not None
     tensors = {"x": x, "global_x": global_x, "offsets": offsets, "table": table, **others}
     kept = {name: t.detach().contiguous() for name, t in tensors.items() if t is not None}
     values = [t.detach().contiguous() for t in shared]
     pointers, grads = _pointers(values), _pointers(dshared)
+    wanted = (tiles and tiles.dx) or (sizes.in_features, 0), (tiles and tiles.dglobal_x) or (sizes.global_in, 0)
     task = Task(
-        points=len(kept.get("index", x)),
+        points=len(kept.get("index", kept["x"])) if tiles is None else tiles.points,
         rows=len(offsets) - 1,
         in_features=sizes.in_features,
         global_in=sizes.global_in,
@@ -252,7 +282,9 @@ def run(
         loss_scale=loss_scale,
         shared=ctypes.addressof(pointers),
         dshared=ctypes.addressof(grads) if any(d is not None for d in dshared) else None,
+        **dict(zip(("dx_first", "dx_last", "dglobal_first", "dglobal_last"), (*wanted[0], *wanted[1]))),
         **{name: t.data_ptr() for name, t in kept.items()},
+        **({} if tiles is None else tiles.members()),
     )
     built = kernel()
     assert isinstance(built, ctypes.CDLL)

@@ -84,52 +84,51 @@ class _Look(torch.autograd.Function):
         unit, order, offsets = points
         rays, directions = of_rays
         local, grids, table, *shared = tensors
-        inputs, chain = sizes
-        x, global_x = unit.new_empty(len(order), inputs.local_in), None
-        read = {"grids": grids, "table": table, "local_x": x, "order": order}
-        if inputs.has_global:
-            read["global_x"] = global_x = unit.new_empty(len(order), inputs.global_in)
-        encode.run("lg_field_encode", inputs, unit, offsets, corners, read)
-        out = unit.new_empty(len(order), shade.WIDTH)
-        global_x = x if global_x is None else global_x
-        kernel.run(x, global_x, offsets, local, shared, chain, {"y": out})
-        density, rgb, dependence = shade.room(order, rays, out)
-        seen = {"out": out, "order": order, "rays": rays, "directions": directions}
-        shade.run(bias, seen | {"density": density, "rgb": rgb, "dependence": dependence})
-        ctx.save_for_backward(unit, offsets, corners, *seen.values(), density, rgb, x, global_x, *tensors)
+        density, rgb, dependence = shade.room(order, rays, unit)
+        seen = {"order": order, "rays": rays, "directions": directions, "density": density, "rgb": rgb}
+        filled, _kept = encode.task(sizes[0], unit, offsets, corners, {"grids": grids, "table": table, "order": order})
+        taken, _too = shade.task(bias, seen | {"dependence": dependence})
+        calls = {
+            "fill": (encode.built().lg_field_encode_tile, filled),
+            "take": (shade.built().lg_field_shade_take, taken),
+        }
+        kernel.run(None, None, offsets, local, shared, sizes[1], {}, tiles=kernel.Tiles(len(order), calls))
+        ctx.save_for_backward(unit, offsets, corners, *seen.values(), *tensors)
         ctx.sizes, ctx.bias = sizes, bias
         return density, rgb, dependence
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, ddensity: Tensor, drgb: Tensor, ddependence: Tensor) -> tuple[Tensor | None, ...]:
-        unit, offsets, corners, out, order, rays, directions, density, rgb, x, global_x, *tensors = ctx.saved_tensors
+        unit, offsets, corners, order, rays, directions, density, rgb, *tensors = ctx.saved_tensors
         grads = {"ddensity": ddensity.contiguous(), "drgb": drgb.contiguous(), "ddependence": ddependence.contiguous()}
         some = shade.with_gradient({"order": order} | grads)
         order = order[some]
-        dout = out.new_empty(len(some), shade.WIDTH)
-        seen = {"out": out, "order": order, "rays": rays, "directions": directions, "density": density, "rgb": rgb}
-        shade.run(ctx.bias, seen | grads | {"some": some, "dout": dout})
+        seen = {"order": order, "rays": rays, "directions": directions, "density": density, "rgb": rgb}
         places = unit, torch.searchsorted(some, offsets), corners, order
-        return (None,) * 5 + _to_tables(ctx, places, some, x, global_x, tensors, dout)
+        return (None,) * 5 + _to_tables(ctx, places, tensors, shade.task(ctx.bias, seen | grads))
 
 
 def _to_tables(
-    ctx: Any, places: Any, some: Tensor, x: Tensor, global_x: Tensor, tensors: list[Tensor], dout: Tensor
+    ctx: Any, places: Any, tensors: list[Tensor], answered: tuple[shade.ShadeTask, dict[str, Tensor]]
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of tables and shared part from those of the outputs of some points."""
+    """Gradients of tables and shared part from those of the looks of some points."""
     unit, offsets, corners, order = places
     inputs, chain = ctx.sizes
-    local, _, _, *shared = tensors
+    local, grids, table, *shared = tensors
     wanted = [torch.zeros(t.shape) if wants else None for t, wants in zip(tensors, ctx.needs_input_grad[5:])]
-    dx, dglobal_x = (values.new_empty(len(some), values.shape[1]) for values in (x, global_x))
-    grads = {"dy": dout, "index": some, "dx": dx, "dtable": wanted[0]}
-    if inputs.has_global:
-        grads["dglobal_x"] = dglobal_x
-    kernel.run(x, global_x, offsets, local, shared, chain, grads, wanted[3:])
-    learned = {"dlocal_x": dx, "order": order}
+    lines = inputs.local_learned, inputs.global_learned
+    dx, dglobal_x = (unit.new_empty(len(order), sum(some)) for some in lines)
+    filled, _kept = encode.task(inputs, unit, offsets, corners, {"grids": grids, "table": table, "order": order})
+    calls = {
+        "fill": (encode.built().lg_field_encode_tile, filled),
+        "answer": (shade.built().lg_field_shade_answer, answered[0]),
+    }
+    grads = {"dx": dx, "dglobal_x": dglobal_x, "dtable": wanted[0]}
+    kernel.run(
+        *(None, None, offsets, local, shared, chain, grads, wanted[3:]), tiles=kernel.Tiles(len(order), calls, *lines)
+    )
+    learned = {"dlocal_x": dx, "dglobal_x": dglobal_x, "order": order}
     learned |= {name: t for name, t in (("dgrids", wanted[1]), ("dtable", wanted[2])) if t is not None and t.numel()}
-    if inputs.has_global:
-        learned["dglobal_x"] = dglobal_x
     encode.run("lg_field_encode_back", inputs, unit, offsets, corners, learned)
     return tuple(wanted)

@@ -1,4 +1,4 @@
-// Vectors, and the arithmetic of cpu_chain.cpp on tiles: lines of TILE floats, one a feature, points in the lanes.
+// Vectors, and the arithmetic of chain.cpp on tiles: lines of TILE floats, one a feature, points in the lanes.
 //
 // Two products, both blocked so that the sums stay in registers:
 //   multiply  out[n, t] = sum_k P[k, n] in[k, t]     apply a layer (P = W), or pull a gradient back (P = W^T)
@@ -30,6 +30,7 @@ typedef float Vec __attribute__((vector_size(4 * LANES)));
 typedef float UnalignedVec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef float HalfVec __attribute__((vector_size(2 * LANES)));
 typedef int32_t IntVec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t UIntVec __attribute__((vector_size(4 * LANES)));
 
 template <class V = Vec>
 inline V load(const float* p) { return *reinterpret_cast<const V*>(p); }
@@ -73,6 +74,22 @@ inline void sine_cosine(Vec q, Vec& sine, Vec& cosine) {
     IntVec sign = (IntVec)k << 31;
     sine = (Vec)((IntVec)(r * s) ^ sign);
     cosine = (Vec)((IntVec)c ^ sign);
+}
+
+// `a` where the mask is set (all bits of a lane), else `b`.
+inline Vec select(IntVec mask, Vec a, Vec b) { return (Vec)(((IntVec)a & mask) | ((IntVec)b & ~mask)); }
+inline Vec at_most(Vec x, float most) { return select(x > most, Vec{} + most, x); }  // NaN stays NaN
+inline Vec at_least(Vec x, float least) { return select(x < least, Vec{} + least, x); }
+
+// exp to about 1e-7 of it, of x within +-87; beyond it is that of the bound. x = k ln 2 + r, |r| <= ln 2 / 2.
+inline Vec exponential(Vec x) {
+    constexpr float ROUND = 12582912.0f;  // as in sine_cosine
+    x = at_least(at_most(x, 87.0f), -87.0f);
+    Vec k = x * 1.442695041f + ROUND, whole = k - ROUND;
+    Vec r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
+    Vec p = 1.0f + r * (1.0f + r * (0.5f + r * (1.6666667163e-1f + r * (4.1666664183e-2f + r * (8.3334519073e-3f +
+            r * (1.3981999507e-3f + r * 1.9875691500e-4f))))));
+    return (Vec)((IntVec)p + ((IntVec)k << 23));
 }
 
 // -- products
@@ -157,6 +174,12 @@ void outer(const float* in, const float* d, float* sums, int n, int m, int point
         }
     }
 }
+
+// -- tiles that other kernels fill, take or answer, instead of memory: points [first, first + count) of one row
+
+typedef void (*FillTile)(const void* task, int64_t row, int64_t first, int count, float* x, float* global_x);
+typedef void (*TakeTile)(const void* task, int64_t first, int count, const float* y);
+typedef void (*AnswerTile)(const void* task, int64_t first, int count, const float* y, float* dy);
 
 // -- between memory (points, n) and tiles (n, TILE)
 

@@ -3,21 +3,20 @@
 //   density = exp(min(o_0 + bias, 12))     rgb_c = sigmoid(sum_s o_{1 + 9 c + s} Y_s(direction of the sample's ray))
 //   dependence = mean over c and s > 0 of o_{1 + 9 c + s}^2
 //
-// Y are the real spherical harmonics of degrees 0, 1, 2. Samples are independent of each other.
+// Y are the real spherical harmonics of degrees 0, 1, 2. Samples are independent of each other. They are shaded in
+// tiles (products.h): of the chain, or of memory.
 
-#include <cmath>
-
+#include "products.h"
 #include "shares.h"
 
 // Mirrored in shade.py, which compares ABI and size: whoever changes a member counts ABI up, here and there.
-constexpr int32_t SHADE_ABI = 2;
+constexpr int32_t SHADE_ABI = 3;
 struct ShadeTask {
     int64_t points;  // that have a row
     int32_t threads;
     float bias;
     const float *out, *directions;  // (points, 28) sorted by row, (rays, 3)
     const int64_t *order, *rays;    // (points): number of the sample; (samples): its ray
-    const int64_t* some;            // (points): line of `out` of each, null: the same; backward
     float *density, *rgb, *dependence;  // (samples), (samples, 3), (samples); backward reads the first two
     const float *ddensity, *drgb, *ddependence;
     float* dout;  // (points, 28)
@@ -26,12 +25,10 @@ struct ShadeTask {
 namespace {
 
 constexpr int HARMONICS = 9, COLORS = 3, WIDTH = 1 + COLORS * HARMONICS;
-constexpr int POINTS = 2048;  // in a share
 constexpr float HIGHEST = 12.0f;
 
-void harmonics(const float* d, float* y) {
-    float x = d[0], v = d[1], z = d[2];
-    y[0] = 0.28209479177387814f;
+inline void harmonics(Vec x, Vec v, Vec z, Vec* y) {
+    y[0] = Vec{} + 0.28209479177387814f;
     y[1] = 0.4886025119029199f * v;
     y[2] = 0.4886025119029199f * z;
     y[3] = 0.4886025119029199f * x;
@@ -42,34 +39,70 @@ void harmonics(const float* d, float* y) {
     y[8] = 0.5462742152960396f * (x * x - v * v);
 }
 
-void shade_point(const ShadeTask& t, int64_t k) {
-    int64_t at = t.order[k];
-    const float* o = t.out + k * WIDTH;
-    float y[HARMONICS], squares = 0.0f;
-    harmonics(t.directions + 3 * t.rays[at], y);
-    t.density[at] = std::exp(std::min(o[0] + t.bias, HIGHEST));
-    for (int c = 0; c < COLORS; ++c) {
-        const float* f = o + 1 + c * HARMONICS;
-        float sum = f[0] * y[0];
-        for (int s = 1; s < HARMONICS; ++s) sum += f[s] * y[s], squares += f[s] * f[s];
-        t.rgb[at * COLORS + c] = 1.0f / (1.0f + std::exp(-sum));
+// As many samples as a vector has lanes, the last one in the place of those that are missing.
+struct Some {
+    int64_t at[LANES];
+    int count;
+    Vec y[HARMONICS];
+    Some(const ShadeTask& t, int64_t first, int most) : count(std::min(most, LANES)) {
+        Vec d[3];
+        for (int i = 0; i < LANES; ++i) {
+            at[i] = t.order[first + std::min(i, count - 1)];
+            const float* of_ray = t.directions + 3 * t.rays[at[i]];
+            for (int a = 0; a < 3; ++a) d[a][i] = of_ray[a];
+        }
+        harmonics(d[0], d[1], d[2], y);
     }
-    t.dependence[at] = squares / (COLORS * (HARMONICS - 1));
+    Vec read(const float* values, int stride = 1, int offset = 0) const {
+        Vec result;
+        for (int i = 0; i < LANES; ++i) result[i] = values[at[i] * stride + offset];
+        return result;
+    }
+    void write(Vec from, float* values, int stride = 1, int offset = 0) const {
+        for (int i = 0; i < count; ++i) values[at[i] * stride + offset] = from[i];
+    }
+};
+
+// Of lines o of TILE.
+void shade(const ShadeTask& t, const Some& some, const float* o) {
+    some.write(exponential(at_most(load(o) + t.bias, HIGHEST)), t.density);
+    Vec squares = {};
+    for (int c = 0; c < COLORS; ++c) {
+        const float* f = o + (1 + c * HARMONICS) * TILE;
+        Vec sum = load(f) * some.y[0];
+        for (int s = 1; s < HARMONICS; ++s) {
+            Vec value = load(f + s * TILE);
+            sum += value * some.y[s], squares += value * value;
+        }
+        some.write(1.0f / (1.0f + exponential(-sum)), t.rgb, COLORS, c);
+    }
+    some.write(squares * (1.0f / (COLORS * (HARMONICS - 1))), t.dependence);
 }
 
-void shade_point_back(const ShadeTask& t, int64_t k) {
-    int64_t at = t.order[k];
-    const float* o = t.out + (t.some ? t.some[k] : k) * WIDTH;
-    float* d = t.dout + k * WIDTH;
-    float y[HARMONICS], of_square = t.ddependence[at] * 2.0f / (COLORS * (HARMONICS - 1));
-    harmonics(t.directions + 3 * t.rays[at], y);
-    d[0] = o[0] + t.bias <= HIGHEST ? t.ddensity[at] * t.density[at] : 0.0f;
+void shade_back(const ShadeTask& t, const Some& some, const float* o, float* d) {
+    IntVec there;
+    for (int i = 0; i < LANES; ++i) there[i] = i < some.count ? -1 : 0;
+    auto put = [&](float* to, Vec value) { store(to, (Vec)((IntVec)value & there)); };
+    Vec of_square = some.read(t.ddependence) * (2.0f / (COLORS * (HARMONICS - 1)));
+    IntVec learns = load(o) + t.bias <= HIGHEST;
+    put(d, (Vec)((IntVec)(some.read(t.ddensity) * some.read(t.density)) & learns));
     for (int c = 0; c < COLORS; ++c) {
-        float rgb = t.rgb[at * COLORS + c], of_sum = t.drgb[at * COLORS + c] * rgb * (1.0f - rgb);
-        const float* f = o + 1 + c * HARMONICS;
-        float* df = d + 1 + c * HARMONICS;
-        df[0] = of_sum * y[0];
-        for (int s = 1; s < HARMONICS; ++s) df[s] = of_sum * y[s] + of_square * f[s];
+        Vec rgb = some.read(t.rgb, COLORS, c), of_sum = some.read(t.drgb, COLORS, c) * rgb * (1.0f - rgb);
+        int first = 1 + c * HARMONICS;
+        put(d + first * TILE, of_sum * some.y[0]);
+        for (int s = 1; s < HARMONICS; ++s) {
+            int line = (first + s) * TILE;
+            put(d + line, of_sum * some.y[s] + of_square * load(o + line));
+        }
+    }
+}
+
+// Points [first, first + count): backward if there is `dy`.
+void shade_tile(const ShadeTask& t, int64_t first, int count, const float* y, float* dy) {
+    for (int i = 0; i < count; i += LANES) {
+        Some some(t, first + i, count - i);
+        if (dy) shade_back(t, some, y + i, dy + i);
+        else shade(t, some, y + i);
     }
 }
 
@@ -90,9 +123,23 @@ extern "C" int64_t lg_field_shade_alive(const ShadeTask* t, int64_t* some) {
     return count;
 }
 
+// `TakeTile` of products.h,
+extern "C" void lg_field_shade_take(const void* task, int64_t first, int count, const float* y) {
+    shade_tile(*static_cast<const ShadeTask*>(task), first, count, y, nullptr);
+}
+
+// and `AnswerTile`.
+extern "C" void lg_field_shade_answer(const void* task, int64_t first, int count, const float* y, float* dy) {
+    shade_tile(*static_cast<const ShadeTask*>(task), first, count, y, dy);
+}
+
 extern "C" void lg_field_shade(const ShadeTask* t) {
-    in_shares((t->points + POINTS - 1) / POINTS, t->threads, [&](int64_t share) {
-        for (int64_t k = share * POINTS; k < std::min((share + 1) * POINTS, t->points); ++k)
-            t->dout ? shade_point_back(*t, k) : shade_point(*t, k);
+    in_shares((t->points + TILE - 1) / TILE, t->threads, [&](int64_t share) {
+        alignas(64) float y[WIDTH * TILE], dy[WIDTH * TILE];
+        int64_t first = share * TILE;
+        int count = int(std::min<int64_t>(TILE, t->points - first));
+        gather(t->out + first * WIDTH, nullptr, y, WIDTH, count);
+        shade_tile(*t, first, count, y, t->dout ? dy : nullptr);
+        if (t->dout) scatter(dy, t->dout + first * WIDTH, WIDTH, count);
     });
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from lg_field.ops.backends.cpu.native import native, why_not_these
 
-ABI = 2
+ABI = 3
 """`SHADE_ABI` of shade.cpp."""
 WIDTH = 28
 """Outputs of the chain: density, and nine spherical harmonics for each of red, green and blue."""
@@ -25,7 +26,7 @@ class ShadeTask(ctypes.Structure):
         ("points", ctypes.c_int64),
         ("threads", ctypes.c_int32),
         ("bias", ctypes.c_float),
-        *[(name, ctypes.c_void_p) for name in ("out", "directions", "order", "rays", "some")],
+        *[(name, ctypes.c_void_p) for name in ("out", "directions", "order", "rays")],
         *[(name, ctypes.c_void_p) for name in ("density", "rgb", "dependence")],
         *[(name, ctypes.c_void_p) for name in ("ddensity", "drgb", "ddependence", "dout")],
     ]
@@ -40,8 +41,8 @@ def why_not(out: Tensor, directions: Tensor) -> str | None:
     reason = why_not_these(out, directions)
     if reason is not None:
         return reason
-    built = native("shade", ABI, ctypes.sizeof(ShadeTask))
-    return built if isinstance(built, str) else None
+    found = native("shade", ABI, ctypes.sizeof(ShadeTask))
+    return found if isinstance(found, str) else None
 
 
 def shade(
@@ -99,26 +100,27 @@ def room(order: Tensor, rays: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Ten
 
 def run(bias: float, tensors: dict[str, Tensor]) -> None:
     """One call of the kernel: backward if there is `dout` among the tensors."""
-    task, _kept = _task(bias, tensors)
-    _kernel().lg_field_shade(ctypes.byref(task))
+    what, _kept = task(bias, tensors)
+    built().lg_field_shade(ctypes.byref(what))
 
 
 def with_gradient(tensors: dict[str, Tensor]) -> Tensor:
     """(n,) numbers of the points whose samples' values have a gradient, of the tensors of a backward `run`."""
     some = torch.empty(len(tensors["order"]), dtype=torch.int64)
-    task, _kept = _task(0.0, tensors)
-    count = _kernel().lg_field_shade_alive
+    what, _kept = task(0.0, tensors)
+    count = built().lg_field_shade_alive
     count.restype = ctypes.c_int64
-    return some[: count(ctypes.byref(task), ctypes.c_void_p(some.data_ptr()))]
+    return some[: count(ctypes.byref(what), ctypes.c_void_p(some.data_ptr()))]
 
 
-def _kernel() -> ctypes.CDLL:
-    built = native("shade", ABI, ctypes.sizeof(ShadeTask))
-    assert isinstance(built, ctypes.CDLL)
-    return built
+def built() -> ctypes.CDLL:
+    """The kernel; called only where `why_not` is None."""
+    found = native("shade", ABI, ctypes.sizeof(ShadeTask))
+    assert isinstance(found, ctypes.CDLL)
+    return found
 
 
-def _task(bias: float, tensors: dict[str, Tensor]) -> tuple[ShadeTask, dict[str, Tensor]]:
+def task(bias: float, tensors: Mapping[str, Tensor]) -> tuple[ShadeTask, dict[str, Tensor]]:
     """What to do, and the tensors that it points into."""
     kept = {name: t.detach().contiguous() for name, t in tensors.items()}
     pointers = {name: t.data_ptr() for name, t in kept.items()}
