@@ -48,14 +48,23 @@ METHODS = {
         "Local-Global radiance field: one small network per cell, croppable without retraining.",
         steps=10_000,
         rays=4096,
-        sizes=RadianceSizes(grid_nodes=17, hash_levels=4, log2_hashmap_size=15, color_width=0, color_features=27),
+        sizes=RadianceSizes(
+            grid_nodes=17,
+            hash_levels=4,
+            log2_hashmap_size=15,
+            color_width=0,
+            color_features=27,
+            contracted_density=True,
+        ),
         training=TrainingSettings(harmonics_loss_mult=2e-3),
     ),
     "lg-field-tiny": Method(
         "Small Local-Global radiance field for CPUs and first tries.",
         steps=8_000,
         rays=1024,
-        sizes=RadianceSizes(grid_nodes=11, hash_levels=4, color_width=0, color_features=27),
+        sizes=RadianceSizes(
+            grid_nodes=11, hash_levels=4, color_width=0, color_features=27, contracted_density=True
+        ),
         training=TrainingSettings(
             split_steps=(200,),
             samples_per_batch=2**14,
