@@ -12,4 +12,6 @@ install_import_hook("lg_field", "typecheck.checked")
 
 hypothesis.settings.register_profile("lg-field", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 hypothesis.settings.load_profile("lg-field")
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes of several threads at a time keep each other waiting
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start, too
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))

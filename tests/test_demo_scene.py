@@ -225,7 +225,7 @@ def test_wrong_sizes_are_named(tmp_path: Path, wrong: dict[str, int]) -> None:
 
 def command(*args: object) -> "subprocess.CompletedProcess[str]":
     script = Path(demo_scene.__file__)
-    return subprocess.run([sys.executable, script, *map(str, args)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, script, *map(str, args)], capture_output=True, text=True, timeout=200)
 
 
 def test_command_prints_boxes() -> None:

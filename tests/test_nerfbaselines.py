@@ -110,7 +110,7 @@ def test_a_checkpoint_is_a_scene_that_can_be_cropped(trained: LGFieldMethod, tmp
 
 def test_settings_are_read_from_text_and_come_back() -> None:
     tiny = overridden(TINY)
-    assert tiny.training.split_steps == (200,) and tiny.sizes.grid_nodes == 11 and tiny.sizes.hash_levels == 4
+    assert tiny.training.split_steps == (200,) and tiny.sizes.grid_nodes == 11 and tiny.sizes.hash_levels == 5
     assert overridden(as_plain(tiny)) == tiny and flat(Settings())["training.split_steps"] == (500,)
     assert overridden({"sizes.global_reads_grid": "false", "fields_lr": "1e-3"}).fields_lr == 1e-3
     for name, value, words in (

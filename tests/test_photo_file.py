@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_captures import HEIGHT, WIDTH, pixels
@@ -12,7 +12,7 @@ from test_captures import HEIGHT, WIDTH, pixels
 from lg_field.captures import Lens, Photo
 from lg_field.captures.capture import CaptureError
 from lg_field.captures.masks import read_mask as object_mask
-from lg_field.captures.photo_file import header, read_mask, read_photo
+from lg_field.captures.photo_file import header, mask_share, read_mask, read_photo
 
 MODES = {
     "1": lambda rgb: rgb.convert("1"),
@@ -87,3 +87,39 @@ def test_rational_distortion_is_taken_out_when_read(tmp_path):
     bent_columns = bent[..., 0].astype(float).argmax(1)
     columns = found[20:110].argmax(1)
     assert np.ptp(bent_columns[20:110]) >= 2 and np.abs(columns - 96).max() <= 1
+
+
+@given(
+    at=st.tuples(st.integers(2, 12), st.integers(2, 8)), factor=st.sampled_from([1, 2]), scale=st.sampled_from([1, 2])
+)
+@settings(max_examples=12, deadline=None)
+def test_what_is_cut_out_keeps_its_area_and_none_of_the_colour_around_it(tmp_path_factory, at, factor, scale):
+    """A red thing before green, at any size of mask and picture: its edge is partly there, and red."""
+    folder = tmp_path_factory.mktemp("cut")
+    thing = np.zeros((HEIGHT, WIDTH), bool)
+    thing[3 : 3 + at[1], 5 : 5 + at[0]] = True
+    Image.fromarray(np.where(thing[..., None], (200, 0, 0), (0, 200, 0)).astype(np.uint8)).save(folder / "a.png")
+    grown = np.kron(thing, np.ones((factor, factor))).astype(np.uint8)
+    Image.fromarray(grown * 200).save(folder / "m.png")
+    photo = Photo(folder / "a.png", np.eye(4), Lens(WIDTH, HEIGHT, 20, 20, 12, 8), mask=folder / "m.png")
+    share = mask_share(photo, WIDTH, HEIGHT)
+    found = read_photo(photo, True, 1 / scale, cut=True)
+    assert found.shape == (HEIGHT // scale, WIDTH // scale, 4)
+    assert abs(float(found[..., 3].mean()) - 255 * thing.mean()) < 255 * thing.mean() * 0.1
+    there = found[..., 3] > 8
+    if factor == 1:
+        assert (share == 255 * thing).all()
+        assert (found[there][:, 1] <= 8).all() and (found[there][:, 0] >= 190).all()
+    assert (read_photo(photo, True, 1 / scale)[..., 3] == 255).all(), "unless it is cut out it is whole"
+
+
+def test_a_mask_of_another_size_is_straightened_as_its_photo_is(tmp_path):
+    pytest.importorskip("cv2")
+    mask = np.zeros((129, 129), np.uint8)
+    mask[:, 96:] = 255
+    lens = Lens(129, 129, 60, 60, 64.5, 64.5, rational=(0.3, 0.05, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0))
+    found = []
+    for k, size in enumerate((129, 258)):
+        Image.fromarray(mask).resize((size, size)).save(tmp_path / f"{k}.png")
+        found.append(read_mask(Photo(tmp_path / "x.png", np.eye(4), lens, mask=tmp_path / f"{k}.png"), 129, 129))
+    assert (found[0] != found[1]).mean() < 0.02 < np.abs(found[0].astype(int) - (mask > 127)).mean()

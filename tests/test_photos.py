@@ -134,6 +134,19 @@ def test_the_scene_reads_as_a_capture_with_masks_and_points(capture):
     assert found.points is not None and found.colors is not None and len(found.points) == len(found.colors) > 300
 
 
+def test_points_are_seen_where_cameras_show_them_and_on_the_room(capture):
+    from lg_field.captures import read_capture
+
+    found = read_capture(capture[0])
+    for photo in found.photos:
+        assert photo.seen is not None and len(photo.seen.points) > 50
+        local = (found.points[photo.seen.points] - photo.pose[:3, 3]) @ photo.pose[:3, :3]
+        lens = photo.lens
+        x, y = lens.fx * local[:, 0] / -local[:, 2] + lens.cx, lens.fy * local[:, 1] / local[:, 2] + lens.cy
+        off = np.linalg.norm(np.stack([x, y], 1) - photo.seen.places * (lens.width, lens.height), axis=1)
+        assert (local[:, 2] < 0).all() and np.median(off) < 1.5, np.median(off)  # distortion is small here
+
+
 def test_nerfstudios_own_parser_keeps_its_turn(capture):
     pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
     from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 import torch
 import yaml
 from demo_scene import write_demo_scene
+from forked import forked
 
 pytest.importorskip("nerfstudio", reason="the plugin needs nerfstudio")
 
@@ -167,10 +165,8 @@ def test_a_truncated_checkpoint_is_a_line_before_nerfstudio_reads_it(run, tmp_pa
     config = yaml.load((tmp_path / "run/config.yml").read_text(), Loader=yaml.Loader)
     with pytest.raises(UserError, match="truncated or not a checkpoint"):
         config.load_dir = config.get_checkpoint_dir()  # what ns-eval, ns-render, ns-export and ns-viewer do first
-    code = "import sys; sys.argv[0] = 'ns-eval'; from nerfstudio.scripts.eval import entrypoint; entrypoint()"
-    command = [sys.executable, "-c", code, "--load-config", str(tmp_path / "run/config.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, cwd=tmp_path)
-    assert done.returncode == 1 and "truncated" in done.stderr and "Traceback" not in done.stderr + done.stdout
+    printed = forked("ns-eval", "--load-config", tmp_path / "run/config.yml", cwd=tmp_path, fails=1)
+    assert "truncated" in printed and "Traceback" not in printed
 
 
 # -- earlier versions

@@ -123,7 +123,8 @@ def test_units_are_those_asked_for(places, tmp_path):
 
 
 def test_an_empty_part_is_one_line(places, tmp_path):
-    said = lg("mesh", places[1], "--threshold", 1e9, "-o", "x.ply", cwd=tmp_path, fails=True)
+    asked_for = ("--threshold", 1e9, "--resolution", RESOLUTION, "-o", "x.ply")
+    said = lg("mesh", places[1], *asked_for, cwd=tmp_path, fails=True)
     assert said.splitlines()[-1].startswith("lg-field: no surface") and not list(tmp_path.iterdir())
 
 

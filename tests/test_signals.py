@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from commands import BIN, lg, lg_process, picture, tone
+from forked import forked
 from PIL import Image
 
 import lg_field
@@ -144,20 +145,20 @@ def test_an_image_grows_and_its_old_half_does_not_change(encoded: Path) -> None:
 
 
 def test_ctrl_c_keeps_the_state_and_resuming_gives_the_same_weights(encoded: Path) -> None:
-    options = ("--counts", 4, 4, "--parameters", 4000, "--steps", 4000, "--sample-fraction", 0.3, "--overlap", 2)
-    lg("encode", "image.png", "-o", "straight", *options, cwd=encoded)
-    command = [str(BIN / "lg-field"), "encode", "image.png", "-o", "broken", *map(str, options)]
+    options = ("--counts", 4, 4, "--parameters", 4000, "--steps", 1500, "--sample-fraction", 0.3, "--overlap", 2)
+    forked("lg-field", "encode", "image.png", "-o", "straight", *options, cwd=encoded)
+    watched = (*options, "--preview", "trained", "--preview-every", 20)
+    command = [str(BIN / "lg-field"), "encode", "image.png", "-o", "broken", *map(str, watched)]
     with subprocess.Popen(command, cwd=encoded, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
-        while "a step" not in process.stdout.readline():
-            pass
-        time.sleep(0.5)
+        while not (encoded / "trained/step-000020.png").exists() and process.poll() is None:
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         text = process.stdout.read()
     assert "go on with --resume" in text and process.returncode == 0, text
     stopped = json.loads(lg("info", "broken", "--json", cwd=encoded))["history"]["steps"]
-    assert 0 < stopped < 4000
-    lg("encode", "image.png", "-o", "broken", *options, "--resume", cwd=encoded)
+    assert 20 <= stopped < 1500
+    forked("lg-field", "encode", "image.png", "-o", "broken", *options, "--resume", cwd=encoded)
     a, b = (lg_field.load(encoded / n).state_dict() for n in ("straight", "broken"))
     assert all(torch.equal(a[k], b[k]) for k in a if torch.is_tensor(a[k]))
     assert not (encoded / "broken.resume").exists()

@@ -31,6 +31,7 @@ OUTSIDE = ("design law", "shared/reference", "(law 1", "(law 2", "(law 3", "(law
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@functools.cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 

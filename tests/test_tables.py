@@ -1,4 +1,4 @@
-"""The scripts of scripts/tables, run as anyone would."""
+"""The scripts of scripts/tables, run as anyone would: one program of each is started, others are forked or called."""
 
 import csv
 import subprocess
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from commands import picture
+from forked import forked, started
 from PIL import Image
 from test_placing import capture
 
@@ -25,16 +26,14 @@ def test_a_table_goes_on_where_it_stopped_and_compares_all_its_runs(tmp_path: Pa
     sound = tmp_path / "tone.wav"
     soundfile.write(sound, 0.5 * np.sin(np.arange(2000) / 20), 8000)
 
-    def table(*flags: str) -> list[dict[str, str]]:
-        command = [sys.executable, str(SCRIPTS / "signals.py"), "audio", "--data", str(sound), "--steps", "4"]
-        command += ["--seeds", "2"]
-        subprocess.run([*command, "--output", str(tmp_path / "out"), *flags], check=True, capture_output=True)
-        return results(tmp_path / "out" / "audio-4")
-
-    (first,) = table("--presets", "audio-per-partition")
+    command = [SCRIPTS / "signals.py", "audio", "--data", sound, "--steps", "4", "--seeds", "2"]
+    command += ["--output", tmp_path / "out"]
+    started(*command, "--presets", "audio-per-partition", cwd=tmp_path)
+    (first,) = results(tmp_path / "out" / "audio-4")
     kept = tmp_path / "out" / "audio-4" / "runs" / "audio-per-partition.tone.0.json"
     made = kept.stat().st_mtime_ns
-    rows = table()
+    forked(*command, cwd=tmp_path)
+    rows = results(tmp_path / "out" / "audio-4")
     assert kept.stat().st_mtime_ns == made, "it was trained again"
     assert [r["preset"] for r in rows] == ["audio", "audio-per-partition", "audio-global"] and first in rows
     assert all(0.0 < float(r["PSNR"].split()[0]) < 99.0 for r in rows)
@@ -45,10 +44,10 @@ def test_a_table_goes_on_where_it_stopped_and_compares_all_its_runs(tmp_path: Pa
 
 def test_restorations_meet_in_one_table(tmp_path: Path):
     Image.fromarray(picture(64, 80)).save(tmp_path / "true.png")
-    command = [sys.executable, str(SCRIPTS / "restoration.py"), "denoising", "--data", str(tmp_path / "true.png")]
-    command += ["--quick", "--stop", "2", "--output", str(tmp_path), "--rows"]
-    for row in ("denoising", "denoising-siren"):
-        subprocess.run([*command, row], check=True, capture_output=True)
+    command = [SCRIPTS / "restoration.py", "denoising", "--data", tmp_path / "true.png"]
+    command += ["--quick", "--stop", "2", "--output", tmp_path, "--rows"]
+    started(*command, "denoising", cwd=tmp_path)
+    forked(*command, "denoising-siren", cwd=tmp_path)
     rows = results(tmp_path / "denoising-quick")
     assert [r[""] for r in rows] == ["non-local means", "measured", "denoising", "denoising-siren"]
     assert [r["steps"] for r in rows[2:]] == ["2 of 40", "2 of 100"]
@@ -208,23 +207,23 @@ def test_all_tables_that_were_made_meet_on_one_page(tmp_path: Path):
         (tmp_path / "tables" / name).mkdir(parents=True)
         (tmp_path / "tables" / name / "results.md").write_text(f"| {name} |\n| --- |\n| 1 |\n\nmade here\n")
         (tmp_path / "tables" / name / "results.csv").write_text(f"{name}\n1\n")
-    command = [sys.executable, str(SCRIPTS / "page.py"), str(tmp_path / "tables"), "-o", str(tmp_path / "results.md")]
-    subprocess.run(command, check=True, capture_output=True)
+    command = [SCRIPTS / "page.py", tmp_path / "tables", "-o", tmp_path / "results.md"]
+    started(*command, cwd=tmp_path)
     page = (tmp_path / "results.md").read_text()
     assert page.index("## audio") < page.index("| audio |") < page.index("## images") and "made here" in page
     assert (tmp_path / "results" / "images.csv").read_text() == "images\n1\n" and "(results/images.csv)" in page
     around = tmp_path / "around.md"
     around.write_text("# Ours\n\nbefore\n\n{{images}}\n\nafter\n")
-    subprocess.run([*command, "--around", str(around)], check=True, capture_output=True)
+    forked(*command, "--around", around, cwd=tmp_path)
     page = (tmp_path / "results.md").read_text()
     order = ["# Ours", "before", "| images |", "after", "## audio", "| audio |"]
     assert [page.index(part) for part in order] == sorted(page.index(part) for part in order) and "{{" not in page
     around.write_text("{{shapes}}")
-    failed = subprocess.run([*command, "--around", str(around)], capture_output=True, text=True)
-    assert "places for shapes" in failed.stderr, "a place without a table is said"
+    failed = forked(*command, "--around", around, cwd=tmp_path, fails=True)
+    assert "places for shapes" in failed, "a place without a table is said"
     (tmp_path / "none").mkdir()
-    command[2] = str(tmp_path / "none")
-    assert "no results.md" in subprocess.run(command, capture_output=True, text=True).stderr
+    command[1] = tmp_path / "none"
+    assert "no results.md" in forked(*command, cwd=tmp_path, fails=True)
 
 
 def test_bytes_fall_with_the_type_of_weights(tmp_path: Path):
@@ -240,3 +239,31 @@ def test_bytes_fall_with_the_type_of_weights(tmp_path: Path):
     sizes = [int(r["bytes"].split(" ")[0].replace(",", "")) for r in rows]
     assert sizes[0] > sizes[1] > sizes[3] and abs(sizes[1] - sizes[2]) < 100
     assert all(float(r["to float32"].removesuffix(" dB")) > 25 for r in rows[1:])
+
+
+def test_disturbed_cameras_are_as_far_off_as_told_and_alignment_undoes_a_common_motion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import poses
+
+    data = capture(tmp_path / "ball", masks="alpha")
+    parser = poses.DisturbedConfig(data=data, degrees=0.5, share=0.01, seed=3).setup()
+    train, test = (parser.get_dataparser_outputs(split) for split in ("train", "test"))
+    true = parser.true_outputs()
+    names = train.image_filenames
+    assert names == true.image_filenames and len({*names, *test.image_filenames}) == 24
+    before, after = (out.cameras.camera_to_worlds.double().numpy() for out in (true, train))
+    cosine = (np.einsum("nij,nij->n", before[..., :3], after[..., :3]) - 1) / 2
+    assert np.allclose(np.degrees(np.arccos(cosine)), 0.5, atol=0.01)
+    apart = np.linalg.norm(before[..., 3] - after[..., 3], axis=1)
+    assert np.ptp(apart) < 1e-5 and np.isclose(apart.mean(), 0.01 * 3.0 * true.dataparser_scale, rtol=1e-2)
+    angle = 0.3
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+    similarity = np.concatenate([1.7 * turn, [[0.1], [0.2], [-0.4]]], axis=1)
+    moved = poses.moved_by(similarity, poses.torch.from_numpy(before))
+    found, left = poses.alignment(before, moved.numpy())
+    assert np.allclose(found, similarity, atol=1e-6) and np.abs(left).max() < 1e-4
+    assert np.allclose(moved[..., :3].transpose(1, 2) @ moved[..., :3], np.eye(3), atol=1e-6)
+    turned, _, aside = poses.alignment(before, after)[1].mean(0)
+    assert 0.3 < turned < 0.6 and 0.3 < aside < 1.1, "a motion of all explains little of it"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from browser import CHROMIUM, Browser, Page, viewing, wait_for
-from commands import BIN
+from forked import forked
 from small_scene import small_scene
 
 import lg_field
@@ -107,11 +106,7 @@ def test_pick_crop_undo_redo_save_and_reopen(browser, scene, tmp_path):
     cells = json.loads(listed.read_text())["cells"]
     assert len(cells) == kept
     crop_file(scene, tmp_path / "by-cells.safetensors", cells=cells)
-    subprocess.run(
-        [str(BIN / "lg-field"), "crop", scene, "--region", listed, "-o", tmp_path / "by-region.safetensors"],
-        check=True,
-        capture_output=True,
-    )
+    forked("lg-field", "crop", scene, "--region", listed, "-o", "by-region.safetensors", cwd=tmp_path)
     for name in ("by-cells", "by-region"):
         assert (tmp_path / f"{name}.safetensors").read_bytes() == saved.read_bytes()
     with viewing(saved) as url:

@@ -161,4 +161,4 @@ def test_the_drawing_thread_outlives_every_error(error: Exception, monkeypatch: 
         done.wait(0.01)
     assert lines[0].startswith("**")
     view.subject.show()  # something has changed: the thread is still there to draw it
-    assert done.wait(20) and "a surface" in lines[1]
+    assert done.wait(60) and "a surface" in lines[1]

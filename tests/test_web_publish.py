@@ -242,7 +242,7 @@ def server() -> Iterator[PageServer]:
 
 
 def ask(server: PageServer, name: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
     connection.request(method, name, headers=headers)
     reply = connection.getresponse()
     found = reply.status, dict(reply.getheaders()), reply.read()
@@ -291,10 +291,10 @@ def test_view_web_serves_a_scene_here(folder: Path) -> None:
         try:
             assert process.stdout is not None
             url = process.stdout.readline().split()[-1]
-            with urllib.request.urlopen(url, timeout=10) as reply:
+            with urllib.request.urlopen(url, timeout=60) as reply:
                 assert site_data(reply.read().decode())["field"] == "scene.safetensors"
             request = urllib.request.Request(url + "scene.safetensors", headers={"Range": "bytes=0-7"})
-            with urllib.request.urlopen(request, timeout=10) as reply:
+            with urllib.request.urlopen(request, timeout=60) as reply:
                 assert reply.read() == (folder / "scene.safetensors").read_bytes()[:8]
         finally:
             process.terminate()

@@ -338,14 +338,14 @@ def test_a_reader_that_gives_up_stops_asking_and_nothing_comes_twice(tmp_path: P
         ranges(to, held, first, end)
 
     code = """const field = await openField({ url }), stop = new AbortController(), all = [...field.cells.keys()];
-    const started = performance.now(), first = [], later = [];
-    let name = null;
-    const one = ({ rows }) => { first.push(...rows); stop.abort(); };
+    const first = [], later = [];
+    let name = null, given = null;
+    const one = ({ rows }) => { first.push(...rows); given ??= performance.now(); stop.abort(); };
     await field.rows(all, one, { signal: stop.signal }).catch((error) => { name = error.name; });
-    const asked = field.requests;
+    const asked = field.requests, quick = performance.now() - given < 5000;
     const other = ({ rows }) => later.push(...rows);
     await Promise.all([field.rows(all.reverse(), other), cropFile(field, { cells: [5] })]);
-    return [name, performance.now() - started < 5000, asked, field.requests, field.bytesFetched,
+    return [name, quick, asked, field.requests, field.bytesFetched,
             new Set(later).size, later.length]; """
     data = large(tmp_path)
     with host(data, slow) as server:

@@ -47,7 +47,7 @@ def same(ours: list[Tensor], exact: list[Tensor], tolerance: float) -> None:
         torch.testing.assert_close(a.double(), b.double(), rtol=0, atol=tolerance * largest)
 
 
-@settings(max_examples=6, phases=[Phase.generate], derandomize=True)
+@settings(max_examples=4, phases=[Phase.generate], derandomize=True)
 @given(sizes=shapes, counts=st.lists(st.integers(0, 70), min_size=1, max_size=3))
 def test_the_chain_is_the_reference_in_value_and_gradient(sizes: ChainSizes, counts: list[int]) -> None:
     counts = counts if sum(counts) else [*counts, 1]
@@ -122,7 +122,7 @@ def test_the_interpreter_is_taken_only_if_asked_for() -> None:
         choose_backend("triton", sizes, x.double())
 
 
-@settings(max_examples=5, phases=[Phase.generate], derandomize=True)
+@settings(max_examples=4, phases=[Phase.generate], derandomize=True)
 @given(fields, st.integers(0, 10**6), st.integers(0, 90))
 def test_what_the_chain_reads_is_what_torch_reads(sizes: RadianceSizes, seed: int, points: int) -> None:
     torch.manual_seed(seed)
@@ -178,7 +178,7 @@ def seen(density: Tensor, colors: Tensor, samples: Samples, num_rays: int, fused
     return [found.detach(), *torch.autograd.grad(total, [density, colors])]
 
 
-@settings(max_examples=6, phases=[Phase.generate], derandomize=True)
+@settings(max_examples=4, phases=[Phase.generate], derandomize=True)
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 5.0, 300.0]))
 def test_rays_see_what_they_see_with_torch(seed: int, scale: float) -> None:
     """Rays without samples among them, and rays of more samples than are composited together."""
@@ -191,7 +191,7 @@ def test_rays_see_what_they_see_with_torch(seed: int, scale: float) -> None:
     same(ours, seen(density.double(), colors.double(), samples, 6, False), 1e-4)
 
 
-@settings(max_examples=4, phases=[Phase.generate], derandomize=True)
+@settings(max_examples=3, phases=[Phase.generate], derandomize=True)
 @given(st.booleans(), st.integers(0, 10**6), st.sampled_from([0.05, 0.3]), st.sampled_from([0.0, 0.5]), st.booleans())
 def test_rays_have_the_samples_that_torch_gives_them(
     contraction: bool, seed: int, step: float, filled: float, jitter: bool

@@ -127,12 +127,13 @@ class Capture:
         return [self.photos[k] for k in self.splits[split]]
 
 
-def check_pose(pose: object, name: str) -> np.ndarray:
+def check_pose(pose: object, name: str, key: str = "transform_matrix") -> np.ndarray:
     """A camera pose as a rigid (4, 4) float64 matrix.
 
     Args:
         pose: (4, 4) or (3, 4) numbers, camera to world.
-        name: whose, for the message.
+        name: whose, for the message, and
+        key: the entry that holds it.
 
     Raises:
         CaptureError: not numbers, transposed, mirrored, or scaled differently along its axes.
@@ -140,27 +141,27 @@ def check_pose(pose: object, name: str) -> np.ndarray:
     try:
         matrix = np.array(pose, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise CaptureError(f"{name}: transform_matrix must be a 4 x 4 matrix of numbers ({error})") from error
+        raise CaptureError(f"{name}: {key} must be a 4 x 4 matrix of numbers ({error})") from error
     if matrix.shape == (3, 4):
         matrix = np.concatenate([matrix, [[0.0, 0.0, 0.0, 1.0]]])
     if matrix.shape != (4, 4):
-        raise CaptureError(f"{name}: transform_matrix must be 4 x 4 numbers, got shape {matrix.shape}")
+        raise CaptureError(f"{name}: {key} must be 4 x 4 numbers, got shape {matrix.shape}")
     if not np.isfinite(matrix).all():
-        raise CaptureError(f"{name}: transform_matrix holds NaN or infinite numbers, finite ones are needed")
+        raise CaptureError(f"{name}: {key} holds NaN or infinite numbers, finite ones are needed")
     if not np.allclose(matrix[3], (0.0, 0.0, 0.0, 1.0), atol=1e-6):
         hint = ": it looks transposed, write it by rows" if np.allclose(matrix[:3, 3], 0.0) else ""
-        raise CaptureError(f"{name}: the last row of transform_matrix must be 0 0 0 1, got {matrix[3].tolist()}{hint}")
+        raise CaptureError(f"{name}: the last row of {key} must be 0 0 0 1, got {matrix[3].tolist()}{hint}")
     turn = matrix[:3, :3]
     lengths = np.linalg.norm(turn, axis=0)
     skew = turn.T @ turn / np.outer(lengths, lengths) - np.eye(3) if lengths.min() > 0 else np.ones((3, 3))
     if np.abs(skew).max() > 1e-2 or lengths.max() > 1.01 * lengths.min():
         raise CaptureError(
-            f"{name}: the first three columns of transform_matrix must be at right angles and of one length, got "
+            f"{name}: the first three columns of {key} must be at right angles and of one length, got "
             f"lengths {np.round(lengths, 4).tolist()}"
         )
     left, _, right = np.linalg.svd(turn)
     nearest = left @ right
     if np.linalg.det(nearest) < 0.0:
-        raise CaptureError(f"{name}: transform_matrix mirrors the scene (its determinant is negative): flip one axis")
+        raise CaptureError(f"{name}: {key} mirrors the scene (its determinant is negative): flip one axis")
     matrix[:3, :3] = nearest if np.abs(turn / lengths.mean() - nearest).max() > 1e-6 else turn
     return matrix

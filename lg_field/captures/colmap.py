@@ -13,7 +13,7 @@ import numpy as np
 
 from lg_field.captures.capture import Capture, CaptureError, Lens, Photo, Seen, check_pose
 from lg_field.captures.photo_file import header
-from lg_field.captures.placing import fitted
+from lg_field.captures.placing import fitted, mask_of
 from lg_field.captures.splits import by_interval, by_lists
 
 MODELS = {
@@ -35,6 +35,8 @@ FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 FEATURE = np.dtype([("place", "<f8", 2), ("point", "<i8")])
 """A feature of a photo in images.bin: pixels from the left upper corner, and its sparse point or -1."""
 PLACES = ("colmap/sparse/0", "sparse/0", "sparse", "colmap")
+Points = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""(n, 3) float64 places, (n, 3) uint8 colours and (n,) int64 numbers of sparse points."""
 LARGEST = 1600
 """Longer side of photos, pixels, above which a folder of smaller ones (images_2, images_4, ...) is taken."""
 
@@ -72,6 +74,27 @@ def read_colmap(folder: Path, model: Path) -> Capture:
     Raises:
         CaptureError: what is wrong, in one line.
     """
+    lenses, images, points = read_model(model)
+    numbers = np.zeros(0, np.int64) if points is None else points[2]
+    photos, names, alpha, notes = _photos(folder, lenses, images, numbers)
+    lists = _lists(folder)
+    splits = by_interval(len(photos))
+    if lists:
+        splits, more = by_lists(names, lists)
+        notes += more
+    xyz, rgb = (None, None) if points is None or not len(points[0]) else points[:2]
+    if xyz is None:
+        notes.append(f"{model} has no points")
+    unique = tuple(dict.fromkeys(notes))
+    return Capture("colmap", folder, tuple(photos), splits, alpha, np.eye(4), None, xyz, rgb, unique)
+
+
+def read_model(model: Path) -> tuple[dict[int, Lens], list[Registered], Points | None]:
+    """The cameras, the photos in the order of their numbers and the sparse points of a reconstruction.
+
+    Raises:
+        CaptureError: damaged, or without a photo.
+    """
     ending = ".bin" if (model / "cameras.bin").exists() else ".txt"
     read = (
         (read_cameras_bin, read_images_bin, read_points_bin)
@@ -88,18 +111,7 @@ def read_colmap(folder: Path, model: Path) -> Capture:
         raise CaptureError(f"{model} is not a COLMAP reconstruction or is damaged: {error}") from error
     if not images:
         raise CaptureError(f"{model} has no registered image")
-    numbers = np.zeros(0, np.int64) if points is None else points[2]
-    photos, names, alpha, notes = _photos(folder, lenses, images, numbers)
-    lists = _lists(folder)
-    splits = by_interval(len(photos))
-    if lists:
-        splits, more = by_lists(names, lists)
-        notes += more
-    xyz, rgb = (None, None) if points is None or not len(points[0]) else points[:2]
-    if xyz is None:
-        notes.append(f"{model} has no points")
-    unique = tuple(dict.fromkeys(notes))
-    return Capture("colmap", folder, tuple(photos), splits, alpha, np.eye(4), None, xyz, rgb, unique)
+    return lenses, images, points
 
 
 def _photos(
@@ -120,7 +132,7 @@ def _photos(
         pose = check_pose(np.linalg.inv(image.pose) @ FLIP, image.name)
         seen = None if upright else seen_by(image, lenses[image.camera], numbers, order)
         unseen += seen is None and len(numbers) > 0 and len(image.points) > 0
-        photos.append(Photo(path, pose, lens, upright, _mask_of(folder, image.name), seen))
+        photos.append(Photo(path, pose, lens, upright, mask_of(folder, image.name), seen))
         names.append(image.name)
         notes += more
         alpha |= facts.alpha
@@ -168,14 +180,6 @@ def _image_folder(folder: Path) -> tuple[Path, list[str]]:
         if size / factor <= LARGEST:
             return path, [f"photos of {size} pixels: those of {path.name} are taken"]
     return base, []
-
-
-def _mask_of(folder: Path, name: str) -> Path | None:
-    """masks/NAME, masks/NAME.png or masks/STEM.png."""
-    for path in (Path(name), Path(name + ".png"), Path(name).with_suffix(".png")):
-        if (folder / "masks" / path).is_file():
-            return folder / "masks" / path
-    return None
 
 
 def _lists(folder: Path) -> dict[str, list[str]]:
@@ -258,7 +262,7 @@ def read_images_text(path: Path) -> list[Registered]:
     return images
 
 
-def read_points_text(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_points_text(path: Path) -> Points:
     """points3D.txt: POINT3D_ID X Y Z R G B ERROR TRACK."""
     rows = [line.split(maxsplit=7)[:7] for line in filter(str.strip, _lines(path))]
     values = np.array(rows, dtype=np.float64).reshape(-1, 7)
@@ -299,7 +303,7 @@ def read_images_bin(path: Path) -> list[Registered]:
     return images
 
 
-def read_points_bin(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_points_bin(path: Path) -> Points:
     """points3D.bin."""
     points, colors, numbers = [], [], []
     with open(path, "rb") as file:

@@ -17,6 +17,10 @@ from lg_field.orientation import SIDEWAYS, orientation_of
 if TYPE_CHECKING:
     from PIL import Image
 
+HEIF = (".heic", ".heif")
+EDGE_PIXELS = 50
+"""So many half transparent pixels say how alpha is meant."""
+
 
 @dataclass(frozen=True)
 class Header:
@@ -45,10 +49,25 @@ def opened(path: Path) -> Image.Image:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if path.suffix.lower() in HEIF:
+        _learn_heif(path)
     try:
         return Image.open(path)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise CaptureError(f"{path} is not an image or is broken: {error}") from error
+
+
+def _learn_heif(path: Path) -> None:
+    """Let Pillow open the photos of phones that are no JPEG.
+
+    Raises:
+        CaptureError: the package for that is missing.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise CaptureError(f"{path} is HEIC: pip install pillow-heif (lg-field[photos] has it)") from error
+    pillow_heif.register_heif_opener()
 
 
 @contextmanager
@@ -79,13 +98,15 @@ def header(path: Path) -> Header:
         return Header(*image.size, orientation, alpha)
 
 
-def read_photo(photo: Photo, alpha: bool, scale: float = 1.0) -> np.ndarray:
+def read_photo(photo: Photo, alpha: bool, scale: float = 1.0, cut: bool = False) -> np.ndarray:
     """A photo's pixels, (height, width, 3 or 4) uint8, straight alpha.
 
     Args:
         photo: which.
         alpha: give four channels (255 where the file has none), else three.
         scale: pixels of the result for each of `photo.lens`, per axis.
+        cut: outside of its mask it is transparent, with `alpha`. A pixel of a smaller picture that the mask's edge runs
+            through is partly so, and has the colour of what is inside.
 
     Raises:
         CaptureError: broken, or of a kind whose range of values is not known.
@@ -99,10 +120,29 @@ def read_photo(photo: Photo, alpha: bool, scale: float = 1.0) -> np.ndarray:
     array = array if alpha else array[..., :3]
     if photo.lens.rational:
         array = undistorted(array, photo.lens)
+    if cut and photo.mask is not None:
+        inside = mask_share(photo, array.shape[1], array.shape[0])
+        share = np.round(array[..., 3] * (inside / 255.0)).astype(np.uint8)
+        array = np.dstack([array[..., :3], share])
     if scale != 1.0:
         size = (int(array.shape[1] * scale), int(array.shape[0] * scale))
         array = np.array(Image.fromarray(array).resize(size, resample=Image.Resampling.BILINEAR))
     return array
+
+
+def looks_premultiplied(pixels: np.ndarray) -> bool:
+    """Whether colours seem to be multiplied with their alpha already: along edges none is brighter than its alpha, and
+    they are darker than where all is solid, as a thing's edge has no reason to be.
+
+    Args:
+        pixels: (height, width, 4) uint8.
+    """
+    bright, alpha = pixels[..., :3].max(2).astype(np.int64), pixels[..., 3].astype(np.int64)
+    edge, solid = (alpha > 0) & (alpha < 255), alpha == 255
+    if edge.sum() < EDGE_PIXELS or solid.sum() < EDGE_PIXELS:
+        return False
+    within = (bright[edge] <= alpha[edge] + 1).mean() > 0.999
+    return bool(within and bright[edge].mean() < 0.75 * bright[solid].mean())
 
 
 def eight_bits(image: Image.Image, path: Path) -> np.ndarray:
@@ -155,10 +195,30 @@ def read_mask(photo: Photo, width: int, height: int) -> np.ndarray:
     Raises:
         CaptureError: a broken mask, or one of a kind whose range of values is not known.
     """
-    from PIL import Image, ImageOps
-
     if photo.mask is None:
         return np.ones((height, width), dtype=bool)
+    return _stretched(_brightness(photo), width, height) > 127
+
+
+def mask_share(photo: Photo, width: int, height: int) -> np.ndarray:
+    """How much of each pixel of a photo counts, (height, width) uint8: 0, 255, or between them along the edge of a mask
+    that has more pixels than that.
+
+    Args and errors as of `read_mask`.
+    """
+    if photo.mask is None:
+        return np.full((height, width), 255, dtype=np.uint8)
+    bright = _brightness(photo)
+    if bright.shape[0] < height or bright.shape[1] < width:
+        bright = _stretched(bright, width, height)
+    return _stretched(np.where(bright > 127, np.uint8(255), np.uint8(0)), width, height)
+
+
+def _brightness(photo: Photo) -> np.ndarray:
+    """(height, width) uint8 of a photo's mask in its own size, the way up and as straight as the photo is read."""
+    from PIL import ImageOps
+
+    assert photo.mask is not None
     with decoding(photo.mask) as image:
         turned = ImageOps.exif_transpose(image) if photo.upright else image
         array = eight_bits(turned, photo.mask)
@@ -166,5 +226,12 @@ def read_mask(photo: Photo, width: int, height: int) -> np.ndarray:
     if array.shape[2] == 4 and bool((bright == bright.flat[0]).all()):
         bright = array[..., 3]  # a plain picture whose alpha is the mask
     if photo.lens.rational:
-        bright = undistorted(bright, photo.lens)
-    return np.array(Image.fromarray(bright).resize((width, height), resample=Image.Resampling.BILINEAR)) > 127
+        bright = undistorted(bright, photo.lens.resized(bright.shape[1], bright.shape[0]))
+    return bright
+
+
+def _stretched(grey: np.ndarray, width: int, height: int) -> np.ndarray:
+    """A grey picture in another size."""
+    from PIL import Image
+
+    return np.array(Image.fromarray(grey).resize((width, height), resample=Image.Resampling.BILINEAR))

@@ -1,4 +1,4 @@
-"""How a photo's file and the camera written for it go together: size and which way up."""
+"""How a photo's file goes together with the camera written for it, size and which way up, and with its mask."""
 
 from __future__ import annotations
 
@@ -42,6 +42,19 @@ def fitted(lens: Lens, facts: Header, image: Path) -> tuple[Lens, bool, list[str
         f"{image} has {facts.upright[0]} x {facts.upright[1]} pixels, its camera is for {lens.width} x {lens.height}, "
         "which is another shape: correct w and h, or use the images the cameras were found with"
     )
+
+
+def mask_of(folder: Path, name: str) -> Path | None:
+    """The mask of a photo in a scene's folder: masks/NAME, masks/NAME.png or masks/STEM.png; None = it has none.
+
+    Args:
+        folder: of the scene.
+        name: of the photo, below the folder of photos.
+    """
+    for path in (Path(name), Path(name + ".png"), Path(name).with_suffix(".png")):
+        if (folder / "masks" / path).is_file():
+            return folder / "masks" / path
+    return None
 
 
 def _same_shape(lens: Lens, width: int, height: int) -> bool:

@@ -9,10 +9,11 @@ import numpy as np
 
 from lg_field.captures.capture import Capture, CaptureError
 from lg_field.captures.colmap import find_model, read_colmap
+from lg_field.captures.photo_file import HEIF, looks_premultiplied, read_photo
 from lg_field.captures.splits import never_empty
 from lg_field.captures.transforms import read_blender, read_instant_ngp, read_json, read_nerfstudio
 
-PHOTOS = (".jpg", ".jpeg", ".png", ".heic", ".webp", ".tif", ".tiff")
+PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", *HEIF)
 
 
 def read_capture(data: Path) -> Capture:
@@ -33,6 +34,7 @@ def read_capture(data: Path) -> Capture:
     capture = _read(data)
     splits, notes = never_empty(capture.splits)
     _check_places(capture, data)
+    notes += _premultiplied(capture)
     return replace(capture, splits=splits, notes=(*capture.notes, *notes))
 
 
@@ -61,6 +63,18 @@ def _read(data: Path) -> Capture:
 
 def _of_transforms(path: Path) -> Capture:
     return read_instant_ngp(path) if "aabb_scale" in read_json(path) else read_nerfstudio(path)
+
+
+def _premultiplied(capture: Capture) -> list[str]:
+    """A note if most of the first photos with alpha seem to be premultiplied."""
+    first = [photo for photo in capture.photos[:3] if capture.alpha]
+    odd = [photo for photo in first if looks_premultiplied(read_photo(photo, True))]
+    if len(odd) * 2 <= len(first):
+        return []
+    return [
+        f"colours of {odd[0].image.name} seem to be multiplied with their alpha: straight alpha is read, so that edges "
+        "would be dark; write the photos with straight (unassociated) alpha"
+    ]
 
 
 def _check_places(capture: Capture, data: Path) -> None:

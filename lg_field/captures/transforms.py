@@ -13,9 +13,10 @@ import numpy as np
 
 from lg_field.captures.capture import SPLITS, Capture, CaptureError, Cube, Lens, Photo, check_pose
 from lg_field.captures.photo_file import Header, header
-from lg_field.captures.placing import fitted
+from lg_field.captures.placing import fitted, mask_of
 from lg_field.captures.points import read_points
 from lg_field.captures.splits import Splits, by_fraction, by_lists
+from lg_field.captures.tracks import find_tracks
 
 ENDINGS = ("", ".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG", ".webp")
 """What may be missing at the end of a `file_path`."""
@@ -90,7 +91,7 @@ def read_instant_ngp(path: Path) -> Capture:
 
 
 def read_nerfstudio(path: Path) -> Capture:
-    """A transforms.json as nerfstudio writes it.
+    """A transforms.json as nerfstudio writes it, with the tracks of a COLMAP reconstruction that lies beside it.
 
     Raises:
         CaptureError: what is wrong, in one line.
@@ -99,16 +100,18 @@ def read_nerfstudio(path: Path) -> Capture:
     frames = sorted(meta["frames"], key=lambda frame: str(frame.get("file_path")))
     _add_frames(found, meta | {"frames": frames}, path)
     parts = _split(found, meta, path.parent)
-    applied = np.eye(4)
-    if "applied_transform" in meta:
-        applied[:3] = np.array(meta["applied_transform"], dtype=np.float64)[:3]
-    scale = _number(meta, "applied_scale", path) or 1.0
-    to_world = np.linalg.inv(np.diag([scale, scale, scale, 1.0]) @ applied)
+    applied = check_pose(meta.get("applied_transform", np.eye(4)), str(path), "applied_transform")
+    scale = _positive(meta, "applied_scale", 1.0, path)
+    from_world = np.diag([scale, scale, scale, 1.0]) @ applied
+    tracks, note = find_tracks(path.parent, found.photos, from_world)
+    found.notes += note
     points = colors = None
-    if isinstance(meta.get("ply_file_path"), str):
+    if tracks is not None:
+        found.photos, points, colors = tracks
+    elif isinstance(meta.get("ply_file_path"), str):
         points, colors, note = read_points(path.parent / meta["ply_file_path"])
         found.notes += note
-    return _capture("nerfstudio", path.parent, found, parts, to_world, None, points, colors)
+    return _capture("nerfstudio", path.parent, found, parts, np.linalg.inv(from_world), None, points, colors)
 
 
 def _capture(
@@ -127,8 +130,8 @@ def _capture(
 
 def _cube(meta: Mapping[str, Any], path: Path) -> Cube:
     """What instant-ngp's `scale`, `offset` and `aabb_scale` say."""
-    side = _number(meta, "aabb_scale", path) or 1.0
-    scale = _number(meta, "scale", path) or NGP_SCALE
+    side = _positive(meta, "aabb_scale", 1.0, path)
+    scale = _positive(meta, "scale", NGP_SCALE, path)
     given = meta.get("offset", (0.5, 0.5, 0.5))
     try:
         offset = np.broadcast_to(np.array(given, dtype=np.float64), (3,))
@@ -148,8 +151,8 @@ def _split(found: Found, meta: Mapping[str, Any], folder: Path) -> Splits:
 
 
 def find_image(folder: Path, name: str) -> Path | None:
-    """The file that a `file_path` means: endings may be missing, separators may be Windows', a path from elsewhere is
-    looked for by its last parts."""
+    """The file that a `file_path` means: endings may be missing, separators may be Windows', the name in other letters
+    (a.JPG for a.jpg), and a path from elsewhere is looked for by its last parts."""
     plain = name.replace("\\", "/")
     parts = Path(plain).parts
     tries = (
@@ -160,12 +163,18 @@ def find_image(folder: Path, name: str) -> Path | None:
             path = folder / (str(attempt) + ending)
             if path.is_file():
                 return path
+    for attempt in tries:
+        near = (folder / attempt).parent
+        for path in sorted(near.iterdir()) if near.is_dir() else ():
+            if path.name.lower() == attempt.name.lower() and path.is_file():
+                return path
     return None
 
 
 def _add_frames(found: Found, meta: Mapping[str, Any], path: Path) -> None:
     """Add the photos of one file; those whose image is missing are left out and counted."""
-    folder, missing, masks = path.parent, [], []
+    folder, missing, masks, beside = path.parent, [], [], 0
+    named = any(isinstance(frame.get("mask_path"), str) for frame in meta["frames"])
     for number, frame in enumerate(meta["frames"]):
         name = frame.get("file_path")
         if not isinstance(name, str):
@@ -177,7 +186,8 @@ def _add_frames(found: Found, meta: Mapping[str, Any], path: Path) -> None:
         facts = header(image)
         pose = check_pose(frame.get("transform_matrix"), f"{path}: {name}")
         lens, upright, notes = fitted(_lens(frame, meta, facts, f"{path}: {name}"), facts, image)
-        mask = None
+        mask = None if named else mask_of(folder, _below_images(image, folder))
+        beside += mask is not None
         if isinstance(frame.get("mask_path"), str):
             mask = find_image(folder, frame["mask_path"])
             if mask is None:
@@ -191,8 +201,18 @@ def _add_frames(found: Found, meta: Mapping[str, Any], path: Path) -> None:
         raise CaptureError(f"{path} lists {count} images and none of them exists (e.g. {missing[0]})")
     if missing:
         found.notes.append(f"{path}: {len(missing)} of {count} images are missing and left out (e.g. {missing[0]})")
+    if beside:
+        found.notes.append(f"masks are taken from {folder / 'masks'}, for {beside} of {count - len(missing)} photos")
     if masks:
         found.notes.append(f"{path}: {len(masks)} masks are missing (e.g. {masks[0]}): these photos count whole")
+
+
+def _below_images(image: Path, folder: Path) -> str:
+    """The name of a photo below a scene's folder of photos."""
+    for base in (folder / "images", folder):
+        if image.is_relative_to(base):
+            return image.relative_to(base).as_posix()
+    return image.name
 
 
 def _lens(frame: Mapping[str, Any], meta: Mapping[str, Any], facts: Header, name: str) -> Lens:
@@ -235,6 +255,18 @@ def _from_angle(said: Mapping[str, Any], axis: str, size: int, name: str) -> flo
     if not 0.0 < angle < math.pi:
         raise CaptureError(f"{name}: camera_angle_{axis} must be between 0 and pi radians, got {angle:g}")
     return 0.5 * size / math.tan(0.5 * angle)
+
+
+def _positive(said: Mapping[str, Any], key: str, otherwise: float, name: object) -> float:
+    """A number above 0; `otherwise` where it is not said.
+
+    Raises:
+        CaptureError: something else.
+    """
+    number = _number(said, key, name)
+    if number is not None and number <= 0.0:
+        raise CaptureError(f"{name}: {key} must be above 0, got {number:g}")
+    return otherwise if number is None else number
 
 
 def _number(said: Mapping[str, Any], key: str, name: object) -> float | None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lg_field.errors import UserError
 from lg_field.nerfstudio.dataset import CaptureDataset
-from lg_field.nerfstudio.masks import mask_meaning, small_alphas, small_masks
+from lg_field.nerfstudio.masks import leave_out_unmasked, mask_meaning, small_alphas, small_masks
 from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
 from lg_field.nerfstudio.placing import find_place, move
 from lg_field.nerfstudio.rays import PixelRays
@@ -91,6 +91,8 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         outputs.metadata.setdefault("bounded", isinstance(self.dataparser_config, BlenderDataParserConfig))
         self.placement: Placement | None = None
         self.masks = mask_meaning(small_masks(outputs), config.masks)
+        if self.masks == "empty":
+            leave_out_unmasked(outputs)
         alphas = small_alphas(outputs, self.masks == "empty")
         self.opaque = alphas is None
         if config.align_to is not None:
@@ -118,6 +120,8 @@ class LGDataManager(VanillaDataManager[InputDataset]):
     def create_eval_dataset(self) -> InputDataset:
         """The test images, in the same space as the training images."""
         outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
+        if self.masks == "empty":
+            leave_out_unmasked(outputs)
         if self.config.align_to is not None:
             align(outputs, self.config.align_to)
         elif self.placement is not None:

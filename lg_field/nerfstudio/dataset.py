@@ -37,12 +37,13 @@ class CaptureDataset(InputDataset):
         self.depths = points is not None and photos is not None and any(photo.seen is not None for photo in photos)
 
     def get_numpy_image(self, image_idx: int) -> np.ndarray:
-        """(height, width, 3 or 4) uint8 of a photo, straight alpha."""
+        """(height, width, 3 or 4) uint8 of a photo, straight alpha, which masks that mean empty space are part of."""
         photo = self.photo(image_idx)
         if photo is None:
             return super().get_numpy_image(image_idx)
-        shrunk = float(self.metadata["downscale"])
-        return read_photo(photo, bool(self.metadata["alpha"]), self.scale_factor / shrunk)
+        cut = self.masks == "empty" and self._dataparser_outputs.mask_filenames is not None
+        scale = self.scale_factor / float(self.metadata["downscale"])
+        return read_photo(photo, cut or bool(self.metadata["alpha"]), scale, cut)
 
     def photo(self, image_idx: int) -> Photo | None:
         """The photo of an image; None where another data parser read it."""
@@ -76,6 +77,8 @@ class CaptureDataset(InputDataset):
             data[DEPTH] = data[DEPTH] * mask
         if self.masks == "ignore":
             return data | {"mask": mask}
+        if self.photo(image_idx) is not None:
+            return data
         alpha = (
             image[..., 3:]
             if image.shape[-1] == 4

@@ -15,7 +15,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from lg_field.nerfstudio.dataset import CaptureDataset
-from lg_field.training.masks import SIZE, MaskMode, meaning, to_size
+from lg_field.training.masks import SIZE, MaskMode, left_out, masked_ones, meaning, to_size
 
 
 def mask_meaning(masks: Float[Tensor, "views height width"] | None, mode: MaskMode) -> Literal["empty", "ignore"]:
@@ -29,6 +29,22 @@ def mask_meaning(masks: Float[Tensor, "views height width"] | None, mode: MaskMo
     if line is not None:
         CONSOLE.print(line)
     return found
+
+
+def leave_out_unmasked(outputs: DataparserOutputs) -> None:
+    """Take the images without a mask out of what a data parser found, in place, and say so: for masks that mean empty
+    space."""
+    files = outputs.mask_filenames
+    stay = masked_ones(files or [])
+    if files is None or len(stay) == len(files):
+        return
+    CONSOLE.print(left_out(len(files) - len(stay), len(files)))
+    outputs.image_filenames, outputs.mask_filenames = (
+        [part[k] for k in stay] for part in (outputs.image_filenames, files)
+    )
+    outputs.cameras = outputs.cameras[torch.tensor(stay)]
+    if "photos" in outputs.metadata:
+        outputs.metadata["photos"] = [outputs.metadata["photos"][k] for k in stay]
 
 
 def small_masks(outputs: DataparserOutputs) -> Float[Tensor, "views height width"] | None:

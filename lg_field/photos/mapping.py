@@ -1,7 +1,7 @@
 """The process that finds poses, by pycolmap (Schoenberger and Frahm, CVPR 2016): `python -m` with WORK.
 
 Nothing else imports pycolmap: see `poses`. It reads WORK/job.json, prints its progress (what, done, total, with tabs
-between) and writes WORK/poses.json and poses.npz.
+between) and writes WORK/poses.json, poses.npz and the reconstruction itself, for its tracks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import pycolmap
 
 from lg_field.photos.pairs import blocks, pairs_to_compare
-from lg_field.photos.poses import ARRAYS, JOB, RESULT, PoseSettings
+from lg_field.photos.poses import ARRAYS, JOB, MODEL, RESULT, PoseSettings
 from lg_field.photos.prepare import IMAGES, MASKS, Photo
 from lg_field.photos.view_graph import Pair, strong_pairs
 
@@ -51,6 +51,7 @@ def main(work: Path) -> None:
         _refine_centre(models[0])
         arrays, found = _describe(models, photos)
         np.savez(work / ARRAYS, **arrays)
+        _write_model(models[0], work / MODEL)
     else:
         found = {"error": _why_nothing(work, photos)}
     (work / RESULT).write_text(json.dumps(found))
@@ -186,6 +187,13 @@ def _refine_centre(model: Any) -> None:
         shared[camera] = shared.get(camera, 0) + 1
     if min(shared.values()) >= CENTRE_BY:
         pycolmap.bundle_adjustment(model, pycolmap.BundleAdjustmentOptions(refine_principal_point=True))
+
+
+def _write_model(model: Any, folder: Path) -> None:
+    """The reconstruction as COLMAP's files, in a folder of its own."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    model.write_binary(folder)
 
 
 def _describe(models: list[Any], photos: Sequence[Photo]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

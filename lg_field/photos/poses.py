@@ -27,8 +27,8 @@ Progress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and of how much."""
 CameraChoice = Literal["auto", "single", "per-image"]
 
-JOB, RESULT, ARRAYS = "job.json", "poses.json", "poses.npz"
-"""In the work folder: what the process is to do, and what it found."""
+JOB, RESULT, ARRAYS, MODEL = "job.json", "poses.json", "poses.npz", "model"
+"""In the work folder: what the process is to do, what it found, and the reconstruction as COLMAP's files."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lg_field.captures.photo_file import HEIF
 from lg_field.photos.exif import Exif, read_exif, turned
-from lg_field.photos.gather import HEIF, find_masks, find_photos, photo_folder, scene_names
+from lg_field.photos.gather import find_masks, find_photos, photo_folder, scene_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image

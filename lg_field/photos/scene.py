@@ -15,18 +15,20 @@ from jaxtyping import Float, UInt8
 
 from lg_field.photos.frame import apply, scene_transform
 from lg_field.photos.picture import report_picture
-from lg_field.photos.poses import Placed
+from lg_field.photos.poses import MODEL, Placed
 from lg_field.photos.prepare import IMAGES, MASKS, Photo
 
 TRANSFORMS, POINTS, REPORT = "transforms.json", "sparse_pc.ply", "cameras.png"
+RECONSTRUCTION = Path("colmap/sparse/0")
+"""COLMAP's files, in its own coordinates, where `ns-process-data` puts them: who sees which sparse point."""
 
 
 def write_scene(placed: Placed, work: Path, folder: Path, keep_work: bool) -> None:
-    """Write images, masks, transforms.json, the sparse points and the report picture into an empty folder.
+    """Write images, masks, transforms.json, the reconstruction, its points and the report picture into an empty folder.
 
     Args:
         placed: photos and poses, in the frame of the reconstruction.
-        work: holds the photos and masks.
+        work: holds the photos and masks, and the reconstruction.
         folder: to write into.
         keep_work: copy the photos; without it they are linked, as the work folder goes away.
     """
@@ -39,6 +41,8 @@ def write_scene(placed: Placed, work: Path, folder: Path, keep_work: bool) -> No
             _bring(work / MASKS / photo.mask_name, folder / MASKS / photo.mask_name, keep_work)
     (folder / TRANSFORMS).write_text(json.dumps(transforms(placed, transform, poses), indent=2))
     write_points(folder / POINTS, points, placed.colors)
+    for part in sorted((work / MODEL).iterdir()):
+        _bring(part, folder / RECONSTRUCTION / part.name, keep_work)
     total = len(placed.photos) + len(placed.missing)
     title = f"{len(placed.photos)} of {total} photos placed, {len(points):,} points, error {placed.error:.2f} px"
     report_picture(poses, points, placed.colors, title).save(folder / REPORT)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from lg_field.captures import Capture
 
 MaskMode = Literal["auto", "empty", "ignore"]
 """empty: outside a mask there is nothing; ignore: outside it pixels are left out; auto: empty where the masks cover one
@@ -48,6 +52,30 @@ def meaning(
         f"({flag} {'ignore' if empty else 'empty'}: otherwise)."
     )
     return "empty" if empty else "ignore", line
+
+
+def masked_ones(files: Sequence[Path | None]) -> list[int]:
+    """Numbers of the photos that stay where masks mean empty space, by their masks: a photo without one would say that
+    all it shows is part of the object. All stay where none has one.
+    """
+    masked = [k for k, file in enumerate(files) if file is not None]
+    return masked or list(range(len(files)))
+
+
+def left_out(count: int, total: int) -> str:
+    """The line for photos that do not stay."""
+    return f"{count} of {total} photos have no mask and are left out: the masks of the others say what is empty"
+
+
+def only_masked(capture: Capture) -> tuple[Capture, list[str]]:
+    """A capture whose masks mean empty space, without the photos that have none; and notes."""
+    splits = {}
+    for split, numbers in capture.splits.items():
+        stay = masked_ones([capture.photos[k].mask for k in numbers])
+        splits[split] = tuple(numbers[k] for k in stay)
+    before, after = ({k for part in parts.values() for k in part} for parts in (capture.splits, splits))
+    notes = [left_out(len(before - after), len(before))] if before - after else []
+    return replace(capture, splits=splits), notes
 
 
 def to_size(band: Float[Tensor, "height width 1"]) -> Float[Tensor, "SIZE SIZE"]:

@@ -56,14 +56,19 @@ METHODS = {
             color_features=27,
             contracted_density=True,
         ),
-        training=TrainingSettings(harmonics_loss_mult=2e-3),
+        training=TrainingSettings(harmonics_loss_mult=2e-3, distortion_loss_mult=0.01),
     ),
     "lg-field-tiny": Method(
         "Small Local-Global radiance field for CPUs and first tries.",
         steps=8_000,
         rays=1024,
         sizes=RadianceSizes(
-            grid_nodes=11, hash_levels=4, color_width=0, color_features=27, contracted_density=True
+            grid_nodes=11,
+            hash_levels=5,
+            log2_hashmap_size=15,
+            color_width=0,
+            color_features=27,
+            contracted_density=True,
         ),
         training=TrainingSettings(
             split_steps=(200,),
@@ -71,6 +76,7 @@ METHODS = {
             steps_per_scene=256,
             occupancy_points=2**15,
             harmonics_loss_mult=2e-3,
+            distortion_loss_mult=0.01,
         ),
         opaque_share=0.5,
     ),

@@ -67,19 +67,16 @@ class PhotoSet:
             CaptureError: a file is broken.
         """
         masked = any(photo.mask for photo in photos)
+        cut = masked and masks == "empty"
         images, counted = [], []
         for done, photo in enumerate(photos):
-            image = torch.from_numpy(read_photo(photo, alpha, scale))
-            if masked:
-                mask = torch.from_numpy(read_mask(photo, image.shape[1], image.shape[0]))
-                if masks == "empty":
-                    own = image[..., 3:] if image.shape[-1] == 4 else torch.full_like(image[..., :1], 255)
-                    image = torch.cat([image[..., :3], own * mask[..., None]], dim=-1)
-                counted.append(mask)
+            image = torch.from_numpy(read_photo(photo, alpha or cut, scale, cut))
+            if masked and not cut:
+                counted.append(torch.from_numpy(read_mask(photo, image.shape[1], image.shape[0])))
             images.append(image)
             report(done + 1, len(photos))
         lenses = Lenses.of(photos, [(image.shape[1], image.shape[0]) for image in images])
-        return PhotoSet(lenses, images, counted if masked and masks == "ignore" else None)
+        return PhotoSet(lenses, images, counted or None)
 
     def mean_color(self) -> tuple[float, float, float]:
         """`mean_color` of the photos."""

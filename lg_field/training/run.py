@@ -29,7 +29,7 @@ from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.radiance.views import far_apart
 from lg_field.space.partition import PartitionGrid
-from lg_field.training.masks import MaskMode, meaning
+from lg_field.training.masks import MaskMode, meaning, only_masked
 from lg_field.training.methods import EPS, FIRST_CELLS, METHODS
 from lg_field.training.photo_set import Draw, PhotoSet, Pixels, Report, small_alphas, small_masks
 from lg_field.training.place import find_place
@@ -116,9 +116,12 @@ class SceneRun:
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.notes: list[str] = []
         """What was found, a line each."""
-        photos = capture.part("train")
-        self.masks, line = meaning(small_masks(photos), self.settings.masks, "--masks")
+        self.masks, line = meaning(small_masks(capture.part("train")), self.settings.masks, "--masks")
         self.notes += [line] if line else []
+        if self.masks == "empty":
+            self.capture, more = only_masked(capture)
+            self.notes += more
+        photos = self.capture.part("train")
         alphas = small_alphas(photos, capture.alpha, self.masks == "empty")
         self.photos = self._read("train", report)
         self.place = find_place(capture, self.photos.lenses, alphas)

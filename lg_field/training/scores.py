@@ -3,6 +3,9 @@
 Pixels that a mask leaves out (`masks "ignore"`) count nowhere. An image with alpha (masks that
 mean empty space are alpha, too) is compared as a whole, on the background of renders, and once more where it is there:
 a small object on much background is right nearly everywhere whatever it looks like.
+
+A photo of another exposure is missed by every field that has the colours of the others. How much of its error that is
+says a score of its own, after the affine change of colour that fits the photo best; it never stands for psnr.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lg_field.quality import SSIM_WINDOW, mean_squared_error, psnr, ssim
+from lg_field.quality import SSIM_WINDOW, color_fitted, mean_squared_error, psnr, ssim
 
 INSIDE = 0.5
 """Alpha from which a pixel is inside."""
@@ -32,15 +35,18 @@ def image_scores(
         counted: pixels that say something; None = all.
 
     Returns:
-        psnr in dB and, if its window fits, ssim, with the true colours where pixels do not count. With `counted` also
+        psnr in dB, psnr_color_fitted over the same pixels after `color_fitted` (to those that count, of alpha above
+        `INSIDE`) and, if its window fits, ssim, with the true colours where pixels do not count. With `counted` also
         the part of the pixels that do; with alpha psnr_inside, over the counted pixels of alpha above `INSIDE` (psnr
         where there is none).
     """
     every = torch.ones_like(rgb[..., 0], dtype=torch.bool) if counted is None else counted
-    if bool(every.any()):
-        scores = {"psnr": psnr(mean_squared_error(rgb[every], truth[every]))}
-    else:
-        scores = {"psnr": psnr(mean_squared_error(rgb, truth))}
+    over = every if bool(every.any()) else torch.ones_like(every)
+    fitted = color_fitted(rgb, truth, every if alpha is None else every & (alpha > INSIDE))
+    scores = {
+        "psnr": psnr(mean_squared_error(rgb[over], truth[over])),
+        "psnr_color_fitted": psnr(mean_squared_error(fitted[over], truth[over])),
+    }
     if min(rgb.shape[:2]) >= SSIM_WINDOW:
         scores["ssim"] = ssim(torch.where(every[..., None], rgb, truth), truth)
     if counted is not None:

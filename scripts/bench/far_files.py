@@ -14,7 +14,7 @@ import math
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -59,12 +59,13 @@ class Log:
 
 
 @contextmanager
-def range_server(path: Path, latency: float) -> Iterator[tuple[str, Log]]:
+def range_server(path: Path, latency: float, hold: Callable[[], None] = lambda: None) -> Iterator[tuple[str, Log]]:
     """Serve a file by ranges: its address and the log.
 
     Args:
         path: of the file.
         latency: seconds before each answer.
+        hold: is called by the thread of each request before it is answered, and may wait for others.
     """
     log, size = Log(), path.stat().st_size
 
@@ -83,6 +84,7 @@ def range_server(path: Path, latency: float) -> Iterator[tuple[str, Log]]:
         def answer(self, start: int, end: int, status: int, body: bool) -> None:
             begin = time.monotonic()
             time.sleep(latency)
+            hold()
             self.send_response(status)
             self.send_header("Accept-Ranges", "bytes")
             if status == 206:

@@ -6,9 +6,10 @@
 Every capture is trained as a new user would train it: the format recognised by its files, nothing else said. Images
 are scaled so that their longer side has about `--pixels`; the clock starts at the first training step. `hash-global`
 and the other names of `radiance.VARIANTS` are lg-field-tiny with other sizes. Learning rates decay over the time.
-Scores are of at most `--views` test views, on white: over all pixels, and over those inside the alpha or mask where
-the capture has one. Files are weighed whole and with a twentieth of the cells. Writes results.md, .csv and .json and
-CAPTURE.png (a row of views for the truth and for each method) in `--output`. `--set
+Scores are of at most `--views` test views, on white: over all pixels, over all pixels after the affine change of colour
+that fits the photo best (a photo of another exposure is no fault of the field), and over those inside the alpha or mask
+where the capture has one. Files are weighed whole and with a twentieth of the cells. Writes results.md, .csv and .json
+and CAPTURE.png (a row of views for the truth and for each method) in `--output`. `--set
 pipeline.model.seam_loss_mult=0.0` changes a setting of every method: what a part is worth.
 """
 
@@ -125,28 +126,29 @@ def truth(outputs: Any, scale: float, index: int) -> tuple[Any, Any]:
 
 
 def score(args: Args, pipeline: Any) -> tuple[dict[str, Any], list[Any], list[Any]]:
-    """Mean PSNR of test views over all and over inside pixels; the true and the rendered pictures."""
+    """Mean PSNR of test views over all pixels, these with fitted colours, and over inside ones; the true and the
+    rendered pictures."""
     import numpy as np
-    import torch
+
+    from lg_field.training.scores import image_scores
 
     pipeline.eval()
     dataset = pipeline.datamanager.eval_dataset
     indices = np.linspace(0, len(dataset) - 1, min(args.views, len(dataset))).round().astype(int).tolist()
-    whole, inside, true, rendered, seconds = [], [], [], [], 0.0
+    scores, true, rendered, seconds = [], [], [], 0.0
     for i in indices:
         picture, alpha = truth(dataset._dataparser_outputs, dataset.scale_factor, i)
         begin = report.now()
         outputs = pipeline.model.get_outputs_for_camera(dataset.cameras[i : i + 1].to(pipeline.device))
         rgb = outputs["rgb" if "rgb" in outputs else "rgb_fine"].cpu().clamp(0, 1)
         seconds += report.now() - begin
-        error = (rgb - picture).square().mean(-1)
-        whole.append(-10 * torch.log10(error.mean().clamp_min(1e-10)).item())
-        if bool((alpha > 0.5).any()):
-            inside.append(-10 * torch.log10(error[alpha > 0.5].mean().clamp_min(1e-10)).item())
+        scores.append(image_scores(rgb, picture, alpha))
         true.append(picture)
         rendered.append(rgb)
-    row = {"views": len(indices), "PSNR": round(float(np.mean(whole)), 2)}
-    row |= {"PSNR inside": round(float(np.mean(inside)), 2), "render seconds": round(seconds / len(indices), 2)}
+    columns = {"PSNR": "psnr", "PSNR, colors fitted": "psnr_color_fitted", "PSNR inside": "psnr_inside"}
+    row: dict[str, Any] = {"views": len(indices)}
+    row |= {column: round(float(np.mean([one[name] for one in scores])), 2) for column, name in columns.items()}
+    row["render seconds"] = round(seconds / len(indices), 2)
     return row, true, rendered
 
 
