@@ -56,7 +56,7 @@ METHODS = {
             color_features=27,
             contracted_density=True,
         ),
-        training=TrainingSettings(harmonics_loss_mult=2e-3, distortion_loss_mult=0.01),
+        training=TrainingSettings(harmonics_loss_mult=2e-3, distortion_loss_mult=0.005),
     ),
     "lg-field-tiny": Method(
         "Small Local-Global radiance field for CPUs and first tries.",
@@ -76,7 +76,7 @@ METHODS = {
             steps_per_scene=256,
             occupancy_points=2**15,
             harmonics_loss_mult=2e-3,
-            distortion_loss_mult=0.01,
+            distortion_loss_mult=0.005,
         ),
         opaque_share=0.5,
     ),
