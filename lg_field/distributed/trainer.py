@@ -27,6 +27,7 @@ from lg_field.files.bits import pack_bits, unpack_bits
 from lg_field.radiance.compositing import Samples
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.gradient_scaling import scaled_near
 from lg_field.radiance.random_state import random_state
 from lg_field.radiance.render import Asked, Picture
 from lg_field.radiance.seams import said_at
@@ -188,7 +189,7 @@ class RankTrainer(RadianceTrainer):
         """Ask the field where this rank owns it."""
         rays = SharedRays(self.field, self.owners, self.ranks, origins, directions, samples)
         self.rays = rays
-        asked = rays.ask(*how)
+        asked = rays.asked = scaled_near(rays.ask(*how), self._scaled_until)
         if torch.is_grad_enabled():
             self._load = MEMORY * self.load + torch.bincount(rays.numbers.clamp_min(0), minlength=len(self.load))
         return asked
@@ -212,7 +213,8 @@ class RankTrainer(RadianceTrainer):
         seen, lengths = max(1, rays.num_seen), asked.samples.lengths
         if field.sizes.contraction:
             anywhere = torch.rand(min(settings.seam_points, rays.num_seen), 3, device=lengths.device)
-            parts["opacity"] = -torch.expm1(-asked.density * lengths).sum() / seen
+            known = asked.opacity
+            parts["opacity"] = (-torch.expm1(-asked.density * lengths) if known is None else known).sum() / seen
             parts["haze"] = self._haze(field.frame.from_unit(anywhere))
         if settings.harmonics_loss_mult and asked.dependence is not None:
             parts["harmonics"] = asked.dependence.sum() / len(rays.samples.rays)

@@ -20,6 +20,7 @@ from lg_field.radiance.encodings import spherical_harmonics, view_dependence
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.fused import asks_at_once as asks_at_once
 from lg_field.radiance.fused import can_light, fused_light, fused_look, fused_place, rows_of_places
+from lg_field.radiance.gradient_scaling import NearScaling
 from lg_field.radiance.render import Asked, clipped, field_samples
 from lg_field.radiance.sampling import march_at_once, steps_of_rays
 
@@ -90,6 +91,7 @@ def ask_at_once(
     beside: Beside,
     overlap: float = 0.0,
     least_light: float = 0.0,
+    scaled_until: float = 0.0,
 ) -> AskedAtOnce:
     """Ask a field in the middles of samples and beside them; differentiable.
 
@@ -101,7 +103,9 @@ def ask_at_once(
         beside: other points.
         overlap: as in `RadianceField.forward`.
         least_light: samples that less than this part of the light gets through to weigh nothing; 0: all weigh.
+        scaled_until: gradients of samples nearer than this are scaled down (`NearScaling`).
     """
+    scaling = NearScaling(marched.samples, scaled_until)
     samples, unit = marched.samples, marched.unit
     if origins.requires_grad or directions.requires_grad:
         unit = field.frame.to_unit(samples.positions(origins, directions))
@@ -111,7 +115,7 @@ def ask_at_once(
     both = owned[count[0] : count[0] + border].view(2, -1).all(0)
     fused = _ask_kernels(field, (origins, directions), samples, torch.cat([unit, beside.unit]), rows, beside, both)
     if fused is not None:
-        return _with_light(field, (origins, directions), samples, fused, both, count, least_light)
+        return _with_light(field, (origins, directions), samples, fused, both, count, least_light, scaling)
     density, features = field.of_rows(torch.cat([unit, beside.unit]), rows.clamp_min(0), owned=True)
     density, border_density, free_density = (density * owned).split(count)
     harmonics = spherical_harmonics(directions)[torch.cat([samples.rays, beside.rays])]
@@ -122,12 +126,13 @@ def ask_at_once(
     else:
         colors, border_colors, _ = field.rgb_of(features, harmonics).split(count)
         dependence = view_dependence(features)[: count[0]]
-        features = features[:, :0]
+        colors, features = scaling(colors), features[:, :0]
     thickness = density * samples.lengths
-    weights, shown = weights_and_light(thickness, samples, len(origins), least_light)
+    opacity = -torch.expm1(-thickness) if field.sizes.contraction else None
+    weights, shown = weights_and_light(scaling(thickness), samples, len(origins), least_light)
+    density, features = scaling(density), scaling(features)
     if least_light > 0.0 and dependence is not None:
         dependence = dependence * shown
-    opacity = -torch.expm1(-thickness) if field.sizes.contraction else None
     asked = Asked(field, origins, directions, samples, density, features, colors, dependence, weights, opacity)
     return AskedAtOnce(asked, Answers(both, border_density, border_colors, free_density))
 
@@ -153,17 +158,19 @@ def _with_light(
     both: Tensor,
     count: list[int],
     least_light: float,
+    scaling: NearScaling,
 ) -> AskedAtOnce:
     """`ask_at_once`'s results from what kernels say of samples, points on borders and points anywhere, `count` of
     each."""
     (density, border, free), (colors, border_colors, _) = (values.split(count) for values in looked[:2])
     dependence = looked[2][: count[0]]
+    opacity = -torch.expm1(-density * samples.lengths) if field.sizes.contraction else None
+    density, colors = scaling(density), scaling(colors)
     lit = fused_light(field, density, colors, samples, len(rays[0]), least_light)
     assert lit is not None
     weights, sums, through = lit
     if least_light > 0.0:
         dependence = torch.where(through > 0.0, dependence, 0.0)
-    opacity = -torch.expm1(-density * samples.lengths) if field.sizes.contraction else None
     features = colors.new_zeros(len(colors), 0)
     asked = Asked(field, *rays, samples, density, features, colors, dependence, weights, opacity, sums)
     return AskedAtOnce(asked, Answers(both, border, border_colors, free))

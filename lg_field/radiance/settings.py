@@ -58,7 +58,11 @@ class TrainingSettings:
 
     distortion_loss_mult: float = 0.0
     """Weight of how far apart along a ray what it sees lies (mip-NeRF 360, eq. 15), in parts of the longest ray: haze
-    and floaters fade, but too much of it (0.01 is much) takes thin and far things, too."""
+    and floaters fade, but too much of it takes thin and far things, too."""
+    gradient_scaling: float = 0.8
+    """Contracted scenes: gradients of samples nearer to their camera than this, scene units, are scaled down by the
+    square of their distance as a part of it, so that no haze grows in front of cameras (Floaters No More, Philip and
+    Deschaintre 2023). 0 = never."""
     depth_loss_mult: float = 0.1
     """Weight of how far what a ray sees lies from the sparse point that its pixel shows, in parts of the longest ray,
     where photos come with such points."""
@@ -79,6 +83,7 @@ class TrainingSettings:
             "harmonics_loss_mult",
             "distortion_loss_mult",
             "depth_loss_mult",
+            "gradient_scaling",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

@@ -76,8 +76,8 @@ class RadianceSizes:
     """Density is exp(output + density_bias)."""
     contracted_density: bool = False
     """Unbounded scenes: density is per length of contracted space. Far steps are then not opaque before anything is
-    learned, so that plain surfaces (tables, walls) stay where they are; with distortion_loss_mult 0.003. False: per
-    scene unit; plain surfaces may end up far away, which costs less detail."""
+    learned, so that plain surfaces (tables, walls) stay where they are; with distortion_loss_mult. False: per scene
+    unit; plain surfaces may end up far away."""
     frame: tuple[float, ...] = ()
     """Lower and upper corner of the box that positions are encoded relative to: the domain the scene had before it
     grew. () = the grid's domain."""

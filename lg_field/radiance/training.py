@@ -33,6 +33,7 @@ from lg_field.radiance.beside import Answers, Beside, disagreement, haze, points
 from lg_field.radiance.compositing import Samples, image_on, over
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.gradient_scaling import scaled_near
 from lg_field.radiance.random_state import drawn_on, random_state, restore_random_state
 from lg_field.radiance.ray_losses import away, distortion, misplacement
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
@@ -166,7 +167,7 @@ class RadianceTrainer:
             asked = self._ask(origins, directions, samples, *more)
         else:
             beside = self._beside(marched)
-            asked, answers = ask_at_once(field, origins, directions, marched, beside, *more)
+            asked, answers = ask_at_once(field, origins, directions, marched, beside, *more, self._scaled_until)
         colors = shade(asked, appearance)
         seen = self._picture(asked, colors)
         rgb = seen.rgb if develop is None else develop(seen.rgb, seen.accumulation)
@@ -177,8 +178,8 @@ class RadianceTrainer:
         return self._with_terms(view, colors)
 
     def _ask(self, origins: Tensor, directions: Tensor, samples: Samples, *how: float) -> Asked:
-        """`render.ask`."""
-        return ask(self.field, origins, directions, samples, *how)
+        """`render.ask`, with gradients scaled down near the cameras."""
+        return scaled_near(ask(self.field, origins, directions, samples, *how), self._scaled_until)
 
     def _picture(self, asked: Asked, colors: Tensor) -> Picture:
         return picture(asked, colors, self.settings.far_plane, None)
@@ -196,6 +197,11 @@ class RadianceTrainer:
     def counted(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """A loss beside `losses`, to be added to them: as it is, unless the rows are on many ranks."""
         return loss
+
+    @property
+    def _scaled_until(self) -> float:
+        """Distance from which on gradients are whole, scene units; 0: all are."""
+        return self.settings.gradient_scaling if self.field.sizes.contraction else 0.0
 
     @property
     def _imitates(self) -> bool:

@@ -20,7 +20,7 @@ import json
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +87,27 @@ def make_config(args: Args, capture: str, method: str) -> Any:
         if getattr(group["scheduler"], "max_steps", None) == 0:
             group["scheduler"].max_steps = args.steps
     for setting in args.set:
-        path, value = setting.split("=", 1)
-        *owners, name = path.split(".")
-        target = config
-        for owner in owners:
-            target = target[owner] if isinstance(target, dict) else getattr(target, owner)
-        if not hasattr(target, name):
-            raise SystemExit(f"--set {setting}: there is no {name} in {'.'.join(owners)}")
-        try:
-            setattr(target, name, ast.literal_eval(value))
-        except (ValueError, SyntaxError):
-            setattr(target, name, value)
+        change(config, setting)
     return config
+
+
+def change(config: Any, setting: str) -> None:
+    """Set one value of a configuration, `path.to.name=value`."""
+    path, text = setting.split("=", 1)
+    *owners, name = path.split(".")
+    chain = [config]
+    for owner in owners:
+        chain.append(chain[-1][owner] if isinstance(chain[-1], dict) else getattr(chain[-1], owner))
+    if not hasattr(chain[-1], name):
+        raise SystemExit(f"--set {setting}: there is no {name} in {'.'.join(owners)}")
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    try:
+        setattr(chain[-1], name, value)
+    except FrozenInstanceError:  # sizes are never changed but replaced
+        setattr(chain[-2], owners[-1], replace(chain[-1], **{name: value}))
 
 
 def truth(outputs: Any, scale: float, index: int) -> tuple[Any, Any]:
