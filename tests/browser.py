@@ -181,6 +181,17 @@ class Page:
             self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, button="left", buttons=1)
         self.mouse("mouseReleased", *end)
 
+    def switch(self, label: str) -> None:
+        """Click on the checkbox with this label."""
+        find = f"""(() => {{
+            const named = e => e.textContent.trim() === {json.dumps(label)};
+            const label = [...document.querySelectorAll('label')].find(named);
+            const box = label?.closest('p').parentElement.parentElement.querySelector('input[type=checkbox]');
+            if (!box) return null; const before = box.checked; box.click(); return [before]; }})()"""
+        (before,) = wait_for(lambda: self.evaluate(find), f"the checkbox {label!r}; errors: {self.errors}")
+        now = find.replace("box.click(); return [before]", "return [before]")
+        wait_for(lambda: self.evaluate(now) == [not before], f"the checkbox {label!r} switched")
+
     def fill(self, label: str, value: str) -> None:
         """Type into the field with this label."""
         find = f"""(() => {{

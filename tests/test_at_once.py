@@ -169,7 +169,7 @@ def counted_step(trainer: RadianceTrainer, optimizer: torch.optim.Optimizer, ste
 
 
 @pytest.mark.skipif(second_device.available() is not None, reason=second_device.available() or "")
-@pytest.mark.parametrize(("contraction", "launches"), [(False, 400), (True, 460)])
+@pytest.mark.parametrize(("contraction", "launches"), [(False, 400), (True, 510)])
 def test_a_step_begins_few_operations_and_waits_once(contraction: bool, launches: int):
     """Ceilings of what a GPU is asked for, and with the update of occupancy every 16th step on average."""
     trainer, optimizer = of_a_method(contraction)

@@ -80,14 +80,20 @@ def test_less_spread_is_less_haze() -> None:
 
 
 @pytest.mark.parametrize("contraction", [False, True])
-def test_the_distortion_loss_has_gradients_and_a_weight(contraction: bool) -> None:
+def test_the_distortion_loss_of_unbounded_scenes_has_gradients_and_a_weight(contraction: bool) -> None:
     field = small_scene(contraction=contraction, kept=1.0)
     trainer = RadianceTrainer(field, TrainingSettings(distortion_loss_mult=0.1))
     rays = bundle()
     losses = trainer.losses(trainer.render(rays.origins, rays.directions), torch.rand(32, 3))
+    assert ("distortion_loss" in losses) == contraction
+    if not contraction:
+        return
     assert 0.0 < float(losses["distortion_loss"].detach()) <= 0.1
     losses["distortion_loss"].backward()
     assert field.local.grad is not None and bool(field.local.grad.any())
+
+
+def test_a_negative_weight_of_the_distortion_is_refused() -> None:
     with pytest.raises(ValueError, match="distortion_loss_mult must not be negative"):
         TrainingSettings(distortion_loss_mult=-1.0).check()
 

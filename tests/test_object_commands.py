@@ -168,7 +168,7 @@ REFUSED = {
     "itself": (("--sphere", 0, 0, 0, 1, "--without", "sphere", 0, 0, 0, 1), "holds nothing"),
     "no shape": (("--also", 1, 2, 3), "'1' is not box, sphere, obb, region"),
     "too few numbers": (("--without", "sphere", 0, 0, 1), "--without sphere: needs 3 numbers"),
-    "no numbers": (("--also", "box", "a"), "--also box takes numbers, got a"),
+    "no numbers": (("--also", "box", "a"), "--also box takes numbers, got 'a'"),
     "no file": (("--also", "region"), "one JSON file"),
 }
 

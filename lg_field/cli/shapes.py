@@ -94,13 +94,13 @@ def shapes_of(words: Sequence[str], axes: int, signal: Signal | None, flag: str)
     for name, *rest in groups:
         if name == REGION:
             if len(rest) != 1:
-                raise ValueError(f"{flag} region needs one JSON file, got {' '.join(rest) or 'none'}")
+                raise ValueError(f"{flag} region needs one JSON file, got {' '.join(rest)!r}")
             found.files.append(Path(rest[0]).expanduser())
             continue
         try:
             numbers = [float(word) for word in rest]
         except ValueError as error:
-            raise ValueError(f"{flag} {name} takes numbers, got {' '.join(rest)[:60]}") from error
+            raise ValueError(f"{flag} {name} takes numbers, got {' '.join(rest)[:60]!r}") from error
         try:
             found.drawn.append(SHAPES[name](numbers, axes, signal))
         except ValueError as error:

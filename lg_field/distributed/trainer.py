@@ -197,7 +197,7 @@ class RankTrainer(RadianceTrainer):
     def _picture(self, asked: Asked, colors: Tensor) -> Picture:
         """What whole rays see, without background: every rank composites all runs."""
         assert self.rays is not None
-        wanted = torch.is_grad_enabled() and self.settings.distortion_loss_mult > 0.0
+        wanted = torch.is_grad_enabled() and self._wants_spread
         return self.rays.picture(colors, self.settings.far_plane, self._places(asked) if wanted else None)
 
     def _places(self, asked: Asked) -> tuple[Tensor, Tensor]:
@@ -228,7 +228,7 @@ class RankTrainer(RadianceTrainer):
             found = dict(zip(parts, totals))
             self._harmonics = found.pop("harmonics", rays.nothing)
             view = view._replace(**found)
-        if settings.distortion_loss_mult > 0.0:
+        if self._wants_spread:
             view = view._replace(spread=rays.spread())
         return view if view.seam is None or across is None else view._replace(seam=view.seam + across)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lg_field.radiance.compositing import render_weights, spread
 from lg_field.radiance.render import Asked
 
-Measure = Callable[[Float[Tensor, " n"]], Float[Tensor, " n"]]
-"""From (n,) distances along rays, scene units, to places in [0, 1] that grow with them."""
+Measure = Callable[[Float[Tensor, "*n"]], Float[Tensor, "*n"]]
+"""From (...,) distances along rays, scene units, to places in [0, 1] that grow with them."""
 
 
 def _weights(asked: Asked) -> Tensor:
@@ -21,7 +22,7 @@ def _weights(asked: Asked) -> Tensor:
 def distortion(asked: Asked, measure: Measure) -> Float[Tensor, ""]:
     """How far apart along its ray what a ray sees lies, mean over rays (mip-NeRF 360, eq. 15)."""
     samples = asked.samples
-    starts, ends = measure(samples.starts), measure(samples.ends)
+    starts, ends = measure(torch.stack([samples.starts, samples.ends]))
     return spread(_weights(asked), 0.5 * (starts + ends), ends - starts, samples, len(asked.origins))
 
 

@@ -57,8 +57,8 @@ class TrainingSettings:
     what others do. Of fields without a colour layer."""
 
     distortion_loss_mult: float = 0.0
-    """Weight of how far apart along a ray what it sees lies (mip-NeRF 360, eq. 15), in parts of the longest ray: haze
-    and floaters fade, but too much of it takes thin and far things, too."""
+    """Contracted scenes: weight of how far apart along a ray what it sees lies (mip-NeRF 360, eq. 15), in parts of the
+    longest ray: haze and floaters fade, but too much of it takes thin and far things, too."""
     gradient_scaling: float = 0.8
     """Contracted scenes: gradients of samples nearer to their camera than this, scene units, are scaled down by the
     square of their distance as a part of it, so that no haze grows in front of cameras (Floaters No More, Philip and

@@ -199,6 +199,11 @@ class RadianceTrainer:
         return loss
 
     @property
+    def _wants_spread(self) -> bool:
+        """Whether a step looks at how far apart along rays what they see lies."""
+        return self.field.sizes.contraction and self.settings.distortion_loss_mult > 0.0
+
+    @property
     def _scaled_until(self) -> float:
         """Distance from which on gradients are whole, scene units; 0: all are."""
         return self.settings.gradient_scaling if self.field.sizes.contraction else 0.0
@@ -238,7 +243,7 @@ class RadianceTrainer:
             places = asked.positions, asked.directions[asked.samples.rays]
             difference = imitation_loss(self.teacher, *places, asked.density, colors, lengths)
             view = view._replace(imitation=difference)
-        if settings.distortion_loss_mult > 0.0:
+        if self._wants_spread:
             view = view._replace(spread=distortion(asked, self._part_of_longest))
         if settings.seam_loss_mult > 0.0 and alone:
             step = self.step_length * view.stride
