@@ -91,6 +91,18 @@ def start(args: Args, ranks: Ranks) -> tuple[RankTrainer, torch.optim.Optimizer]
     return trainer, torch.optim.Adam(field.parameters(), lr=1e-2, eps=1e-15, fused=True)
 
 
+def train_step(trainer: RankTrainer, optimizer: torch.optim.Optimizer, city: City, rays: int, step: int) -> float:
+    """Train on so many rays of a city; the mean squared error of their colours."""
+    origins, directions = city.rays(rays, step)
+    colors, _ = city.look(origins, directions)
+    trainer.begin(step, [optimizer])
+    losses = trainer.losses(trainer.render(origins, directions), colors)
+    optimizer.zero_grad()
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+    optimizer.step()
+    return float(losses["rgb_loss"].detach())
+
+
 def measure(args: Args) -> dict[str, Any]:
     """Of this rank: its memory, work and bytes."""
     ranks = Ranks()
@@ -102,13 +114,7 @@ def measure(args: Args) -> dict[str, Any]:
             ranks.barrier()
             ranks.sent.clear()
             samples, before = 0.0, (time.process_time(), time.perf_counter())
-        origins, directions = city.rays(args.rays, step)
-        colors, _ = city.look(origins, directions)
-        trainer.begin(step, [optimizer])
-        losses = trainer.losses(trainer.render(origins, directions), colors)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()  # type: ignore[union-attr]
-        optimizer.step()
+        loss = train_step(trainer, optimizer, city, args.rays, step)
         assert trainer.rays is not None
         samples += len(trainer.rays.own.samples.rays) / args.steps
     after = (time.process_time(), time.perf_counter())
@@ -123,7 +129,7 @@ def measure(args: Args) -> dict[str, Any]:
         "sent": {what: count // args.steps for what, count in ranks.sent.items()},
         "processor": processor,
         "wall": wall,
-        "loss": float(losses["rgb_loss"].detach()),
+        "loss": loss,
     }
 
 
@@ -139,13 +145,7 @@ def learn(args: Args) -> dict[str, Any]:
     trainer = RankTrainer(field, settings, Ranks())
     optimizer = torch.optim.Adam(field.parameters(), lr=1e-2, eps=1e-15, fused=True)
     for step in range(args.train):
-        origins, directions = city.rays(args.rays, step)
-        colors, _ = city.look(origins, directions)
-        trainer.begin(step, [optimizer])
-        losses = trainer.losses(trainer.render(origins, directions), colors)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()  # type: ignore[union-attr]
-        optimizer.step()
+        train_step(trainer, optimizer, city, args.rays, step)
     psnr = city.psnr(trainer.look, settings.far_plane)
     return {"steps": args.train, "cells": field.num_rows, "PSNR": round(psnr, 3)}
 
