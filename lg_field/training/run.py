@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lg_field.captures import Capture
+from lg_field.captures.backdrop import BackgroundMode, before_backdrop
 from lg_field.files import atomic_write
 from lg_field.quality import psnr
 from lg_field.radiance.compositing import image_on
@@ -51,6 +52,8 @@ class RunSettings:
     """Rays a step, of which opaque photos have the method's `opaque_share`; 0 = the method's."""
     masks: MaskMode = "auto"
     """What lies outside a mask."""
+    background: BackgroundMode = "auto"
+    """A plain backdrop behind a thing, in photos without alpha or masks. auto: it is empty; keep: part of the scene."""
     space: Space = "auto"
     """bounded: the box found is all there is; contracted: the scene goes on for ever; auto: by the photos."""
     downscale: float = 1.0
@@ -69,7 +72,11 @@ class RunSettings:
         for name, least in (("steps", 0), ("rays", 0), ("downscale", 1), ("seed", 0)):
             if not least <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name, choices in (("masks", get_args(MaskMode)), ("space", get_args(Space))):
+        for name, choices in (
+            ("masks", get_args(MaskMode)),
+            ("background", get_args(BackgroundMode)),
+            ("space", get_args(Space)),
+        ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         method = METHODS[self.method]
@@ -108,11 +115,12 @@ class SceneRun:
         Raises:
             ValueError: settings that make no sense, broken photos.
         """
-        self.settings, self.capture, self.device = settings.complete(), capture, device
+        self.settings, self.device = settings.complete(), device
         self.method = METHODS[self.settings.method]
         self.step, self.seconds, self.stopping = 0, 0.0, False
-        self.notes: list[str] = []
+        capture, self.notes = before_backdrop(capture, self.settings.background, "--background")
         """What was found, a line each."""
+        self.capture = capture
         self.masks, line = meaning(small_masks(capture.part("train")), self.settings.masks, "--masks")
         self.notes += [line] if line else []
         if self.masks == "empty":
