@@ -15,7 +15,7 @@ import numpy as np
 
 from lg_field.captures.capture import Backdrop, Capture
 from lg_field.captures.cut_out import SAME
-from lg_field.captures.photo_file import decoding, eight_bits
+from lg_field.captures.photo_file import few_pixels
 
 BackgroundMode = Literal["auto", "keep"]
 """auto: a plain backdrop is empty; keep: it is part of the scene."""
@@ -69,7 +69,7 @@ def find_backdrop(images: Sequence[Path]) -> Backdrop | None:
     numbers = np.unique(np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).round().astype(int))
     colors, noises, odd = [], [], 0
     for number in numbers:
-        seen = _plain_border(_small(images[number]))
+        seen = _plain_border(few_pixels(images[number], SIDE))
         if seen is None:
             odd += 1
             if odd > (1.0 - MOST) * len(numbers):
@@ -82,14 +82,6 @@ def find_backdrop(images: Sequence[Path]) -> Backdrop | None:
         return None
     red, green, blue = color.round().astype(int).tolist()
     return Backdrop((red, green, blue), int(max(SAME, np.ceil(2.0 * np.median(noises)))))
-
-
-def _small(path: Path) -> np.ndarray:
-    """(height, width, 3) uint8 of a photo, about `SIDE` pixels; how it is turned does not matter."""
-    with decoding(path) as image:
-        image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded to a fraction of its size, at once
-        step = max(1, max(image.size) // SIDE)
-        return eight_bits(image, path)[::step, ::step, :3]
 
 
 def _plain_border(pixels: np.ndarray) -> tuple[np.ndarray, float] | None:

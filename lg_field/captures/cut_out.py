@@ -25,7 +25,7 @@ def cut_out(pixels: np.ndarray, backdrop: Backdrop) -> np.ndarray:
 
     Returns:
         (height, width, 4) uint8, straight alpha: 0 where the backdrop's colour goes on to a border of the photo, and in
-        specks. A pixel along the edge of a thing is as opaque as its colour lies between the backdrop's and the thing's,
+        specks. A pixel along the edge of a thing is as opaque as its colour lies between those of backdrop and thing,
         and has the thing's.
 
     Raises:

@@ -131,6 +131,18 @@ def read_photo(photo: Photo, alpha: bool, scale: float = 1.0, cut: bool = False)
     return cut_out(array[..., :3], photo.backdrop) if alpha and photo.backdrop is not None else array
 
 
+def few_pixels(path: Path, side: int) -> np.ndarray:
+    """(height, width, 3) uint8: every so many pixels of a photo as stored, less than two `side` along the longer side.
+
+    Raises:
+        CaptureError: broken, or of a kind whose range of values is not known.
+    """
+    with decoding(path) as image:
+        image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded to a fraction of its size, at once
+        step = max(1, max(image.size) // side)
+        return eight_bits(image, path)[::step, ::step, :3]
+
+
 def looks_premultiplied(pixels: np.ndarray) -> bool:
     """Whether colours seem to be multiplied with their alpha already: along edges none is brighter than its alpha, and
     they are darker than where all is solid, as a thing's edge has no reason to be.

@@ -26,6 +26,7 @@ from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
 from lg_field.nerfstudio.placing import find_place, move
 from lg_field.nerfstudio.rays import PixelRays
 from lg_field.radiance.placement import Placement
+from lg_field.training.exposures import DIFFER, exposures_differ
 from lg_field.training.masks import MaskMode
 from lg_field.training.photo_set import mean_color
 
@@ -116,7 +117,16 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         dataset.depths &= config.depths or (bool(outputs.metadata["bounded"]) and not config.contracted)
         if self.opaque:
             dataset.metadata["backdrop"] = torch.tensor(mean_color(len(dataset), dataset.get_image_float32))
+            dataset.metadata["exposures_differ"] = self._exposures_differ(outputs)
         return dataset
+
+    def _exposures_differ(self, outputs: DataparserOutputs) -> bool:
+        """Whether opaque photos do, said in a line."""
+        poses = outputs.cameras.camera_to_worlds.double().numpy()
+        differ = exposures_differ(outputs.image_filenames, poses[:, :, 3], -poses[:, :, 2])
+        if differ:
+            CONSOLE.print(f"{DIFFER}: each gets a change of colour of its own (--pipeline.model.exposure False: none).")
+        return differ
 
     def setup_train(self) -> None:
         """nerfstudio's, with as many rays a step as the photos ask for."""

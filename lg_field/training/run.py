@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from lg_field.radiance.render import render_rays
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.radiance.views import far_apart
+from lg_field.training.exposures import DIFFER, exposures_differ
 from lg_field.training.masks import MaskMode, meaning, only_masked
 from lg_field.training.methods import EPS, METHODS
 from lg_field.training.photo_set import Draw, PhotoSet, Pixels, Report, small_alphas, small_masks
@@ -141,6 +143,7 @@ class SceneRun:
             )
         self.draw = Draw(self.photos, self.method.object_share)
         self.backdrop = self.photos.mean_color() if alphas is None else WHITE
+        self.notes += self._lacks() if alphas is None else []
         share = self.method.opaque_share if alphas is None else 1.0
         self.rays = max(1, round(share * self.settings.rays))
         torch.manual_seed(self.settings.seed)
@@ -152,6 +155,14 @@ class SceneRun:
         self.optimizer = self._fresh_optimizer()
 
     # -- beginnings
+
+    def _lacks(self) -> list[str]:
+        """What these photos would need that is not done here, a line each."""
+        photos = self.capture.part("train")
+        poses = np.stack([photo.pose for photo in photos])
+        if not exposures_differ([photo.image for photo in photos], poses[:, :3, 3], -poses[:, :3, 2]):
+            return []
+        return [f"{DIFFER}: `ns-train` corrects that, `lg-field train` does not."]
 
     def _read(self, split: str, report: Report = lambda done, total: None) -> PhotoSet:
         scale = 1.0 / self.settings.downscale
