@@ -47,9 +47,8 @@ def train(
     """Train a scene on photos with cameras, without nerfstudio: blender, instant-ngp, nerfstudio or COLMAP data.
 
     Writes scene.safetensors, which every other command takes, first within a minute and then every five, with a
-    checkpoint beside it. Ctrl-C finishes the step under way and saves both.
-
-    Only `ns-train lg-field` refines poses and exposures, shows a page, and has rows elsewhere or on many devices.
+    checkpoint beside it. Ctrl-C finishes the step under way and saves both. Only `ns-train lg-field` refines poses and
+    exposures, shows a page, and has rows elsewhere or on many devices.
 
     Args:
         data: the folder of a scene, or its transforms.json.
@@ -59,8 +58,7 @@ def train(
         rays: rays a step; where photos show all there is (no alpha, no masks), lg-field-tiny takes half of them.
         masks: what lies outside a mask. empty: nothing; ignore: pixels that do not count; auto: empty where the masks
             cut one object out of nearly all photos.
-        background: a plain backdrop (white, black, a cloth) behind a thing, in photos without alpha or masks. auto: it
-            is empty; keep: it is part of the scene.
+        background: a plain backdrop behind a thing. auto: it is empty; keep: it is part of the scene.
         space: bounded: the box that is found is all there is; contracted: the scene goes on for ever; auto: by the
             photos.
         downscale: make photos so many times smaller per axis.
