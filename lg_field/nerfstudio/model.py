@@ -90,8 +90,9 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     """Corrections of the training cameras' poses."""
     pose_interval: int = 1
     """Steps between those that improve poses."""
-    exposure: bool = False
-    """An affine change of colour for each training photo; the scene has the colours of the average one."""
+    exposure: bool | Literal["auto"] = "auto"
+    """An affine change of colour for each training photo; the scene has the colours of the average one. auto: where
+    opaque photos differ in exposure."""
     exposure_loss_mult: float = 0.1
     """Weight of the mean square of these changes."""
     teacher: Path | None = None
@@ -100,9 +101,10 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     """LPIPS among the metrics. Needs torchvision's AlexNet weights on disk; never downloads anything."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """From a config.yml: entries that it lacks have their defaults; `shape` is what version 1 called `sizes`."""
+        """From a config.yml: entries that it lacks have their defaults, but exposures that it does not name were not
+        corrected; `shape` is what version 1 called `sizes`."""
         state = {"sizes" if name == "shape" else name: value for name, value in state.items()}
-        self.__dict__.update(LGModelConfig().__dict__ | state)
+        self.__dict__.update(LGModelConfig().__dict__ | {"exposure": False} | state)
 
 
 class LGModel(Model):
@@ -142,7 +144,8 @@ class LGModel(Model):
             raise UserError(str(error)) from error
         self.field = LGField(self.trainer.field, self.num_train_data)
         self.camera_optimizer = config.camera_optimizer.setup(num_cameras=self.num_train_data, device="cpu")
-        self.exposure = Exposure(self.num_train_data) if config.exposure else None
+        differ = bool(metadata.get("exposures_differ", False)) if config.exposure == "auto" else config.exposure
+        self.exposure = Exposure(self.num_train_data) if differ else None
         if metadata.get("hull") is not None and not contracted:
             self.trainer.restrict(metadata["hull"])
         self.register_buffer("near", torch.tensor(max(config.near_plane, float(metadata.get("near", 0.0)))))
