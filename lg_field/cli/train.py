@@ -59,8 +59,7 @@ def train(
         masks: what lies outside a mask. empty: nothing; ignore: pixels that do not count; auto: empty where the masks
             cut one object out of nearly all photos.
         background: a plain backdrop behind a thing. auto: it is empty; keep: it is part of the scene.
-        space: bounded: the box that is found is all there is; contracted: the scene goes on for ever; auto: by the
-            photos.
+        space: bounded: the box found is all there is; contracted: the scene goes on for ever; auto: by the photos.
         downscale: make photos so many times smaller per axis.
         test_photos: so many of the test photos, evenly spaced, are rendered and scored at the end; 0 = none.
         device: auto, cpu, cuda, cuda:1, ...
