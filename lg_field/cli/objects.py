@@ -178,19 +178,15 @@ class ObjectFlags:
             ValueError: the cameras see nothing of what is asked for, or no camera is known.
         """
         from lg_field.radiance.components import shown_voxels
-        from lg_field.radiance.focus import looked_at
         from lg_field.radiance.sight import seen_shares
 
         look, whole = source.look(), source.field()
         grid = whole.occupancy
         shown = shown_voxels(grid, both(field.region, shape))
         if not self.focus and self.solid is None:
-            found = looked_at(whole, look, shown)
-            if found is not None:
-                how = f", parted by --solid {found.level:g}" if found.level else ""
-                how += ", the ground cut away" if found.above else ""
-                self.say_focus(found.pieces, [found.number], found.share, grid, how)
-                return self.kept(found.pieces, [found.number], found.shown, shape, grid)
+            alone = self.alone(whole, look, shown, shape)
+            if alone is not None:
+                return alone
         pieces = self.pieces(source, shown)
         shares = seen_shares(whole, cast("Any", whole.description), look.views, pieces, look.focus)
         if not len(shares) or not float(shares.sum()) > 0.0:
@@ -202,6 +198,30 @@ class ObjectFlags:
         numbers = [number + 1 for number in order[:count].tolist()]
         self.say_focus(pieces, numbers, float(shares[order[:count]].sum()), grid, self.advice(pieces.sizes))
         return self.kept(pieces, numbers, shown, shape, grid)
+
+    def alone(self, whole: RadianceField, look: Look, shown: Tensor, shape: Region | None) -> Region | None:
+        """What the cameras look at, cut from haze and from what it stands on; None where nothing of it ends."""
+        from lg_field.radiance.focus import looked_at
+        from lg_field.radiance.standing import hangs, standing
+
+        grid, found, how = whole.occupancy, looked_at(whole, look, shown), ""
+        stands = standing(whole, look, shown) if grid.frame.contraction else None
+        if stands is not None and not (found is not None and not found.above and hangs(found, stands.support, grid)):
+            plane = " ".join(f"{v:.4g}" for v in (*stands.above.normal, stands.above.offset))
+            tell(
+                f"--focus: what stands in the middle, {stands.share:.1%} of what the "
+                f"cameras see around their focus; cut from what it stands on at {plane} (NX NY NZ D, scene units): "
+                "--component keeps both"
+            )
+            return both(stands.region, without_voxels(shape, grid))
+        if found is None:
+            return None
+        how = f", parted by --solid {found.level:g}" if found.level else ""
+        how += ", the ground cut away" if found.above else ""
+        if grid.frame.contraction and not found.above:
+            how += ", nothing cut below it: it " + ("hangs free" if stands is not None else "stands on no level surface")
+        self.say_focus(found.pieces, [found.number], found.share, grid, how)
+        return self.kept(found.pieces, [found.number], found.shown, shape, grid)
 
     def say_focus(self, pieces: Pieces, numbers: list[int], share: float, grid: OccupancyGrid, how: str) -> None:
         """Which components --focus keeps, in a line."""

@@ -1,0 +1,238 @@
+"""What cameras look at, cut from the surface that it stands on: by eighths of voxels, and below along a plane."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64, Shaped
+from torch import Tensor
+
+from lg_field.radiance.components import Pieces, lattice_of, middles
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.focus import REACH, Found, Look
+from lg_field.radiance.occupancy_grid import OccupancyGrid
+from lg_field.radiance.scene import Scene
+from lg_field.radiance.sight import seen_light
+from lg_field.radiance.solid import eighths, eighths_opacity
+from lg_field.radiance.support import AROUND, FINE, Support, find_supports, surface_points, terms
+from lg_field.space.partition import PartitionGrid
+from lg_field.space.regions import HalfSpace, Region, VoxelSet
+
+MARGINS = (0.5, 0.75, 1.0, 1.5, 2.0)
+"""Voxels above the surface from which on eighths of voxels connect, tried in turn."""
+LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+"""Least opacities of those that connect, tried in turn."""
+FAINT = 0.1
+"""Least opacity of what belongs to the piece that it is nearest to,"""
+GROWN = 1.5
+"""voxels at most."""
+ENOUGH = 0.2
+"""Least part of what cameras see around their focus that an object has."""
+WIDER = 1.5
+"""A surface is seen in so many times as many places as there are below what stands on it."""
+FREE = 0.02
+"""Part of an object that may lie on a surface which it does not stand on."""
+CUT = 0.5
+"""Voxels above the surface at which the cut goes, at least."""
+
+
+class Standing(NamedTuple):
+    """An object that stands on something."""
+
+    eighths: VoxelSet
+    """The object, with what is shown right beside it: voxels of a lattice twice as fine as the field's."""
+    above: HalfSpace
+    """Where it is cut from what it stands on: what of these voxels lies above."""
+    share: float
+    """Part of what the cameras see around their focus, 0..1."""
+    support: Support
+    """What it stands on."""
+
+    @property
+    def region(self) -> Region:
+        """The object, scene units: whole voxels that hold some of it, of these its eighths, and of these what lies
+        above the cut."""
+        fine = self.eighths
+        counts = tuple(n // 2 for n in fine.counts)
+        whole = torch.nn.functional.max_pool3d(fine.dense[None, None].float(), 2)[0, 0] > 0
+        voxels = VoxelSet.of(whole, PartitionGrid(counts, fine.lower, fine.upper), fine.contracted)
+        return voxels & fine & self.above
+
+
+class Eighths(NamedTuple):
+    """Voxels near the focus, each cut into 8."""
+
+    index: Tensor
+    """(n, 3) int64 of the voxels, on the lattice."""
+    points: Tensor
+    """(n, 8, 3) float64 middles, scene units."""
+    opacity: Tensor
+    """(n, 8) float64: what a way as long as a voxel's side absorbs there."""
+    light: Tensor
+    """(n,) float64 part of what cameras see around their focus."""
+
+    @staticmethod
+    def of(field: RadianceField, focus: Float[Tensor, 3], shown: Tensor, light: Tensor) -> Eighths:
+        """Those of the shown voxels that lie no farther out than an object does."""
+        index = shown.nonzero()
+        index = index[((middles(field.occupancy, index) - focus).abs() <= REACH).all(-1)]
+        places = (index[:, None] + eighths()) / field.occupancy.per_axis
+        points = field.frame.from_places(places.flatten(0, 1)).view(-1, 8, 3)
+        return Eighths(index, points, eighths_opacity(field, index), light[tuple(index.unbind(1))])
+
+    def dense(self, values: Shaped[Tensor, "n 8"]) -> Shaped[Tensor, "nx ny nz"]:
+        """Values in their places, within the smallest box; 0 elsewhere."""
+        places = self.places
+        dense = torch.zeros(tuple(places.amax(0) + 1), dtype=values.dtype)
+        dense[tuple(places.unbind(1))] = values.flatten()
+        return dense
+
+    @property
+    def places(self) -> Int64[Tensor, "eighths 3"]:
+        """Where they are in `dense`."""
+        places = (2 * self.index[:, None] + eighths().round().long()).flatten(0, 1)
+        return places - places.amin(0)
+
+    def of_dense(self, dense: Shaped[Tensor, "nx ny nz"]) -> Shaped[Tensor, "n 8"]:
+        """Inverse of `dense`."""
+        return dense[tuple(self.places.unbind(1))].view(-1, 8)
+
+    def voxels(self, chosen: Bool[Tensor, "n 8"], grid: OccupancyGrid) -> VoxelSet:
+        """Some of them as a region: voxels of a lattice that is twice as fine.
+
+        Raises:
+            ValueError: none is chosen.
+        """
+        lattice = lattice_of(grid).refined(2)
+        dense = torch.zeros(lattice.counts, dtype=torch.bool)
+        places = 2 * self.index[:, None] + eighths().round().long()
+        dense[tuple(places[chosen].unbind(1))] = True
+        return VoxelSet.of(dense, lattice, grid.frame.contraction)
+
+    def pieces(self, chosen: Bool[Tensor, "n 8"]) -> Int64[Tensor, "n 8"]:
+        """The connected piece of each chosen eighth, counted from 1; 0 = of none."""
+        return self.of_dense(Pieces.of(self.dense(chosen)).labels)
+
+    def grown(self, pieces: Int64[Tensor, "n 8"], into: Bool[Tensor, "n 8"]) -> Int64[Tensor, "n 8"]:
+        """The pieces with some more eighths, each of the piece that is nearest to it, if one is near (`GROWN`)."""
+        from scipy import ndimage
+
+        labels = self.dense(pieces)
+        away, nearest = ndimage.distance_transform_edt((labels == 0).numpy(), return_indices=True)
+        close = self.of_dense(torch.from_numpy(away)) <= 2.0 * GROWN
+        theirs = self.of_dense(labels[tuple(torch.from_numpy(axis).long() for axis in nearest)])
+        return torch.where(into & close, theirs, pieces)
+
+    def shares(self, pieces: Int64[Tensor, "n 8"]) -> Float[Tensor, " pieces"]:
+        """Part of what cameras see around their focus that is of each piece; of none the first."""
+        parts = self.light[:, None] / (pieces > 0).sum(1, keepdim=True).clamp_min(1)
+        shares = torch.zeros(int(pieces.max()) + 1, dtype=torch.float64)
+        return shares.index_add_(0, pieces.flatten(), (parts * (pieces > 0)).flatten())
+
+
+class _Choice(NamedTuple):
+    """A piece above a surface."""
+
+    share: float
+    pieces: Tensor
+    """(n, 8) int64."""
+    number: int
+    margin: float
+    """Scene units."""
+
+
+def standing(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"]) -> Standing | None:
+    """The object that cameras look at, without the surface that it stands on.
+
+    The surface is the nearly level one around their focus that most is seen of (`support.find_supports`) and above
+    which what they look at ends. The object is the piece that they see most of, of what connects above it: eighths of
+    voxels that are solid enough, and as far above the surface as it takes.
+
+    Args:
+        field: a scene, described by a `Scene`.
+        look: its cameras.
+        shown: the voxels to look among.
+
+    Returns:
+        None where it stands on nothing, or where nothing stands there.
+    """
+    assert isinstance(field.description, Scene)
+    scene, side = field.description, side_of(field.occupancy)
+    light = seen_light(field, scene, look.views, look.focus) * shown
+    near = Eighths.of(field, look.focus, shown, light / light.sum().clamp_min(1e-12))
+    if not len(near.index) or not float(light.sum()) > 0.0:
+        return None
+    points = surface_points(field, scene, look.views, shown)
+    for support in find_supports(points, scene.up, look.focus, side):
+        height = support.height(near.points.flatten(0, 1)).view(-1, 8)
+        choice = _most_seen(support, near, height, side)
+        if choice is not None:
+            return _standing_on(support, near, choice, height, field.occupancy)
+    return None
+
+
+def _most_seen(support: Support, near: Eighths, height: Float[Tensor, "n 8"], side: float) -> _Choice | None:
+    """Of the pieces above a surface that end, at all margins and levels, the one that is seen most; None where that is
+    too little to be looked at."""
+    best: _Choice | None = None
+    for margin in MARGINS:
+        for level in LEVELS:
+            pieces = near.pieces((near.opacity >= level) & (height > margin * side))
+            shares = near.shares(pieces)
+            for number in shares.argsort(descending=True).tolist():
+                if float(shares[number]) < ENOUGH or (best is not None and float(shares[number]) <= best.share):
+                    break
+                if _ends(support, near.points[pieces == number], side):
+                    best = _Choice(float(shares[number]), pieces, number, margin * side)
+                    break
+    return best
+
+
+def _ends(support: Support, points: Float[Tensor, "n 3"], side: float) -> bool:
+    """Whether a piece ends within what cameras look at, and what it stands on goes on around it."""
+    local = (points - support.focus) @ support.axes.T
+    if float(local[:, :2].abs().max()) > AROUND or float(local[:, 2].max()) > REACH - side:
+        return False
+    return WIDER * len((local[:, :2] / (FINE * side)).floor().unique(dim=0)) <= len(support.places)
+
+
+def side_of(grid: OccupancyGrid) -> float:
+    """The longest side of a voxel near the origin, scene units."""
+    return float(max(lattice_of(grid).cell_size))
+
+
+def hangs(found: Found, support: Support, grid: OccupancyGrid) -> bool:
+    """Whether an object reaches no surface: nearly all of it lies above."""
+    index = (found.pieces.labels == found.number).nonzero()
+    low = support.height(middles(grid, index)) < CUT * side_of(grid)
+    return float(low.double().mean()) < FREE
+
+
+def _standing_on(
+    support: Support, near: Eighths, choice: _Choice, height: Float[Tensor, "n 8"], grid: OccupancyGrid
+) -> Standing:
+    """A piece as an object."""
+    side = side_of(grid)
+    solid = near.opacity >= FAINT
+    pieces = near.grown(choice.pieces, solid & (height > choice.margin))
+    own, others = pieces == choice.number, (pieces > 0) & (pieces != choice.number)
+    axis = int(support.axes[2].abs().argmax())
+    low = near.dense(own & (height <= choice.margin + side)).any(axis, keepdim=True)
+    above = near.dense(height <= choice.margin) & low
+    own |= near.of_dense(above) & (height > 0.0) & ~others
+    beside = torch.nn.functional.max_pool3d(near.dense(own)[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
+    places = ((near.points[own] - support.focus) @ support.axes.T)[:, :2]
+    eighths_kept = near.voxels(own | near.of_dense(beside) & ~others, grid)
+    return Standing(eighths_kept, _cut(support, places, side), choice.share, support)
+
+
+def _cut(support: Support, places: Float[Tensor, "n 2"], side: float) -> HalfSpace:
+    """What lies above the plane that is nearest to a surface over some places of it."""
+    heights = terms(places) @ support.coefficients
+    base = torch.cat([torch.ones_like(places[:, :1]), places], dim=-1)
+    level, *slope = torch.linalg.lstsq(base, heights[:, None]).solution[:, 0]
+    normal = support.axes[2] - slope[0] * support.axes[0] - slope[1] * support.axes[1]
+    normal = torch.nn.functional.normalize(normal, dim=0)
+    point = support.focus + level * support.axes[2]
+    return HalfSpace(tuple(normal.tolist()), -float(normal @ point) - max(CUT * side, support.spread))
