@@ -29,6 +29,10 @@ GROWN = 1.5
 """voxels at most."""
 ENOUGH = 0.2
 """Least part of what cameras see around their focus that an object has."""
+NEARLY = 0.85
+"""A piece of which this part of the most is seen, and that is more solid, has lost crumbs of the surface alone."""
+CLEAR = 1.5
+"""Voxels above the surface from which on fainter eighths belong to the piece that they are nearest to."""
 WIDER = 1.5
 """A surface is seen in so many times as many places as there are below what stands on it."""
 FREE = 0.02
@@ -139,7 +143,9 @@ class _Choice(NamedTuple):
     """(n, 8) int64."""
     number: int
     margin: float
-    """Scene units."""
+    """How far above the surface it begins, scene units."""
+    level: float
+    """How solid it is."""
 
 
 def standing(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"]) -> Standing | None:
@@ -173,20 +179,22 @@ def standing(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"]) 
 
 
 def _most_seen(support: Support, near: Eighths, height: Float[Tensor, "n 8"], side: float) -> _Choice | None:
-    """Of the pieces above a surface that end, at all margins and levels, the one that is seen most; None where that is
-    too little to be looked at."""
-    best: _Choice | None = None
+    """Of the pieces above a surface that end the one that is seen most, or nearly that (`NEARLY`): of these at the
+    least margin the most solid. None where too little is seen of them to be looked at."""
+    found: list[_Choice] = []
     for margin in MARGINS:
         for level in LEVELS:
             pieces = near.pieces((near.opacity >= level) & (height > margin * side))
             shares = near.shares(pieces)
             for number in shares.argsort(descending=True).tolist():
-                if float(shares[number]) < ENOUGH or (best is not None and float(shares[number]) <= best.share):
+                if float(shares[number]) < ENOUGH:
                     break
                 if _ends(support, near.points[pieces == number], side):
-                    best = _Choice(float(shares[number]), pieces, number, margin * side)
+                    found.append(_Choice(float(shares[number]), pieces, number, margin * side, level))
                     break
-    return best
+    least = NEARLY * max((choice.share for choice in found), default=0.0)
+    good = [choice for choice in found if choice.share >= least]
+    return min(good, key=lambda choice: (choice.margin, -choice.level), default=None)
 
 
 def _ends(support: Support, points: Float[Tensor, "n 3"], side: float) -> bool:
@@ -214,8 +222,8 @@ def _standing_on(
 ) -> Standing:
     """A piece as an object."""
     side = side_of(grid)
-    solid = near.opacity >= FAINT
-    pieces = near.grown(choice.pieces, solid & (height > choice.margin))
+    clear = height > max(choice.margin, CLEAR * side)
+    pieces = near.grown(choice.pieces, (near.opacity >= FAINT) & clear)
     own, others = pieces == choice.number, (pieces > 0) & (pieces != choice.number)
     axis = int(support.axes[2].abs().argmax())
     low = near.dense(own & (height <= choice.margin + side)).any(axis, keepdim=True)
