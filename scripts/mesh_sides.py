@@ -59,10 +59,12 @@ def shares(mesh: Mesh) -> list[float]:
 
 
 def main(args: Args) -> None:
-    mesh = read(args.mesh)
-    render_mesh(mesh, args.output, 35.0, args.elevation, args.size, args.overwrite, up="xyz".index(args.up), sides=args.sides)
+    mesh, up = read(args.mesh), "xyz".index(args.up)
+    how = {"elevation": args.elevation, "size": args.size, "overwrite": args.overwrite, "up": up, "sides": args.sides}
+    render_mesh(mesh, args.output, **how)
     parts = shares(mesh)
-    print(f"{args.output}: {len(mesh.faces):,} faces, {len(parts)} pieces, the largest has {parts[0]:.1%} of the volume")
+    pieces = f"{len(parts)} pieces, the largest has {parts[0]:.1%} of the volume"
+    print(f"{args.output}: {len(mesh.faces):,} faces, {pieces}")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
-from lg_field.radiance.components import Pieces, lattice_of, middles
+from lg_field.radiance.components import Cut, Pieces, cut_through, lattice_of, middles
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.focus import REACH, Found, Look
+from lg_field.radiance.focus import REACH, Found, Look, known_look
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.sight import seen_light
@@ -23,10 +23,10 @@ MARGINS = (0.5, 0.75, 1.0, 1.5, 2.0)
 """Voxels above the surface from which on eighths of voxels connect, tried in turn."""
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Least opacities of those that connect, tried in turn."""
-FAINT = 0.1
-"""Least opacity of what belongs to the piece that it is nearest to,"""
-GROWN = 1.5
-"""voxels at most."""
+FAINT, GROWN = 0.1, 1.5
+"""Least opacity of what belongs to the piece that it is nearest to, and to which it is so many voxels at most."""
+SOLID = 0.5
+"""Least opacity of what a cut goes through."""
 ENOUGH = 0.2
 """Least part of what cameras see around their focus that an object has."""
 NEARLY = 0.85
@@ -52,6 +52,8 @@ class Standing(NamedTuple):
     """Part of what the cameras see around their focus, 0..1."""
     support: Support
     """What it stands on."""
+    cut: Cut
+    """How much of its surface the cut goes through, counted in eighths of voxels."""
 
     @property
     def region(self) -> Region:
@@ -67,8 +69,8 @@ class Standing(NamedTuple):
 class Eighths(NamedTuple):
     """Voxels near the focus, each cut into 8."""
 
-    index: Tensor
-    """(n, 3) int64 of the voxels, on the lattice."""
+    numbers: Tensor
+    """(n, 3) int64 of the voxels per axis, on the lattice."""
     points: Tensor
     """(n, 8, 3) float64 middles, scene units."""
     opacity: Tensor
@@ -95,7 +97,7 @@ class Eighths(NamedTuple):
     @property
     def places(self) -> Int64[Tensor, "eighths 3"]:
         """Where they are in `dense`."""
-        places = (2 * self.index[:, None] + eighths().round().long()).flatten(0, 1)
+        places = (2 * self.numbers[:, None] + eighths().round().long()).flatten(0, 1)
         return places - places.amin(0)
 
     def of_dense(self, dense: Shaped[Tensor, "nx ny nz"]) -> Shaped[Tensor, "n 8"]:
@@ -110,7 +112,7 @@ class Eighths(NamedTuple):
         """
         lattice = lattice_of(grid).refined(2)
         dense = torch.zeros(lattice.counts, dtype=torch.bool)
-        places = 2 * self.index[:, None] + eighths().round().long()
+        places = 2 * self.numbers[:, None] + eighths().round().long()
         dense[tuple(places[chosen].unbind(1))] = True
         return VoxelSet.of(dense, lattice, grid.frame.contraction)
 
@@ -167,7 +169,7 @@ def standing(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"]) 
     scene, side = field.description, side_of(field.occupancy)
     light = seen_light(field, scene, look.views, look.focus) * shown
     near = Eighths.of(field, look.focus, shown, light / light.sum().clamp_min(1e-12))
-    if not len(near.index) or not float(light.sum()) > 0.0:
+    if not len(near.numbers) or not float(light.sum()) > 0.0:
         return None
     points = surface_points(field, scene, look.views, shown)
     for support in find_supports(points, scene.up, look.focus, side):
@@ -205,6 +207,17 @@ def _ends(support: Support, points: Float[Tensor, "n 3"], side: float) -> bool:
     return WIDER * len((local[:, :2] / (FINE * side)).floor().unique(dim=0)) <= len(support.places)
 
 
+def ground_below(field: RadianceField, shown: Bool[Tensor, "nx ny nz"]) -> HalfSpace | None:
+    """What lies a voxel or more above the surface that the object stands on which cameras look at.
+
+    Returns:
+        None in bounded scenes, of unknown cameras, or where nothing stands on anything.
+    """
+    look = known_look(field.description) if isinstance(field.description, Scene) else None
+    found = standing(field, look, shown) if look is not None and field.frame.contraction else None
+    return None if found is None else HalfSpace(found.above.normal, found.above.offset - CUT * side_of(field.occupancy))
+
+
 def side_of(grid: OccupancyGrid) -> float:
     """The longest side of a voxel near the origin, scene units."""
     return float(max(lattice_of(grid).cell_size))
@@ -227,12 +240,15 @@ def _standing_on(
     own, others = pieces == choice.number, (pieces > 0) & (pieces != choice.number)
     axis = int(support.axes[2].abs().argmax())
     low = near.dense(own & (height <= choice.margin + side)).any(axis, keepdim=True)
-    above = near.dense(height <= choice.margin) & low
-    own |= near.of_dense(above) & (height > 0.0) & ~others
+    down = near.dense(height <= choice.margin) & low
+    own |= near.of_dense(down) & (height > 0.0) & ~others
     beside = torch.nn.functional.max_pool3d(near.dense(own)[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
     places = ((near.points[own] - support.focus) @ support.axes.T)[:, :2]
-    eighths_kept = near.voxels(own | near.of_dense(beside) & ~others, grid)
-    return Standing(eighths_kept, _cut(support, places, side), choice.share, support)
+    kept = own | near.of_dense(beside) & ~others
+    above = _cut(support, places, side)
+    whole = own & above.contains(near.points.flatten(0, 1)).view(-1, 8)
+    through = cut_through(near.dense((near.opacity >= SOLID) | own), near.dense(whole))
+    return Standing(near.voxels(kept, grid), above, choice.share, support, through)
 
 
 def _cut(support: Support, places: Float[Tensor, "n 2"], side: float) -> HalfSpace:

@@ -1,0 +1,116 @@
+"""Laws of what stands in the middle: it is kept whole, what it stands on goes, and nothing goes where it hangs free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from commands import lg
+from test_focus import even_scene
+
+import lg_field
+from lg_field.radiance.components import shown_voxels
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.focus import known_look
+from lg_field.radiance.scene import Scene
+from lg_field.radiance.standing import Standing, ground_below, side_of, standing
+
+RADIUS = 0.3
+
+
+def thing(points: torch.Tensor) -> torch.Tensor:
+    """A ball in the middle."""
+    return points.norm(dim=-1) < RADIUS
+
+
+def over(points: torch.Tensor, top: torch.Tensor | float, thick: float = 0.25) -> torch.Tensor:
+    """A slab below a height."""
+    return (points[:, 2] <= top) & (points[:, 2] > top - thick)
+
+
+def bowl(points: torch.Tensor) -> torch.Tensor:
+    flat = points[:, :2].clamp(-1.2, 1.2)
+    return -0.27 + 0.25 * flat.square().sum(-1) + 0.1 * flat[:, 0]
+
+
+KINDS = {
+    "a floor": lambda p: thing(p) | over(p, -0.27),
+    "a table that ends": lambda p: thing(p) | (over(p, -0.27) & (p[:, :2].abs().amax(-1) < 0.9)),
+    "a bowl": lambda p: thing(p) | over(p, bowl(p)),
+}
+
+
+def scene_of(name: str) -> RadianceField:
+    return even_scene(KINDS[name], dense=3.0)
+
+
+def found_in(field: RadianceField) -> Standing | None:
+    assert isinstance(field.description, Scene)
+    look = known_look(field.description)
+    assert look is not None
+    return standing(field, look, shown_voxels(field.occupancy, field.region))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_stands_there_is_kept_and_what_it_stands_on_is_not(name: str) -> None:
+    field = scene_of(name)
+    found = found_in(field)
+    assert found is not None and 0.2 <= found.share <= 1.0 and 0.0 < found.cut.share < 0.5
+    points = torch.rand(20000, 3, generator=torch.Generator().manual_seed(0)) * 3.0 - 1.5
+    side, kept = side_of(field.occupancy), found.region.contains(points.double())
+    held = field.is_occupied(points)
+    body = held & (points.norm(dim=-1) < RADIUS) & (points[:, 2] > -0.27 + 1.5 * side)
+    assert bool(kept[body].all()), "all of the thing that is clear of the ground"
+    ground = held & ~(points.norm(dim=-1) < RADIUS + side) & (points[:, :2].norm(dim=-1) > RADIUS + 2.0 * side)
+    assert bool(ground.any()) and not bool((kept & ground).any())
+    low = points[kept & held]
+    assert float((low[:, 2] - bowl(low) if name == "a bowl" else low[:, 2] + 0.27).min()) > -0.5 * side
+
+
+def test_without_a_thing_or_a_ground_nothing_stands() -> None:
+    assert found_in(even_scene(thing, dense=3.0)) is None
+    assert found_in(even_scene(lambda p: over(p, -0.27), dense=3.0)) is None
+    assert ground_below(even_scene(thing, dense=3.0), torch.zeros(64, 64, 64, dtype=torch.bool)) is None
+
+
+def test_the_ground_of_what_stands_there_is_a_plane_above_it() -> None:
+    field = scene_of("a floor")
+    found = ground_below(field, shown_voxels(field.occupancy, None))
+    assert found is not None and found.normal[2] > 0.99
+    assert -0.27 < -found.offset / found.normal[2] < -0.27 + 2.0 * side_of(field.occupancy)
+
+
+def test_a_crop_by_focus_has_the_thing_alone(tmp_path: Path) -> None:
+    lg_field.save(scene_of("a table that ends"), tmp_path / "s.safetensors")
+    said = lg("crop", "s.safetensors", "--focus", "-o", "one.safetensors", cwd=tmp_path)
+    assert "cut from what it stands on at" in said and "% of its surface is cut" in said and "goes through" not in said
+    one, whole = (lg_field.load(tmp_path / f"{n}.safetensors") for n in ("one", "s"))
+    assert isinstance(one, RadianceField) and one.num_rows < whole.num_rows
+    points = torch.rand(4000, 3, generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
+    shown = one.is_occupied(points)
+    assert bool(shown.any()) and float(points[shown][:, :2].norm(dim=-1).max()) < RADIUS + 2 * side_of(one.occupancy)
+    assert torch.equal(one.density(points[shown]), whole.density(points[shown]))
+    again = lg("crop", "one.safetensors", "--focus", "--dry-run", cwd=tmp_path)
+    assert "nothing cut from it" in again
+    lg("mesh", "s.safetensors", "--focus", "-o", "m.ply", "--resolution", 24, cwd=tmp_path)
+    plane = lg("crop", "s.safetensors", "--above-plane", "--component", 1, "--dry-run", cwd=tmp_path)
+    assert "the ground that was found" in plane
+
+
+def test_what_hangs_free_is_not_cut_and_a_bare_table_is_said(tmp_path: Path) -> None:
+    hangs = even_scene(lambda p: thing(p) | (over(p, -0.7) & (p[:, :2].abs().amax(-1) < 0.9)), dense=3.0)
+    lg_field.save(hangs, tmp_path / "h.safetensors")
+    said = lg("crop", "h.safetensors", "--focus", "-o", "one.safetensors", cwd=tmp_path)
+    assert "hangs free: nothing had to be cut" in said
+    one = lg_field.load(tmp_path / "one.safetensors")
+    assert isinstance(one, RadianceField)
+    points = torch.rand(4000, 3, generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
+    assert torch.equal(one.is_occupied(points), hangs.is_occupied(points) & (points[:, 2] > -0.5))
+    bare = even_scene(lambda p: over(p, -0.1) & (p[:, :2].abs().amax(-1) < 0.9), dense=3.0)
+    lg_field.save(bare, tmp_path / "b.safetensors")
+    said = lg("crop", "b.safetensors", "--focus", "--dry-run", cwd=tmp_path)
+    assert "nothing cut from it: no object was found" in said
+    lg_field.save(even_scene(lambda p: over(p, -0.1), dense=3.0), tmp_path / "e.safetensors")
+    said = lg("crop", "e.safetensors", "--focus", "--dry-run", cwd=tmp_path)
+    assert "nothing that the cameras look at ends" in said
