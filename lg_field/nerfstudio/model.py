@@ -36,6 +36,7 @@ from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.radiance.views import VIEWPOINTS
+from lg_field.training.notices import say_without_effect
 from lg_field.training.place import Space, first_grid, goes_on
 from lg_field.training.scores import image_scores
 
@@ -174,6 +175,7 @@ class LGModel(Model):
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Before each step: split, prune and look for empty space when it is time."""
+        say_without_effect(self.config, self.table.sizes.contraction)
 
         def begin(step: int) -> None:
             optimizers = attributes.optimizers
