@@ -15,6 +15,7 @@ from lg_field.radiance.field import RadianceField
 from lg_field.radiance.focus import known_look
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.standing import Standing, ground_below, side_of, standing
+from lg_field.space.regions import VoxelSet
 
 RADIUS = 0.3
 
@@ -79,6 +80,18 @@ def test_the_ground_of_what_stands_there_is_a_plane_above_it() -> None:
     found = ground_below(field, shown_voxels(field.occupancy, None))
     assert found is not None and found.normal[2] > 0.99
     assert -0.27 < -found.offset / found.normal[2] < -0.27 + 2.0 * side_of(field.occupancy)
+
+
+def test_in_scenes_too_large_for_eighths_whole_voxels_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    field = scene_of("a floor")
+    fine = found_in(field)
+    monkeypatch.setattr("lg_field.radiance.standing.MAX_VOXELS", 1000)
+    coarse = found_in(field)
+    assert fine is not None and coarse is not None and coarse.above == fine.above
+    assert isinstance(coarse.shape, VoxelSet) and not isinstance(fine.shape, VoxelSet)
+    points = torch.rand(20000, 3, generator=torch.Generator().manual_seed(0)).double() * 2.0 - 1.0
+    more, less = coarse.region.contains(points), fine.region.contains(points)
+    assert bool(less.any()) and bool((more | ~less).all())
 
 
 def test_a_crop_by_focus_has_the_thing_alone(tmp_path: Path) -> None:

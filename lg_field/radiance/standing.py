@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
-from lg_field.radiance.components import Cut, Pieces, cut_through, lattice_of, middles
+from lg_field.radiance.components import Cut, Pieces, cut_through, lattice_of, middles, voxel_set
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.focus import REACH, Found, Look, known_look
 from lg_field.radiance.occupancy_grid import OccupancyGrid
@@ -16,8 +16,8 @@ from lg_field.radiance.scene import Scene
 from lg_field.radiance.sight import seen_light
 from lg_field.radiance.solid import eighths, eighths_opacity
 from lg_field.radiance.support import AROUND, FINE, Support, find_supports, surface_points, terms
-from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import HalfSpace, Region, VoxelSet
+from lg_field.space.regions.voxels import MAX_VOXELS
 
 MARGINS = (0.5, 0.75, 1.0, 1.5, 2.0)
 """Voxels above the surface from which on eighths of voxels connect, tried in turn."""
@@ -44,8 +44,8 @@ CUT = 0.5
 class Standing(NamedTuple):
     """An object that stands on something."""
 
-    eighths: VoxelSet
-    """The object, with what is shown right beside it: voxels of a lattice twice as fine as the field's."""
+    shape: Region
+    """The object, with what is shown right beside it: whole voxels that hold some of it, and of these its eighths."""
     above: HalfSpace
     """Where it is cut from what it stands on: what of these voxels lies above."""
     share: float
@@ -57,13 +57,8 @@ class Standing(NamedTuple):
 
     @property
     def region(self) -> Region:
-        """The object, scene units: whole voxels that hold some of it, of these its eighths, and of these what lies
-        above the cut."""
-        fine = self.eighths
-        counts = tuple(n // 2 for n in fine.counts)
-        whole = torch.nn.functional.max_pool3d(fine.dense[None, None].float(), 2)[0, 0] > 0
-        voxels = VoxelSet.of(whole, PartitionGrid(counts, fine.lower, fine.upper), fine.contracted)
-        return voxels & fine & self.above
+        """The object, scene units."""
+        return self.shape & self.above
 
 
 class Eighths(NamedTuple):
@@ -104,17 +99,22 @@ class Eighths(NamedTuple):
         """Inverse of `dense`."""
         return dense[tuple(self.places.unbind(1))].view(-1, 8)
 
-    def voxels(self, chosen: Bool[Tensor, "n 8"], grid: OccupancyGrid) -> VoxelSet:
-        """Some of them as a region: voxels of a lattice that is twice as fine.
+    def region(self, chosen: Bool[Tensor, "n 8"], grid: OccupancyGrid) -> Region:
+        """Some of them as a region: the voxels that hold them, and, unless the scene is too large for that, of these a
+        lattice that is twice as fine.
 
         Raises:
             ValueError: none is chosen.
         """
-        lattice = lattice_of(grid).refined(2)
-        dense = torch.zeros(lattice.counts, dtype=torch.bool)
+        dense = torch.zeros(lattice_of(grid).counts, dtype=torch.bool)
+        dense[tuple(self.numbers[chosen.any(1)].unbind(1))] = True
+        whole, lattice = voxel_set(grid, dense), lattice_of(grid).refined(2)
+        if lattice.num_cells > MAX_VOXELS:
+            return whole
+        fine = torch.zeros(lattice.counts, dtype=torch.bool)
         places = 2 * self.numbers[:, None] + eighths().round().long()
-        dense[tuple(places[chosen].unbind(1))] = True
-        return VoxelSet.of(dense, lattice, grid.frame.contraction)
+        fine[tuple(places[chosen].unbind(1))] = True
+        return whole & VoxelSet.of(fine, lattice, grid.frame.contraction)
 
     def pieces(self, chosen: Bool[Tensor, "n 8"]) -> Int64[Tensor, "n 8"]:
         """The connected piece of each chosen eighth, counted from 1; 0 = of none."""
@@ -248,7 +248,7 @@ def _standing_on(
     above = _cut(support, places, side)
     whole = own & above.contains(near.points.flatten(0, 1)).view(-1, 8)
     through = cut_through(near.dense((near.opacity >= SOLID) | own), near.dense(whole))
-    return Standing(near.voxels(kept, grid), above, choice.share, support, through)
+    return Standing(near.region(kept, grid), above, choice.share, support, through)
 
 
 def _cut(support: Support, places: Float[Tensor, "n 2"], side: float) -> HalfSpace:
