@@ -89,8 +89,8 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     mean colour, which is nearer to what none of them shows. `rgba` outputs are transparent whatever it is."""
     camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
     """Corrections of the training cameras' poses."""
-    pose_interval: int = 1
-    """Steps between those that improve poses."""
+    pose_interval: int = 4
+    """Steps between those that improve poses, which take two to three times as long."""
     exposure: bool = False
     """An affine change of colour for each training photo; the scene has the colours of the average one."""
     exposure_loss_mult: float = 0.1
