@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import lg
+from PIL import Image
 from test_focus import even_scene
 
 import lg_field
@@ -14,7 +15,7 @@ from lg_field.radiance.components import shown_voxels
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.focus import known_look
 from lg_field.radiance.scene import Scene
-from lg_field.radiance.standing import Standing, ground_below, side_of, standing
+from lg_field.radiance.standing import GROWN, Eighths, Standing, ground_below, side_of, standing
 from lg_field.space.regions import VoxelSet
 
 RADIUS = 0.3
@@ -35,10 +36,17 @@ def bowl(points: torch.Tensor) -> torch.Tensor:
     return -0.27 + 0.25 * flat.square().sum(-1) + 0.1 * flat[:, 0]
 
 
+def slope(points: torch.Tensor) -> torch.Tensor:
+    return -0.35 + 0.3 * points[:, 1].clamp(-1.2, 1.2)
+
+
+TOPS = {"a bowl": bowl, "a slope": slope}
 KINDS = {
     "a floor": lambda p: thing(p) | over(p, -0.27),
     "a table that ends": lambda p: thing(p) | (over(p, -0.27) & (p[:, :2].abs().amax(-1) < 0.9)),
     "a bowl": lambda p: thing(p) | over(p, bowl(p)),
+    "a slope": lambda p: thing(p) | over(p, slope(p)),
+    "two on a floor": lambda p: thing(p) | thing(p - torch.tensor([0.75, 0.0, 0.1]).to(p)) | over(p, -0.27),
 }
 
 
@@ -61,12 +69,14 @@ def test_what_stands_there_is_kept_and_what_it_stands_on_is_not(name: str) -> No
     points = torch.rand(20000, 3, generator=torch.Generator().manual_seed(0)) * 3.0 - 1.5
     side, kept = side_of(field.occupancy), found.region.contains(points.double())
     held = field.is_occupied(points)
-    body = held & (points.norm(dim=-1) < RADIUS) & (points[:, 2] > -0.27 + 1.5 * side)
-    assert bool(kept[body].all()), "all of the thing that is clear of the ground"
-    ground = held & ~(points.norm(dim=-1) < RADIUS + side) & (points[:, :2].norm(dim=-1) > RADIUS + 2.0 * side)
-    assert bool(ground.any()) and not bool((kept & ground).any())
+    top = TOPS.get(name, lambda p: torch.full_like(p[:, 0], -0.27))
+    ball = points.norm(dim=-1) < RADIUS
+    body = held & ball & (points[:, 2] > top(points) + 1.5 * side)
+    assert bool(body.any()) and bool(kept[body].all()), "all of the thing that is clear of the ground"
+    other = held & (points[:, :2].norm(dim=-1) > RADIUS + 2.0 * side)
+    assert bool(other.any()) and not bool((kept & other).any())
     low = points[kept & held]
-    assert float((low[:, 2] - bowl(low) if name == "a bowl" else low[:, 2] + 0.27).min()) > -0.5 * side
+    assert float((low[:, 2] - top(low)).min()) > -0.5 * side
 
 
 def test_without_a_thing_or_a_ground_nothing_stands() -> None:
@@ -80,6 +90,48 @@ def test_the_ground_of_what_stands_there_is_a_plane_above_it() -> None:
     found = ground_below(field, shown_voxels(field.occupancy, None))
     assert found is not None and found.normal[2] > 0.99
     assert -0.27 < -found.offset / found.normal[2] < -0.27 + 2.0 * side_of(field.occupancy)
+
+
+@pytest.fixture(scope="module")
+def eighths_near() -> Eighths:
+    """Of a ball on a floor; light is the number of the voxel."""
+    field = scene_of("a floor")
+    shown = shown_voxels(field.occupancy, None)
+    light = torch.arange(shown.numel(), dtype=torch.float64).view(shown.shape)
+    return Eighths.of(field, torch.zeros(3, dtype=torch.float64), shown, light)
+
+
+def test_eighths_have_their_places(eighths_near: Eighths) -> None:
+    numbers = torch.arange(len(eighths_near.numbers) * 8).view(-1, 8)
+    assert torch.equal(eighths_near.of_dense(eighths_near.dense(numbers)), numbers), "each has one of its own"
+    apart = eighths_near.points[:, 7] - eighths_near.points[:, 0]
+    inner = eighths_near.points.abs().amax((1, 2)) < 0.9
+    assert torch.allclose(apart[inner], torch.full_like(apart[inner], 4.0 / 128)), "half a voxel"
+
+
+def test_the_light_of_a_voxel_is_shared_by_its_pieces(eighths_near: Eighths) -> None:
+    chosen = torch.rand(len(eighths_near.numbers), 8, generator=torch.Generator().manual_seed(0)) < 0.02
+    pieces = eighths_near.pieces(chosen)
+    assert torch.equal(pieces > 0, chosen) and int(pieces.max()) > 10
+    shares = eighths_near.shares(pieces)
+    assert float(shares[0]) == 0.0
+    assert float(shares.sum()) == pytest.approx(float(eighths_near.light[chosen.any(1)].sum()))
+
+
+def test_pieces_grow_to_what_is_nearest_to_them(eighths_near: Eighths) -> None:
+    pieces = torch.zeros(len(eighths_near.numbers), 8, dtype=torch.int64)
+    away = (eighths_near.points - torch.tensor([0.1, 0.0, 0.0])).norm(dim=-1)
+    other = (eighths_near.points + torch.tensor([0.1, 0.0, 0.0])).norm(dim=-1)
+    pieces.view(-1)[int(away.argmin())], pieces.view(-1)[int(other.argmin())] = 1, 2
+    into = torch.ones_like(pieces, dtype=torch.bool)
+    grown = eighths_near.grown(pieces, into)
+    first, second = (eighths_near.points.view(-1, 3)[int(a.argmin())] for a in (away, other))
+    to_first, to_second = ((eighths_near.points - p).norm(dim=-1) for p in (first, second))
+    assert bool((to_first[grown == 1] <= to_second[grown == 1] + 1e-9).all())
+    assert bool((to_second[grown == 2] <= to_first[grown == 2] + 1e-9).all())
+    limit = GROWN * 4.0 / 64
+    assert bool((torch.minimum(to_first, to_second)[grown == 0] > limit - 1e-9).all())
+    assert torch.equal(eighths_near.grown(pieces, ~into), pieces), "into nothing"
 
 
 def test_in_scenes_too_large_for_eighths_whole_voxels_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +158,11 @@ def test_a_crop_by_focus_has_the_thing_alone(tmp_path: Path) -> None:
     assert torch.equal(one.density(points[shown]), whole.density(points[shown]))
     again = lg("crop", "one.safetensors", "--focus", "--dry-run", cwd=tmp_path)
     assert "nothing cut from it" in again
-    lg("mesh", "s.safetensors", "--focus", "-o", "m.ply", "--resolution", 24, cwd=tmp_path)
+    words = ("mesh", "s.safetensors", "--focus", "-o", "m.ply", "--resolution", 24, "--report", "m.png", "--sides")
+    assert "--sides must be at least 1, got 0" in lg(*words, 0, cwd=tmp_path, fails=True)
+    lg(*words, 4, cwd=tmp_path)
+    with Image.open(tmp_path / "m.png") as picture:
+        assert picture.size == (1024, 1024)
     plane = lg("crop", "s.safetensors", "--above-plane", "--component", 1, "--dry-run", cwd=tmp_path)
     assert "the ground that was found" in plane
 
