@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from ball_scene import circle
 from commands import lg
 from PIL import Image
 from test_focus import even_scene
@@ -15,7 +17,7 @@ from lg_field.radiance.components import shown_voxels
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.focus import known_look
 from lg_field.radiance.scene import Scene
-from lg_field.radiance.standing import GROWN, Eighths, Standing, ground_below, side_of, standing
+from lg_field.radiance.standing import GROWN, Eighths, Standing, ground_below, one_side, side_of, standing
 from lg_field.space.regions import VoxelSet
 
 RADIUS = 0.3
@@ -90,6 +92,27 @@ def test_the_ground_of_what_stands_there_is_a_plane_above_it() -> None:
     found = ground_below(field, shown_voxels(field.occupancy, None))
     assert found is not None and found.normal[2] > 0.99
     assert -0.27 < -found.offset / found.normal[2] < -0.27 + 2.0 * side_of(field.occupancy)
+
+
+def test_a_wall_is_cut_off_where_all_cameras_are_before_it() -> None:
+    field = even_scene(lambda p: thing(p) | ((p[:, 0] < -0.2) & (p[:, 0] > -0.45)), dense=3.0)
+    shown = shown_voxels(field.occupancy, None)
+    assert isinstance(field.description, Scene)
+    around = known_look(field.description)
+    places = [tuple(p) for p in circle(24, 3.0).origins.tolist() if p[0] > 1.5]
+    field.description = replace(field.description, viewpoints=tuple(places))
+    before = known_look(field.description)
+    assert around is not None and before is not None
+    assert one_side(field.description, around) is None and one_side(field.description, before) is not None
+    assert standing(field, before, shown, walls=False) is None and ground_below(field, shown) is None
+    found = standing(field, before, shown)
+    assert found is not None and found.wall and found.above.normal[0] > 0.97
+    points = torch.rand(20000, 3, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
+    kept = points[found.region.contains(points.double()) & field.is_occupied(points)]
+    assert len(kept) > 100 and float(kept.norm(dim=-1).max()) < RADIUS + 2.0 * side_of(field.occupancy)
+    above = replace(field.description, viewpoints=((0.1, 0.0, 3.0), (0.0, 0.5, 2.0), (-0.3, 0.0, 3.0)))
+    overhead = known_look(above)
+    assert overhead is not None and one_side(above, overhead) is None
 
 
 @pytest.fixture(scope="module")

@@ -63,8 +63,8 @@ class ObjectFlags:
     largest), or that is nearest to a point X Y Z; of what --box, --above-plane and the like leave."""
     focus: tuple[float, ...] | None = None
     """Of scenes: the object that the training cameras look at, parted from the haze around it and, of unbounded ones,
-    from the table or floor that it stands on. With a share (0.95): as many components, the most seen first, as make up
-    this share of what the cameras see around their focus."""
+    from the table or floor that it stands on or the wall behind it. With a share (0.95): as many components, the most
+    seen first, as make up this share of what the cameras see around their focus."""
     above_plane: tuple[float, ...] | None = None
     """Of scenes: only what lies above the ground, a nearly level plane that is found (RANSAC); or above a given one,
     with NX x + NY y + NZ z + D >= 0: four numbers NX NY NZ D."""
@@ -211,10 +211,11 @@ class ObjectFlags:
         stands = standing(whole, look, shown) if grid.frame.contraction else None
         free = found is not None and stands is not None and not found.above and hangs(found, stands.support, grid)
         if stands is not None and not free:
+            what = "the wall behind it" if stands.wall else "what it stands on"
             tell(
                 f"--focus: what stands in the middle, {stands.share:.1%} of what the cameras see around their focus, "
-                f"cut from what it stands on at {in_numbers(stands.above)} (NX NY NZ D, scene units): "
-                f"{stands.cut.share:.0%} of its surface is cut; --component 1 keeps what is connected"
+                f"cut from {what} at {in_numbers(stands.above)} (NX NY NZ D, scene units): {stands.cut.share:.0%} of its "
+                "surface is cut; --component 1 keeps what is connected"
             )
             return both(stands.region, without_voxels(shape, grid))
         if found is None:
@@ -258,8 +259,8 @@ class ObjectFlags:
     def advice(self, sizes: Tensor) -> str:
         """What to try where nearly everything is one piece; by the sizes of all, the largest first."""
         one = len(sizes) and float(sizes[0]) > ONE * float(sizes.sum())
-        more = "a larger --solid" if self.solid else "--solid 0.5"
-        return f"; nearly all is connected: --focus, {more}, --above-plane or a --box part it" if one else ""
+        ways = [*(["--focus"] if self.focus is None else []), "a larger --solid" if self.solid else "--solid 0.5"]
+        return f"; nearly all is connected: {', '.join(ways)}, --above-plane or a --box part it" if one else ""
 
     def number(self, pieces: Pieces, grid: OccupancyGrid, to_scene: Tensor | None) -> int:
         """The component asked for, counted from 1.

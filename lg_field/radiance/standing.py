@@ -37,6 +37,10 @@ WIDER = 1.5
 """A surface is seen in so many times as many places as there are below what stands on it."""
 FREE = 0.02
 """Part of an object that may lie on a surface which it does not stand on."""
+TOGETHER = 0.7
+"""Length of the mean direction to cameras, each of length 1, from which on all are on one side;"""
+OVERHEAD = 0.85
+"""and not above, unless its cosine with the upward direction is larger."""
 CUT = 0.5
 """Voxels above the surface at which the cut goes, at least."""
 
@@ -54,6 +58,8 @@ class Standing(NamedTuple):
     """What it stands on."""
     cut: Cut
     """How much of its surface the cut goes through, counted in eighths of voxels."""
+    wall: bool
+    """Whether that is a wall behind it."""
 
     @property
     def region(self) -> Region:
@@ -150,17 +156,19 @@ class _Choice(NamedTuple):
     """How solid it is."""
 
 
-def standing(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"]) -> Standing | None:
+def standing(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"], walls: bool = True) -> Standing | None:
     """The object that cameras look at, without the surface that it stands on.
 
     The surface is the nearly level one around their focus that most is seen of (`support.find_supports`) and above
     which what they look at ends. The object is the piece that they see most of, of what connects above it: eighths of
-    voxels that are solid enough, and as far above the surface as it takes.
+    voxels that are solid enough, and as far above the surface as it takes. Where there is none, and all cameras are on
+    one side, it is a wall that is looked for, of which their side is above.
 
     Args:
         field: a scene, described by a `Scene`.
         look: its cameras.
         shown: the voxels to look among.
+        walls: look for one, too.
 
     Returns:
         None where it stands on nothing, or where nothing stands there.
@@ -171,13 +179,24 @@ def standing(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"]) 
     near = Eighths.of(field, look.focus, shown, light / light.sum().clamp_min(1e-12))
     if not len(near.numbers) or not float(light.sum()) > 0.0:
         return None
-    points = surface_points(field, scene, look.views, shown)
-    for support in find_supports(points, scene.up, look.focus, side):
-        height = support.height(near.points.flatten(0, 1)).view(-1, 8)
-        choice = _most_seen(support, near, height, side)
-        if choice is not None:
-            return _standing_on(support, near, choice, height, field.occupancy)
+    points, toward = surface_points(field, scene, look.views, shown), one_side(scene, look)
+    for up in (scene.up, toward if walls else None):
+        for support in () if up is None else find_supports(points, up, look.focus, side):
+            height = support.height(near.points.flatten(0, 1)).view(-1, 8)
+            choice = _most_seen(support, near, height, side)
+            if choice is not None:
+                return _standing_on(support, near, choice, height, field.occupancy)._replace(wall=up is toward)
     return None
+
+
+def one_side(scene: Scene, look: Look) -> tuple[float, float, float] | None:
+    """From the focus toward the cameras; None where they are all around, or above."""
+    away = torch.nn.functional.normalize(look.views.poses[:, :, 3] - look.focus, dim=-1).mean(0)
+    up = torch.nn.functional.normalize(torch.tensor(scene.up, dtype=torch.float64), dim=0)
+    if float(away.norm()) < TOGETHER or float(away @ up) > OVERHEAD * float(away.norm()):
+        return None
+    x, y, z = away.tolist()
+    return x, y, z
 
 
 def _most_seen(support: Support, near: Eighths, height: Float[Tensor, "n 8"], side: float) -> _Choice | None:
@@ -214,7 +233,7 @@ def ground_below(field: RadianceField, shown: Bool[Tensor, "nx ny nz"]) -> HalfS
         None in bounded scenes, of unknown cameras, or where nothing stands on anything.
     """
     look = known_look(field.description) if isinstance(field.description, Scene) else None
-    found = standing(field, look, shown) if look is not None and field.frame.contraction else None
+    found = standing(field, look, shown, walls=False) if look is not None and field.frame.contraction else None
     return None if found is None else HalfSpace(found.above.normal, found.above.offset - CUT * side_of(field.occupancy))
 
 
@@ -248,7 +267,7 @@ def _standing_on(
     above = _cut(support, places, side)
     whole = own & above.contains(near.points.flatten(0, 1)).view(-1, 8)
     through = cut_through(near.dense((near.opacity >= SOLID) | own), near.dense(whole))
-    return Standing(near.region(kept, grid), above, choice.share, support, through)
+    return Standing(near.region(kept, grid), above, choice.share, support, through, False)
 
 
 def _cut(support: Support, places: Float[Tensor, "n 2"], side: float) -> HalfSpace:
