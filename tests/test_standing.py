@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ball_scene import circle
+from ball_scene import ball_scene, circle
 from commands import lg
 from PIL import Image
 from test_focus import even_scene
@@ -203,6 +203,10 @@ def test_what_hangs_free_is_not_cut_and_a_bare_table_is_said(tmp_path: Path) -> 
     lg_field.save(bare, tmp_path / "b.safetensors")
     said = lg("crop", "b.safetensors", "--focus", "--dry-run", cwd=tmp_path)
     assert "nothing cut from it: no object was found" in said
+    bounded = ball_scene([(0.0, 0.0, 0.0, 0.3)])
+    bounded.description = bare.description
+    lg_field.save(bounded, tmp_path / "c.safetensors")
+    assert "the scene is bounded" in lg("crop", "c.safetensors", "--focus", "--dry-run", cwd=tmp_path)
     lg_field.save(even_scene(lambda p: over(p, -0.1), dense=3.0), tmp_path / "e.safetensors")
     said = lg("crop", "e.safetensors", "--focus", "--dry-run", cwd=tmp_path)
     assert "nothing that the cameras look at ends" in said

@@ -214,8 +214,8 @@ class ObjectFlags:
             what = "the wall behind it" if stands.wall else "what it stands on"
             tell(
                 f"--focus: what stands in the middle, {stands.share:.1%} of what the cameras see around their focus, "
-                f"cut from {what} at {in_numbers(stands.above)} (NX NY NZ D, scene units): {stands.cut.share:.0%} of its "
-                "surface is cut; --component 1 keeps what is connected"
+                f"cut from {what} at {in_numbers(stands.above)} (NX NY NZ D, scene units): {stands.cut.share:.0%} of "
+                "its surface is cut; --component 1 keeps what is connected"
             )
             return both(stands.region, without_voxels(shape, grid))
         if found is None:
@@ -223,9 +223,11 @@ class ObjectFlags:
             return None
         how = f", parted by --solid {found.level:g}" if found.level else ""
         how += ", the ground cut away" if found.above else ""
-        if free:
+        if not grid.frame.contraction:
+            how += ", not cut from any ground: the scene is bounded"
+        elif free:
             how += ", which hangs free: nothing had to be cut"
-        elif grid.frame.contraction and not found.above:
+        elif not found.above:
             how += ", nothing cut from it: no object was found to stand on a level surface in the middle"
         how += "; the cameras see little there: is there an object in the middle?" if found.seen < SEEN else ""
         self.say_focus(found.pieces, [found.number], found.share, grid, how)
