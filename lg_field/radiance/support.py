@@ -30,6 +30,8 @@ LOW = 0.2
 """Quantile of the heights over a place that is its height: what hangs over the ground counts less."""
 TRIPLES = 600
 """Planes that are tried."""
+STARTS, STRIDE = 12, 5
+"""So many of them are bent, every so many of the best."""
 STEEP = 0.6
 """Largest slope of one, 31 degrees: up is known no better than photos are held level."""
 BENT = 0.8
@@ -188,33 +190,34 @@ def find_supports(
     for _ in range(SURFACES):
         if len(places) < LEAST:
             return
-        plane = _best_plane(places, side, seed)
-        if plane is None:
+        planes = _best_planes(places, side, seed)
+        found = [s for plane in planes if (s := _bent(axes, focus, places, plane, side)) is not None]
+        if not len(planes):
             return
-        found = _bent(axes, focus, places, plane, side)
-        if found is not None:
-            yield found
-        fit = torch.cat([plane, plane.new_zeros(3)]) if found is None else found.coefficients
+        fit = torch.cat([planes[0], torch.zeros(3, dtype=torch.float64)])
+        if found:
+            best = max(found, key=lambda support: float(nearness(support.places).sum()))
+            fit = best.coefficients
+            yield best
         places = places[(terms(places[:, :2]) @ fit - places[:, 2]).abs() > NEAR * side]
 
 
-def nearness(places: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-    """How much places count, 0..1."""
+def nearness(places: Float[Tensor, "n _"]) -> Float[Tensor, " n"]:
+    """How much places (u, v, ...) count, 0..1."""
     return 1.0 / (1.0 + (places[:, :2].norm(dim=-1) / CLOSE).square())
 
 
-def _best_plane(places: Float[Tensor, "n 3"], side: float, seed: int) -> Float[Tensor, 3] | None:
-    """(3,) coefficients of 1, u, v of the level plane that holds most places near it; None: no level one."""
+def _best_planes(places: Float[Tensor, "n 3"], side: float, seed: int) -> Float[Tensor, "planes 3"]:
+    """Coefficients of 1, u, v of level planes that hold most places near the focus, the best first; perhaps none."""
     flat, height, weights = places[:, :2], places[:, 2], nearness(places)
     chosen = torch.multinomial(weights.expand(TRIPLES, -1), 3, generator=torch.Generator().manual_seed(seed))
     matrix = torch.cat([torch.ones(TRIPLES, 3, 1, dtype=torch.float64), flat[chosen]], dim=-1)
     good = torch.linalg.det(matrix).abs() > (3.0 * side) ** 2
     planes = torch.linalg.solve(matrix[good], height[chosen[good]][..., None])[..., 0]
     planes = planes[(planes[:, 1:].norm(dim=-1) <= STEEP) & (planes[:, 0] <= OVER)]
-    if not len(planes):
-        return None
     apart = (planes[:, :1] + planes[:, 1:] @ flat.T - height).abs()
-    return planes[int(((apart <= NEAR * side) * weights).sum(-1).argmax())]
+    order = ((apart <= NEAR * side) * weights).sum(-1).argsort(descending=True, stable=True)
+    return planes[order[: STARTS * STRIDE : STRIDE]]
 
 
 def _bent(axes: Tensor, focus: Tensor, places: Tensor, plane: Tensor, side: float) -> Support | None:
