@@ -87,8 +87,11 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     render_background_color: Literal["auto", "white", "black"] = "auto"
     """Background of renders and metrics. auto: white, or, of photos that show all there is (no alpha, no masks), their
     mean colour, which is nearer to what none of them shows. `rgba` outputs are transparent whatever it is."""
-    camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
-    """Corrections of the training cameras' poses."""
+    camera_optimizer: CameraOptimizerConfig = field(
+        default_factory=lambda: CameraOptimizerConfig(mode="off", trans_l2_penalty=1e-3)
+    )
+    """Corrections of the training cameras' poses. nerfstudio's own penalty of steps, ten times as large, keeps cameras
+    where they are."""
     pose_interval: int = 4
     """Steps between those that improve poses, which take two to three times as long."""
     exposure: bool = False
