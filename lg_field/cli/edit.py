@@ -10,7 +10,8 @@ import tyro
 from rich.console import Console
 
 from lg_field.cli.console import print_sizes, progress_bar, say
-from lg_field.cli.objects import VoxelSource, around, voxels_of_file, warn_of_cut
+from lg_field.cli.cuts import around, warn_of_cut
+from lg_field.cli.objects import VoxelSource, voxels_of_file
 from lg_field.cli.opening import CropFlags, source_of
 from lg_field.cli.options import NO_REGION, Address, OptionalOutput, Output, RegionFlags, check_outputs
 from lg_field.cli.region_files import region_json
@@ -74,7 +75,7 @@ def crop_field(input: str, flags: CropFlags, as_result: bool = True) -> None:
         rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
         exact = file.header.region if region.snap else exact
         report_crop(console, file, rows, exact)
-        if isinstance(file.description, Scene):
+        if isinstance(file.description, Scene) and (region.placed or not region.objects.says_cut):
             dense = source.field if region.objects.through_haze else None
             warn_of_cut(voxels_of_file(file, around(file, rows)), file.header.region, file.cells[rows], exact, dense)
         by_voxels = settles(file.skeleton, exact)

@@ -36,6 +36,7 @@ from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.radiance.views import VIEWPOINTS
+from lg_field.training.notices import say_without_effect
 from lg_field.training.place import Space, first_grid, goes_on
 from lg_field.training.scores import image_scores
 
@@ -86,10 +87,13 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     render_background_color: Literal["auto", "white", "black"] = "auto"
     """Background of renders and metrics. auto: white, or, of photos that show all there is (no alpha, no masks), their
     mean colour, which is nearer to what none of them shows. `rgba` outputs are transparent whatever it is."""
-    camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
-    """Corrections of the training cameras' poses."""
-    pose_interval: int = 1
-    """Steps between those that improve poses."""
+    camera_optimizer: CameraOptimizerConfig = field(
+        default_factory=lambda: CameraOptimizerConfig(mode="off", trans_l2_penalty=1e-3)
+    )
+    """Corrections of the training cameras' poses. nerfstudio's own penalty of steps, ten times as large, keeps cameras
+    where they are."""
+    pose_interval: int = 4
+    """Steps between those that improve poses, which take two to three times as long."""
     exposure: bool | Literal["auto"] = "auto"
     """An affine change of colour for each training photo; the scene has the colours of the average one. auto: where
     opaque photos differ in exposure."""
@@ -177,6 +181,7 @@ class LGModel(Model):
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Before each step: split, prune and look for empty space when it is time."""
+        say_without_effect(self.config, self.table.sizes.contraction)
 
         def begin(step: int) -> None:
             optimizers = attributes.optimizers
