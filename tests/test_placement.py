@@ -119,6 +119,32 @@ def test_of_cameras_that_look_outward_the_room_around_them_is_the_scene(target, 
     assert "outward" not in look_at(views)[2] and "outward" not in look_at(views, walls)[2]
 
 
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.floats(0.0, 1.2), st.floats(0.4, 6.3), st.floats(0.0, 0.1))
+def test_up_is_across_the_horizons_of_cameras_on_any_part_of_a_ring(seed: int, rise: float, part: float, roll: float):
+    """Where the mean of their own leans towards where they stand; rolls of some degrees cancel. In any world."""
+    generator = torch.Generator().manual_seed(seed)
+    count = 40
+    angle = torch.rand(count, generator=generator).double() * part + seed
+    where = torch.stack(
+        [angle.cos() * math.cos(rise), angle.sin() * math.cos(rise), 0 * angle + math.sin(rise)], dim=-1
+    )
+    poses = looking(3.0 * where, 0.1 * torch.randn(count, 3, generator=generator).double())
+    turns = roll * torch.randn(count, 1, generator=generator).double()
+    right, above = poses[:, :, 0].clone(), poses[:, :, 1].clone()
+    poses[:, :, 0] = turns.cos() * right + turns.sin() * above
+    poses[:, :, 1] = turns.cos() * above - turns.sin() * right
+    ones = torch.ones(count, 2, dtype=torch.float64)
+    world = turn(torch.randn(3, generator=generator))
+    found = upward(similar(Views(poses, ones, 0.5 * ones), world, 2.0, torch.ones(3).double()))
+    off = math.degrees(math.acos(min(1.0, float(found @ world[:, 2]))))
+    mean = torch.nn.functional.normalize(poses[:, :, 1].mean(0), dim=0)
+    leaning = math.degrees(math.acos(min(1.0, float(mean[2]))))
+    assert off < max(8.0, 1.05 * leaning)
+    if part > 1.2 and roll < 0.05:
+        assert off < 5.0
+
+
 def test_up_is_the_cameras_up_and_from_the_air_against_the_view():
     assert torch.allclose(upward(ring()), torch.tensor([0.0, 0.0, 1.0]).double(), atol=1e-6)
     views, ground = from_above()

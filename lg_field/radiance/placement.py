@@ -19,6 +19,9 @@ LOOK = 1.0
 """Radius of the cube that cameras look at, in half the longer side of what their images show at the focus."""
 OUTWARD = 3.0
 """Radius of the cube about cameras that look outward, in distances of theirs from their middle: a room about them."""
+ROLL, WIDE = 0.2, 0.15
+"""Root mean square of the sine by which cameras are turned out of the level at most, and by which their horizontal axes
+differ at least, where those say what is up."""
 DEEP = 3.0
 """Farthest by nearest depth of sparse points up to which all that cameras see fits a box."""
 
@@ -116,8 +119,12 @@ def _look_around(views: Views, points: Float[Tensor, "points 3"] | None) -> tupl
 
 
 def upward(views: Views, points: Float[Tensor, "points 3"] | None = None) -> Float[Tensor, 3]:
-    """The world's upward direction, by the cameras: the mean of their own; against the view of cameras that all look
+    """The world's upward direction, by the cameras: at right angles to their horizons where those say it (people hold
+    cameras level, wherever they look and stand); else the mean of their own; against the view of cameras that all look
     the same way while their pictures are turned differently or show a flat ground (as from the air)."""
+    level = _level(views)
+    if level is not None:
+        return level
     ups, axes = views.poses[:, :, 1].mean(0), views.axes.mean(0)
     flat = False
     if points is not None and len(points) > 10 and float(axes.norm()) > 0.9:
@@ -125,6 +132,20 @@ def upward(views: Views, points: Float[Tensor, "points 3"] | None = None) -> Flo
         flat = bool(abs(float(directions[:, 0] @ axes)) > 0.8 and values[0] < 0.1 * values[1])
     up = -axes if flat or (float(ups.norm()) < 0.5 < float(axes.norm())) else ups
     return up / up.norm().clamp_min(1e-9) if float(up.norm()) > 1e-6 else torch.tensor([0.0, 0.0, 1.0]).double()
+
+
+def _level(views: Views) -> Float[Tensor, 3] | None:
+    """The direction at right angles to the horizontal axes of all pictures; None where they do not agree on one. On
+    their upper side, or where that says nothing (from the air), against the view."""
+    across = views.poses[:, :, 0].double()
+    spread, directions = torch.linalg.eigh(across.T @ across / len(across))
+    roll, wide = spread.clamp_min(0.0).sqrt()[:2].tolist()
+    if wide < WIDE or roll > min(ROLL, 0.35 * wide):
+        return None
+    for sign in (views.poses[:, :, 1].double().mean(0) @ directions[:, 0], -views.axes.mean(0) @ directions[:, 0]):
+        if abs(float(sign)) > 0.1:
+            return directions[:, 0] * sign.sign()
+    return None
 
 
 def turn(up: Float[Tensor, 3]) -> Float[Tensor, "3 3"]:
