@@ -1,8 +1,11 @@
 """What a small box of a large field costs far away: requests, successive round trips, bytes and seconds.
 
     python scripts/bench/far_files.py --gigabytes 2 --latency 0.05
+    python scripts/bench/far_files.py --scene --counts 42
 
-A real server of ranges waits for the latency before every answer. The field is a file with holes: it takes no disk.
+A real server of ranges waits for the latency before every answer. The field is a file with holes: it takes no disk. It
+is read, as `lg_field.load` does, and cropped, as `lg-field crop` does; bytes are told as multiples of those of the file
+that the crop writes, which holds what the box needs and nothing else.
 """
 
 from __future__ import annotations
@@ -14,20 +17,27 @@ import math
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from lg_field.files import FieldFile
-from lg_field.files.container import write_container
+import lg_field
+from lg_field.files import FieldFile, crop_file
+from lg_field.files.bits import pack_bits
+from lg_field.files.container import tensor_bytes, write_container
 from lg_field.files.schema import KEY, header_of
 from lg_field.networks.local_global import local_global_siren
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.scene import Scene
 from lg_field.signals.signal import Signal
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Region
+from lg_field.table.cell_table import CellTable
+from lg_field.training.methods import METHODS
 
 
 class Request(NamedTuple):
@@ -124,15 +134,35 @@ class Sparse(io.FileIO):
 
 
 def sparse_field(path: Path, size: int, counts: tuple[int, int, int]) -> int:
-    """A field file of about so many bytes, whose weights are zeros; returns its cells."""
+    """A signal's file of about so many bytes, whose weights are zeros; returns its cells."""
     grid = PartitionGrid(counts, (-1.0,) * 3, (1.0,) * 3)
     width = max(4, round(math.sqrt(size / grid.num_cells / 4 / 3)))
     cells = torch.arange(grid.num_cells)
     with torch.device("meta"):
         field = local_global_siren(grid, 3, width, 16, 3, cells=cells)
     field.description = Signal("video", (64, 64, 64), 3)
+    write_sparse(path, field, {"cells": cells})
+    return grid.num_cells
+
+
+def sparse_scene(path: Path, counts: tuple[int, int, int]) -> int:
+    """A scene's file with the rows and the shared grid of `lg-field-tiny`, whose weights are zeros; returns its cells.
+    A tenth of the voxels of every cell is occupied."""
+    grid = PartitionGrid(counts, (-1.0,) * 3, (1.0,) * 3)
+    cells = torch.arange(grid.num_cells)
+    with torch.device("meta"):
+        field = RadianceField(grid, METHODS["lg-field-tiny"].sizes, cells)
+    field.description = Scene(tuple(tuple(float(a == b) for a in range(4)) for b in range(4)))
+    draw = torch.Generator().manual_seed(0)
+    occupied = torch.rand(field.occupied.shape, generator=draw) < 0.1
+    write_sparse(path, field, {"cells": cells, "occupied": pack_bits(occupied)})
+    return grid.num_cells
+
+
+def write_sparse(path: Path, field: CellTable, known: dict[str, Tensor]) -> None:
+    """The file of a field on the meta device: these tensors, and zeros for all others."""
     _, text = header_of(field)
-    tensors = {name: value for name, value in field.state_dict().items() if torch.is_tensor(value)}
+    tensors = {name: value for name, value in field.state_dict().items() if torch.is_tensor(value)} | known
     shapes = {name: (value.dtype, tuple(value.shape)) for name, value in tensors.items()}
     hole = bytes(1 << 20)
 
@@ -140,40 +170,48 @@ def sparse_field(path: Path, size: int, counts: tuple[int, int, int]) -> int:
         for first in range(0, count, len(hole)):
             yield hole if count - first >= len(hole) else bytes(count - first)
 
-    pieces = {n: zeros(math.prod(shape) * dtype.itemsize) for n, (dtype, shape) in shapes.items()}
-    pieces["cells"] = iter([cells.numpy().tobytes()])
+    pieces: dict[str, Iterable[bytes | bytearray | memoryview]] = {
+        name: zeros(math.prod(shape) * dtype.itemsize) for name, (dtype, shape) in shapes.items()
+    }
+    pieces |= {name: [tensor_bytes(value)] for name, value in known.items()}
     with Sparse(path, "wb") as file:
         write_container(file, shapes, {KEY: text}, pieces)  # type: ignore[arg-type]
         file.truncate(file.tell())
-    return grid.num_cells
+
+
+def read(address: str, region: Region) -> None:
+    """A region, as a field."""
+    lg_field.load(address, region)
 
 
 def main() -> None:
-    """Print a line for each box."""
+    """Print a line for each way to read."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gigabytes", type=float, default=2.0)
+    parser.add_argument("--gigabytes", type=float, default=2.0, help="of a signal's file")
+    parser.add_argument("--scene", action="store_true", help="a scene's file, with the rows of lg-field-tiny")
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--counts", type=int, default=16, help="cells along each axis")
     parser.add_argument("--share", type=float, default=0.05, help="of the volume that the box holds")
     chosen = parser.parse_args()
-    side = chosen.share ** (1 / 3)
+    side, counts = chosen.share ** (1 / 3), (chosen.counts,) * 3
     region = Region.box((-side,) * 3, (side,) * 3)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "field"
-        cells = sparse_field(path, int(chosen.gigabytes * 1e9), (chosen.counts,) * 3)
+        path, part = Path(folder) / "field", Path(folder) / "part"
+        cells = sparse_scene(path, counts) if chosen.scene else sparse_field(path, int(chosen.gigabytes * 1e9), counts)
         with FieldFile.open(path) as file:
-            parts, rows = file.bytes_by_part(), len(file.skeleton.rows_touching(region))
-        needed = parts["header"] + parts["shared"] + 8 * cells + (parts["rows"] - 8 * cells) * rows / cells
-        with range_server(path, chosen.latency) as (address, log):
-            begin = time.perf_counter()
-            with FieldFile.open(address) as file:
-                file.load(region)
-            seconds = time.perf_counter() - begin
-        print(
-            f"{path.stat().st_size:,} bytes, {rows:,} of {cells:,} cells: {len(log.requests)} requests, "
-            f"{log.round_trips()} successive, {log.bytes:,} bytes ({log.bytes / needed:.3f} of what is needed), "
-            f"{seconds:.2f} s"
-        )
+            rows = len(file.skeleton.rows_touching(region))
+        needed = crop_file(path, part, region)
+        print(f"{path.stat().st_size:,} bytes, a box of {rows:,} of {cells:,} cells, {needed:,} bytes")
+        ways = {"read": read, "cropped": lambda address, region: crop_file(address, part, region, overwrite=True)}
+        for name, way in ways.items():
+            with range_server(path, chosen.latency) as (address, log):
+                begin = time.perf_counter()
+                way(address, region)
+                seconds = time.perf_counter() - begin
+            print(
+                f"{name}: {len(log.requests)} requests, {log.round_trips()} successive, {log.bytes:,} bytes "
+                f"({log.bytes / needed:.3f} of those of the crop), {seconds:.2f} s"
+            )
 
 
 if __name__ == "__main__":
