@@ -3,21 +3,24 @@
     python scripts/bench/far_files.py --gigabytes 2 --latency 0.05
     python scripts/bench/far_files.py --scene --counts 42
 
-A real server of ranges waits for the latency before every answer. The field is a file with holes: it takes no disk. It
-is read, as `lg_field.load` does, and cropped, as `lg-field crop` does; bytes are told as multiples of those of the file
-that the crop writes, which holds what the box needs and nothing else.
+The field is a file with holes: it takes no disk. A real server of ranges answers twice. Once it holds its answers until
+all requests that are made at a time have come: that counts round trips, whatever the machine takes for them. Once it
+waits for the latency before each answer, for the seconds. Bytes are told as multiples of those of the crop's file, which
+holds what the box needs and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.server
 import io
 import math
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -26,9 +29,13 @@ import torch
 from torch import Tensor
 
 import lg_field
+from lg_field.cli.edit import crop
+from lg_field.cli.options import RegionFlags
+from lg_field.errors import Notice
 from lg_field.files import FieldFile, crop_file
 from lg_field.files.bits import pack_bits
 from lg_field.files.container import tensor_bytes, write_container
+from lg_field.files.ranges import FarRanges, Range, in_flight
 from lg_field.files.schema import KEY, header_of
 from lg_field.networks.local_global import local_global_siren
 from lg_field.radiance.field import RadianceField
@@ -68,14 +75,56 @@ class Log:
         return count
 
 
+class Waves:
+    """Holds answers until all requests that are made at a time have come: round trips are counted, whatever a machine
+    takes for them. The first request of a file and the one for its size are made together, and count as one."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        """Of round trips that followed one another."""
+        self.left = self.together = self.here = 0
+        self.met = threading.Condition()
+
+    @staticmethod
+    @contextmanager
+    def counted() -> Iterator[Waves]:
+        """Context in which the requests of far files are told to a new one."""
+        waves, asked = Waves(), FarRanges._asked
+
+        def told(far: FarRanges, ranges: Sequence[Range]) -> list[bytes | BaseException]:
+            if ranges:
+                waves.left, waves.together = len(ranges), min(far._most, in_flight(len(ranges)))
+            return asked(far, ranges)
+
+        FarRanges._asked = told  # type: ignore[method-assign]
+        try:
+            yield waves
+        finally:
+            FarRanges._asked = asked  # type: ignore[method-assign]
+
+    def __call__(self, method: str) -> None:
+        """Called by the thread of a request, which waits for the others."""
+        if method == "HEAD":
+            return
+        with self.met:
+            self.here, mine = self.here + 1, self.number
+            if self.here >= min(self.left, self.together):
+                self.left, self.here, self.number = max(0, self.left - self.here), 0, self.number + 1
+                self.met.notify_all()
+            elif not self.met.wait_for(lambda: self.number != mine, 60.0):
+                raise AssertionError(f"{self.here} requests came at a time, {self.left} of {self.together} were to")
+
+
 @contextmanager
-def range_server(path: Path, latency: float, hold: Callable[[], None] = lambda: None) -> Iterator[tuple[str, Log]]:
+def range_server(
+    path: Path, latency: float, hold: Callable[[str], None] = lambda method: None
+) -> Iterator[tuple[str, Log]]:
     """Serve a file by ranges: its address and the log.
 
     Args:
         path: of the file.
         latency: seconds before each answer.
-        hold: is called by the thread of each request before it is answered, and may wait for others.
+        hold: is called by the thread of each request with its method before it is answered, and may wait for others.
     """
     log, size = Log(), path.stat().st_size
 
@@ -94,7 +143,8 @@ def range_server(path: Path, latency: float, hold: Callable[[], None] = lambda: 
         def answer(self, start: int, end: int, status: int, body: bool) -> None:
             begin = time.monotonic()
             time.sleep(latency)
-            hold()
+            if hold is not None:
+                hold(self.command)
             self.send_response(status)
             self.send_header("Accept-Ranges", "bytes")
             if status == 206:
@@ -179,9 +229,21 @@ def write_sparse(path: Path, field: CellTable, known: dict[str, Tensor]) -> None
         file.truncate(file.tell())
 
 
-def read(address: str, region: Region) -> None:
-    """A region, as a field."""
-    lg_field.load(address, region)
+def read(address: str, part: Path, side: float) -> None:
+    """As `lg_field.load` does."""
+    lg_field.load(address, Region.box((-side,) * 3, (side,) * 3))
+
+
+def cropped(address: str, part: Path, side: float) -> None:
+    """As `lg_field.files.crop_file` does."""
+    crop_file(address, part, Region.box((-side,) * 3, (side,) * 3), overwrite=True)
+
+
+def command(address: str, part: Path, side: float) -> None:
+    """As `lg-field crop` does, which says before what it keeps."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)
+        crop(address, part, RegionFlags(box=(*[-side] * 3, *[side] * 3)), overwrite=True)
 
 
 def main() -> None:
@@ -194,23 +256,25 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.05, help="of the volume that the box holds")
     chosen = parser.parse_args()
     side, counts = chosen.share ** (1 / 3), (chosen.counts,) * 3
-    region = Region.box((-side,) * 3, (side,) * 3)
     with tempfile.TemporaryDirectory() as folder:
         path, part = Path(folder) / "field", Path(folder) / "part"
         cells = sparse_scene(path, counts) if chosen.scene else sparse_field(path, int(chosen.gigabytes * 1e9), counts)
-        with FieldFile.open(path) as file:
-            rows = len(file.skeleton.rows_touching(region))
-        needed = crop_file(path, part, region)
+        needed = crop_file(path, part, Region.box((-side,) * 3, (side,) * 3))
+        with FieldFile.open(part) as file:
+            rows = len(file.cells)
         print(f"{path.stat().st_size:,} bytes, a box of {rows:,} of {cells:,} cells, {needed:,} bytes")
-        ways = {"read": read, "cropped": lambda address, region: crop_file(address, part, region, overwrite=True)}
-        for name, way in ways.items():
-            with range_server(path, chosen.latency) as (address, log):
+        for way in (read, cropped, command):
+            with Waves.counted() as waves, range_server(path, 0.0, waves) as (address, log):
+                way(address, part, side)
+            with range_server(path, chosen.latency) as (address, timed):
                 begin = time.perf_counter()
-                way(address, region)
+                way(address, part, side)
                 seconds = time.perf_counter() - begin
             print(
-                f"{name}: {len(log.requests)} requests, {log.round_trips()} successive, {log.bytes:,} bytes "
-                f"({log.bytes / needed:.3f} of those of the crop), {seconds:.2f} s"
+                f"{way.__name__}: {len(log.requests)} requests, {waves.number} round trips one after the other, "
+                f"{log.bytes:,} bytes ({log.bytes / needed:.3f} of those of the crop); {seconds:.2f} s, in which "
+                f"{timed.round_trips()} requests followed one another",
+                flush=True,
             )
 
 
