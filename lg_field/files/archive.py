@@ -90,13 +90,9 @@ class ArchiveRanges(Ranges):
 
     def _packed_ranges(self, ranges: Sequence[Range]) -> list[Range]:
         """Where the blocks are that hold ranges."""
-        found = []
-        for start, count in ranges:
-            blocks = self._blocks(start, min(start + count, self.size))
-            if len(blocks):
-                first, last = int(self.places[blocks[0]]), int(self.places[blocks[-1] + 1])
-                found.append((first, last - first))
-        return found
+        numbers = {n for start, count in ranges for n in self._blocks(start, min(start + count, self.size))}
+        places = [(int(self.places[number]), int(self.places[number + 1])) for number in sorted(numbers)]
+        return [(first, last - first) for first, last in places]
 
     def _blocks(self, start: int, end: int) -> range:
         """Numbers of the blocks that hold some bytes."""

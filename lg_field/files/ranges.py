@@ -19,6 +19,8 @@ from lg_field.errors import notice
 
 Range = tuple[int, int]
 """First byte and number of bytes."""
+Blocks = list[tuple[int, bytes]]
+"""First byte and bytes of parts of a file, sorted."""
 REQUEST_BYTES = 1 << 20
 """A gap of so many bytes costs as much as a request: narrower ones between wanted ranges are fetched with them,"""
 GAP_SHARE = 0.04
@@ -134,20 +136,19 @@ class FarRanges(Ranges):
         self.system, self.path = system, path
         self._at_once = bool(getattr(system, "async_impl", False))
         self._most = MOST_IN_FLIGHT
-        self._held: Blocks = []
-        self._added: Blocks = []
+        self._held: list[Blocks] = []
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(self._asked, [(0, FIRST_BYTES)]) if self._at_once else None
             size = system.size(path)
         if size is None:
             raise OSError(f"{path}: the server does not say how large it is, so it cannot be read by ranges")
         self.size = int(size)
-        self._whole = b""
+        self._whole: Blocks = []
         if first is None:
             self.prefetch([(0, FIRST_BYTES)])
         elif isinstance(found := first.result()[0], bytes):
             self.bytes_read, self.requests = len(found), 1
-            self._held = [(0, found)]
+            self._held = [[(0, found)]]
             self._keep_whole(found, FIRST_BYTES)
 
     def read(self, start: int, count: int) -> bytes:
@@ -155,7 +156,7 @@ class FarRanges(Ranges):
         count = max(0, min(count, self.size - start))
         if not count:
             return b""
-        head = max((beginning(blocks, start, count) for blocks in (self._held, self._added)), key=len)
+        head = self._here(start, count)
         if len(head) == count:
             return head
         return head + self._fetch([(start + len(head), count - len(head))])[0]
@@ -163,29 +164,33 @@ class FarRanges(Ranges):
     def prefetch(self, ranges: Sequence[Range]) -> None:
         """See `Ranges`."""
         if not self._whole:
-            self._held = self._blocks(self._clipped(ranges))
+            ranges = self._clipped(ranges)
+            here = [(start, self._here(start, count)) for start, count in ranges]
+            kept = sorted(block for block, (_, count) in zip(here, ranges) if len(block[1]) == count)
+            self._held = [kept, self._lacking(ranges)]
 
     @contextmanager
     def together(self, ranges: Sequence[Range]) -> Iterator[None]:
         """See `Ranges`; nothing of what is fetched is kept."""
-        lacking = [(a, n) for a, n in self._clipped(ranges) if len(beginning(self._held, a, n)) < n]
-        self._added = self._blocks(lacking) if len(lacking) > 1 else []
+        before = self._held
+        self._held = [*before, self._lacking(self._clipped(ranges))]
         try:
             yield
         finally:
-            self._added = []
+            self._held = before
 
     def _clipped(self, ranges: Sequence[Range]) -> list[Range]:
         """Ranges as far as the file reaches."""
         return [(start, min(count, self.size - start)) for start, count in ranges if start < self.size]
 
-    def _blocks(self, ranges: Sequence[Range]) -> Blocks:
-        """What holds ranges: fetched together, unless it is here."""
-        wanted = merged(ranges)
-        here = {start: beginning(self._held, start, count) for start, count in wanted}
-        lacking = [(start, count) for start, count in wanted if len(here[start]) < count]
-        here |= dict(zip((start for start, _ in lacking), self._fetch(lacking)))
-        return [(start, here[start]) for start, _ in wanted]
+    def _here(self, start: int, count: int) -> bytes:
+        """Of `count` bytes from `start` the first ones, as far as they were fetched before."""
+        return max((beginning(blocks, start, count) for blocks in (*self._held, self._whole)), key=len, default=b"")
+
+    def _lacking(self, ranges: Sequence[Range]) -> Blocks:
+        """What holds those ranges that are not here: fetched together."""
+        wanted = merged([(start, count) for start, count in ranges if len(self._here(start, count)) < count])
+        return list(zip((start for start, _ in wanted), self._fetch(wanted)))
 
     def _fetch(self, ranges: Sequence[Range]) -> list[bytes]:
         """The bytes of ranges, many requests at a time: fewer, where the server fails at them."""
@@ -231,12 +236,8 @@ class FarRanges(Ranges):
             return False
         if not self._whole:
             notice(f"{self.path}: the server sends no ranges, the whole file is read ({self.size:,} bytes)")
-            self._whole, self._held = piece, [(0, piece)]
+            self._whole = [(0, piece)]
         return True
-
-
-Blocks = list[tuple[int, bytes]]
-"""First byte and bytes of parts of a file, sorted."""
 
 
 def beginning(blocks: Blocks, start: int, count: int) -> bytes:

@@ -140,6 +140,7 @@ def crop_file(
         for name in sorted(file.saved().keys() - skeleton.line_names - set(skeleton.cell_set_names)):
             shape = file.reader.entries[name].shape
             kept[name] = rows if name in skeleton.row_names else torch.arange(shape[0] if shape else 1)
+        file.prefetch_rows([name for name in skeleton.lines_follow if skeleton.kept_lines and name != "cells"], rows)
         masks = file.lines_to_keep(rows)
         shapes = _copied_shapes(file, kept, dtype)
         file.reader.foretell(_reads(file, masks, kept, shapes, dtype))

@@ -5,7 +5,7 @@
 
 The field is a file with holes: it takes no disk. A real server of ranges answers twice. Once it holds its answers until
 all requests that are made at a time have come: that counts round trips, whatever the machine takes for them. Once it
-waits for the latency before each answer, for the seconds. Bytes are told as multiples of those of the crop's file, which
+waits for the latency before each answer, for the seconds. Bytes are told as multiples of those of the crop's file: it
 holds what the box needs and nothing else.
 """
 
@@ -117,7 +117,7 @@ class Waves:
 
 @contextmanager
 def range_server(
-    path: Path, latency: float, hold: Callable[[str], None] = lambda method: None
+    path: Path, latency: float, hold: Callable[[str], None] | None = None, ranges: bool = True
 ) -> Iterator[tuple[str, Log]]:
     """Serve a file by ranges: its address and the log.
 
@@ -125,6 +125,7 @@ def range_server(
         path: of the file.
         latency: seconds before each answer.
         hold: is called by the thread of each request with its method before it is answered, and may wait for others.
+        ranges: False: everything is sent, whatever is asked for.
     """
     log, size = Log(), path.stat().st_size
 
@@ -135,7 +136,7 @@ def range_server(
             self.answer(0, size, 200, False)
 
         def do_GET(self) -> None:
-            wanted = self.headers.get("Range")
+            wanted = self.headers.get("Range") if ranges else None
             first, last = wanted.removeprefix("bytes=").split("-") if wanted else ("0", "")
             start, end = int(first), min(size, int(last) + 1 if last else size)
             self.answer(start, end, 206 if wanted else 200, True)
@@ -146,7 +147,7 @@ def range_server(
             if hold is not None:
                 hold(self.command)
             self.send_response(status)
-            self.send_header("Accept-Ranges", "bytes")
+            self.send_header("Accept-Ranges", "bytes" if ranges else "none")
             if status == 206:
                 self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
             self.send_header("Content-Length", str(end - start))
