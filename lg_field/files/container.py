@@ -134,13 +134,14 @@ class Reader:
             most: requests at most: then the narrowest gaps between lines are fetched, too; None = as many as it takes.
         """
         entry = self.entries[name]
-        shape, data = entry.shape if rows is None else (len(rows), *entry.shape[1:]), bytearray()
         with self._together(self._cuts(Lines(name, rows, most))):
             if rows is None:
-                data = self.read_at(entry.start, entry.num_bytes)
-            for first, last in () if rows is None else runs(rows, most):
-                block = self.read_at(entry.start + first * entry.row_bytes, (last - first) * entry.row_bytes)
-                data += block if most is None else self._lines_of(block, entry, rows, first, last)
+                data, shape = self.read_at(entry.start, entry.num_bytes), entry.shape
+            else:
+                data, shape = bytearray(), (len(rows), *entry.shape[1:])
+                for first, last in runs(rows, most):
+                    block = self.read_at(entry.start + first * entry.row_bytes, (last - first) * entry.row_bytes)
+                    data += block if most is None else self._lines_of(block, entry, rows, first, last)
         if not data:
             return torch.empty(shape, dtype=entry.dtype)
         return torch.frombuffer(data, dtype=entry.dtype).view(shape)

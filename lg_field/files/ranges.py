@@ -31,7 +31,7 @@ FEWER = 4
 """Where a server fails, so many times fewer are under way together from then on."""
 TRIES, PAUSE = 4, 0.3
 """Of a request, and seconds before the second one; three times as many before each further one."""
-FIRST_BYTES = 1 << 13
+FIRST_BYTES = 1 << 12
 """Bytes at the beginning of a far file that are fetched when it is opened: they come with a server's first packets."""
 AHEAD_BYTES = 1 << 28
 """Bytes of what is read next that are fetched together while a file is copied, about."""
@@ -154,20 +154,15 @@ class FarRanges(Ranges):
     def read(self, start: int, count: int) -> bytes:
         """See `Ranges`; from what was fetched before, as far as it reaches."""
         count = max(0, min(count, self.size - start))
-        if not count:
-            return b""
-        head = self._here(start, count)
-        if len(head) == count:
-            return head
-        return head + self._fetch([(start + len(head), count - len(head))])[0]
+        found = b"".join(self._here(start, count))
+        return found if len(found) == count else found + self._fetch([(start + len(found), count - len(found))])[0]
 
     def prefetch(self, ranges: Sequence[Range]) -> None:
         """See `Ranges`."""
         if not self._whole:
             ranges = self._clipped(ranges)
-            here = [(start, self._here(start, count)) for start, count in ranges]
-            kept = sorted(block for block, (_, count) in zip(here, ranges) if len(block[1]) == count)
-            self._held = [kept, self._lacking(ranges)]
+            kept = sorted((start, b"".join(self._here(start, count))) for start, count in ranges)
+            self._held = [[block for block in kept if block[1]], self._lacking(ranges)]
 
     @contextmanager
     def together(self, ranges: Sequence[Range]) -> Iterator[None]:
@@ -183,13 +178,21 @@ class FarRanges(Ranges):
         """Ranges as far as the file reaches."""
         return [(start, min(count, self.size - start)) for start, count in ranges if start < self.size]
 
-    def _here(self, start: int, count: int) -> bytes:
-        """Of `count` bytes from `start` the first ones, as far as they were fetched before."""
-        return max((beginning(blocks, start, count) for blocks in (*self._held, self._whole)), key=len, default=b"")
+    def _here(self, start: int, count: int) -> list[memoryview]:
+        """Of `count` bytes from `start` the first ones, as far as they were fetched before, in portions."""
+        found: list[memoryview] = []
+        while count:
+            more = max((beginning(blocks, start, count) for blocks in (*self._held, self._whole)), key=len)
+            if not more:
+                break
+            found.append(more)
+            start, count = start + len(more), count - len(more)
+        return found
 
     def _lacking(self, ranges: Sequence[Range]) -> Blocks:
-        """What holds those ranges that are not here: fetched together."""
-        wanted = merged([(start, count) for start, count in ranges if len(self._here(start, count)) < count])
+        """What holds of ranges the rest that is not here: fetched together."""
+        here = [sum(map(len, self._here(start, count))) for start, count in ranges]
+        wanted = merged([(start + some, count - some) for some, (start, count) in zip(here, ranges)])
         return list(zip((start for start, _ in wanted), self._fetch(wanted)))
 
     def _fetch(self, ranges: Sequence[Range]) -> list[bytes]:
@@ -240,11 +243,11 @@ class FarRanges(Ranges):
         return True
 
 
-def beginning(blocks: Blocks, start: int, count: int) -> bytes:
+def beginning(blocks: Blocks, start: int, count: int) -> memoryview:
     """Of `count` bytes from `start` the first ones, as far as a block has them."""
     at = bisect.bisect_right(blocks, start, key=lambda block: block[0]) - 1
     begin, data = blocks[at] if at >= 0 else (0, b"")
-    return data[start - begin : start - begin + count]
+    return memoryview(data)[start - begin : start - begin + count]
 
 
 def passes(error: BaseException) -> bool:
