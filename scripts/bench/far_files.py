@@ -264,7 +264,7 @@ def main() -> None:
         with FieldFile.open(part) as file:
             rows = len(file.cells)
         print(f"{path.stat().st_size:,} bytes, a box of {rows:,} of {cells:,} cells, {needed:,} bytes")
-        for way in (read, cropped, command):
+        for way in (read, cropped, command) if chosen.scene else (read, cropped):
             with Waves.counted() as waves, range_server(path, 0.0, waves) as (address, log):
                 way(address, part, side)
             with range_server(path, chosen.latency) as (address, timed):
