@@ -118,7 +118,9 @@ def posed(model: Any, rays: RayBundle) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_moved_camera_comes_back() -> None:
-    model = make_model(camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"), steps_per_scene=96, seam_loss_mult=0.0)
+    model = make_model(
+        camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"), pose_interval=1, steps_per_scene=96, seam_loss_mult=0.0
+    )
     with torch.no_grad():
         model.table.features.normal_().mul_(10.0)
     model.train()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -127,6 +131,39 @@ def test_a_picture_of_a_mesh(tmp_path):
     render_mesh(mesh, tmp_path / "ball.png", size=64)
     pixels = np.asarray(Image.open(tmp_path / "ball.png"))
     assert (pixels[0, 0] == 255).all() and (pixels[32, 32] < 200).all()
+
+
+def test_a_mesh_is_seen_from_all_sides_in_one_picture(tmp_path):
+    """A ball that is red on one side and blue on the other."""
+    from PIL import Image
+
+    plain = marching_cubes(ball, (-1, -1, -1), (1, 1, 1), 24, 1.0)
+    red = plain.vertices[:, :1] > 0
+    mesh = replace(plain, colors=np.where(red, [[200, 20, 20]], [[20, 20, 200]]).astype(np.uint8))
+    for sides, shape in ((1, (64, 64, 3)), (2, (64, 128, 3)), (3, (128, 128, 3)), (4, (128, 128, 3))):
+        render_mesh(mesh, tmp_path / "b.png", azimuth=0.0, elevation=0.0, size=64, sides=sides)
+        pixels = np.asarray(Image.open(tmp_path / "b.png")).astype(int)
+        assert pixels.shape == shape
+        first, other = pixels[32, 32], pixels[32 + 64 * (sides == 4), 32 + 64 * (sides == 2)]
+        assert first[0] > first[2] and (sides in (1, 3) or other[2] > other[0])
+        assert sides != 3 or (pixels[64:, 64:] == 255).all()
+    with pytest.raises(ValueError, match="at least one side, got 0"):
+        render_mesh(mesh, tmp_path / "b.png", sides=0)
+
+
+def test_the_script_draws_a_mesh_file_and_counts_its_pieces(tmp_path):
+    small = marching_cubes(lambda p: ball(p * 4), (-1, -1, -1), (1, 1, 1), 24, 1.0)
+    large = marching_cubes(ball, (-1, -1, -1), (1, 1, 1), 24, 1.0)
+    faces = np.concatenate([large.faces, small.faces + len(large.vertices)])
+    both = type(large)(np.concatenate([large.vertices, small.vertices + 3.0]), faces)
+    write_mesh(both, tmp_path / "two.ply")
+    script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "mesh_sides.py"))
+    script["main"](script["Args"](tmp_path / "two.ply", tmp_path / "two.png", size=32))
+    shares = script["shares"](script["read"](tmp_path / "two.ply"))
+    assert len(shares) == 2 and shares[0] == pytest.approx(volume(large) / (volume(large) + volume(small)), rel=1e-4)
+    assert (tmp_path / "two.png").exists()
+    with pytest.raises(FileExistsError):
+        script["main"](script["Args"](tmp_path / "two.ply", tmp_path / "two.png", size=32))
 
 
 def waves(points: torch.Tensor) -> torch.Tensor:

@@ -104,6 +104,21 @@ def test_parallel_axes_do_not_meet_and_points_say_where_the_scene_is():
     assert bool(((alone - views.origins) * views.axes).sum(-1).gt(0).all()), "ahead of the cameras"
 
 
+@settings(max_examples=20)
+@given(st.tuples(*[st.floats(-50.0, 50.0)] * 3), st.floats(0.01, 1e3))
+def test_of_cameras_that_look_outward_the_room_around_them_is_the_scene(target, distance: float):
+    """As large as the sparse points say, or several times as large as where the cameras are."""
+    middle = torch.tensor(target, dtype=torch.float64)
+    views = ring(40, target, distance)
+    turned = Views(looking(views.origins, 2 * views.origins - middle), views.focals, views.centers)
+    focus, radius, how = look_at(turned)
+    assert "outward" in how and float((focus - middle).norm()) < distance and 2.0 < radius / distance < 4.0
+    walls = middle + 6 * distance * torch.nn.functional.normalize(torch.randn(500, 3).double(), dim=1)
+    focus, radius, _ = look_at(turned, walls)
+    assert float((focus - middle).norm()) < distance and 4.0 < radius / distance < 8.0
+    assert "outward" not in look_at(views)[2] and "outward" not in look_at(views, walls)[2]
+
+
 def test_up_is_the_cameras_up_and_from_the_air_against_the_view():
     assert torch.allclose(upward(ring()), torch.tensor([0.0, 0.0, 1.0]).double(), atol=1e-6)
     views, ground = from_above()

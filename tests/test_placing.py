@@ -38,7 +38,8 @@ SIZE = 48
 
 
 def capture(folder: Path, count: int = 24, masks: str = "none", scale: float = 1.0, **meta: Any) -> Path:
-    """A red ball of radius 0.4 at (3, 2, 1) times `scale`, cut out (`masks` "alpha"), with masks, or with neither."""
+    """A red ball of radius 0.4 at (3, 2, 1) times `scale`, cut out (`masks` "alpha"), with masks, before a plain green
+    ("backdrop"), or with neither, before stripes."""
     target = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64)
     views = ring(count, target=(3.0, 2.0, 1.0), distance=3.0)
     alphas = ball(views, target, 0.4, SIZE)
@@ -46,7 +47,9 @@ def capture(folder: Path, count: int = 24, masks: str = "none", scale: float = 1
     frames = []
     for k, alpha in enumerate(alphas):
         inside = (alpha * 255).byte().numpy()
-        picture = np.where(inside[..., None] > 0, np.uint8([200, 40, 30]), np.uint8([20, 90 + k, 140]))
+        stripes = np.arange(SIZE)[:, None, None] // 4 % 2 * np.uint8([0, 60, 60]) if masks != "backdrop" else 0
+        behind = (np.uint8([20, 90, 140]) + np.uint8([0, k, 0]) * (masks != "backdrop") + stripes).astype(np.uint8)
+        picture = np.where(inside[..., None] > 0, np.uint8([200, 40, 30]), behind)
         layers = np.dstack([picture, inside]) if masks == "alpha" else picture
         Image.fromarray(layers).save(folder / "images" / f"{k:03}.png")
         pose = torch.eye(4, dtype=torch.float64)

@@ -97,6 +97,7 @@ KINDS = {
     "colmap": lambda f: colmap(f, False, [f"{k}.png" for k in range(20)]),
     "cut out": lambda f: capture(f, masks="alpha"),
     "masks": lambda f: capture(f, masks="grey"),
+    "backdrop": lambda f: capture(f, masks="backdrop"),
 }
 
 

@@ -68,6 +68,16 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Backdrop:
+    """What photos show behind the one thing in them."""
+
+    color: tuple[int, int, int]
+    """Red, green and blue, of 255."""
+    tolerance: int
+    """Largest difference of a channel of what is still backdrop."""
+
+
+@dataclass(frozen=True)
 class Photo:
     """One photo."""
 
@@ -83,6 +93,8 @@ class Photo:
     """A picture that is bright where the photo counts."""
     seen: Seen | None = None
     """Sparse points that were found in it; None = it is not known."""
+    backdrop: Backdrop | None = None
+    """What it shows where the scene is empty; None = it is not known, or its own alpha says where that is."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lg_field.captures.capture import CaptureError, Lens, Photo
+from lg_field.captures.cut_out import cut_out
 from lg_field.orientation import SIDEWAYS, orientation_of
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def read_photo(photo: Photo, alpha: bool, scale: float = 1.0, cut: bool = False)
 
     Args:
         photo: which.
-        alpha: give four channels (255 where the file has none), else three.
+        alpha: give four channels (255 where the file has none; 0 where the photo shows its backdrop), else three.
         scale: pixels of the result for each of `photo.lens`, per axis.
         cut: outside of its mask it is transparent, with `alpha`. A pixel of a smaller picture that the mask's edge runs
             through is partly so, and has the colour of what is inside.
@@ -127,7 +128,19 @@ def read_photo(photo: Photo, alpha: bool, scale: float = 1.0, cut: bool = False)
     if scale != 1.0:
         size = (int(array.shape[1] * scale), int(array.shape[0] * scale))
         array = np.array(Image.fromarray(array).resize(size, resample=Image.Resampling.BILINEAR))
-    return array
+    return cut_out(array[..., :3], photo.backdrop) if alpha and photo.backdrop is not None else array
+
+
+def few_pixels(path: Path, side: int) -> np.ndarray:
+    """(height, width, 3) uint8: every so many pixels of a photo as stored, less than two `side` along the longer side.
+
+    Raises:
+        CaptureError: broken, or of a kind whose range of values is not known.
+    """
+    with decoding(path) as image:
+        image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded to a fraction of its size, at once
+        step = max(1, max(image.size) // side)
+        return eight_bits(image, path)[::step, ::step, :3]
 
 
 def looks_premultiplied(pixels: np.ndarray) -> bool:

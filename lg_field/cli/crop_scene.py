@@ -12,7 +12,8 @@ import tyro
 from rich.console import Console
 
 from lg_field.cli.console import say
-from lg_field.cli.objects import VoxelSource, warn_of_cut
+from lg_field.cli.cuts import warn_of_cut
+from lg_field.cli.objects import VoxelSource
 from lg_field.cli.options import NO_REGION, RegionFlags, print_sizes
 from lg_field.cli.region_files import short_json
 from lg_field.cli.running import run_command
@@ -68,8 +69,9 @@ def crop_scene(
     small = settled(small, keep_region=keep_optimizer)
     console = Console()
     _report(console, run, field, small)
-    dense = voxels_of_run(run).field if region.objects.through_haze else None
-    warn_of_cut(field.occupancy, field.region, small.cells, exact, dense)
+    if region.placed or not region.objects.says_cut:
+        dense = voxels_of_run(run).field if region.objects.through_haze else None
+        warn_of_cut(field.occupancy, field.region, small.cells, exact, dense)
     if output is None or dry_run:
         return
     extra = {"region.json": exact.to_dict()} if exact is not None else {}

@@ -11,7 +11,8 @@ import tyro
 from rich.console import Console
 
 from lg_field.cli.console import print_sizes, progress_bar, say
-from lg_field.cli.objects import VoxelSource, around, voxels_of_file, warn_of_cut
+from lg_field.cli.cuts import around, warn_of_cut
+from lg_field.cli.objects import VoxelSource, voxels_of_file
 from lg_field.cli.opening import CropFlags, source_of
 from lg_field.cli.options import NO_REGION, Address, OptionalOutput, Output, RegionFlags, check_outputs
 from lg_field.cli.region_files import region_json
@@ -99,11 +100,11 @@ def planned(console: Console, file: FieldFile, flags: CropFlags) -> tuple[Region
     shape, cells = region.resolve(file.skeleton, source, limit=limit)
     rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
     exact = file.header.region if region.snap else exact
-    scene = isinstance(file.description, Scene)
-    near = around(file, rows) if scene else rows
+    may_cut = isinstance(file.description, Scene) and (region.placed or not region.objects.says_cut)
+    near = around(file, rows) if may_cut else rows
     file.prefetch_rows(file.skeleton.shown_rows, near)
     report_crop(console, file, rows, exact)
-    if scene:
+    if may_cut:
         dense = source.field if region.objects.through_haze else None
         warn_of_cut(voxels_of_file(file, near), file.header.region, file.cells[rows], exact, dense)
     if report is not None:

@@ -61,6 +61,8 @@ class ReportFlags:
     """Also render the mesh to this PNG, beside the source if --metrics names it."""
     up: Literal["auto", "x", "y", "z"] = "auto"
     """Axis that points up in the report; auto is y for shapes and z for all else."""
+    sides: int = 1
+    """The report shows the mesh from so many sides; 4: all around."""
 
 
 def mesh(
@@ -109,7 +111,7 @@ def mesh(
     from lg_field.meshing.writing import write_mesh
     from lg_field.signals.shapes.mesh_file import read_mesh
 
-    check_outputs(output, reports.report, finish, overwrite, resolution, max_size)
+    check_outputs(output, reports, finish, overwrite, resolution, max_size)
     in_world = wants_world(output_units, world)
     source = None if reports.metrics is None else read_mesh(reports.metrics)
     console, begin = Console(), time.perf_counter()
@@ -126,7 +128,7 @@ def mesh(
 
 
 def check_outputs(
-    output: Path, report: Path | None, finish: FinishFlags, overwrite: bool, resolution: int, max_size: float
+    output: Path, reports: ReportFlags, finish: FinishFlags, overwrite: bool, resolution: int, max_size: float
 ) -> None:
     """Refuse what could not be written, or is too large, before the work.
 
@@ -140,7 +142,9 @@ def check_outputs(
     check_suffix(output)
     check_resolution(resolution, max_size)
     finish.check()
-    for path in (output, report):
+    if reports.sides < 1:
+        raise ValueError(f"--sides must be at least 1, got {reports.sides}")
+    for path in (output, reports.report):
         if path is not None:
             refuse_existing(path, overwrite)
 
@@ -358,7 +362,7 @@ def say_more(console: Console, surface: Mesh, source: SourceMesh | None, reports
     if reports.report is not None:
         up = "xyz".index(up_axis(field) if reports.up == "auto" else reports.up)
         beside = None if source is None else Mesh(source.vertices, source.faces)
-        render_mesh(surface, reports.report, beside=beside, up=up)
+        render_mesh(surface, reports.report, beside=beside, up=up, sides=reports.sides)
         console.print(str(reports.report), soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import tyro
 
-from lg_field.errors import notice, tell
+from lg_field.errors import tell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lg_field.radiance.field import RadianceField
     from lg_field.radiance.focus import Look
     from lg_field.radiance.occupancy_grid import OccupancyGrid
-    from lg_field.space.regions import Region
+    from lg_field.space.regions import HalfSpace, Region
     from lg_field.table.cell_table import CellTable
 
 UP = (0.0, 0.0, 1.0)
@@ -30,10 +30,6 @@ LISTED = 5
 """Components that are listed."""
 ONE = 0.95
 """Share of the voxels of a component that is nearly everything."""
-HAZE = 0.25
-"""Opacity of voxels below which they are haze."""
-CUT = 0.02
-"""Share of the kept surface that may be cut without a word."""
 
 
 class VoxelSource(NamedTuple):
@@ -66,12 +62,12 @@ class ObjectFlags:
     """Of scenes: the connected component of occupied voxels that is the `largest`, that has this number (1 is the
     largest), or that is nearest to a point X Y Z; of what --box, --above-plane and the like leave."""
     focus: tuple[float, ...] | None = None
-    """Of scenes: the object that the training cameras look at, parted from the haze around it and, where it must be,
-    from the ground. With a share (0.95): as many components, the most seen first, as make up this share of what the
-    cameras see around their focus."""
+    """Of scenes: the object that the training cameras look at, parted from the haze around it and, of unbounded ones,
+    from the table or floor that it stands on or the wall behind it. With a share (0.95): as many components, the most
+    seen first, as make up this share of what the cameras see around their focus."""
     above_plane: tuple[float, ...] | None = None
-    """Of scenes: only what lies above the ground, a level plane that is found (RANSAC); or above a given one, with
-    NX x + NY y + NZ z + D >= 0: four numbers NX NY NZ D."""
+    """Of scenes: only what lies above the ground, a nearly level plane that is found (RANSAC); or above a given one,
+    with NX x + NY y + NZ z + D >= 0: four numbers NX NY NZ D."""
 
     solid: float | None = None
     """Voxels connect only where a way as long as a side of them absorbs this much of the light, 0 to 1: 0.5 tells
@@ -81,6 +77,11 @@ class ObjectFlags:
     def given(self) -> bool:
         """Whether an object was asked for."""
         return bool(self.component) or self.above_plane is not None or self.focus is not None
+
+    @property
+    def says_cut(self) -> bool:
+        """Whether the line that says what is kept says how much of its surface is cut, too."""
+        return self.focus is not None and self.above_plane is None
 
     @property
     def through_haze(self) -> bool:
@@ -134,6 +135,7 @@ class ObjectFlags:
         from lg_field.radiance.components import shown_voxels
         from lg_field.radiance.ground import SOLID, above_ground
         from lg_field.radiance.solid import solid_voxels
+        from lg_field.radiance.standing import ground_below
         from lg_field.space.regions import transformed
 
         if self.above_plane:
@@ -142,9 +144,10 @@ class ObjectFlags:
         whole = source.field()
         up = getattr(whole.description, "up", UP)
         shown = shown_voxels(whole.occupancy, both(field.region, shape))
-        found = above_ground(whole.occupancy, solid_voxels(whole, shown, max(self.solid or 0.0, SOLID)), up)
-        plane = " ".join(f"{v:.4g}" for v in (*found.normal, found.offset))
-        tell(f"the ground that was found: --above-plane {plane} (scene units)")
+        found = ground_below(whole, shown)
+        if found is None:
+            found = above_ground(whole.occupancy, solid_voxels(whole, shown, max(self.solid or 0.0, SOLID)), up)
+        tell(f"the ground that was found: --above-plane {in_numbers(found)} (scene units)")
         return found
 
     def above_given(self) -> Region:
@@ -178,19 +181,15 @@ class ObjectFlags:
             ValueError: the cameras see nothing of what is asked for, or no camera is known.
         """
         from lg_field.radiance.components import shown_voxels
-        from lg_field.radiance.focus import looked_at
         from lg_field.radiance.sight import seen_shares
 
         look, whole = source.look(), source.field()
         grid = whole.occupancy
         shown = shown_voxels(grid, both(field.region, shape))
         if not self.focus and self.solid is None:
-            found = looked_at(whole, look, shown)
-            if found is not None:
-                how = f", parted by --solid {found.level:g}" if found.level else ""
-                how += ", the ground cut away" if found.above else ""
-                self.say_focus(found.pieces, [found.number], found.share, grid, how)
-                return self.kept(found.pieces, [found.number], found.shown, shape, grid)
+            alone = self.alone(whole, look, shown, shape)
+            if alone is not None:
+                return alone
         pieces = self.pieces(source, shown)
         shares = seen_shares(whole, cast("Any", whole.description), look.views, pieces, look.focus)
         if not len(shares) or not float(shares.sum()) > 0.0:
@@ -202,6 +201,37 @@ class ObjectFlags:
         numbers = [number + 1 for number in order[:count].tolist()]
         self.say_focus(pieces, numbers, float(shares[order[:count]].sum()), grid, self.advice(pieces.sizes))
         return self.kept(pieces, numbers, shown, shape, grid)
+
+    def alone(self, whole: RadianceField, look: Look, shown: Tensor, shape: Region | None) -> Region | None:
+        """What the cameras look at, cut from haze and from what it stands on; None where nothing of it ends."""
+        from lg_field.radiance.focus import SEEN, looked_at
+        from lg_field.radiance.standing import hangs, standing
+
+        grid, found = whole.occupancy, looked_at(whole, look, shown)
+        stands = standing(whole, look, shown) if grid.frame.contraction else None
+        free = found is not None and stands is not None and not found.above and hangs(found, stands.support, grid)
+        if stands is not None and not free:
+            what = "the wall behind it" if stands.wall else "what it stands on"
+            tell(
+                f"--focus: what stands in the middle, {stands.share:.1%} of what the cameras see around their focus, "
+                f"cut from {what} at {in_numbers(stands.above)} (NX NY NZ D, scene units): {stands.cut.share:.0%} of "
+                "its surface is cut; --component 1 keeps what is connected"
+            )
+            return both(stands.region, without_voxels(shape, grid))
+        if found is None:
+            tell("--focus: nothing that the cameras look at ends: what is connected is kept, --box or --sphere cut it")
+            return None
+        how = f", parted by --solid {found.level:g}" if found.level else ""
+        how += ", the ground cut away" if found.above else ""
+        if not grid.frame.contraction:
+            how += ", not cut from any ground: the scene is bounded"
+        elif free:
+            how += ", which hangs free: nothing had to be cut"
+        elif not found.above:
+            how += ", nothing cut from it: no object was found to stand on a level surface in the middle"
+        how += "; the cameras see little there: is there an object in the middle?" if found.seen < SEEN else ""
+        self.say_focus(found.pieces, [found.number], found.share, grid, how)
+        return self.kept(found.pieces, [found.number], found.shown, shape, grid)
 
     def say_focus(self, pieces: Pieces, numbers: list[int], share: float, grid: OccupancyGrid, how: str) -> None:
         """Which components --focus keeps, in a line."""
@@ -231,8 +261,8 @@ class ObjectFlags:
     def advice(self, sizes: Tensor) -> str:
         """What to try where nearly everything is one piece; by the sizes of all, the largest first."""
         one = len(sizes) and float(sizes[0]) > ONE * float(sizes.sum())
-        more = "a larger --solid" if self.solid else "--solid 0.5"
-        return f"; nearly all is connected: {more}, --above-plane or a --box part it" if one else ""
+        ways = [*(["--focus"] if self.focus is None else []), "a larger --solid" if self.solid else "--solid 0.5"]
+        return f"; nearly all is connected: {', '.join(ways)}, --above-plane or a --box part it" if one else ""
 
     def number(self, pieces: Pieces, grid: OccupancyGrid, to_scene: Tensor | None) -> int:
         """The component asked for, counted from 1.
@@ -271,6 +301,11 @@ class ObjectFlags:
 
 
 NO_OBJECT = ObjectFlags()
+
+
+def in_numbers(plane: HalfSpace) -> str:
+    """A half space as the flags take it: NX NY NZ D."""
+    return " ".join(f"{v:.4g}" for v in (*plane.normal, plane.offset))
 
 
 def look_of(description: object) -> Look:
@@ -344,46 +379,3 @@ def voxels_of_file(file: FieldFile, rows: Tensor | None = None) -> OccupancyGrid
     grid = OccupancyGrid(field.frame, cells, field.sizes.occupancy_voxels)
     grid.occupied = file.read_values("occupied", rows)
     return grid
-
-
-def warn_of_cut(
-    grid: OccupancyGrid,
-    before: Region | None,
-    cells: Tensor,
-    region: Region | None,
-    field: Callable[[], RadianceField] | None = None,
-) -> None:
-    """Say it in a line if a crop cuts through what a scene holds.
-
-    Args:
-        grid: voxels before the crop, at least those of the kept cells and the cells around them.
-        before: the exact region before it.
-        cells: that the crop keeps.
-        region: the exact region after it; None = whole cells.
-        field: gives the field before the crop, where a cut through haze is none.
-    """
-    from lg_field.radiance.components import beside, cut_through, kept_middles, shown_voxels
-    from lg_field.radiance.solid import solid_voxels
-
-    shown = shown_voxels(grid, before)
-    kept = kept_middles(shown, cells, region, grid)
-    if field is not None:
-        shown = kept | solid_voxels(field(), shown & ~kept & beside(kept), HAZE)
-    found = cut_through(shown, kept)
-    if found.share >= CUT:
-        notice(
-            f"the cut goes through what the scene holds: {found.share:.0%} of the kept surface ({found.cut:,} of "
-            f"{found.surface:,} voxels) is cut; a larger region keeps it whole, --component finds its border"
-        )
-
-
-def around(file: FieldFile, rows: Tensor) -> Tensor:
-    """Rows of a file whose cells are some rows' or beside them."""
-    import torch
-
-    grid = file.skeleton.grid
-    index = grid.unravel(file.cells[rows])
-    steps = torch.cartesian_prod(*[torch.arange(-1, 2)] * grid.dim)
-    near = (index[:, None] + steps).flatten(0, 1)
-    near = near[((near >= 0) & (near < torch.tensor(grid.counts))).all(-1)]
-    return torch.isin(file.cells, grid.ravel(near)).nonzero()[:, 0]

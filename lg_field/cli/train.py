@@ -35,6 +35,7 @@ def train(
     steps: Annotated[int, tyro.conf.arg(metavar="COUNT", help_behavior_hint="(default: the method's)")] = 0,
     rays: Annotated[int, tyro.conf.arg(metavar="COUNT", help_behavior_hint="(default: the method's)")] = 0,
     masks: Literal["auto", "empty", "ignore"] = "auto",
+    background: Literal["auto", "keep"] = "auto",
     space: Literal["auto", "bounded", "contracted"] = "auto",
     downscale: float = 1.0,
     test_photos: int = 16,
@@ -46,9 +47,8 @@ def train(
     """Train a scene on photos with cameras, without nerfstudio: blender, instant-ngp, nerfstudio or COLMAP data.
 
     Writes scene.safetensors, which every other command takes, first within a minute and then every five, with a
-    checkpoint beside it. Ctrl-C finishes the step under way and saves both.
-
-    Only `ns-train lg-field` refines poses and exposures, shows a page, and has rows elsewhere or on many devices.
+    checkpoint beside it. Ctrl-C finishes the step under way and saves both. Only `ns-train lg-field` refines poses and
+    exposures, shows a page, and has rows elsewhere or on many devices.
 
     Args:
         data: the folder of a scene, or its transforms.json.
@@ -58,8 +58,8 @@ def train(
         rays: rays a step; where photos show all there is (no alpha, no masks), lg-field-tiny takes half of them.
         masks: what lies outside a mask. empty: nothing; ignore: pixels that do not count; auto: empty where the masks
             cut one object out of nearly all photos.
-        space: bounded: the box that is found is all there is; contracted: the scene goes on for ever; auto: by the
-            photos.
+        background: a plain backdrop behind a thing. auto: it is empty; keep: it is part of the scene.
+        space: bounded: the box found is all there is; contracted: the scene goes on for ever; auto: by the photos.
         downscale: make photos so many times smaller per axis.
         test_photos: so many of the test photos, evenly spaced, are rendered and scored at the end; 0 = none.
         device: auto, cpu, cuda, cuda:1, ...
@@ -74,7 +74,7 @@ def train(
     check_folder(folder, data, resume, overwrite)
     if test_photos < 0:
         raise ValueError(f"--test-photos must not be negative, got {test_photos}")
-    settings = RunSettings(method, steps, rays, masks, space, downscale, seed).complete()
+    settings = RunSettings(method, steps, rays, masks, background, space, downscale, seed).complete()
     console = Console()
     run = run_on(data, settings, pick_device(device), console)
     if resume:

@@ -23,6 +23,7 @@ def render_mesh(
     samples: int = 2,
     beside: Mesh | None = None,
     up: int = 2,
+    sides: int = 1,
 ) -> None:
     """Render a mesh to a PNG on white.
 
@@ -36,22 +37,35 @@ def render_mesh(
         samples: super-sampling per axis.
         beside: another mesh, drawn to the right of the first by the same camera, which sees all of it.
         up: axis that points up.
+        sides: views from so many sides, evenly around the upward axis from `azimuth` on; two in a row.
 
     Raises:
+        ValueError: no side.
         ImportError: open3d is not installed.
     """
     from PIL import Image
 
+    if sides < 1:
+        raise ValueError(f"a mesh is seen from at least one side, got {sides}")
     turn = np.eye(3)[[(up + 1) % 3, (up + 2) % 3, up]]
-    rays = _camera_rays((mesh if beside is None else beside).vertices @ turn.T, azimuth, elevation, size * samples)
-    origins, directions = (r @ turn for r in rays)
     center = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2  # rays are traced in 32 bits
-    origins = origins - center
     shown = [replace(m, vertices=m.vertices - center) for m in (mesh, beside) if m is not None]
-    images = [_shade(m, origins, directions) for m in shown]
-    image = np.concatenate([i.reshape(size, samples, size, samples, 3).mean((1, 3)) for i in images], axis=1)
+    images = []
+    for k in range(sides):
+        rays = _camera_rays(shown[-1].vertices @ turn.T, azimuth + 360.0 * k / sides, elevation, size * samples)
+        pictures = [_shade(m, *(r @ turn for r in rays)) for m in shown]
+        images.append([i.reshape(size, samples, size, samples, 3).mean((1, 3)) for i in pictures])
+    image = _in_rows([np.concatenate(views, axis=1) for views in images])
     with atomic_write(path, overwrite) as temporary:
         Image.fromarray((image * 255).round().astype(np.uint8)).save(temporary, format="PNG")
+
+
+def _in_rows(images: list[np.ndarray]) -> np.ndarray:
+    """Pictures of one size, two in a row, white where there is none."""
+    if len(images) == 1:
+        return images[0]
+    padded = [*images, np.ones_like(images[0])][: len(images) + len(images) % 2]
+    return np.concatenate([np.concatenate(padded[k : k + 2], axis=1) for k in range(0, len(padded), 2)])
 
 
 def _camera_rays(vertices: np.ndarray, azimuth: float, elevation: float, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.radiance.views import far_apart
 from lg_field.training.methods import EPS
+from lg_field.training.notices import say_without_effect
 from lg_field.training.place import first_grid, goes_on
 
 SCENE, RUN, TRAINING = "scene.safetensors", "run.json", "training.pt"
@@ -127,6 +128,7 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         placement = placed(dataset, self.settings.space)
         self.pixels = Pixels(dataset, placement)
         self.field = self.field.to(self.device)
+        say_without_effect(self.settings.training, self.field.sizes.contraction)
         self.trainer = RadianceTrainer(self.field, self.settings.training)
         if placement.hull is not None and placement.box is not None:
             self.trainer.restrict(placement.hull)

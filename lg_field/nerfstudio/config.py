@@ -104,7 +104,7 @@ def _method(name: str, rays_at_once: int) -> Any:
         optimizers={
             "fields": {"optimizer": FusedAdamOptimizerConfig(lr=method.fields_lr, eps=EPS), "scheduler": schedule},
             "grids": {"optimizer": FusedAdamOptimizerConfig(lr=method.grids_lr, eps=EPS), "scheduler": schedule},
-            POSES: {"optimizer": AdamOptimizerConfig(lr=1e-3, eps=EPS), "scheduler": schedule},
+            POSES: {"optimizer": AdamOptimizerConfig(lr=3e-4, eps=EPS), "scheduler": schedule},
             COLORS: {"optimizer": AdamOptimizerConfig(lr=2e-3, eps=EPS), "scheduler": schedule},
         },
         machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),

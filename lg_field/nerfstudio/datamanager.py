@@ -17,13 +17,16 @@ from nerfstudio.data.pixel_samplers import PixelSamplerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from lg_field.captures.backdrop import BackgroundMode
 from lg_field.errors import UserError
+from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 from lg_field.nerfstudio.dataset import CaptureDataset
 from lg_field.nerfstudio.masks import leave_out_unmasked, mask_meaning, small_alphas, small_masks
 from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
 from lg_field.nerfstudio.placing import find_place, move
 from lg_field.nerfstudio.rays import PixelRays
 from lg_field.radiance.placement import Placement
+from lg_field.training.exposures import DIFFER, exposures_differ
 from lg_field.training.masks import MaskMode
 from lg_field.training.photo_set import mean_color
 
@@ -39,6 +42,9 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
     masks: MaskMode = "auto"
     """What lies outside a mask. empty: nothing, it is alpha 0. ignore: pixels that say nothing (nerfstudio's meaning).
     auto: empty where the masks cut one object out of nearly all images."""
+    background: BackgroundMode = "auto"
+    """What a plain backdrop (white, black, a cloth) behind a thing means, in photos without alpha or masks. auto: it is
+    empty; keep: it is part of the scene."""
     opaque_share: float = 1.0
     """Part of train_num_rays_per_batch that a step has where photos show all there is, without alpha or masks that mean
     empty space. Such a scene is hazy for long: fewer rays leave each of them more samples, at the same cost."""
@@ -60,8 +66,9 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
     sets must have the same world coordinates."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """From a config.yml: a run from before places were found has the data parser's scene space."""
-        self.__dict__.update({"place": False, "masks": "ignore"} | state)
+        """From a config.yml: a run from before places were found has the data parser's scene space, one from before
+        backdrops were found keeps them."""
+        self.__dict__.update({"place": False, "masks": "ignore", "background": "keep"} | state)
 
 
 class LGDataManager(VanillaDataManager[InputDataset]):
@@ -82,6 +89,8 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         check_data_folder(None if data is None else Path(data))
         if isinstance(config.dataparser, BlenderDataParserConfig):
             config.dataparser.alpha_color = None  # the model blends: a random background needs the images' alpha
+        if isinstance(config.dataparser, AutoDataParserConfig):
+            config.dataparser.background = config.background
         super().__init__(config, device, test_mode, world_size, local_rank, **kwargs)
         if len(self.eval_dataset):
             check_dataset(self.eval_dataset)
@@ -108,7 +117,16 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         dataset.depths &= config.depths or (bool(outputs.metadata["bounded"]) and not config.contracted)
         if self.opaque:
             dataset.metadata["backdrop"] = torch.tensor(mean_color(len(dataset), dataset.get_image_float32))
+            dataset.metadata["exposures_differ"] = self._exposures_differ(outputs)
         return dataset
+
+    def _exposures_differ(self, outputs: DataparserOutputs) -> bool:
+        """Whether opaque photos do, said in a line."""
+        poses = outputs.cameras.camera_to_worlds.double().numpy()
+        differ = exposures_differ(outputs.image_filenames, poses[:, :, 3], -poses[:, :, 2])
+        if differ:
+            CONSOLE.print(f"{DIFFER}: each gets a change of colour of its own (--pipeline.model.exposure False: none).")
+        return differ
 
     def setup_train(self) -> None:
         """nerfstudio's, with as many rays a step as the photos ask for."""

@@ -14,6 +14,7 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from lg_field.captures import Capture, read_capture
+from lg_field.captures.backdrop import BackgroundMode, before_backdrop
 from lg_field.nerfstudio.capture_outputs import outputs_of
 
 
@@ -25,6 +26,9 @@ class AutoDataParserConfig(DataParserConfig):
     """target class to instantiate"""
     data: Path = Path()
     """Scene folder, or a transforms.json."""
+    background: BackgroundMode = "auto"
+    """A plain backdrop behind a thing. auto: it is empty; keep: it is part of the scene. The data manager's
+    `background` sets it."""
 
 
 @dataclass
@@ -39,8 +43,10 @@ class AutoDataParser(DataParser):
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: Any) -> DataparserOutputs:
         if self.capture is None:
-            self.capture = read_capture(self.config.data)
-            for note in self.capture.notes:
+            capture = read_capture(self.config.data)
+            flag = "--pipeline.datamanager.background"
+            self.capture, more = before_backdrop(capture, self.config.background, flag)
+            for note in (*capture.notes, *more):
                 CONSOLE.print(f"[yellow]{note}[/yellow]", markup=True, highlight=False, soft_wrap=True)
         return outputs_of(self.capture, split, float(self.downscale_factor or 1))
 

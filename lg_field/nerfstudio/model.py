@@ -36,6 +36,7 @@ from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.radiance.views import VIEWPOINTS
+from lg_field.training.notices import say_without_effect
 from lg_field.training.place import Space, first_grid, goes_on
 from lg_field.training.scores import image_scores
 
@@ -86,12 +87,16 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     render_background_color: Literal["auto", "white", "black"] = "auto"
     """Background of renders and metrics. auto: white, or, of photos that show all there is (no alpha, no masks), their
     mean colour, which is nearer to what none of them shows. `rgba` outputs are transparent whatever it is."""
-    camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
-    """Corrections of the training cameras' poses."""
-    pose_interval: int = 1
-    """Steps between those that improve poses."""
-    exposure: bool = False
-    """An affine change of colour for each training photo; the scene has the colours of the average one."""
+    camera_optimizer: CameraOptimizerConfig = field(
+        default_factory=lambda: CameraOptimizerConfig(mode="off", trans_l2_penalty=1e-3)
+    )
+    """Corrections of the training cameras' poses. nerfstudio's own penalty of steps, ten times as large, keeps cameras
+    where they are."""
+    pose_interval: int = 4
+    """Steps between those that improve poses, which take two to three times as long."""
+    exposure: bool | Literal["auto"] = "auto"
+    """An affine change of colour for each training photo; the scene has the colours of the average one. auto: where
+    opaque photos differ in exposure."""
     exposure_loss_mult: float = 0.1
     """Weight of the mean square of these changes."""
     teacher: Path | None = None
@@ -100,9 +105,10 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     """LPIPS among the metrics. Needs torchvision's AlexNet weights on disk; never downloads anything."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """From a config.yml: entries that it lacks have their defaults; `shape` is what version 1 called `sizes`."""
+        """From a config.yml: entries that it lacks have their defaults, but exposures that it does not name were not
+        corrected; `shape` is what version 1 called `sizes`."""
         state = {"sizes" if name == "shape" else name: value for name, value in state.items()}
-        self.__dict__.update(LGModelConfig().__dict__ | state)
+        self.__dict__.update(LGModelConfig().__dict__ | {"exposure": False} | state)
 
 
 class LGModel(Model):
@@ -142,7 +148,8 @@ class LGModel(Model):
             raise UserError(str(error)) from error
         self.field = LGField(self.trainer.field, self.num_train_data)
         self.camera_optimizer = config.camera_optimizer.setup(num_cameras=self.num_train_data, device="cpu")
-        self.exposure = Exposure(self.num_train_data) if config.exposure else None
+        differ = bool(metadata.get("exposures_differ", False)) if config.exposure == "auto" else config.exposure
+        self.exposure = Exposure(self.num_train_data) if differ else None
         if metadata.get("hull") is not None and not contracted:
             self.trainer.restrict(metadata["hull"])
         self.register_buffer("near", torch.tensor(max(config.near_plane, float(metadata.get("near", 0.0)))))
@@ -174,6 +181,7 @@ class LGModel(Model):
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Before each step: split, prune and look for empty space when it is time."""
+        say_without_effect(self.config, self.table.sizes.contraction)
 
         def begin(step: int) -> None:
             optimizers = attributes.optimizers

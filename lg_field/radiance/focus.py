@@ -56,6 +56,8 @@ class Found(NamedTuple):
     """Least opacity of the voxels that connect it."""
     above: bool
     """Whether the ground had to be cut away."""
+    seen: float
+    """What the cameras see around their focus in all, 0..1; below `SEEN` they look at nothing in particular."""
 
     @property
     def size(self) -> int:
@@ -152,7 +154,7 @@ def _first_that_ends(
             break
         if bool((far & (pieces.labels == number)).any()):
             continue
-        again = Found(pieces, number, shown, share, level, above)
+        again = Found(pieces, number, shown, share, level, above, total)
         if found is not None and not (again.size < HAZE * found.size and share >= KEPT * found.share):
             break
         found = again

@@ -69,3 +69,20 @@ class _Scaled(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (factors,) = ctx.saved_tensors
         return grad * factors.view(-1, *(1,) * (grad.dim() - 1)), None
+
+
+def change_of_scaling(before: float | None, now: float) -> list[str]:
+    """What to say where training goes on and scales gradients otherwise: a line, or none.
+
+    Args:
+        before: scene units from which on gradients were whole; None: the checkpoint does not say.
+        now: the same from here on.
+    """
+    if before == now or (before is None and not now):
+        return []
+    was = (
+        "does not say whether gradients near cameras were scaled down"
+        if before is None
+        else (f"is of training that scaled gradients down within {before:g} scene units of cameras")
+    )
+    return [f"the checkpoint {was}: from here on they are within {now:g} (gradient_scaling; 0: nowhere)"]

@@ -17,6 +17,8 @@ PARALLEL = 0.008
 """Least mean squared sine between optical axes and a direction at which the axes still say where they meet."""
 LOOK = 1.0
 """Radius of the cube that cameras look at, in half the longer side of what their images show at the focus."""
+OUTWARD = 3.0
+"""Radius of the cube about cameras that look outward, in distances of theirs from their middle: a room about them."""
 DEEP = 3.0
 """Farthest by nearest depth of sparse points up to which all that cameras see fits a box."""
 
@@ -76,7 +78,8 @@ def look_at(views: Views, points: Float[Tensor, "points 3"] | None = None) -> tu
     """What cameras look at.
 
     Where the optical axes meet; where they are nearly parallel, the middle of the sparse points, or, without those, as
-    far ahead of the cameras as those are apart.
+    far ahead of the cameras as those are apart. Where the axes meet behind most cameras, as in a room that is looked at
+    from its middle, the middle of the cameras: then the sparse points say how large it is about them.
 
     Args:
         views: the cameras.
@@ -86,6 +89,8 @@ def look_at(views: Views, points: Float[Tensor, "points 3"] | None = None) -> tu
         (3,) float64 focus, the radius of what the images show about it, and how both were found.
     """
     focus, how = meeting_point(views), "where the cameras' axes meet"
+    if focus is not None and float(((focus - views.origins) * views.axes).sum(-1).median()) < 0.0:
+        return _look_around(views, points)
     if focus is None and points is not None and len(points):
         focus, how = (
             points.double().median(0).values,
@@ -99,6 +104,15 @@ def look_at(views: Views, points: Float[Tensor, "points 3"] | None = None) -> tu
     half = depth * (0.5 / views.focals.amin(-1))
     beside = (views.origins + depth[:, None] * views.axes - focus).abs().amax(-1)
     return focus, LOOK * float((beside + half).quantile(0.8)), how
+
+
+def _look_around(views: Views, points: Float[Tensor, "points 3"] | None) -> tuple[Tensor, float, str]:
+    """`look_at` of cameras that look away from their middle."""
+    focus, how = views.origins.median(0).values, "the middle of the cameras, which look outward"
+    if points is not None and len(points) > 100:
+        return focus, LOOK * float((points.double() - focus).abs().amax(-1).quantile(0.8)), how
+    apart = float((views.origins - focus).norm(dim=-1).quantile(0.8))
+    return focus, OUTWARD * max(apart, 1e-6), how
 
 
 def upward(views: Views, points: Float[Tensor, "points 3"] | None = None) -> Float[Tensor, 3]:

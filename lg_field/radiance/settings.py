@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from lg_field.radiance.stopping import TRAINING
 
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+CONTRACTED = ("opacity_loss_mult", "distortion_loss_mult", "gradient_scaling")
+"""Settings that say something of contracted scenes alone."""
 
 
 @dataclass
@@ -66,6 +69,18 @@ class TrainingSettings:
     depth_loss_mult: float = 0.1
     """Weight of how far what a ray sees lies from the sparse point that its pixel shows, in parts of the longest ray,
     where photos come with such points."""
+
+    def without_effect(self, contraction: bool, usual: Sequence[TrainingSettings]) -> list[str]:
+        """Names of what was set and does nothing in a scene.
+
+        Args:
+            contraction: whether the scene is unbounded.
+            usual: settings that are nobody's wish: a value that one of them has was not set.
+        """
+        if contraction:
+            return []
+        mine = {name: getattr(self, name) for name in CONTRACTED}
+        return [name for name, value in mine.items() if value and all(value != getattr(u, name) for u in usual)]
 
     def check(self) -> None:
         """Raise ValueError where a number makes no sense."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lg_field.radiance.components import Pieces, scene_boxes
@@ -24,7 +24,6 @@ def solid_voxels(field: RadianceField, shown: Bool[Tensor, "nx ny nz"], opacity:
     return shown.clone() if opacity <= 0.0 else shown & (voxel_opacity(field, shown) >= opacity)
 
 
-@torch.no_grad()
 def voxel_opacity(field: RadianceField, shown: Bool[Tensor, "nx ny nz"]) -> Float[Tensor, "nx ny nz"]:
     """What a way as long as a side of a voxel absorbs, at the densest of eight points of it.
 
@@ -36,14 +35,31 @@ def voxel_opacity(field: RadianceField, shown: Bool[Tensor, "nx ny nz"]) -> Floa
         float64 part of the light, 0..1; 0 of other voxels.
     """
     found = torch.zeros(shown.shape, dtype=torch.float64)
-    steps = torch.cartesian_prod(*[torch.tensor([0.25, 0.75], dtype=torch.float64)] * 3)
-    for some in shown.nonzero().split(VOXELS):
-        boxes = scene_boxes(field.occupancy, some)
-        places = (some[:, None] + steps).flatten(0, 1) / field.occupancy.per_axis
+    index = shown.nonzero()
+    found[tuple(index.unbind(1))] = eighths_opacity(field, index).amax(1)
+    return found
+
+
+def eighths() -> Float[Tensor, "8 3"]:
+    """Where in a voxel the eight points are at which it is asked, of [0, 1]^3: the middles of its eighths, float64."""
+    return torch.cartesian_prod(*[torch.tensor([0.25, 0.75], dtype=torch.float64)] * 3)
+
+
+@torch.no_grad()
+def eighths_opacity(field: RadianceField, index: Int64[Tensor, "n 3"]) -> Float[Tensor, "n 8"]:
+    """What a way as long as a side of a voxel absorbs at each of its eight points, float64 part of the light, 0..1.
+
+    Args:
+        field: the field; says the density.
+        index: of the voxels, on its lattice.
+    """
+    found = torch.zeros(len(index), 8, dtype=torch.float64)
+    for some in torch.arange(len(index)).split(VOXELS):
+        boxes = scene_boxes(field.occupancy, index[some])
+        places = (index[some, None] + eighths()).flatten(0, 1) / field.occupancy.per_axis
         points = field.frame.from_places(places).float().to(field.cells.device)
-        densest = field.density(points).view(-1, len(steps)).amax(1).double().cpu()
-        length = (boxes[:, 1] - boxes[:, 0]).amin(-1)
-        found[tuple(some.unbind(1))] = -torch.expm1(-densest * length)
+        density = field.density(points).view(-1, 8).double().cpu()
+        found[some] = -torch.expm1(-density * (boxes[:, 1] - boxes[:, 0]).amin(-1, keepdim=True))
     return found
 
 

@@ -33,7 +33,7 @@ from lg_field.radiance.beside import Answers, Beside, disagreement, haze, points
 from lg_field.radiance.compositing import Samples, image_on, over
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.gradient_scaling import scaled_near
+from lg_field.radiance.gradient_scaling import change_of_scaling, scaled_near
 from lg_field.radiance.random_state import drawn_on, random_state, restore_random_state
 from lg_field.radiance.ray_losses import away, distortion, misplacement
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
@@ -45,6 +45,10 @@ from lg_field.radiance.training_view import TrainingView as TrainingView
 
 FIRST_STRIDE, LONGEST_STRIDE = 8.0, 16.0
 """Marching steps are this many times as long at first, and at most."""
+WITHOUT_STATE = (
+    "the checkpoint has no training state (it is of an earlier version): training goes on with estimates of what was "
+    "seen and other random numbers"
+)
 Rays = tuple[Tensor, Tensor, Tensor, Tensor]
 Develop = Callable[[Float[Tensor, "rays 3"], Float[Tensor, "rays 1"]], Float[Tensor, "rays 3"]]
 """From (N, 3) colours, weighted by the (N, 1) accumulation, to the colours that a camera shows."""
@@ -71,7 +75,7 @@ class RadianceTrainer:
         self.restricted = False
         """Whether only what `restrict` left may hold something."""
         self._random: dict[str, Any] | None = None
-        self._without_state = False
+        self._lines: list[str] = []
 
     def restrict(self, hull: Bool[Tensor, "nx ny nz"]) -> None:
         """Let only the voxels of a grid over the frame's box hold something, from now on."""
@@ -347,6 +351,7 @@ class RadianceTrainer:
             "thickness": grid.thickness.clone(),
             "seen": grid.seen.clone(),
             "random": random_state(device),
+            "gradient_scaling": self._scaled_until,
         }
 
     def load_state(self, state: dict[str, Any] | None, expected: bool = True) -> None:
@@ -359,8 +364,9 @@ class RadianceTrainer:
         Raises:
             ValueError: of another table.
         """
-        self.stride, self._random, self._without_state = FIRST_STRIDE, None, state is None and expected
+        self.stride, self._random, self._lines = FIRST_STRIDE, None, []
         if state is None:
+            self._lines = [WITHOUT_STATE] if expected else []
             return
         grid = self.field.occupancy
         for name in ("thickness", "seen"):
@@ -369,6 +375,7 @@ class RadianceTrainer:
                 raise ValueError(f"the training state's {name} has shape {got}, the field's rows need {want}")
             getattr(grid, name).copy_(state[name])
         self.stride, self._random = float(state["stride"]), state["random"]
+        self._lines = change_of_scaling(state.get("gradient_scaling"), self._scaled_until)
 
     def _go_on(self) -> None:
         """What a loaded state asks for when the first step after it begins."""
@@ -381,13 +388,9 @@ class RadianceTrainer:
                     "other random numbers",
                     stacklevel=3,
                 )
-        if self._without_state:
-            warnings.warn(
-                "the checkpoint has no training state (it is of an earlier version): training goes on with estimates "
-                "of what was seen and other random numbers",
-                stacklevel=3,
-            )
-        self._random, self._without_state = None, False
+        for line in self._lines:
+            warnings.warn(line, stacklevel=3)
+        self._random, self._lines = None, []
 
 
 def selected_state(state: dict[str, Any], rows: Tensor) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lg_field.captures import Capture
+from lg_field.captures.backdrop import BackgroundMode, before_backdrop
 from lg_field.files import atomic_write
 from lg_field.quality import psnr
 from lg_field.radiance.compositing import image_on
@@ -27,6 +29,7 @@ from lg_field.radiance.render import render_rays
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.radiance.views import far_apart
+from lg_field.training.exposures import DIFFER, exposures_differ
 from lg_field.training.masks import MaskMode, meaning, only_masked
 from lg_field.training.methods import EPS, METHODS
 from lg_field.training.photo_set import Draw, PhotoSet, Pixels, Report, small_alphas, small_masks
@@ -51,6 +54,8 @@ class RunSettings:
     """Rays a step, of which opaque photos have the method's `opaque_share`; 0 = the method's."""
     masks: MaskMode = "auto"
     """What lies outside a mask."""
+    background: BackgroundMode = "auto"
+    """A plain backdrop behind a thing, in photos without alpha or masks. auto: it is empty; keep: part of the scene."""
     space: Space = "auto"
     """bounded: the box found is all there is; contracted: the scene goes on for ever; auto: by the photos."""
     downscale: float = 1.0
@@ -69,7 +74,11 @@ class RunSettings:
         for name, least in (("steps", 0), ("rays", 0), ("downscale", 1), ("seed", 0)):
             if not least <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name, choices in (("masks", get_args(MaskMode)), ("space", get_args(Space))):
+        for name, choices in (
+            ("masks", get_args(MaskMode)),
+            ("background", get_args(BackgroundMode)),
+            ("space", get_args(Space)),
+        ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         method = METHODS[self.method]
@@ -108,11 +117,12 @@ class SceneRun:
         Raises:
             ValueError: settings that make no sense, broken photos.
         """
-        self.settings, self.capture, self.device = settings.complete(), capture, device
+        self.settings, self.device = settings.complete(), device
         self.method = METHODS[self.settings.method]
         self.step, self.seconds, self.stopping = 0, 0.0, False
-        self.notes: list[str] = []
+        capture, self.notes = before_backdrop(capture, self.settings.background, "--background")
         """What was found, a line each."""
+        self.capture = capture
         self.masks, line = meaning(small_masks(capture.part("train")), self.settings.masks, "--masks")
         self.notes += [line] if line else []
         if self.masks == "empty":
@@ -133,6 +143,7 @@ class SceneRun:
             )
         self.draw = Draw(self.photos, self.method.object_share)
         self.backdrop = self.photos.mean_color() if alphas is None else WHITE
+        self.notes += self._lacks() if alphas is None else []
         share = self.method.opaque_share if alphas is None else 1.0
         self.rays = max(1, round(share * self.settings.rays))
         torch.manual_seed(self.settings.seed)
@@ -144,6 +155,14 @@ class SceneRun:
         self.optimizer = self._fresh_optimizer()
 
     # -- beginnings
+
+    def _lacks(self) -> list[str]:
+        """What these photos would need that is not done here, a line each."""
+        photos = self.capture.part("train")
+        poses = np.stack([photo.pose for photo in photos])
+        if not exposures_differ([photo.image for photo in photos], poses[:, :3, 3], -poses[:, :3, 2]):
+            return []
+        return [f"{DIFFER}: `ns-train` corrects that, `lg-field train` does not."]
 
     def _read(self, split: str, report: Report = lambda done, total: None) -> PhotoSet:
         scale = 1.0 / self.settings.downscale

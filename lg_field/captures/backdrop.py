@@ -1,0 +1,100 @@
+"""Photos of a thing before a plain backdrop (white, black, a coloured cloth): the backdrop is no part of the scene.
+
+Rays that see it would be explained by fog of its colour. Where nearly all of the borders of nearly all photos have one
+colour, whatever has that colour and touches a border is empty: alpha 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lg_field.captures.capture import Backdrop, Capture
+from lg_field.captures.cut_out import SAME
+from lg_field.captures.photo_file import few_pixels
+
+BackgroundMode = Literal["auto", "keep"]
+"""auto: a plain backdrop is empty; keep: it is part of the scene."""
+LOOKED_AT = 16
+"""Photos that are looked at."""
+SIDE = 192
+"""Pixels of the longer side of what is looked at."""
+BORDER = 0.03
+"""Width of the border, in shorter sides."""
+PLAIN = 0.85
+"""Part of a border that has one colour."""
+MOST = 0.9
+"""Part of the photos that have such a border, all of the same colour."""
+NOISE_MOST = 24
+"""Noisier borders are not plain."""
+THING = (0.003, 0.85)
+"""Part of a photo that has another colour: a thing before the backdrop."""
+
+
+def before_backdrop(capture: Capture, mode: BackgroundMode, flag: str) -> tuple[Capture, list[str]]:
+    """A capture whose photos are transparent where they show a plain backdrop, if they do; and notes.
+
+    Args:
+        capture: photos with alpha or masks of their own, and fisheye photos (black around their circle), stay as they
+            are.
+        mode: what was asked for.
+        flag: by which option that is, for the note.
+
+    Raises:
+        CaptureError: a broken photo.
+    """
+    photos = capture.photos
+    if mode == "keep" or capture.alpha or any(photo.mask is not None or photo.lens.fisheye for photo in photos):
+        return capture, []
+    found = find_backdrop([photo.image for photo in photos])
+    if found is None:
+        return capture, []
+    line = (
+        f"The photos show a thing before a plain backdrop ({', '.join(map(str, found.color))} of 255): where they show "
+        f"that, the scene is empty ({flag} keep: otherwise)."
+    )
+    return replace(capture, photos=tuple(replace(photo, backdrop=found) for photo in photos), alpha=True), [line]
+
+
+def find_backdrop(images: Sequence[Path]) -> Backdrop | None:
+    """The plain backdrop that photos show around what is in them; None if they show none.
+
+    Raises:
+        CaptureError: a broken photo.
+    """
+    numbers = np.unique(np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).round().astype(int))
+    colors, noises, odd = [], [], 0
+    for number in numbers:
+        seen = _plain_border(few_pixels(images[number], SIDE))
+        if seen is None:
+            odd += 1
+            if odd > (1.0 - MOST) * len(numbers):
+                return None
+        else:
+            colors.append(seen[0])
+            noises.append(seen[1])
+    color = np.median(colors, axis=0)
+    if (np.abs(np.array(colors) - color).max(1) <= SAME).mean() < MOST:
+        return None
+    red, green, blue = color.round().astype(int).tolist()
+    return Backdrop((red, green, blue), int(max(SAME, np.ceil(2.0 * np.median(noises)))))
+
+
+def _plain_border(pixels: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """Colour and noise of a border that is plain, around a thing of other colours; None: it is not."""
+    width = max(1, round(BORDER * min(pixels.shape[:2])))
+    border = np.ones(pixels.shape[:2], dtype=bool)
+    border[width:-width, width:-width] = False
+    values = pixels.astype(np.int64)
+    color = np.median(values[border], axis=0)
+    away = np.abs(values - color).max(2)
+    plain = np.sort(away[border])[: max(1, round(PLAIN * border.sum()))]
+    noise = float(plain[round(0.9 * (len(plain) - 1))])
+    if plain[-1] > max(SAME, 2.0 * noise) or noise > NOISE_MOST:
+        return None
+    thing = (away > max(SAME, 2.0 * noise)).mean()
+    return (color, noise) if THING[0] <= thing <= THING[1] else None

@@ -1,0 +1,64 @@
+"""What a crop of a scene cuts through, in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lg_field.errors import notice
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lg_field.files import FieldFile
+    from lg_field.radiance.field import RadianceField
+    from lg_field.radiance.occupancy_grid import OccupancyGrid
+    from lg_field.space.regions import Region
+
+HAZE = 0.25
+"""Opacity of voxels below which they are haze."""
+CUT = 0.02
+"""Share of the kept surface that may be cut without a word."""
+
+
+def warn_of_cut(
+    grid: OccupancyGrid,
+    before: Region | None,
+    cells: Tensor,
+    region: Region | None,
+    field: Callable[[], RadianceField] | None = None,
+) -> None:
+    """Say it in a line if a crop cuts through what a scene holds.
+
+    Args:
+        grid: voxels before the crop, at least those of the kept cells and the cells around them.
+        before: the exact region before it.
+        cells: that the crop keeps.
+        region: the exact region after it; None = whole cells.
+        field: gives the field before the crop, where a cut through haze is none.
+    """
+    from lg_field.radiance.components import beside, cut_through, kept_middles, shown_voxels
+    from lg_field.radiance.solid import solid_voxels
+
+    shown = shown_voxels(grid, before)
+    kept = kept_middles(shown, cells, region, grid)
+    if field is not None:
+        shown = kept | solid_voxels(field(), shown & ~kept & beside(kept), HAZE)
+    found = cut_through(shown, kept)
+    if found.share >= CUT:
+        notice(
+            f"the cut goes through what the scene holds: {found.share:.0%} of the kept surface ({found.cut:,} of "
+            f"{found.surface:,} voxels) is cut; a larger region keeps it whole, --component finds its border"
+        )
+
+
+def around(file: FieldFile, rows: Tensor) -> Tensor:
+    """Rows of a file whose cells are some rows' or beside them."""
+    import torch
+
+    grid = file.skeleton.grid
+    index = grid.unravel(file.cells[rows])
+    steps = torch.cartesian_prod(*[torch.arange(-1, 2)] * grid.dim)
+    near = (index[:, None] + steps).flatten(0, 1)
+    near = near[((near >= 0) & (near < torch.tensor(grid.counts))).all(-1)]
+    return torch.isin(file.cells, grid.ravel(near)).nonzero()[:, 0]

@@ -1,0 +1,133 @@
+"""A plain backdrop behind a thing is found, and only that; without it photos show the thing alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from test_placing import SIZE, capture, manager
+
+from lg_field.captures import read_capture
+from lg_field.captures.backdrop import before_backdrop, find_backdrop
+from lg_field.captures.capture import Backdrop
+from lg_field.captures.cut_out import cut_out
+from lg_field.training.run import RunSettings, SceneRun
+
+WIDTH, HEIGHT = 240, 160
+
+
+def noise(seed: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """(height, width, 3) colours 30..220 that vary from place to place."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(30, 220, (12, 18, 3), dtype=np.uint8))
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float64)
+
+
+def coverage(radius: float, middle: tuple[float, float] = (120.0, 80.0), fine: int = 8) -> np.ndarray:
+    """(height, width) part of each pixel inside a disc."""
+    at = [(np.arange(n * fine) + 0.5) / fine for n in (HEIGHT, WIDTH)]
+    inside = np.hypot(at[1][None] - middle[0], at[0][:, None] - middle[1]) < radius
+    return inside.reshape(HEIGHT, fine, WIDTH, fine).mean((1, 3))
+
+
+def thing_before(
+    color: tuple[int, int, int], seed: int, radius: float = 45.0, grain: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A disc before a colour, as uint8 with some grain; its coverage and its own colours."""
+    rng = np.random.default_rng(seed)
+    covered, own = coverage(radius, (120.0 + 20 * rng.standard_normal(), 80.0)), noise(seed)
+    seen = covered[..., None] * own + (1 - covered[..., None]) * np.array(color)
+    seen = seen + grain * rng.standard_normal(seen.shape)
+    return seen.clip(0, 255).round().astype(np.uint8), covered, own
+
+
+def written(folder: Path, pictures: list[np.ndarray], suffix: str = ".png") -> list[Path]:
+    paths = [folder / f"{k:03}{suffix}" for k in range(len(pictures))]
+    for path, picture in zip(paths, pictures):
+        Image.fromarray(picture).save(path, **({"quality": 90} if suffix == ".jpg" else {}))
+    return paths
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("color", [(255, 255, 255), (0, 0, 0), (40, 170, 60), (128, 126, 120)])
+def test_a_backdrop_of_any_colour_is_found(color: tuple[int, int, int], suffix: str, tmp_path: Path) -> None:
+    paths = written(tmp_path, [thing_before(color, k, grain=2.0)[0] for k in range(12)], suffix)
+    found = find_backdrop(paths)
+    assert found is not None and np.abs(np.array(found.color) - color).max() <= 4 and found.tolerance <= 24
+
+
+def with_horizon(seed: int) -> np.ndarray:
+    return np.where(np.arange(HEIGHT)[:, None, None] < 80, 255.0, noise(seed)).astype(np.uint8)
+
+
+OTHERS: dict[str, Callable[[int], np.ndarray]] = {
+    "a room": lambda k: noise(k).astype(np.uint8),
+    "a sky over a ground": with_horizon,
+    "backdrops of many colours": lambda k: thing_before((40 * (k % 6), 200, 30), k)[0],
+    "nothing before it": lambda k: np.full((HEIGHT, WIDTH, 3), 255, np.uint8),
+    "a frame around a picture": lambda k: np.pad(noise(k, 230, 150), ((5, 5), (5, 5), (0, 0))).astype(np.uint8),
+    "only some photos have one": lambda k: thing_before((255, 255, 255), k)[0] if k % 3 else noise(k).astype(np.uint8),
+    "a gradient": lambda k: (thing_before((0, 0, 0), k)[0] // 2 + np.arange(WIDTH)[None, :, None] // 2).astype(
+        np.uint8
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_photos_have_none(kind: str, tmp_path: Path) -> None:
+    assert find_backdrop(written(tmp_path, [OTHERS[kind](k) for k in range(12)])) is None
+
+
+@pytest.mark.parametrize("color", [(255, 255, 255), (0, 0, 0), (40, 170, 60)])
+def test_what_is_cut_out_is_as_opaque_as_the_thing_covers_pixels(color: tuple[int, int, int]) -> None:
+    """And put before another colour it looks as if it had been there."""
+    seen, covered, own = thing_before(color, 3)
+    out = cut_out(seen, Backdrop(color, 12)).astype(np.float64)
+    alpha, edge = out[..., 3] / 255.0, (covered > 0) & (covered < 1)
+    assert not alpha[covered == 0].any() and (alpha[covered == 1] > 0.9).mean() > 0.99
+    assert np.abs(alpha - covered)[edge].mean() < 0.15
+    other = np.array([200.0, 0.0, 120.0])
+    ours = alpha[..., None] * out[..., :3] + (1 - alpha[..., None]) * other
+    truth = covered[..., None] * own + (1 - covered[..., None]) * other
+    kept = seen + (1 - covered[..., None]) * 0  # what a fringe of the backdrop would leave
+    assert np.abs(ours - truth)[edge].mean() < 0.5 * np.abs(kept - truth)[edge].mean()
+
+
+def test_the_backdrops_colour_inside_a_thing_stays_and_specks_go() -> None:
+    seen, covered, _ = thing_before((255, 255, 255), 5)
+    picture = Image.fromarray(seen)
+    ImageDraw.Draw(picture).ellipse((110, 70, 125, 85), fill=(255, 255, 255))
+    pixels = np.array(picture)
+    pixels[5:7, 5:8] = 90
+    out = cut_out(pixels, Backdrop((255, 255, 255), 12))
+    assert (out[72:83, 112:123, 3] == 255).all() and not out[:12, :12, 3].any()
+    assert not out[..., 3][covered == 0].any()
+
+
+def test_photos_before_a_backdrop_end_in_a_box_and_say_so(tmp_path: Path) -> None:
+    """By nerfstudio's data manager and by our own loop; `keep` leaves them as they are."""
+    data = capture(tmp_path / "scene", masks="backdrop")
+    run = SceneRun(read_capture(data), RunSettings("lg-field-tiny"))
+    assert "--background keep" in " ".join(run.notes) and not run.contracted and run.photos.images[0].shape[-1] == 4
+    kept = SceneRun(read_capture(data), RunSettings("lg-field-tiny", background="keep"))
+    assert kept.contracted and kept.photos.images[0].shape == (SIZE, SIZE, 3)
+    ours, theirs = manager(data), manager(data, background="keep")
+    assert not ours.opaque and bool(ours.train_dataset.metadata["bounded"])
+    assert theirs.opaque and theirs.train_dataset[0]["image"].shape[-1] == 3
+
+
+@pytest.mark.parametrize("masks", ["alpha", "grey"])
+def test_photos_that_say_themselves_what_is_empty_stay_as_they_are(masks: str, tmp_path: Path) -> None:
+    found = read_capture(capture(tmp_path / "scene", masks=masks))
+    assert before_backdrop(found, "auto", "--background") == (found, [])
+
+
+def test_fisheye_photos_are_black_around_their_circle(tmp_path: Path) -> None:
+    found = read_capture(capture(tmp_path / "scene", masks="backdrop"))
+    round_ones = tuple(replace(p, lens=replace(p.lens, fisheye=True)) for p in found.photos)
+    assert before_backdrop(replace(found, photos=round_ones), "auto", "--background")[1] == []
+    assert before_backdrop(found, "auto", "--background")[1] != []
