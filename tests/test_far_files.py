@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-import numpy as np
 import pytest
 import torch
-from bench.far_files import Log, Request, range_server, sparse_field
+from bench.far_files import Log, Request, Waves, command, range_server, sparse_field, sparse_scene
 from commands import lg
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,35 +20,20 @@ from test_files import KINDS, corner, make, same
 
 import lg_field
 from lg_field import PartitionGrid, Region
+from lg_field.errors import Notice
 from lg_field.files import FieldFile, FileError, archive, crop_file
-from lg_field.files.ranges import GAP_SHARE, REQUEST_BYTES, FarRanges, LocalRanges, Ranges, merged, open_ranges
+from lg_field.files.ranges import (
+    FIRST_BYTES,
+    MOST_IN_FLIGHT,
+    LocalRanges,
+    Ranges,
+    open_ranges,
+)
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.scene import Scene
 
 FEW = 8
 """Successive round trips that a region may take."""
-RANGES = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 300)), max_size=30)
-
-
-# -- which ranges are fetched
-
-
-@given(RANGES)
-def test_merged_ranges_hold_all_that_is_wanted_and_little_more(ranges: list[tuple[int, int]]) -> None:
-    found = merged(ranges)
-    wanted = {at for start, count in ranges for at in range(start, start + count)}
-    fetched = [at for start, count in found for at in range(start, start + count)]
-    assert wanted <= set(fetched) and len(fetched) == len(set(fetched)) and fetched == sorted(fetched)
-    assert len(fetched) <= (1 + GAP_SHARE) * len(wanted) and len(found) <= len(ranges)
-    assert merged(found)[0:0] == [] and all(count > 0 for _, count in found)
-
-
-def test_gaps_are_closed_where_that_costs_less_than_a_request() -> None:
-    large = 100 * REQUEST_BYTES
-    near, far = large + REQUEST_BYTES, 3 * large
-    assert merged([(0, large), (near, large), (far, large)]) == [(0, near + large), (far, large)]
-    assert len(merged([(0, large), (large + REQUEST_BYTES + 1, large)])) == 2, "the gap costs more"
-    assert len(merged([(0, 10), (12, 10)])) == 2, "what is wanted is so little"
 
 
 # -- round trips
@@ -77,67 +61,72 @@ def test_requests_that_overlap_are_one_round_trip() -> None:
     assert log.round_trips() == 3 and log.bytes == 15
 
 
-class Waves:
-    """Holds requests until all that a fetch makes at a time have come: how long each takes does not matter."""
+def needed_of(path: Path, tmp_path: Path) -> int:
+    """Bytes that a box needs: those of the crop's file, and the whole list of cells."""
+    size = crop_file(path, tmp_path / "needed", BOX, overwrite=True)
+    with FieldFile.open(path) as whole, FieldFile.open(tmp_path / "needed") as part:
+        return size + 8 * (len(whole.cells) - len(part.cells))
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.number = 0
-        """Of round trips that followed one another."""
-        self.left = self.together = self.here = 0
-        self.met = threading.Condition()
-        fetch = FarRanges._fetch
 
-        def told(far: FarRanges, ranges: list[tuple[int, int]]) -> list[bytes]:
-            cat_ranges = far.system.cat_ranges
-
-            def expected(paths: list[str], *rest: Any, batch_size: int, **options: Any) -> list[bytes]:
-                self.left, self.together = len(paths), batch_size
-                return cat_ranges(paths, *rest, batch_size=batch_size, **options)
-
-            with patch.object(far.system, "cat_ranges", expected):
-                return fetch(far, ranges)
-
-        monkeypatch.setattr(FarRanges, "_fetch", told)
-
-    def __call__(self) -> None:
-        with self.met:
-            self.here, mine = self.here + 1, self.number
-            if self.here >= min(self.left, self.together):
-                self.left, self.here, self.number = max(0, self.left - self.here), 0, self.number + 1
-                self.met.notify_all()
-            elif not self.met.wait_for(lambda: self.number != mine, 30.0):
-                raise AssertionError(f"{self.here} requests came at a time, {self.left} of {self.together} were to")
+def in_few_trips(path: Path, needed: int, read: Callable[[str], object]) -> Any:
+    """What is read of a far file in few round trips, with few bytes more than are needed."""
+    with Waves.counted() as waves, range_server(path, 0.0, waves) as (address, log):
+        found = read(address)
+    assert 1 < waves.number <= FEW and log.bytes <= 1.1 * needed
+    return found, len(log.requests)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_a_box_of_a_scene_takes_few_round_trips_and_few_bytes_more(
-    scene: Path, tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_box_of_a_scene_takes_few_round_trips_and_few_bytes_more(scene: Path, tmp_path: Path, dtype: str) -> None:
     pytest.importorskip("aiohttp", reason="reading addresses needs lg-field[remote]")
-    path = tmp_path / "f"
+    path, part = tmp_path / "f", tmp_path / "part"
     with FieldFile.open(scene) as file:
         crop_file(scene, path, cells=file.cells, dtype=dtype)
-    with FieldFile.open(path) as file:
-        want, needed = file.load(BOX), file.reader.bytes_read
-    waves = Waves(monkeypatch)
-    with range_server(path, 0.0, waves) as (address, log), FieldFile.open(address) as file:
-        found = file.load(BOX)
-        assert file.reader.bytes_read == log.bytes
-    assert same(found, want)
-    assert 1 < waves.number <= FEW < len(log.requests) and log.bytes <= 1.1 * needed
+    needed, want = needed_of(path, tmp_path), lg_field.load(path, BOX)
+    found, requests = in_few_trips(path, needed, lambda address: lg_field.load(address, BOX))
+    assert same(found, want) and requests > FEW
+    in_few_trips(path, needed, lambda address: crop_file(address, part, BOX))
+    assert part.read_bytes() == (tmp_path / "needed").read_bytes()
+    for other in ("float16", "float32", "int8"):
+        crop_file(path, tmp_path / "near", BOX, dtype=other, overwrite=True)
+        in_few_trips(path, needed, lambda at: crop_file(at, part, BOX, dtype=other, overwrite=True))  # noqa: B023
+        assert part.read_bytes() == (tmp_path / "near").read_bytes()
 
 
-def test_a_box_of_a_large_signal_takes_few_round_trips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_takes_few_round_trips(scene: Path, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp", reason="reading addresses needs lg-field[remote]")
+    needed = needed_of(scene, tmp_path)
+    read = lambda address: command(address, tmp_path / "part", 0.4)  # noqa: E731
+    _, requests = in_few_trips(scene, needed, read)
+    assert (tmp_path / "part").read_bytes() == (tmp_path / "needed").read_bytes() and requests > FEW
+
+
+def test_a_box_of_a_scene_with_rows_like_those_of_lego_takes_few_round_trips(tmp_path: Path) -> None:
+    """The largest box and grid that the tests' time allows: more requests than are made at a time."""
+    pytest.importorskip("aiohttp", reason="reading addresses needs lg-field[remote]")
+    cells = sparse_scene(tmp_path / "f", (24,) * 3)
+    needed = needed_of(tmp_path / "f", tmp_path)
+    found, requests = in_few_trips(tmp_path / "f", needed, lambda address: lg_field.load(address, BOX))
+    assert found.num_rows < 0.08 * cells and requests > MOST_IN_FLIGHT
+
+
+def test_a_box_of_a_large_signal_takes_few_round_trips(tmp_path: Path) -> None:
     pytest.importorskip("aiohttp", reason="reading addresses needs lg-field[remote]")
     cells = sparse_field(tmp_path / "f", 20_000_000, (16, 16, 16))
     assert os.stat(tmp_path / "f").st_blocks * 512 < 2_000_000, "a file with holes"
-    with FieldFile.open(tmp_path / "f") as file:
-        rows = file.load(BOX).num_rows
-        needed = file.reader.bytes_read
-    waves = Waves(monkeypatch)
-    with range_server(tmp_path / "f", 0.0, waves) as (address, log):
-        assert lg_field.load(address, BOX).num_rows == rows < cells / 5
-    assert 1 < waves.number <= FEW and log.bytes <= 1.1 * needed
+    rows = lg_field.load(tmp_path / "f", BOX).num_rows
+    needed = needed_of(tmp_path / "f", tmp_path)
+    for read in (lambda address: lg_field.load(address, BOX), lambda address: crop_file(address, tmp_path / "p", BOX)):
+        in_few_trips(tmp_path / "f", needed, read)
+    assert lg_field.load(tmp_path / "p").num_rows == rows < cells / 5
+
+
+def test_size_and_first_bytes_are_asked_for_at_the_same_time(scene: Path) -> None:
+    pytest.importorskip("aiohttp", reason="reading addresses needs lg-field[remote]")
+    both = threading.Barrier(2, timeout=30.0)
+    with range_server(scene, 0.0, lambda method: both.wait()) as (address, log), open_ranges(address) as far:
+        assert far.requests == 1 and far.bytes_read == log.bytes == FIRST_BYTES and far.size == scene.stat().st_size
+        assert far.read(0, FIRST_BYTES) == scene.read_bytes()[:FIRST_BYTES] and far.requests == 1
 
 
 def test_a_crop_of_a_far_file_is_the_crop_of_it(scene: Path, tmp_path: Path) -> None:
@@ -149,19 +138,12 @@ def test_a_crop_of_a_far_file_is_the_crop_of_it(scene: Path, tmp_path: Path) -> 
     assert log.bytes < 1.2 * (tmp_path / "near").stat().st_size
 
 
-def test_what_was_not_foretold_is_read_all_the_same(tmp_path: Path) -> None:
-    fsspec = pytest.importorskip("fsspec")
-    data = np.random.default_rng(0).bytes(5000)
-    fsspec.filesystem("memory").pipe("/ranges", data)
-    with open_ranges("memory://ranges") as far:
-        far.prefetch([(100, 50), (400, 1000)])
-        for start, count in ((0, 10), (110, 20), (140, 40), (390, 20), (1300, 300), (4990, 100), (6000, 5)):
-            assert bytes(far.read(start, count)) == data[start : start + count]
-        before = far.requests
-        far.prefetch([(0, 5000)])
-        assert bytes(far.read(7, 4000)) == data[7:4007] and far.requests == before + 1
-    with pytest.raises(FileNotFoundError), open_ranges("memory://gone"):
-        pass
+def test_of_a_server_without_ranges_the_file_is_read_once(scene: Path, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp", reason="reading addresses needs lg-field[remote]")
+    notice = pytest.warns(Notice, match="sends no ranges, the whole file is read")
+    with range_server(scene, 0.0, ranges=False) as (address, log), notice:
+        found = lg_field.load(address, BOX)
+    assert same(found, lg_field.load(scene, BOX)) and log.bytes == scene.stat().st_size
 
 
 # -- archives
@@ -268,6 +250,15 @@ def test_commands_pack_unpack_and_take_archives(tmp_path: Path) -> None:
     lg("crop", "s.lga", "-o", "part.safetensors", "--cells", "0-9", cwd=tmp_path)
     assert lg_field.load(tmp_path / "part.safetensors").num_rows == 10
     assert "exists" in lg("compress", "f.safetensors", "-o", "f.lga", cwd=tmp_path, fails=True)
+
+
+def test_a_crop_of_an_open_file_leaves_it_as_it_is(scene: Path, tmp_path: Path) -> None:
+    with FieldFile.open(scene) as file:
+        before = file.skeleton.region
+        for number in range(2):
+            crop_file(file, tmp_path / f"{number}", BOX)
+        assert file.skeleton.region is before and same(file.load(), lg_field.load(scene))
+    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
 
 
 def test_a_local_file_is_a_source_of_ranges(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -60,44 +61,55 @@ def crop_field(input: str, flags: CropFlags, as_result: bool = True) -> None:
     """`lg-field crop` of a field file; `as_result`: say where the output lies, which is what was asked for."""
     from lg_field.files import FieldFile, crop_file
     from lg_field.radiance.carving import crop_voxels
+
+    output, region, dtype, dry_run, _, overwrite, _ = flags
+    check_crop(input, flags)
+    console, begin = Console(), time.perf_counter()
+    with ExitStack() as stack:
+        with doing(f"reading {input}"):
+            file = stack.enter_context(FieldFile.open(input))
+            shape, cells, by_voxels = planned(console, file, flags)
+        if output is None or dry_run:
+            return
+        with doing(f"writing {output}"), progress_bar(console) as progress:
+            task = progress.add_task("copying rows", total=None)
+            size = (crop_voxels if by_voxels else crop_file)(
+                file,
+                output,
+                shape,
+                cells=cells,
+                invert=region.invert,
+                snap=region.snap,
+                dtype=None if dtype == "as-is" else dtype,  # type: ignore[arg-type]
+                overwrite=overwrite,
+                progress=lambda count: progress.advance(task, count),
+            )
+    if as_result:
+        say(console, f"{output}: {size:,} bytes, {time.perf_counter() - begin:.2f} s")
+
+
+def planned(console: Console, file: FieldFile, flags: CropFlags) -> tuple[Region | None, Any, bool]:
+    """The region or the cells that a crop keeps, and whether it clears voxels; what is kept is said."""
     from lg_field.radiance.components import settles
     from lg_field.radiance.scene import Scene
     from lg_field.table.editing import rows_to_keep
 
-    output, region, dtype, dry_run, report, overwrite, asked = flags
-    sights = asked or NO_SIGHTS
-    check_crop(input, flags)
-    console, begin = Console(), time.perf_counter()
-    with doing(f"reading {input}"), FieldFile.open(input) as file:
-        source = sights.seen_from(VoxelSource.of_file(file), file.description)
-        limit = sights.limit(source, file.header.region, file.description)
-        shape, cells = region.resolve(file.skeleton, source, limit=limit)
-        rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
-        exact = file.header.region if region.snap else exact
-        report_crop(console, file, rows, exact)
-        if isinstance(file.description, Scene) and (region.placed or not region.objects.says_cut):
-            dense = source.field if region.objects.through_haze else None
-            warn_of_cut(voxels_of_file(file, around(file, rows)), file.header.region, file.cells[rows], exact, dense)
-        by_voxels = settles(file.skeleton, exact)
-        if report is not None:
-            write_report(console, file, report, file.load(shape, cells, region.invert), region.snap, overwrite)
-    if output is None or dry_run:
-        return
-    with doing(f"writing {output}"), progress_bar(console) as progress:
-        task = progress.add_task("copying rows", total=None)
-        size = (crop_voxels if by_voxels else crop_file)(
-            input,
-            output,
-            shape,
-            cells=cells,
-            invert=region.invert,
-            snap=region.snap,
-            dtype=None if dtype == "as-is" else dtype,  # type: ignore[arg-type]
-            overwrite=overwrite,
-            progress=lambda count: progress.advance(task, count),
-        )
-    if as_result:
-        say(console, f"{output}: {size:,} bytes, {time.perf_counter() - begin:.2f} s")
+    _, region, _, _, report, overwrite, asked = flags
+    source = (asked or NO_SIGHTS).seen_from(VoxelSource.of_file(file), file.description)
+    limit = (asked or NO_SIGHTS).limit(source, file.header.region, file.description)
+    shape, cells = region.resolve(file.skeleton, source, limit=limit)
+    rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
+    exact = file.header.region if region.snap else exact
+    may_cut = isinstance(file.description, Scene) and (region.placed or not region.objects.says_cut)
+    near = around(file, rows) if may_cut else rows
+    file.prefetch_rows(file.skeleton.shown_rows, near)
+    report_crop(console, file, rows, exact)
+    if may_cut:
+        dense = source.field if region.objects.through_haze else None
+        warn_of_cut(voxels_of_file(file, near), file.header.region, file.cells[rows], exact, dense)
+    if report is not None:
+        write_report(console, file, report, file.load(shape, cells, region.invert), region.snap, overwrite)
+    return shape, cells, settles(file.skeleton, exact)
 
 
 def check_crop(input: str, flags: CropFlags) -> None:

@@ -370,7 +370,6 @@ def say_nearest(number: int, away: float) -> int:
 
 def voxels_of_file(file: FieldFile, rows: Tensor | None = None) -> OccupancyGrid:
     """The occupancy of an open scene file, of all its cells or those of some rows; nothing else is read."""
-    from lg_field.files.bits import unpack_bits
     from lg_field.radiance.field import RadianceField
     from lg_field.radiance.occupancy_grid import OccupancyGrid
 
@@ -378,5 +377,5 @@ def voxels_of_file(file: FieldFile, rows: Tensor | None = None) -> OccupancyGrid
     assert isinstance(field, RadianceField)
     cells = file.cells if rows is None else file.cells[rows]
     grid = OccupancyGrid(field.frame, cells, field.sizes.occupancy_voxels)
-    grid.occupied = unpack_bits(file.reader.read("occupied", rows), file.saved()["occupied"])
+    grid.occupied = file.read_values("occupied", rows)
     return grid

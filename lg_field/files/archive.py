@@ -12,6 +12,7 @@ import lzma
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -81,13 +82,17 @@ class ArchiveRanges(Ranges):
 
     def prefetch(self, ranges: Sequence[Range]) -> None:
         """See `Ranges`."""
-        wanted = []
-        for start, count in ranges:
-            blocks = self._blocks(start, min(start + count, self.size))
-            if len(blocks):
-                first, last = int(self.places[blocks[0]]), int(self.places[blocks[-1] + 1])
-                wanted.append((first, last - first))
-        self.packed.prefetch(wanted)
+        self.packed.prefetch(self._packed_ranges(ranges))
+
+    def together(self, ranges: Sequence[Range]) -> AbstractContextManager[None]:
+        """See `Ranges`."""
+        return self.packed.together(self._packed_ranges(ranges))
+
+    def _packed_ranges(self, ranges: Sequence[Range]) -> list[Range]:
+        """Where the blocks are that hold ranges."""
+        numbers = {n for start, count in ranges for n in self._blocks(start, min(start + count, self.size))}
+        places = [(int(self.places[number]), int(self.places[number + 1])) for number in sorted(numbers)]
+        return [(first, last - first) for first, last in places]
 
     def _blocks(self, start: int, end: int) -> range:
         """Numbers of the blocks that hold some bytes."""

@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lg_field.files.ranges import Ahead, LocalRanges, Range, Ranges
 from lg_field.files.ranges import FileError as FileError
-from lg_field.files.ranges import LocalRanges, Range, Ranges
 
 DTYPES = {
     "F64": torch.float64,
@@ -34,8 +35,7 @@ CODES = {dtype: code for code, dtype in DTYPES.items()}
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 4096
 COPY_BYTES = 1 << 22
-AHEAD_BYTES = 1 << 26
-"""Bytes that are fetched together while lines are copied, about."""
+"""Bytes that are copied at a time."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,17 @@ class Entry:
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
+class Lines(NamedTuple):
+    """Some lines of a tensor that are to be read."""
+
+    name: str
+    """Of the tensor."""
+    rows: Tensor | None = None
+    """Sorted (n,) line numbers; None = all."""
+    most: int | None = None
+    """Requests at most, see `Reader.read`."""
+
+
 class Reader:
     """A file open for reading by ranges; counts the bytes it fetches."""
 
@@ -72,6 +83,7 @@ class Reader:
         """
         self.source = file if isinstance(file, Ranges) else LocalRanges(file)
         self.name, self.size = name, self.source.size
+        self._ahead = Ahead(self.source, ())
         self.entries, self.metadata = self._read_header()
 
     @property
@@ -90,22 +102,28 @@ class Reader:
             raise FileError(f"{self.name} is truncated: it ends {count - len(data):,} bytes too early")
         return data if isinstance(data, bytearray) else bytearray(data)
 
-    def prefetch(self, wanted: Mapping[str, Tensor | None], most: int | None = None) -> None:
-        """Say which tensors are read next: far away they are fetched together.
+    def prefetch(self, wanted: Iterable[Lines]) -> None:
+        """Say what is read next: far away it is fetched together, all of it at once."""
+        self._ahead = Ahead(self.source, ())
+        self.source.prefetch([cut for lines in wanted for cut in self._cuts(lines)])
 
-        Args:
-            wanted: name -> sorted (n,) line numbers; None = all of the tensor.
-            most: as in `read`.
-        """
-        ranges: list[Range] = []
-        for name, rows in wanted.items():
-            entry = self.entries[name]
-            if rows is None:
-                ranges.append((entry.start, entry.num_bytes))
-            else:
-                size = entry.row_bytes
-                ranges += [(entry.start + a * size, (b - a) * size) for a, b in runs(rows, most)]
-        self.source.prefetch(ranges)
+    def foretell(self, wanted: Iterable[Lines]) -> None:
+        """Say what is read from now on, in this order: far away it is fetched together, some at a time (`Ahead`)."""
+        self._ahead = Ahead(self.source, [cut for lines in wanted for cut in self._cuts(lines)])
+
+    def _cuts(self, lines: Lines) -> list[Range]:
+        """The bytes of lines, a few MB each."""
+        entry = self.entries[lines.name]
+        size, cuts = entry.row_bytes, []
+        for first, last in [(0, 1)] if lines.rows is None else runs(lines.rows, lines.most):
+            width = entry.num_bytes if lines.rows is None else (last - first) * size
+            begin = entry.start + first * size
+            cuts += [(at, min(COPY_BYTES, begin + width - at)) for at in range(begin, begin + width, COPY_BYTES)]
+        return cuts
+
+    def _together(self, cuts: Sequence[Range]) -> AbstractContextManager[None]:
+        """Context in which ranges are read: far away they are fetched together, if they are not here."""
+        return nullcontext() if self._ahead.at(cuts) else self.source.together(cuts)
 
     def read(self, name: str, rows: Tensor | None = None, most: int | None = None) -> Tensor:
         """A tensor, or some of its lines.
@@ -116,13 +134,14 @@ class Reader:
             most: requests at most: then the narrowest gaps between lines are fetched, too; None = as many as it takes.
         """
         entry = self.entries[name]
-        if rows is None:
-            data, shape = self.read_at(entry.start, entry.num_bytes), entry.shape
-        else:
-            data, shape = bytearray(), (len(rows), *entry.shape[1:])
-            for first, last in runs(rows, most):
-                block = self.read_at(entry.start + first * entry.row_bytes, (last - first) * entry.row_bytes)
-                data += block if most is None else self._lines_of(block, entry, rows, first, last)
+        with self._together(self._cuts(Lines(name, rows, most))):
+            if rows is None:
+                data, shape = self.read_at(entry.start, entry.num_bytes), entry.shape
+            else:
+                data, shape = bytearray(), (len(rows), *entry.shape[1:])
+                for first, last in runs(rows, most):
+                    block = self.read_at(entry.start + first * entry.row_bytes, (last - first) * entry.row_bytes)
+                    data += block if most is None else self._lines_of(block, entry, rows, first, last)
         if not data:
             return torch.empty(shape, dtype=entry.dtype)
         return torch.frombuffer(data, dtype=entry.dtype).view(shape)
@@ -138,20 +157,11 @@ class Reader:
 
     def pieces(self, name: str, rows: Tensor) -> Iterator[bytes | bytearray]:
         """The bytes of some lines, a few MB at a time."""
-        entry = self.entries[name]
-        cuts: list[Range] = []
-        for first, last in runs(rows):
-            begin, end = entry.start + first * entry.row_bytes, entry.start + last * entry.row_bytes
-            cuts += [(at, min(COPY_BYTES, end - at)) for at in range(begin, end, COPY_BYTES)]
-        while cuts:
-            some, total = 0, 0
-            while some < len(cuts) and total < AHEAD_BYTES:
-                total += cuts[some][1]
-                some += 1
-            now, cuts = cuts[:some], cuts[some:]
-            self.source.prefetch(now)
-            for start, count in now:
-                yield self.read_at(start, count)
+        cuts = self._cuts(Lines(name, rows))
+        ahead = self._ahead if self._ahead.at(cuts[:1]) else Ahead(self.source, cuts)
+        for cut in cuts:
+            ahead.at([cut])
+            yield self.read_at(*cut)
 
     def _read_header(self) -> tuple[dict[str, Entry], dict[str, str]]:
         if self.size < 8:
@@ -243,6 +253,11 @@ def runs(rows: Tensor, most: int | None = None) -> list[tuple[int, int]]:
     return list(zip(firsts.tolist(), lasts.tolist()))
 
 
+def writing_order(shapes: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> list[str]:
+    """The order of tensors in a file: wide types first, so that every tensor is aligned, then by name."""
+    return sorted(shapes, key=lambda name: (-shapes[name][0].itemsize, name))
+
+
 def write_container(
     file: BinaryIO,
     shapes: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
@@ -253,11 +268,11 @@ def write_container(
 
     Args:
         file: open for writing.
-        shapes: name -> dtype and shape. Wide types are written first, so that every tensor is aligned.
+        shapes: name -> dtype and shape; written in their `writing_order`.
         metadata: text by name.
         pieces: name -> its bytes, in any portions; drawn only when their turn comes.
     """
-    order = sorted(shapes, key=lambda name: (-shapes[name][0].itemsize, name))
+    order = writing_order(shapes)
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     position = 0
     for name in order:

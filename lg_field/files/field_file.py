@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lg_field.files.archive import unpacked
 from lg_field.files.bits import stored_shape, unpack_bits
-from lg_field.files.container import FileError, Reader, parse_json
+from lg_field.files.container import FileError, Lines, Reader, parse_json
 from lg_field.files.ranges import open_ranges
 from lg_field.files.schema import KEY, Header, check_tensors, one_line, validate
 from lg_field.files.small_numbers import FINE, SCALE, Layout, layouts, restore
@@ -26,7 +26,8 @@ from lg_field.table.editing import cell_sets_to_keep, rows_to_keep
 from lg_field.table.kept_lines import KEPT
 
 LINE_REQUESTS = 16
-"""Requests for lines of one shared tensor, at most: they lie scattered, and a request costs more than many lines."""
+"""Requests for lines of a shared tensor, or for what rows show of their cells, at most: such lines are short and lie
+scattered, and a request costs more than many of them."""
 
 MOST_KEPT_BYTES = 1 << 22
 """Bytes of what says which lines of a shared tensor are kept, if it is fetched together with the cells."""
@@ -114,7 +115,7 @@ class FieldFile:
         for name in self.saved().keys() - state.keys() - by_lines - set(self.skeleton.cell_set_names):
             state[name] = self.read_values(name, rows if name in self.skeleton.row_names else None)
         state |= self._state_of_lines(rows)
-        self.reader.prefetch({})
+        self.reader.prefetch(())
         field.load_state_dict(state)
         return field
 
@@ -126,17 +127,16 @@ class FieldFile:
         """
         others = {*self.skeleton.row_names, *self.skeleton.cell_set_names, *self.skeleton.line_names}
         names = [name for name in self.entry_names() if self.owner(name) not in others]
-        self.reader.prefetch(dict.fromkeys(names))
+        self.reader.prefetch(map(Lines, names))
         state = {name: self.read_values(name, None) for name in self.saved() if name not in others}
         state |= self._state_of_lines(rows)
-        self.reader.prefetch({})
+        self.reader.prefetch(())
         return state
 
     def _state_of_lines(self, rows: Tensor | None) -> dict[str, Tensor]:
         """The shared tensors that rows read line by line, and which lines there are."""
         masks = self.lines_to_keep(rows)
-        scales: dict[str, Tensor | None] = {name + SCALE: None for name in masks if name in self.small}
-        self.reader.prefetch({**{n: self._places(n, mask) for n, mask in masks.items()}, **scales}, LINE_REQUESTS)
+        self.reader.prefetch(self.reads_of_lines(masks))
         state: dict[str, Tensor] = {}
         for name, mask in masks.items():
             state[name] = self.read_lines(name, mask)
@@ -145,16 +145,18 @@ class FieldFile:
 
     def prefetch_rows(self, names: Sequence[str], rows: Int64[Tensor, " n"]) -> None:
         """Say that some rows of these tensors are read next; none: nothing is kept of what was fetched."""
-        self.reader.prefetch({name: rows for name in self.entry_names() if self.owner(name) in names})
+        self.reader.prefetch([self._of_rows(name, rows) for name in self.entry_names() if self.owner(name) in names])
+
+    def _of_rows(self, name: str, rows: Tensor | None) -> Lines:
+        """How some rows of an entry are read; None = all."""
+        return Lines(name, rows, LINE_REQUESTS if name in self.skeleton.shown_rows else None)
 
     def prefetch(self, rows: Int64[Tensor, " n"] | None) -> None:
         """Say that some rows are read next, and all of the shared part but what is read by lines; None = all rows."""
         known = {"cells", *self.skeleton.cell_set_names, *self.skeleton.line_names}
         owners = {name: self.owner(name) for name in self.entry_names()}
-        in_rows = self.skeleton.row_names
-        self.reader.prefetch(
-            {name: rows if owner in in_rows else None for name, owner in owners.items() if owner not in known}
-        )
+        wanted = {name: owner in self.skeleton.row_names for name, owner in owners.items() if owner not in known}
+        self.reader.prefetch([self._of_rows(name, rows if in_rows else None) for name, in_rows in wanted.items()])
 
     def read_values(self, name: str, rows: Int64[Tensor, " n"] | None) -> Shaped[Tensor, "..."]:
         """A tensor or some of its lines, as a field holds them; None = all lines.
@@ -164,7 +166,7 @@ class FieldFile:
         """
         if name in self.small:
             return self._restored(name, lambda n: self.reader.read(n, rows))
-        values, template = self._finite(name, self.reader.read(name, rows)), self.saved()[name]
+        values, template = self._finite(name, self.reader.read(*self._of_rows(name, rows))), self.saved()[name]
         return unpack_bits(values, template) if template.dtype == torch.bool else values.float()
 
     def _restored(self, name: str, read: Callable[[str], Tensor]) -> Tensor:
@@ -187,6 +189,14 @@ class FieldFile:
         if self.skeleton.kept_lines:
             of_rows |= {n: self.read_values(n, rows) for n in self.skeleton.lines_follow if n != "cells"}
         return self.skeleton.lines_to_keep(of_rows)
+
+    def reads_of_lines(self, masks: Mapping[str, Bool[Tensor, " lines"]]) -> list[Lines]:
+        """What `read_lines` of these lines of shared tensors reads, in its order."""
+        found = []
+        for name, mask in masks.items():
+            found.append(Lines(name, self._places(name, mask), LINE_REQUESTS))
+            found += [Lines(name + SCALE)] if name in self.small else []
+        return found
 
     def lines(self, name: str, mask: Bool[Tensor, " lines"]) -> Shaped[Tensor, "kept features"]:
         """Some lines of a shared tensor of the file's type, in few requests: `LINE_REQUESTS` at most.
@@ -217,8 +227,13 @@ class FieldFile:
 
     def entry_names(self) -> list[str]:
         """Names of everything the file holds: those of `saved`, and what whole numbers need beside them."""
-        beside = [n + end for n, layout in self.small.items() for end in layout.beside(self.reader.entries[n].shape)]
-        return [*self.saved(), *beside]
+        names = list(self.saved())
+        return names + [part for name in names for part in self.parts_of(name)[1:]]
+
+    def parts_of(self, name: str) -> list[str]:
+        """The entries of the file that hold a tensor: its own first, then what whole numbers need beside it."""
+        beside = self.small[name].beside(self.reader.entries[name].shape) if name in self.small else ()
+        return [name, *(name + end for end in beside)]
 
     def owner(self, name: str) -> str:
         """The tensor of the field that an entry of the file is of: itself, or the one that it stands beside."""
@@ -252,7 +267,7 @@ class FieldFile:
 
     def _build(self, header: Header) -> CellTable:
         """The field without its weights (tensors on the meta device take no memory)."""
-        self.reader.prefetch(dict.fromkeys(self._lists(header)))
+        self.reader.prefetch(map(Lines, self._lists(header)))
         cells = self._cell_list("cells", header)
         check_cells(cells, header.grid)
         skeleton = header.field(cells, "meta")

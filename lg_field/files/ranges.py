@@ -1,30 +1,40 @@
 """Where the bytes of a file come from: a local file, an address far away, whatever can be read by ranges.
 
-Whoever knows which ranges it will read says so first (`prefetch`): far away they are then fetched together, some at a
-time, and neighbours in one request.
+Whoever knows which ranges it will read says so first (`prefetch`, `together`, `Ahead`): far away they are then fetched
+together, many at a time, and neighbours in one request.
 """
 
 from __future__ import annotations
 
 import bisect
 import os
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any, BinaryIO
 
+from lg_field.errors import notice
+
 Range = tuple[int, int]
 """First byte and number of bytes."""
+Blocks = list[tuple[int, bytes]]
+"""First byte and bytes of parts of a file, sorted."""
 REQUEST_BYTES = 1 << 20
 """A gap of so many bytes costs as much as a request: narrower ones between wanted ranges are fetched with them,"""
 GAP_SHARE = 0.04
 """as long as all gaps are at most this part of what is wanted."""
-IN_FLIGHT, WAVES, MOST_IN_FLIGHT = 10, 3, 48
+IN_FLIGHT, WAVES, MOST_IN_FLIGHT = 16, 3, 128
 """Requests that are under way together: enough for so many waves, from the first to the last number."""
-FIRST_BYTES = 1 << 16
-"""Bytes at the beginning of a far file that are fetched when it is opened, at most,"""
-FIRST_SHARE = 1000
-"""and at most one in so many of all: a small region must stay cheap."""
+FEWER = 4
+"""Where a server fails, so many times fewer are under way together from then on."""
+TRIES, PAUSE = 4, 0.3
+"""Of a request, and seconds before the second one; three times as many before each further one."""
+FIRST_BYTES = 1 << 12
+"""Bytes at the beginning of a far file that are fetched when it is opened: they come with a server's first packets."""
+AHEAD_BYTES = 1 << 28
+"""Bytes of what is read next that are fetched together while a file is copied, about."""
 
 
 class FileError(ValueError):
@@ -46,7 +56,40 @@ class Ranges:
         raise NotImplementedError
 
     def prefetch(self, ranges: Sequence[Range]) -> None:
-        """Say what is read next, so that it can be fetched together; what an earlier call fetched is let go."""
+        """Say what is read next, so that it can be fetched together; of what an earlier call fetched the rest is let
+        go."""
+
+    def together(self, ranges: Sequence[Range]) -> AbstractContextManager[None]:
+        """Context in which ranges are read that may not have been foretold: what is not here is fetched together."""
+        return nullcontext()
+
+
+class Ahead:
+    """Ranges that are read in their order: what comes next is fetched together, about `AHEAD_BYTES` at a time."""
+
+    def __init__(self, source: Ranges, ranges: Sequence[Range]) -> None:
+        """
+        Args:
+            source: where they are.
+            ranges: each once.
+        """
+        self.source, self.ranges = source, list(ranges)
+        self._number = {one: number for number, one in enumerate(self.ranges)}
+        self._begin = self._end = 0
+
+    def at(self, ranges: Sequence[Range]) -> bool:
+        """Say which are read now; whether they were foretold: then they are here."""
+        numbers = [self._number.get(one, -1) for one in ranges]
+        if not numbers or min(numbers) < 0:
+            return False
+        if min(numbers) < self._begin or max(numbers) >= self._end:
+            self._begin = self._end = min(numbers)
+            total = 0
+            while self._end < len(self.ranges) and (total < AHEAD_BYTES or self._end <= max(numbers)):
+                total += self.ranges[self._end][1]
+                self._end += 1
+            self.source.prefetch(self.ranges[self._begin : self._end])
+        return True
 
 
 class LocalRanges(Ranges):
@@ -91,42 +134,128 @@ class FarRanges(Ranges):
             OSError: it does not say how large it is.
         """
         self.system, self.path = system, path
-        size = system.size(path)
+        self._at_once = bool(getattr(system, "async_impl", False))
+        self._most = MOST_IN_FLIGHT
+        self._held: list[Blocks] = []
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(self._asked, [(0, FIRST_BYTES)]) if self._at_once else None
+            size = system.size(path)
         if size is None:
             raise OSError(f"{path}: the server does not say how large it is, so it cannot be read by ranges")
         self.size = int(size)
-        self._held: list[tuple[int, bytes]] = []
-        self.prefetch([(0, min(FIRST_BYTES, max(512, self.size // FIRST_SHARE)))])
+        self._whole: Blocks = []
+        if first is None:
+            self.prefetch([(0, FIRST_BYTES)])
+        elif isinstance(found := first.result()[0], bytes):
+            self.bytes_read, self.requests = len(found), 1
+            self._held = [[(0, found)]]
+            self._keep_whole(found, FIRST_BYTES)
 
     def read(self, start: int, count: int) -> bytes:
         """See `Ranges`; from what was fetched before, as far as it reaches."""
         count = max(0, min(count, self.size - start))
-        if not count:
-            return b""
-        at = bisect.bisect_right(self._held, start, key=lambda held: held[0]) - 1
-        begin, data = self._held[at] if at >= 0 else (0, b"")
-        head = data[start - begin : start - begin + count]
-        if len(head) == count:
-            return head
-        return head + self._fetch([(start + len(head), count - len(head))])[0]
+        found = b"".join(self._here(start, count))
+        return found if len(found) == count else found + self._fetch([(start + len(found), count - len(found))])[0]
 
     def prefetch(self, ranges: Sequence[Range]) -> None:
         """See `Ranges`."""
-        wanted = merged([(start, min(count, self.size - start)) for start, count in ranges if start < self.size])
-        self._held = list(zip((start for start, _ in wanted), self._fetch(wanted)))
+        if not self._whole:
+            ranges = self._clipped(ranges)
+            kept = sorted((start, b"".join(self._here(start, count))) for start, count in ranges)
+            self._held = [[block for block in kept if block[1]], self._lacking(ranges)]
+
+    @contextmanager
+    def together(self, ranges: Sequence[Range]) -> Iterator[None]:
+        """See `Ranges`; nothing of what is fetched is kept."""
+        before = self._held
+        self._held = [*before, self._lacking(self._clipped(ranges))]
+        try:
+            yield
+        finally:
+            self._held = before
+
+    def _clipped(self, ranges: Sequence[Range]) -> list[Range]:
+        """Ranges as far as the file reaches."""
+        return [(start, min(count, self.size - start)) for start, count in ranges if start < self.size]
+
+    def _here(self, start: int, count: int) -> list[memoryview]:
+        """Of `count` bytes from `start` the first ones, as far as they were fetched before, in portions."""
+        found: list[memoryview] = []
+        while count:
+            more = max((beginning(blocks, start, count) for blocks in (*self._held, self._whole)), key=len)
+            if not more:
+                break
+            found.append(more)
+            start, count = start + len(more), count - len(more)
+        return found
+
+    def _lacking(self, ranges: Sequence[Range]) -> Blocks:
+        """What holds of ranges the rest that is not here: fetched together."""
+        here = [sum(map(len, self._here(start, count))) for start, count in ranges]
+        wanted = merged([(start + some, count - some) for some, (start, count) in zip(here, ranges)])
+        return list(zip((start for start, _ in wanted), self._fetch(wanted)))
 
     def _fetch(self, ranges: Sequence[Range]) -> list[bytes]:
-        """The bytes of ranges, several requests at a time."""
+        """The bytes of ranges, many requests at a time: fewer, where the server fails at them."""
+        found, pause = self._asked(ranges), PAUSE
+        for _ in range(TRIES - 1):
+            failed = [number for number, piece in enumerate(found) if isinstance(piece, BaseException)]
+            errors = [error for error in found if isinstance(error, BaseException)]
+            if not errors or not all(map(passes, errors)):
+                break
+            self._most = max(1, min(self._most, len(ranges)) // FEWER)
+            notice(
+                f"{self.path}: {len(failed):,} of {len(ranges):,} requests failed ({str(errors[0])[:100]}); they are "
+                f"made again, {self._most} at a time"
+            )
+            time.sleep(pause)
+            pause *= 3
+            for number, piece in zip(failed, self._asked([ranges[number] for number in failed])):
+                found[number] = piece
+        pieces = []
+        for piece, (start, count) in zip(found, ranges):
+            if isinstance(piece, BaseException):
+                raise piece
+            self.bytes_read += len(piece)
+            whole = self._keep_whole(piece, count)
+            pieces.append(piece[start : start + count] if whole else piece[:count])
+        self.requests += len(ranges)
+        return pieces
+
+    def _asked(self, ranges: Sequence[Range]) -> list[bytes | BaseException]:
+        """What requests bring: the bytes, or why there are none."""
         if not ranges:
             return []
         starts, ends = [start for start, _ in ranges], [start + count for start, count in ranges]
-        options = {"batch_size": in_flight(len(ranges))} if getattr(self.system, "async_impl", False) else {}
-        found = self.system.cat_ranges([self.path] * len(ranges), starts, ends, on_error="raise", **options)
-        self.bytes_read += sum(map(len, found))
-        self.requests += len(ranges)
-        # A server that knows no ranges sends everything.
-        whole = [len(piece) == self.size > count for piece, (_, count) in zip(found, ranges)]
-        return [p[a : a + n] if all_of_it else p[:n] for p, all_of_it, (a, n) in zip(found, whole, ranges)]
+        options = {"batch_size": min(self._most, in_flight(len(ranges)))} if self._at_once else {}
+        found: list[bytes | BaseException] = self.system.cat_ranges(
+            [self.path] * len(ranges), starts, ends, on_error="return", **options
+        )
+        return found
+
+    def _keep_whole(self, piece: bytes, count: int) -> bool:
+        """Whether a server that knows no ranges sent everything: it is not asked again."""
+        if not len(piece) == self.size > count:
+            return False
+        if not self._whole:
+            notice(f"{self.path}: the server sends no ranges, the whole file is read ({self.size:,} bytes)")
+            self._whole = [(0, piece)]
+        return True
+
+
+def beginning(blocks: Blocks, start: int, count: int) -> memoryview:
+    """Of `count` bytes from `start` the first ones, as far as a block has them."""
+    at = bisect.bisect_right(blocks, start, key=lambda block: block[0]) - 1
+    begin, data = blocks[at] if at >= 0 else (0, b"")
+    return memoryview(data)[start - begin : start - begin + count]
+
+
+def passes(error: BaseException) -> bool:
+    """Whether what kept a request from being answered may be over soon."""
+    status = getattr(error, "status", None)
+    if isinstance(status, int):
+        return status in (408, 425, 429) or status >= 500
+    return not isinstance(error, (FileNotFoundError, PermissionError, NotImplementedError, TypeError, ValueError))
 
 
 def in_flight(count: int) -> int:
@@ -182,5 +311,14 @@ def open_ranges(path: str) -> Iterator[Ranges]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise ImportError("reading addresses needs fsspec: pip install 'lg-field[remote]'") from error
-    system, inner = url_to_fs(path)
+    options = {"get_client": _client} if path.startswith(("http://", "https://")) else {}
+    system, inner = url_to_fs(path, **options)
     yield FarRanges(system, inner)
+
+
+async def _client(**options: Any) -> Any:
+    """What fsspec makes requests over http with: as many connections as requests are made at a time."""
+    import aiohttp
+
+    options.setdefault("connector", aiohttp.TCPConnector(limit=MOST_IN_FLIGHT))
+    return aiohttp.ClientSession(**options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from lg_field.files.atomic import atomic_write
 from lg_field.files.bits import pack_bits
-from lg_field.files.container import Entry, FileError, tensor_bytes, write_container
+from lg_field.files.container import Entry, FileError, Lines, tensor_bytes, write_container, writing_order
 from lg_field.files.field_file import FieldFile, load
 from lg_field.files.schema import KEY, check_tensors, header_of
 from lg_field.files.small_numbers import SCALE, Layout, compact, layouts
@@ -29,7 +30,8 @@ SMALL: Precision = "int8"
 ROWS_BYTES = 1 << 24
 """Bytes of float32 rows that are converted at a time."""
 Bytes = Iterable[bytes | bytearray | memoryview]
-Lines = Callable[[str, int, int], Tensor]
+ReadLines = Callable[[str, int, int], Tensor]
+Shapes = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
 
 def save(
@@ -38,7 +40,7 @@ def save(
     *,
     dtype: Precision = "float32",
     overwrite: bool = False,
-    lines: Lines | None = None,
+    lines: ReadLines | None = None,
 ) -> int:
     """Write a field as one safetensors file: no pickle, no code, readable by region.
 
@@ -92,7 +94,7 @@ def _converted_whole(name: str, value: Tensor, dtype: Precision, small: Mapping[
 
 
 def _line_by_line(
-    name: str, part: str, like: Tensor, lines: Lines, dtype: Precision, small: Mapping[str, Layout]
+    name: str, part: str, like: Tensor, lines: ReadLines, dtype: Precision, small: Mapping[str, Layout]
 ) -> Iterator[memoryview]:
     """The bytes of an entry of the file, from some lines of a tensor at a time."""
     step = max(1, ROWS_BYTES // max(1, 4 * math.prod(like.shape[1:])))
@@ -102,7 +104,7 @@ def _line_by_line(
 
 
 def crop_file(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | FieldFile,
     target: str | os.PathLike[str],
     region: Region | None = None,
     *,
@@ -116,7 +118,7 @@ def crop_file(
     """Crop a file without loading it: kept rows are copied byte for byte, a few MB at a time.
 
     Args:
-        source: local file or an address fsspec reads.
+        source: local file, an address fsspec reads, or an open file.
         target: local file to write.
         region: keep this (see `editing.crop`),
         cells: or these cells.
@@ -129,29 +131,76 @@ def crop_file(
     Returns:
         Bytes of the target.
     """
-    with FieldFile.open(source) as file, atomic_write(target, overwrite) as temporary:
+    opened = nullcontext(source) if isinstance(source, FieldFile) else FieldFile.open(source)
+    with opened as file, atomic_write(target, overwrite) as temporary:
         rows, kept_region = rows_to_keep(file.skeleton, region, cells, invert)
         sets, skeleton = cell_sets_to_keep(file.skeleton, region, cells, invert), file.skeleton
-        skeleton.region = skeleton.region if snap else kept_region
-        _, text = header_of(skeleton)
-        shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
-        data: dict[str, Bytes] = {}
-        whole = {**sets, **_lines_to_store(file, rows, dtype)}
-        for name in file.saved().keys() - skeleton.line_names - set(skeleton.cell_set_names):
-            entry = file.reader.entries[name]
-            kept = rows if name in skeleton.row_names else torch.arange(entry.shape[0] if entry.shape else 1)
-            if _becomes_small(file, name, dtype):
-                whole |= _rows_compacted(file, name, kept)
-                continue
-            for part in _copied_with(file, name, dtype):
-                of = file.reader.entries[part]
-                shapes[part] = (_stored_dtype(of, dtype), (len(kept), *of.shape[1:]))
-                data[part] = _converted(file, part, kept, shapes[part][0], progress)
+        text = _description(skeleton, skeleton.region if snap else kept_region)
+        kept = {}
+        for name in sorted(file.saved().keys() - skeleton.line_names - set(skeleton.cell_set_names)):
+            shape = file.reader.entries[name].shape
+            kept[name] = rows if name in skeleton.row_names else torch.arange(shape[0] if shape else 1)
+        file.prefetch_rows([name for name in skeleton.lines_follow if skeleton.kept_lines and name != "cells"], rows)
+        masks = file.lines_to_keep(rows)
+        shapes = _copied_shapes(file, kept, dtype)
+        file.reader.foretell(_reads(file, masks, kept, shapes, dtype))
+        whole = {**sets, **_lines_to_store(file, masks, dtype)}
+        for name, some in kept.items():
+            whole |= _rows_compacted(file, name, some) if _becomes_small(file, name, dtype) else {}
+        data: dict[str, Bytes] = {
+            part: _converted(file, part, kept[file.owner(part)], kind, progress) for part, (kind, _) in shapes.items()
+        }
         for name, values in whole.items():
             shapes[name], data[name] = (values.dtype, tuple(values.shape)), _once(values)
         with open(temporary, "wb") as out:
             write_container(out, shapes, {KEY: text}, data)
     return Path(target).stat().st_size
+
+
+def _description(skeleton: CellTable, region: Region | None) -> str:
+    """The text of a field's description, with another exact region."""
+    before, skeleton.region = skeleton.region, region
+    try:
+        return header_of(skeleton)[1]
+    finally:
+        skeleton.region = before
+
+
+def _copied_shapes(file: FieldFile, kept: Mapping[str, Tensor], wanted: Precision | None) -> Shapes:
+    """Type and shape in a crop's file of what is copied line by line.
+
+    Args:
+        file: the source.
+        kept: name of a tensor -> (n,) its lines that are kept.
+        wanted: precision of the crop's file.
+    """
+    shapes: Shapes = {}
+    for name, rows in kept.items():
+        for part in () if _becomes_small(file, name, wanted) else _copied_with(file, name, wanted):
+            entry = file.reader.entries[part]
+            shapes[part] = (_stored_dtype(entry, wanted), (len(rows), *entry.shape[1:]))
+    return shapes
+
+
+def _reads(
+    file: FieldFile, masks: Mapping[str, Tensor], kept: Mapping[str, Tensor], shapes: Shapes, wanted: Precision | None
+) -> list[Lines]:
+    """What a crop reads, in its order."""
+    found = file.reads_of_lines(masks)
+    small = [name for name in kept if _becomes_small(file, name, wanted)]
+    for name in (*small, *writing_order(shapes)):
+        rows = kept[file.owner(name)]
+        if name in small or _restores(file, name, shapes[name][0]):
+            parts = file.parts_of(name)
+            found += [Lines(part, some) for some in rows.split(_rows_at_once(file, name)) for part in parts]
+        else:
+            found.append(Lines(name, rows))
+    return found
+
+
+def _restores(file: FieldFile, name: str, wanted: torch.dtype) -> bool:
+    """Whether whole numbers of a file become others."""
+    return name in file.small and wanted.is_floating_point
 
 
 def _stored_dtype(entry: Entry, wanted: Precision | None) -> torch.dtype:
@@ -173,9 +222,7 @@ def _becomes_small(file: FieldFile, name: str, wanted: Precision | None) -> bool
 
 def _copied_with(file: FieldFile, name: str, wanted: Precision | None) -> list[str]:
     """The entries of a file that a crop's file has for a tensor, which stay whole numbers if they are such."""
-    if name not in file.small or wanted not in (None, SMALL):
-        return [name]
-    return [name + end for end in ("", *file.small[name].beside(file.reader.entries[name].shape))]
+    return file.parts_of(name) if wanted in (None, SMALL) else [name]
 
 
 def _rows_compacted(file: FieldFile, name: str, rows: Tensor) -> dict[str, Tensor]:
@@ -189,10 +236,10 @@ def _rows_at_once(file: FieldFile, name: str) -> int:
     return max(1, ROWS_BYTES // max(1, 4 * math.prod(file.reader.entries[name].shape[1:])))
 
 
-def _lines_to_store(file: FieldFile, rows: Tensor, wanted: Precision | None) -> dict[str, Tensor]:
+def _lines_to_store(file: FieldFile, masks: Mapping[str, Tensor], wanted: Precision | None) -> dict[str, Tensor]:
     """What a crop's file holds of the shared tensors that rows read line by line: name -> tensor as it is stored."""
     stored: dict[str, Tensor] = {}
-    for name, mask in file.lines_to_keep(rows).items():
+    for name, mask in masks.items():
         if _becomes_small(file, name, wanted):
             stored |= _compacted(name, file.read_lines(name, mask), layouts(file.skeleton)[name])
         elif name in file.small and wanted in (None, SMALL):
@@ -261,7 +308,7 @@ def _converted(
 ) -> Iterator[bytes | bytearray | memoryview]:
     """Lines of a tensor as bytes of the wanted type."""
     pieces: Iterable[Tensor] = file.values(name, rows)
-    if name in file.small and wanted.is_floating_point:
+    if _restores(file, name, wanted):
         pieces = (file.read_values(name, some) for some in rows.split(_rows_at_once(file, name)))
     for values in pieces:
         if progress is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lg_field.files import FieldFile, save
-from lg_field.files.bits import unpack_bits
 from lg_field.files.writing import Precision
 from lg_field.radiance.components import Pieces, middles, settled, shown_voxels, voxel_set
 from lg_field.radiance.field import RadianceField
@@ -33,7 +33,7 @@ POINTS = 1 << 18
 
 
 def crop_voxels(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | FieldFile,
     target: str | os.PathLike[str],
     region: Region | None = None,
     *,
@@ -48,7 +48,7 @@ def crop_voxels(
     them, and only what is kept is loaded.
 
     Args:
-        source: scene file, local or an address fsspec reads.
+        source: scene file, local, at an address fsspec reads, or open.
         target: local file to write.
         region: keep this,
         cells: or these cells.
@@ -61,11 +61,11 @@ def crop_voxels(
     Returns:
         Bytes of the target.
     """
-    with FieldFile.open(source) as file:
+    with nullcontext(source) if isinstance(source, FieldFile) else FieldFile.open(source) as file:
         field: Any = file.load(region, cells, invert)
         field.region = file.header.region if snap else field.region
         precision: Any = dtype or file.precision
-        voxels = unpack_bits(file.reader.read("occupied"), file.saved()["occupied"])
+        voxels = file.read_values("occupied", None)
         before = Held(int(voxels.sum()), file.skeleton.num_rows)
         if progress is not None:
             progress(file.reader.bytes_read)

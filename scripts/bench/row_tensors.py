@@ -4,7 +4,8 @@
 
 Row sizes are the file's own; the grids are cubes with a row for every cell, the box is in their middle. Requests are
 planned as `files.ranges` plans them, nothing is fetched. `waves` follow one another: so many requests are under way
-together. `only what is occupied` is what the commands read that look for objects before anything else.
+together. `only what is occupied` is what the commands read that look for objects before anything else. Lists, shared
+part and lines of shared tensors are left out: they take as many round trips either way (`far_files.py` counts them).
 """
 
 from __future__ import annotations
