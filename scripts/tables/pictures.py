@@ -2,6 +2,7 @@
 
     python scripts/tables/pictures.py denoise --data ../shared/data/images/kodak
     python scripts/tables/pictures.py super-resolve --data ../shared/data/images/kodak --pictures 8 --reduce 2
+    python scripts/tables/pictures.py super-resolve --averages --data ../shared/data/images/kodak
 
 Every picture is averaged down by `--reduce` first; that is the truth. `denoise` adds the sensor noise of the command
 (tau 40, read-out noise 2) and is compared with non-local means; `super-resolve` averages down by another 4 and is
@@ -26,11 +27,12 @@ import tyro
 from rows import ROWS, Row, Rows, changed, provenance
 from torch import Tensor
 
-from lg_field.restoration import denoising, pictures, super_resolution
-from lg_field.restoration.tasks import PUBLISHED_SIDE, TASKS, same_detail
+from lg_field.restoration import averages, denoising, pictures, super_resolution
+from lg_field.restoration.tasks import PRIORS, PUBLISHED_SIDE, TASKS, same_detail
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import decode, decoded_signal
 from lg_field.signals.encode import build_fit, fitting
+from lg_field.signals.fit import Fit
 from lg_field.signals.presets import read_preset
 from lg_field.signals.settings import CompleteSettings, Settings, resolve
 
@@ -50,6 +52,8 @@ class Args:
     """Taken from it, the first by name."""
     reduce: int = 4
     """Pixels of a picture averaged to one of the truth, per axis; 1 = the picture is the truth."""
+    averages: bool = False
+    """With the prior: super-resolve --averages, denoise --smoothness."""
     preset: str = ""
     """Settings of configs/NAME.yaml; "" = the command's own."""
     looks: int = 8
@@ -66,7 +70,7 @@ class Args:
     @property
     def name(self) -> str:
         """Of the table."""
-        return f"{self.task}{'-' * bool(self.preset)}{self.preset}"
+        return f"{self.task}{'-averages' * self.averages}{'-' * bool(self.preset)}{self.preset}"
 
 
 def problem(args: Args, path: Path) -> tuple[SignalData, Tensor, Tensor]:
@@ -82,19 +86,32 @@ def problem(args: Args, path: Path) -> tuple[SignalData, Tensor, Tensor]:
     return pictures.from_values(coarse), truth, super_resolution.bicubic(coarse, tuple(truth.shape[:2]))
 
 
-def settings_of(task: str, preset: str) -> tuple[Settings, CompleteSettings]:
+def facts(task: str, settings: CompleteSettings, means: bool) -> Row:
+    """What decides how a picture is restored."""
+    prior = PRIORS[task]
+    said = {"smoothness": prior.smoothness, "side": prior.side, "budget": prior.budget}
+    return changed(settings.network, settings.fit) | (said if means else {})
+
+
+def settings_of(task: str, preset: str, means: bool) -> tuple[Settings, CompleteSettings]:
     """What a preset says, and with it the settings of a command."""
     said = read_preset(preset) if preset else Settings()
-    return said, resolve(pictures.PICTURE, said, TASKS[task])
+    return said, resolve(pictures.PICTURE, said, PRIORS[task].settings if means else TASKS[task])
 
 
 def run(args: Args, data: SignalData, truth: Tensor, classical: Tensor) -> Row:
     """Restore one picture."""
-    said, settings = settings_of(args.task, args.preset)
+    said, settings = settings_of(args.task, args.preset, args.averages)
     network = same_detail(settings.network, data.signal.shape, PUBLISHED_SIDE[args.task])
     config = replace(fitting(settings.fit, data.signal, said.fit), seed=args.seed)
-    fit = build_fit(data, network, config)
     result = decoded_signal(data.signal, SCALE) if args.task == "super-resolve" else data.signal
+    scale = SCALE if args.task == "super-resolve" else 1
+    if args.averages:
+        fit: Fit = averages.build_fit(
+            data, result, scale, settings.network, config, SMOOTHNESS[args.task], SIDE[args.task]
+        )
+    else:
+        fit = build_fit(data, network, config)
     curve: list[tuple[int, float]] = []
     begin, looked = report.now(), 0.0
 
@@ -140,11 +157,11 @@ def table(rows: list[dict[str, Any]], classical: str) -> Iterator[dict[str, str]
 def main(args: Args) -> None:
     """Restore, measure, write."""
     rows = Rows(args.rows / f"{args.name}.jsonl", args.again)
-    _, settings = settings_of(args.task, args.preset)
+    _, settings = settings_of(args.task, args.preset, args.averages)
     for path in sorted(p for p in args.data.iterdir() if p.is_file())[: args.pictures]:
         data, truth, classical = problem(args, path)
         said = {"picture": path.name, "reduce": args.reduce, "seed": args.seed, "data": data.checksum()}
-        said |= {"settings": changed(settings.network, settings.fit)}
+        said |= {"settings": facts(args.task, settings, args.averages)}
         rows.once(said, partial(run, args, data, truth, classical))
     from_rows(rows.path, args.output / args.name)
 
@@ -152,15 +169,19 @@ def main(args: Args) -> None:
 def from_rows(path: Path, folder: Path) -> None:
     """Write a table of its rows alone, and print it."""
     task = next(task for task in TASKS if path.stem.startswith(task))
-    preset = path.stem.removeprefix(task).removeprefix("-")
-    _, settings = settings_of(task, preset)
-    results = Rows(path).of_now(lambda r: changed(settings.network, settings.fit))
+    means = path.stem.startswith(f"{task}-averages")
+    preset = path.stem.removeprefix(task).removeprefix("-averages" if means else "").removeprefix("-")
+    _, settings = settings_of(task, preset, means)
+    results = Rows(path).of_now(lambda r: facts(task, settings, means))
     classical = {"denoise": "non-local means", "super-resolve": "bicubic"}[task]
-    what = f"{task}, {preset or 'the defaults'}: PSNR in dB, in brackets over {classical}"
+    prior = {"super-resolve": " --averages", "denoise": f" --smoothness {PRIORS[task].smoothness}"}[task] * means
+    what = f"{task}{prior}, {preset or 'the defaults'}: PSNR in dB, in brackets over {classical}"
     seeds, reduced = (sorted({r[key] for r in results}) for key in ("seed", "reduce"))
     what += f"; seed {', '.join(map(str, seeds))}; averaged down by {', '.join(map(str, reduced))}"
     options = " ".join(f"--{k} {v}" for k, v in (("preset", preset), ("reduce", reduced[0])) if v)
-    made = provenance(f"pictures.py {task} --data ../shared/data/images/kodak {options}", results)
+    made = provenance(
+        f"pictures.py {task}{' --averages' * means} --data ../shared/data/images/kodak {options}", results
+    )
     print(report.write(folder, list(table(results, classical)), what, results, made=made))
 
 
