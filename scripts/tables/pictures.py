@@ -107,9 +107,8 @@ def run(args: Args, data: SignalData, truth: Tensor, classical: Tensor) -> Row:
     result = decoded_signal(data.signal, SCALE) if args.task == "super-resolve" else data.signal
     scale = SCALE if args.task == "super-resolve" else 1
     if args.averages:
-        fit: Fit = averages.build_fit(
-            data, result, scale, settings.network, config, SMOOTHNESS[args.task], SIDE[args.task]
-        )
+        prior = PRIORS[args.task]
+        fit: Fit = averages.build_fit(data, result, scale, settings.network, config, prior, prior.smoothness)
     else:
         fit = build_fit(data, network, config)
     curve: list[tuple[int, float]] = []
