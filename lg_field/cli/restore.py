@@ -35,6 +35,8 @@ from lg_field.restoration.tasks import (
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lg_field.signals.fit import Fit
+
 Options = Annotated[RestoreOptions, tyro.conf.arg(name="")]
 SuperResolution = Annotated[Settings, tyro.conf.arg(name="", constructor=setting_flags(SUPER_RESOLUTION))]
 Denoising = Annotated[Settings, tyro.conf.arg(name="", constructor=setting_flags(DENOISING))]
@@ -83,7 +85,7 @@ def super_resolve(
         check_reference(task)
         config, device = fitting(chosen.fit, data.signal, settings.fit), pick_device(options.flags.device)
         if averages:
-            fit = by_averages.build_fit(
+            fit: Fit = by_averages.build_fit(
                 data, result, scale, chosen.network, config, PRIORS["super-resolve"], smoothness, device
             )
         else:
@@ -137,7 +139,7 @@ def denoise(
         config, device = fitting(chosen.fit, data.signal, settings.fit), pick_device(options.flags.device)
         if smoothness:
             prior = PRIORS["denoise"]
-            fit = averages.build_fit(data, data.signal, 1, chosen.network, config, prior, smoothness, device)
+            fit: Fit = averages.build_fit(data, data.signal, 1, chosen.network, config, prior, smoothness, device)
         else:
             network = same_detail(chosen.network, data.signal.shape, PUBLISHED_SIDE["denoise"])
             fit = build_fit(data, network, config, device)

@@ -156,7 +156,7 @@ def build_fit(
     said = replace(said, local_width=sizes.local_width, global_width=sizes.global_width)
     values = pictures.values_of(coarse)
     first = pictures.from_values(bicubic(values, result.shape), result)
-    more = {"coarse": values, "scale": round(scale), "smoothness": smoothness}
+    more: dict[str, Any] = {"coarse": values, "scale": round(scale), "smoothness": smoothness}
     fit = encode.build_fit(SignalData(first.samples, result), said, config, device, coarse, AveragesFit, **more)
     assert isinstance(fit, AveragesFit)
     return fit
