@@ -53,7 +53,7 @@ def same_detail(network: NetworkConfig, shape: Sequence[int], published: int) ->
 @dataclass(frozen=True)
 class Prior:
     """What a command does instead with the total variation of the picture in its loss (`averages.py`): that keeps noise
-    away, so that no step is too late to stop, and frequencies may be higher."""
+    away, so that it matters little when to stop, and frequencies may be higher."""
 
     settings: Settings
     """Network and training."""
