@@ -31,11 +31,12 @@ def test_a_table_goes_on_where_it_stopped_and_compares_all_its_runs(tmp_path: Pa
     command += ["--output", tmp_path / "out"]
     started(*command, "--presets", "audio-per-partition", cwd=tmp_path)
     (first,) = results(tmp_path / "out" / "audio-4")
-    kept = tmp_path / "out" / "audio-4" / "runs" / "audio-per-partition.tone.0.json"
-    made = kept.stat().st_mtime_ns
+    kept = tmp_path / "out" / "rows" / "audio-4.jsonl"
+    made = kept.read_text().splitlines()
     forked(*command, cwd=tmp_path)
     rows = results(tmp_path / "out" / "audio-4")
-    assert kept.stat().st_mtime_ns == made, "it was trained again"
+    assert len(made) == 2 and kept.read_text().splitlines()[:2] == made, "they were trained again"
+    assert len(kept.read_text().splitlines()) == 6
     assert [r["preset"] for r in rows] == ["audio", "audio-per-partition", "audio-global"] and first in rows
     assert all(0.0 < float(r["PSNR"].split()[0]) < 99.0 for r in rows)
     said = (tmp_path / "out" / "audio-4" / "results.md").read_text()
@@ -122,7 +123,7 @@ def test_half_a_signal_is_extended_and_the_old_half_stays(tmp_path: Path, monkey
     import extension
 
     Image.fromarray(picture(64, 64)).save(tmp_path / "b.png")
-    extension.main(extension.Args((tmp_path / "b.png",), "image-div2k-auto", 3, output=tmp_path / "out"))
+    extension.main(extension.Args((tmp_path / "b.png",), "image-div2k-auto", 3, rows=tmp_path, output=tmp_path / "out"))
     whole, half, grown = results(tmp_path / "out")
     assert half["new"] == "" and half["old"] == grown["old"] and grown["old weights unchanged"] == "True"
     assert whole["new"] and grown["new"]
@@ -140,12 +141,12 @@ def test_restored_pictures_are_counted_against_the_classical_method(tmp_path: Pa
     for name in ("denoise", "super-resolve"):
         task = replace(tasks.TASKS[name], fit=replace(tasks.TASKS[name].fit, steps=4))
         monkeypatch.setitem(tasks.TASKS, name, task)
-        args = pictures.Args(name, tmp_path / "true", reduce=1, looks=2, output=tmp_path / "out")
+        args = pictures.Args(name, tmp_path / "true", reduce=1, looks=2, rows=tmp_path, output=tmp_path / "out")
         pictures.main(args)
-        kept = tmp_path / "out" / name / "runs" / "a.1.0.json"
-        made = kept.stat().st_mtime_ns
+        kept = tmp_path / f"{name}.jsonl"
+        made = kept.read_text()
         pictures.main(args)
-        assert kept.stat().st_mtime_ns == made
+        assert kept.read_text() == made and len(made.splitlines()) == 1
         one, mean = results(tmp_path / "out" / name)
         assert one["picture"] == "a.png, 64 x 64" and one["best"].split(" at ")[1] in ("2", "4")
         assert mean["network"].endswith("ahead in 0") and mean["picture"] == "mean of 1"
@@ -178,9 +179,10 @@ def test_variants_are_trained_once_and_meet_in_one_table(tmp_path: Path, monkeyp
     variants.VARIANTS["LG merge weights x2"][2](other)
     for name, tensor in field.shared.items():
         assert (other.shared[name] == tensor * (2.0 if name == "merge_weight" else 1.0)).all(), name
-    (tmp_path / "out" / "runs").mkdir(parents=True)
+    kept = tmp_path / "rows" / "variants.jsonl"
     for names in (("LG",), ("LG", "SPP")):
-        variants.main(variants.Args(tmp_path, 1, 2, names, output=tmp_path / "out"))
+        variants.main(variants.Args(tmp_path, 1, 2, names, rows=kept, output=tmp_path / "out"))
+    assert [json.loads(line)["variant"] for line in kept.read_text().splitlines()] == ["LG", "SPP"]
     assert [r[""] for r in results(tmp_path / "out")] == ["LG", "SPP"]
 
 
@@ -210,10 +212,10 @@ def test_runs_that_are_missing_are_said_and_curves_are_read_at_their_quarters(mo
     runs = [{"preset": p, "file": f, "seed": 0} for p, f in (("a", "x"), ("a", "y"), ("b", "x"))]
     assert signals.uneven(runs).startswith("Of 2 runs b 1 are made") and signals.uneven(runs[:2]) == ""
     curve = [(float(n), 0.1 * n, 10.0 + n) for n in range(1, 9)]
-    (line,) = signals.by_steps([{"preset": "a", "curve": curve}], {"a": curve})
+    (line,) = signals.by_steps([{"preset": "a"} | signals.late(curve)], {"a": curve})
     assert list(line.values()) == ["a", "12.00", "14.00", "16.00", "18.00", "17.50", "1.00"] and "2 steps" in line
-    (line,) = signals.by_steps([{"preset": "a", "curve": curve[:1]}], {"a": curve[:1]})
-    assert list(line.values()) == ["a", "11.00", "-", "-"], "a curve of one step"
+    (line,) = signals.by_steps([{"preset": "a"} | signals.late(curve[:1])], {"a": curve[:1]})
+    assert list(line.values()) == ["a", "11.00", "11.00", "0.00"], "a curve of one step"
 
 
 def test_margins_are_paired_and_read_the_last_step_and_the_last_tenth(monkeypatch: pytest.MonkeyPatch):
@@ -263,7 +265,7 @@ def test_all_tables_that_were_made_meet_on_one_page(tmp_path: Path):
         (tmp_path / "tables" / name).mkdir(parents=True)
         (tmp_path / "tables" / name / "results.md").write_text(f"| {name} |\n| --- |\n| 1 |\n\nmade here\n")
         (tmp_path / "tables" / name / "results.csv").write_text(f"{name}\n1\n")
-    command = [SCRIPTS / "page.py", tmp_path / "tables", "-o", tmp_path / "results.md"]
+    command = [SCRIPTS / "page.py", tmp_path / "tables", "-o", tmp_path / "results.md", "--rows", tmp_path / "rows"]
     started(*command, cwd=tmp_path)
     page = (tmp_path / "results.md").read_text()
     assert page.index("## audio") < page.index("| audio |") < page.index("## images") and "made here" in page

@@ -4,7 +4,7 @@ where it shows."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lg_field.signal_settings import FitConfig, NetworkConfig, Settings
 
@@ -48,3 +48,41 @@ def same_detail(network: NetworkConfig, shape: Sequence[int], published: int) ->
     if network.coordinate_scale:
         return network
     return replace(network, coordinate_scale=min(1.0, max(shape) / published))
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What a command does instead with the total variation of the picture in its loss (`averages.py`): that keeps noise
+    away, so that it matters little when to stop, and frequencies may be higher."""
+
+    settings: Settings
+    """Network and training."""
+    smoothness: float
+    """Weight of the total variation."""
+    side: int
+    """Longer side in pixels of the measured picture whose domain is -1 to 1."""
+    budget: float
+    """Parameters for a measured pixel, where none are said; at most 200,000 in all."""
+
+
+PRIORS = {
+    "super-resolve": Prior(
+        Settings(
+            NetworkConfig(activation="sine", cell_size=(32, 32), parameters=0),
+            FitConfig(steps=600, lr=1e-3, lr_factor=0.1, points=65_536),
+        ),
+        smoothness=0.002,
+        side=160,
+        budget=13.0,
+    ),
+    "denoise": Prior(
+        Settings(
+            NetworkConfig(activation="sine", cell_size=(64, 64), parameters=0),
+            FitConfig(steps=300, lr=1e-3, lr_factor=0.1, points=65_536),
+        ),
+        smoothness=0.1,
+        side=640,
+        budget=1.6,
+    ),
+}
+"""Name of the command -> what its flag switches on."""

@@ -6,7 +6,6 @@ about pixel n // 2, angles in degrees. A sinogram is (angles, detectors) here, i
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,11 +14,11 @@ import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor, nn
 
-from lg_field.ops import accumulate_gradients, local_global_chain, sort_by_row
+from lg_field.ops import sort_by_row
+from lg_field.restoration.measured import MeasuredFit
 from lg_field.signals import encode
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
-from lg_field.signals.fit import Fit
 from lg_field.signals.settings import FitConfig, NetworkConfig
 from lg_field.signals.signal import Signal
 from lg_field.signals.state import fingerprint
@@ -165,7 +164,7 @@ def slice_signal(sinogram: Float[Tensor, "angles n"], estimate: Float[Tensor, "n
     return Signal("image", (size, size), 1, "float32", (0.0, top))
 
 
-class TomographyFit(Fit):
+class TomographyFit(MeasuredFit):
     """A fit whose loss compares projections of the whole slice with a sinogram."""
 
     def __init__(self, *arguments: Any, sinogram: Tensor, angles: Tensor, **keywords: Any) -> None:
@@ -197,27 +196,12 @@ class TomographyFit(Fit):
         return super().settings() | {"sinogram": fingerprint(self.wanted), "angles": fingerprint(self.turns)}
 
     def gradients(self, table: Tensor, shared: Mapping[str, Tensor]) -> float:
-        """Gradients of the mean squared error of the projections; returns that error per pixel of a ray.
-
-        The loss' gradient G by the slice comes first; then G reaches the weights as that of a squared error whose
-        target lies off the network's values by just G: the chunked `accumulate_gradients` serves both kinds of loss.
-        """
+        """Gradients of the mean squared error of the projections; returns that error per pixel of a ray."""
         x, offsets, _ = self.batch()
-        values = self._values(x, offsets, table, shared)
+        values = self.values(x, offsets, table, shared)
         picture = torch.empty_like(values).index_copy(0, self.order, values).view(self.data.signal.shape)
         picture.requires_grad_()
         loss = (self.radon(picture) - self.wanted).square().mean()
         (slope,) = torch.autograd.grad(loss, picture)
-        target = values - 0.5 * values.numel() * slope.reshape(-1, 1)[self.order]
-        accumulate_gradients(x, offsets, target, table, shared, self.field.sizes, self.chunk)
+        self.carry_on(slope.reshape(-1, 1)[self.order], values, x, offsets, table, shared)
         return float(loss.detach()) / len(picture) ** 2
-
-    @torch.no_grad()
-    def _values(self, x: Tensor, offsets: Tensor, table: Tensor, shared: Mapping[str, Tensor]) -> Tensor:
-        """(n, 1) network values at points sorted by row, a chunk at a time."""
-        out, edges = [], offsets.tolist()
-        for row, (first, last) in enumerate(itertools.pairwise(edges)):
-            for part in x[first:last].split(self.chunk):
-                ends = torch.tensor([0, len(part)], device=x.device)
-                out.append(local_global_chain(part, ends, table[row : row + 1], shared, self.field.sizes))
-        return torch.cat(out)

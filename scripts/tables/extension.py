@@ -5,18 +5,20 @@
 
 The first half of the cells along the last axis is trained alone, with the shared part, on the samples that lie in them;
 then the other cells are trained for as many steps and everything else stays as it is to the bit. Old and new are the
-samples of the first half and of the rest. Writes results.md, .csv and .json to `--output`.
+samples of the first half and of the rest. Finished files are kept below docs/results/rows (see rows.py). Writes
+results.md, .csv and .json to `--output`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import report
 import tyro
+from rows import ROWS, Row, Rows, changed, provenance
 from signals import smaller
 from torch import Tensor
 
@@ -28,7 +30,7 @@ from lg_field.signals.extend import extend_to
 from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import psnr_of_rows
 from lg_field.signals.presets import read_preset
-from lg_field.signals.settings import CompleteFit, resolve
+from lg_field.signals.settings import CompleteFit, CompleteSettings, resolve
 
 
 @dataclass
@@ -45,6 +47,8 @@ class Args:
     """Smaller signals, those of signals.py --quick."""
     seed: int = 0
     """For weights and samples."""
+    rows: Path = ROWS / "extension"
+    """Folder of finished rows, a file for each preset."""
     output: Path = Path("outputs/tables/extension")
     """Folder for results."""
 
@@ -68,37 +72,64 @@ def train(field: LocalGlobalNetwork, data: SignalData, fit: CompleteFit, rows: T
     return report.now() - begin
 
 
-def extended(args: Args, path: Path) -> Iterator[dict[str, Any]]:
+def settings_of(preset: str, kind: str, steps: int) -> CompleteSettings:
+    """Of each training."""
+    settings = resolve(kind, read_preset(preset))
+    return replace(settings, fit=replace(settings.fit, steps=steps or settings.fit.steps))
+
+
+def extended(data: SignalData, settings: CompleteSettings, seed: int) -> Row:
     """The whole at once, half of it, and that extended."""
-    data = cast(SignalData, read_signal(path))
-    data = smaller(data) if args.quick else data
-    settings = resolve(data.signal.traits, read_preset(args.preset))
-    fit = replace(settings.fit, seed=args.seed, steps=args.steps or settings.fit.steps)
-    whole, fresh = (build_network(data.signal, settings.network, args.seed) for _ in range(2))
-    said = {"file": path.name, "preset": args.preset}
-    yield said | {"": "whole at once", "seconds": train(whole, data, fit)} | figures(whole, data, fit.steps)
+    fit = replace(settings.fit, seed=seed)
+    whole, fresh = (build_network(data.signal, settings.network, seed) for _ in range(2))
+    parts: list[Row] = [{"": "whole at once", "seconds": train(whole, data, fit)} | figures(whole, data, fit.steps)]
     half = cast(LocalGlobalNetwork, lg_field.crop(fresh, cells=fresh.cells[halves(fresh)[0]]))
     half.region = None
-    yield said | {"": "half", "seconds": train(half, data, fit)} | figures(half, data, fit.steps)
+    parts.append({"": "half", "seconds": train(half, data, fit)} | figures(half, data, fit.steps))
     before = [t.detach().clone() for t in (half.local, *half.shared.values())]
     both, target, rows = extend_to(half, data)
     seconds = train(both, target, fit, rows)
     after = (both.local[halves(both)[0]], *both.shared.values())
     same = {"old weights unchanged": all(bool((a == b).all()) for a, b in zip(after, before))}
-    yield said | {"": "extended", "seconds": seconds} | same | figures(both, target, fit.steps)
+    parts.append({"": "extended", "seconds": seconds} | same | figures(both, target, fit.steps))
+    print(*parts, sep="\n", flush=True)
+    return {"parts": parts, "seconds": sum(p["seconds"] for p in parts)}
 
 
 def main(args: Args) -> None:
     """Train, extend, write."""
-    rows = []
+    kept = Rows(args.rows / f"{args.preset}.jsonl")
     for path in args.files:
-        for row in extended(args, path):
-            rows.append(row)
-            print(row, flush=True)
+        data = cast(SignalData, read_signal(path))
+        data = smaller(data) if args.quick else data
+        settings = settings_of(args.preset, data.signal.kind, args.steps)
+        said = {"file": path.name, "kind": data.signal.kind, "quick": args.quick, "seed": args.seed}
+        said |= {"data": data.checksum(), "settings": changed(settings.network, settings.fit)}
+        kept.once(said, partial(extended, data, settings, args.seed))
+    write(kept, args.output, args.preset, args.steps)
+
+
+def from_rows(path: Path, folder: Path) -> None:
+    """Write the table of its rows alone."""
+    write(Rows(path), folder, path.stem, 0)
+
+
+def write(kept: Rows, folder: Path, preset: str, steps: int) -> None:
+    """Write what the rows of a preset say, and print it."""
+
+    def settings(row: Row) -> Row:
+        now = settings_of(preset, row["kind"], steps)
+        return changed(now.network, now.fit)
+
+    rows = kept.of_now(settings)
     columns = ("file", "", "steps", "old", "new", "old weights unchanged", "seconds")
     texts = {"old": "{:.2f} dB", "new": "{:.2f} dB", "seconds": "{:.0f}"}
-    table = [{c: texts.get(c, "{}").format(r[c]) if c in r else "" for c in columns} for r in rows]
-    print(report.write(args.output, table, f"preset {args.preset}, seed {args.seed}", rows))
+    lines = [{"file": r["file"]} | part for r in rows for part in r["parts"]]
+    table = [{c: texts.get(c, "{}").format(r[c]) if c in r else "" for c in columns} for r in lines]
+    options = f" --steps {steps}" * bool(steps) + " --quick" * any(r["quick"] for r in rows)
+    made = provenance(f"extension.py {' '.join(r['file'] for r in rows)} --preset {preset}{options}", rows)
+    seeds = ", ".join(sorted({str(r["seed"]) for r in rows}))
+    print(report.write(folder, table, f"preset {preset}, seed {seeds}", rows, made=made))
 
 
 if __name__ == "__main__":

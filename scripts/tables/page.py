@@ -1,15 +1,18 @@
 """One page of all tables that have been made.
 
-    python scripts/tables/page.py outputs/tables -o outputs/results.md
-    python scripts/tables/page.py outputs/tables --around scripts/tables/results.md -o docs/results.md
+    python scripts/tables/page.py --around scripts/tables/results.md
+    python scripts/tables/page.py outputs/tables -o outputs/results.md --rows none
 
-Every results.md below the folder becomes a section, in the order of their folders' names; its CSV and plot go beside
-the page, in a folder of the page's name. `--around` is a page with places for tables, `{{signals/images}}` for that of
-the folder signals/images: what is said around them stays, and tables that it has no place for come last.
+First every table that has finished rows below `--rows` is written anew of them, to the folder of tables. Then every
+results.md below that folder becomes a section, in the order of their folders' names; its CSV and plot go beside the
+page, in a folder of the page's name. `--around` is a page with places for tables, `{{signals/images}}` for that of the
+folder signals/images: what is said around them stays, and tables that it has no place for come last. A table that is
+not there, but stands in the page that is written anew, stays in it; that is said.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rows import ROWS
 
 from lg_field.files import atomic_write
 
@@ -25,12 +29,14 @@ from lg_field.files import atomic_write
 class Args:
     """Make the page."""
 
-    tables: Annotated[Path, tyro.conf.Positional]
+    tables: Annotated[Path, tyro.conf.Positional] = Path("outputs/tables")
     """Folder of tables."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("docs/results.md")
     """The page; written anew."""
     around: Path | None = None
     """A page with places for the tables; None = one section for each."""
+    rows: Path = ROWS
+    """Folder of finished rows."""
     title: str = "Results"
     """Its heading, without `--around`."""
 
@@ -51,23 +57,44 @@ def content(table: Path, name: str, beside: Path) -> str:
     return "\n".join(lines).strip()
 
 
+def from_rows(rows: Path, tables: Path) -> None:
+    """Write the tables of finished rows: `rows`/signals/images.jsonl by signals.py, to `tables`/signals/images."""
+    for path in sorted(rows.rglob("*.jsonl")):
+        name = path.relative_to(rows).with_suffix("")
+        importlib.import_module(name.parts[0]).from_rows(path, tables / name)
+
+
+def marked(name: str, text: str) -> str:
+    """A table between comments that tell where it begins and ends."""
+    return f"<!-- {name} -->\n\n{text}\n\n<!-- end of {name} -->"
+
+
+def standing(page: Path) -> dict[str, str]:
+    """The tables that stand in a page, by name."""
+    text = page.read_text() if page.exists() else ""
+    return dict(re.findall(r"<!-- (\S+) -->\n\n(.*?)\n\n<!-- end of \1 -->", text, re.DOTALL))
+
+
 def main(args: Args) -> None:
     """Write the page."""
-    found = {t.parent.relative_to(args.tables).as_posix(): t for t in sorted(args.tables.rglob("results.md"))}
-    if not found:
+    from_rows(args.rows, args.tables)
+    files = {t.parent.relative_to(args.tables).as_posix(): t for t in sorted(args.tables.rglob("results.md"))}
+    if not files:
         raise SystemExit(f"{args.tables}: no results.md below it; the scripts of scripts/tables write them")
     page = f"# {args.title}\n" if args.around is None else args.around.read_text()
-    missing = sorted(set(re.findall(r"\{\{(.*?)\}\}", page)) - set(found))
+    places, before = set(re.findall(r"\{\{(.*?)\}\}", page)), standing(args.output)
+    missing = sorted(places - {*files, *before})
     if missing:
         raise SystemExit(f"{args.around} has places for {', '.join(missing)}, which are not in {args.tables}")
     beside = args.output.with_suffix("")
     beside.mkdir(parents=True, exist_ok=True)
-    for name, table in found.items():
-        place, text = "{{" + name + "}}", content(table, name, beside)
-        page = page.replace(place, text) if place in page else f"{page}\n## {name.replace('/', '-')}\n\n{text}\n"
+    stays = {name: before[name] for name in sorted(places - files.keys())}
+    for name, text in (stays | {name: content(table, name, beside) for name, table in files.items()}).items():
+        place, table = "{{" + name + "}}", marked(name, text)
+        page = page.replace(place, table) if place in page else f"{page}\n## {name.replace('/', '-')}\n\n{table}\n"
     with atomic_write(args.output, overwrite=True) as temporary:
         temporary.write_text(page)
-    print(f"{args.output}: {len(found)} tables")
+    print(f"{args.output}: {len(files)} tables" + f"; left as they were: {', '.join(stays)}" * bool(stays))
 
 
 if __name__ == "__main__":

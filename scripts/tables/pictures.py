@@ -2,13 +2,14 @@
 
     python scripts/tables/pictures.py denoise --data ../shared/data/images/kodak
     python scripts/tables/pictures.py super-resolve --data ../shared/data/images/kodak --pictures 8 --reduce 2
+    python scripts/tables/pictures.py super-resolve --averages --data ../shared/data/images/kodak
 
 Every picture is averaged down by `--reduce` first; that is the truth. `denoise` adds the sensor noise of the command
 (tau 40, read-out noise 2) and is compared with non-local means; `super-resolve` averages down by another 4 and is
 compared with bicubic enlargement. Networks and training are the commands' defaults, or `--preset`. Each picture is
 looked at `--looks` times on the way: `best` is the best of these, which only the truth tells. Writes results.md, .csv
-and .json to a folder in `--output`, and each picture's row to `runs/` there: an interrupted table goes on where it
-stopped.
+and .json to a folder in `--output`. Each picture's row is kept below docs/results/rows (see rows.py): an interrupted
+table goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ from typing import Annotated, Any, Literal
 import report
 import torch
 import tyro
+from rows import ROWS, Row, Rows, changed, provenance
 from torch import Tensor
 
-from lg_field.restoration import denoising, pictures, super_resolution
-from lg_field.restoration.tasks import PUBLISHED_SIDE, TASKS, same_detail
+from lg_field.restoration import averages, denoising, pictures, super_resolution
+from lg_field.restoration.tasks import PRIORS, PUBLISHED_SIDE, TASKS, same_detail
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import decode, decoded_signal
 from lg_field.signals.encode import build_fit, fitting
+from lg_field.signals.fit import Fit
 from lg_field.signals.presets import read_preset
-from lg_field.signals.settings import Settings, resolve
+from lg_field.signals.settings import CompleteSettings, Settings, resolve
 
 SCALE = 4
 TAU, READOUT = 40.0, 2.0
@@ -49,6 +52,8 @@ class Args:
     """Taken from it, the first by name."""
     reduce: int = 4
     """Pixels of a picture averaged to one of the truth, per axis; 1 = the picture is the truth."""
+    averages: bool = False
+    """With the prior: super-resolve --averages, denoise --smoothness."""
     preset: str = ""
     """Settings of configs/NAME.yaml; "" = the command's own."""
     looks: int = 8
@@ -57,13 +62,15 @@ class Args:
     """For weights, samples and noise."""
     again: bool = False
     """Train again what has been trained."""
+    rows: Path = ROWS / "pictures"
+    """Folder of finished rows."""
     output: Path = Path("outputs/tables/pictures")
     """Folder for results."""
 
     @property
-    def folder(self) -> Path:
-        """Where the table is written."""
-        return self.output / f"{self.task}{'-' * bool(self.preset)}{self.preset}"
+    def name(self) -> str:
+        """Of the table."""
+        return f"{self.task}{'-averages' * self.averages}{'-' * bool(self.preset)}{self.preset}"
 
 
 def problem(args: Args, path: Path) -> tuple[SignalData, Tensor, Tensor]:
@@ -79,15 +86,31 @@ def problem(args: Args, path: Path) -> tuple[SignalData, Tensor, Tensor]:
     return pictures.from_values(coarse), truth, super_resolution.bicubic(coarse, tuple(truth.shape[:2]))
 
 
-def run(args: Args, path: Path) -> dict[str, Any]:
-    """Restore one picture both ways."""
-    data, truth, classical = problem(args, path)
-    said = read_preset(args.preset) if args.preset else Settings()
-    settings = resolve(data.signal.traits, said, TASKS[args.task])
+def facts(task: str, settings: CompleteSettings, means: bool) -> Row:
+    """What decides how a picture is restored."""
+    prior = PRIORS[task]
+    said = {"smoothness": prior.smoothness, "side": prior.side, "budget": prior.budget}
+    return changed(settings.network, settings.fit) | (said if means else {})
+
+
+def settings_of(task: str, preset: str, means: bool) -> tuple[Settings, CompleteSettings]:
+    """What a preset says, and with it the settings of a command."""
+    said = read_preset(preset) if preset else Settings()
+    return said, resolve(pictures.PICTURE, said, PRIORS[task].settings if means else TASKS[task])
+
+
+def run(args: Args, data: SignalData, truth: Tensor, classical: Tensor) -> Row:
+    """Restore one picture."""
+    said, settings = settings_of(args.task, args.preset, args.averages)
     network = same_detail(settings.network, data.signal.shape, PUBLISHED_SIDE[args.task])
     config = replace(fitting(settings.fit, data.signal, said.fit), seed=args.seed)
-    fit = build_fit(data, network, config)
     result = decoded_signal(data.signal, SCALE) if args.task == "super-resolve" else data.signal
+    scale = SCALE if args.task == "super-resolve" else 1
+    if args.averages:
+        prior = PRIORS[args.task]
+        fit: Fit = averages.build_fit(data, result, scale, settings.network, config, prior, prior.smoothness)
+    else:
+        fit = build_fit(data, network, config)
     curve: list[tuple[int, float]] = []
     begin, looked = report.now(), 0.0
 
@@ -98,15 +121,14 @@ def run(args: Args, path: Path) -> dict[str, Any]:
             fit.write_back()
             fit.field.description = result
             shown = result.traits.unit_values(torch.cat(list(decode(fit.field, raw=True))))
-            curve.append((step, pictures.compare(shown, truth)["psnr"]))
+            curve.append((step, round(pictures.compare(shown, truth)["psnr"], 4)))
             looked += report.now() - start
 
     fit.run(on_step)
-    found = {"picture": path.name, "size": f"{truth.shape[1]} x {truth.shape[0]}", "commit": report.commit()}
-    found |= {"classical": pictures.compare(classical, truth)["psnr"], "network": curve[-1][1]}
-    found |= {"parameters": fit.num_parameters()["total"], "seconds": report.now() - begin - looked, "curve": curve}
-    print({k: v for k, v in found.items() if k != "curve"}, flush=True)
-    return found
+    found = {"size": f"{truth.shape[1]} x {truth.shape[0]}", "parameters": fit.num_parameters()["total"]}
+    found |= {"classical": round(pictures.compare(classical, truth)["psnr"], 4), "network": curve[-1][1]}
+    print(found, flush=True)
+    return found | {"seconds": round(report.now() - begin - looked, 2), "curve": curve}
 
 
 def table(rows: list[dict[str, Any]], classical: str) -> Iterator[dict[str, str]]:
@@ -133,17 +155,33 @@ def table(rows: list[dict[str, Any]], classical: str) -> Iterator[dict[str, str]
 
 def main(args: Args) -> None:
     """Restore, measure, write."""
-    paths = sorted(p for p in args.data.iterdir() if p.is_file())[: args.pictures]
-    rows = [
-        report.once(
-            args.folder / "runs" / f"{p.stem}.{args.reduce}.{args.seed}.json", args.again, partial(run, args, p)
-        )
-        for p in paths
-    ]
-    classical = {"denoise": "non-local means", "super-resolve": "bicubic"}[args.task]
-    what = f"{args.task}, {args.preset or 'the defaults'}: PSNR in dB, in brackets over {classical}; seed {args.seed}"
-    made = [r for r in rows if r is not None]
-    print(report.write(args.folder, list(table(made, classical)), what, made))
+    rows = Rows(args.rows / f"{args.name}.jsonl", args.again)
+    _, settings = settings_of(args.task, args.preset, args.averages)
+    for path in sorted(p for p in args.data.iterdir() if p.is_file())[: args.pictures]:
+        data, truth, classical = problem(args, path)
+        said = {"picture": path.name, "reduce": args.reduce, "seed": args.seed, "data": data.checksum()}
+        said |= {"settings": facts(args.task, settings, args.averages)}
+        rows.once(said, partial(run, args, data, truth, classical))
+    from_rows(rows.path, args.output / args.name)
+
+
+def from_rows(path: Path, folder: Path) -> None:
+    """Write a table of its rows alone, and print it."""
+    task = next(task for task in TASKS if path.stem.startswith(task))
+    means = path.stem.startswith(f"{task}-averages")
+    preset = path.stem.removeprefix(task).removeprefix("-averages" if means else "").removeprefix("-")
+    _, settings = settings_of(task, preset, means)
+    results = Rows(path).of_now(lambda r: facts(task, settings, means))
+    classical = {"denoise": "non-local means", "super-resolve": "bicubic"}[task]
+    prior = {"super-resolve": " --averages", "denoise": f" --smoothness {PRIORS[task].smoothness}"}[task] * means
+    what = f"{task}{prior}, {preset or 'the defaults'}: PSNR in dB, in brackets over {classical}"
+    seeds, reduced = (sorted({r[key] for r in results}) for key in ("seed", "reduce"))
+    what += f"; seed {', '.join(map(str, seeds))}; averaged down by {', '.join(map(str, reduced))}"
+    options = " ".join(f"--{k} {v}" for k, v in (("preset", preset), ("reduce", reduced[0])) if v)
+    made = provenance(
+        f"pictures.py {task}{' --averages' * means} --data ../shared/data/images/kodak {options}", results
+    )
+    print(report.write(folder, list(table(results, classical)), what, results, made=made))
 
 
 if __name__ == "__main__":

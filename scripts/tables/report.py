@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,12 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 def now() -> float:
     """Seconds: of the processor with one CPU thread, so that other programs on the machine count less, else of the
     clock."""
-    single = torch.get_num_threads() == 1 and not torch.cuda.is_available()
-    return time.process_time() if single else time.perf_counter()
+    return time.process_time() if processor_clock() else time.perf_counter()
+
+
+def processor_clock() -> bool:
+    """Whether `now` is of the processor."""
+    return torch.get_num_threads() == 1 and not torch.cuda.is_available()
 
 
 def commit() -> str:
@@ -72,39 +76,28 @@ def provenance() -> str:
     )
 
 
-def once(path: Path, again: bool, make: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
-    """What an earlier run has kept in a JSON file, else what `make` returns now, kept for later; None is not kept.
-
-    Args:
-        path: of the file.
-        again: make it anew, whatever was kept.
-        make: takes long.
-    """
-    if path.exists() and not again:
-        return json.loads(path.read_text())  # type: ignore[no-any-return]
-    made = make()
-    if made is not None:
-        with atomic_write(path, overwrite=True) as temporary:
-            temporary.write_text(json.dumps(made))
-    return made
-
-
 def write(
-    folder: Path, table: Sequence[Mapping[str, Any]], what: str, results: Any, curves: Mapping[str, Curve] | None = None
+    folder: Path,
+    table: Sequence[Mapping[str, Any]],
+    what: str,
+    results: Any,
+    curves: Mapping[str, Curve] | None = None,
+    made: str = "",
 ) -> str:
     """Write results.md, results.csv, results.json and curves.png, in place of those of an earlier run.
 
     Args:
         folder: where; made if it is not there.
         table: rows as they are to be read.
-        what: on the data and the settings, put under the table; below it stands `provenance`.
+        what: on the data and the settings, put under the table.
         results: everything that was measured, for results.json.
         curves: by name; none = no plot.
+        made: the line below: how, where, by which code and for how long it was made; "" = by this process.
 
     Returns:
         The Markdown.
     """
-    text = f"{markdown(table)}\n{what}\n\n{provenance()}\n"
+    text = f"{markdown(table)}\n{what}\n\n{made or provenance()}\n"
     cells = io.StringIO()
     writer = csv.DictWriter(cells, list(table[0]), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

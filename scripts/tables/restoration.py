@@ -7,24 +7,26 @@
 Every row is a preset of configs/, trained on the same measurement with the same seed in one run of this script. With
 `--stop` a run ends early but keeps its schedule of learning rates, so that its curve can be compared with the published
 one step by step. `--quick` takes a smaller picture and a tenth of the steps: its numbers are not the paper's. Writes
-results.md, .csv, .json, curves.png and the pictures to a folder in `--output`, and each finished row to a file of its
-own in `runs/` there: an interrupted table goes on where it stopped, rows made in several processes meet in one table.
-`--again` trains everything anew. With `OMP_NUM_THREADS=1` on a CPU seconds are processor time.
+results.md, .csv, .json, curves.png and the pictures to a folder in `--output`. Finished rows are kept below
+docs/results/rows (see rows.py; of `--quick` and `--stop` below `--output`): an interrupted table goes on where it
+stopped, rows made in several processes meet in one table. `--again` trains everything anew. With `OMP_NUM_THREADS=1` on
+a CPU seconds are processor time.
 """
 
 from __future__ import annotations
 
-import json
-import platform
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import report
 import torch
 import tyro
+from rows import ROWS, Row, Rows, changed, provenance, thinned
+from signals import margin
 from torch import Tensor
 
 from lg_field.cli.fitting import finish_step_on_interrupt
@@ -34,7 +36,7 @@ from lg_field.signals.decode import decode
 from lg_field.signals.encode import build_fit
 from lg_field.signals.fit import Fit
 from lg_field.signals.kinds.image import to_pixels, write_image
-from lg_field.signals.presets import read_preset
+from lg_field.signals.presets import preset_names, read_preset
 from lg_field.signals.settings import CompleteSettings, resolve
 from lg_field.signals.signal import Signal
 
@@ -67,6 +69,8 @@ class Args:
     """For weights, samples and noise."""
     again: bool = False
     """Train again what has been trained."""
+    rows_in: Path | None = None
+    """Folder of finished rows; default: docs/results/rows/restoration, with --quick or --stop below --output."""
     output: Path = Path("outputs/tables/restoration")
     """Folder for results."""
 
@@ -75,10 +79,12 @@ class Args:
         """Where this table is written."""
         return self.output / (self.task + "-quick" * self.quick)
 
-    def kept(self, name: str) -> Path:
-        """Where a finished row is kept."""
-        stop = f".to-{self.stop}" if self.stop else ""
-        return self.folder / "runs" / f"{name}.{self.data.stem}.{self.seed}{stop}.json"
+    @property
+    def finished(self) -> Rows:
+        """The finished rows."""
+        stop = f"-to-{self.stop}" if self.stop else ""
+        place = self.output / "rows" if self.quick or self.stop else ROWS / "restoration"
+        return Rows((self.rows_in or place) / f"{self.folder.name}{stop}.jsonl", self.again)
 
 
 @dataclass
@@ -133,11 +139,26 @@ def ct_problem(values: Tensor, args: Args) -> Problem:
     return Problem(truth[..., None], signal, classical, fit)
 
 
-def run(args: Args, name: str, problem: Problem) -> dict[str, Any] | None:
-    """Train one preset and write its picture; its figures and curve, None if it was interrupted."""
-    settings = resolve(problem.result.traits, read_preset(name))
+def settings_of(args: Args, name: str) -> CompleteSettings:
+    """What a preset says."""
+    settings = resolve(pictures.PICTURE, read_preset(name))
     steps = settings.fit.steps // 10 if args.quick else settings.fit.steps
-    fit = problem.fit(replace(settings, fit=replace(settings.fit, seed=args.seed, steps=steps)))
+    return replace(settings, fit=replace(settings.fit, seed=args.seed, steps=steps))
+
+
+def differences(args: Args, name: str) -> Row:
+    """The settings of a row; those of classical methods have none."""
+    if name not in preset_names():
+        return {}
+    settings = settings_of(args, name)
+    return changed(settings.network, settings.fit) | {"stop": args.stop}
+
+
+def run(args: Args, name: str, problem: Problem) -> Row | None:
+    """Train one preset and write its picture; its figures and curve, None if it was interrupted."""
+    settings = settings_of(args, name)
+    fit = problem.fit(settings)
+    steps = settings.fit.steps
     last, begin = min(args.stop or steps, steps), report.now()
     curve: list[dict[str, float]] = []
     looking = 0.0
@@ -162,8 +183,8 @@ def run(args: Args, name: str, problem: Problem) -> dict[str, Any] | None:
     save(args, name, picture(), problem.result)
     if fit.step < last:
         return None
-    count = fit.num_parameters()["total"]
-    return {"row": name, "parameters": count, "steps": fit.step, "of": steps, **curve[-1], "curve": curve}
+    found = {"parameters": fit.num_parameters()["total"], "steps": fit.step, "of": steps, **curve[-1]}
+    return found | {"curve": thinned([(p["step"], round(p["seconds"], 2), round(p["psnr"], 4)) for p in curve])}
 
 
 def save(args: Args, name: str, values: Tensor, signal: Signal) -> None:
@@ -172,46 +193,85 @@ def save(args: Args, name: str, values: Tensor, signal: Signal) -> None:
         write_image(to_pixels(pictures.to_samples(values.clamp(0.0, 1.0), signal), signal), temporary)
 
 
+def names_of(task: str) -> list[str]:
+    """The presets of a task."""
+    return [task + end for end in ("", "-incode", "-lg-siren", "-siren")]
+
+
 def main(args: Args) -> None:
     """Run the table."""
     values = pictures.values_of(pictures.read_picture(args.data))
     if args.quick and args.task == "super-resolution":
         values = values[: values.shape[0] // 2, : values.shape[1] // 2]
     make = {"super-resolution": super_resolution_problem, "denoising": denoising_problem, "ct": ct_problem}
-    begin = report.now()
     problem = make[args.task](values, args)
-    rows: list[dict[str, Any]] = []
-    known = [("true", problem.truth), problem.classical]
-    for name, picture in known + ([("measured", problem.measured)] if problem.measured is not None else []):
+    save(args, "true", problem.truth, problem.result)
+    known = [problem.classical] + ([("measured", problem.measured)] if problem.measured is not None else [])
+    makers: dict[str, Callable[[], Row | None]] = {}
+    for name, picture in known:
         save(args, name.replace(" ", "-"), picture, problem.result)
-        if name != "true":
-            rows.append({"row": name, **pictures.compare(picture, problem.truth)})
-            print(rows[-1], f"{report.now() - begin:.1f} s", flush=True)
-    every = [args.task + end for end in ("", "-incode", "-lg-siren", "-siren")]
-    names = list(args.rows) or every
-    for name in names:
-        if report.once(args.kept(name), args.again, partial(run, args, name, problem)) is None:
+        makers[name] = partial(pictures.compare, picture, problem.truth)
+    makers |= {name: partial(run, args, name, problem) for name in args.rows or names_of(args.task)}
+    data = pictures.from_values(problem.truth).checksum()
+    for name, maker in makers.items():
+        said = {"row": name, "file": args.data.name, "seed": args.seed, "data": data}
+        if args.finished.once(said | {"settings": differences(args, name)}, maker) is None:
             print("interrupted: the rows that were finished are kept; the same command goes on")
             break
-    rows += [json.loads(args.kept(n).read_text()) for n in dict.fromkeys(every + names) if args.kept(n).exists()]
-    table = [
-        {
-            "": r["row"],
-            "parameters": f"{r['parameters']:,}" if "parameters" in r else "",
-            "steps": f"{r['steps']} of {r['of']}" if "steps" in r else "",
-            "PSNR": f"{r['psnr']:.2f}",
-            "SSIM": f"{r['ssim']:.3f}",
-            "seconds": f"{r['seconds']:.0f}" if "seconds" in r else "",
+    write(args)
+
+
+def from_rows(path: Path, folder: Path) -> None:
+    """Write a table of its rows alone."""
+    task = cast(Any, path.stem)
+    write(Args(task, Path(), rows_in=path.parent, output=folder.parent))
+
+
+def table(results: list[Row]) -> Iterator[dict[str, str]]:
+    """A line for each method: mean and standard deviation over files and seeds."""
+    for name in dict.fromkeys(r["row"] for r in results):
+        rows = [r for r in results if r["row"] == name]
+
+        def mean(key: str, digits: int) -> str:
+            values = [r[key] for r in rows if key in r]  # noqa: B023
+            if not values:
+                return ""
+            spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 and digits else ""
+            return f"{statistics.mean(values):,.{digits}f}{spread}"
+
+        yield {
+            "": name,
+            "parameters": mean("parameters", 0),
+            "steps": f"{rows[0]['steps']} of {rows[0]['of']}" if "steps" in rows[0] else "",
+            "runs": str(len(rows)),
+            "PSNR": mean("psnr", 2),
+            "SSIM": mean("ssim", 3),
+            "seconds": mean("seconds", 0),
         }
-        for r in rows
-    ]
-    what = "quick, " if args.quick else ""
-    what = (
-        f"{args.task}: {what}{args.data.name}, seed {args.seed}, {args.device}, {torch.get_num_threads()} threads, "
-        f"{platform.machine()}. {PUBLISHED[args.task]}"
-    )
-    curves = {r["row"]: [(p["step"], p["seconds"], p["psnr"]) for p in r["curve"]] for r in rows if "curve" in r}
-    print(report.write(args.folder, table, what, rows, curves))
+
+
+def margins(results: list[Row], first: str) -> Iterator[dict[str, str]]:
+    """By how many dB the first preset is better than every other row, of the same files and seeds."""
+    runs = {(r["row"], r["file"], r["seed"]): r for r in results}
+    for other in dict.fromkeys(r["row"] for r in results if r["row"] not in (first, "measured")):
+        pairs = [(runs[(first, *k[1:])], r) for k, r in runs.items() if k[0] == other and (first, *k[1:]) in runs]
+        if len(pairs) > 1:
+            yield {f"{first} over": other, "pairs": str(len(pairs)), **margin(pairs, "psnr", "dB")}
+
+
+def write(args: Args) -> None:
+    """Write what the finished rows say, and print it."""
+    results = args.finished.of_now(lambda r: differences(args, r["row"]))
+    order = ["non-local means", "bicubic", "filtered back-projection", "measured", *names_of(args.task)]
+    results.sort(key=lambda r: (*order, r["row"]).index(r["row"]))
+    files, seeds = (", ".join(sorted({str(r[key]) for r in results})) for key in ("file", "seed"))
+    what = f"{args.task}: {'quick, ' * args.quick}{files}, seed {seeds}. {PUBLISHED[args.task]}"
+    over = list(margins(results, args.task))
+    what = f"{report.markdown(over)}\n{what}" if over else what
+    curves = {r["row"]: r["curve"] for r in results if "curve" in r}
+    options = " --quick" * args.quick + (f" --stop {args.stop}" if args.stop else "")
+    made = provenance(f"restoration.py {args.task} --data {files}{options}", results)
+    print(report.write(args.folder, list(table(results)), what, results, curves, made))
 
 
 if __name__ == "__main__":

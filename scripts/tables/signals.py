@@ -13,27 +13,27 @@ minutes on 2 CPU cores, but its numbers are then not the paper's, only their ord
 `images-small`, `partitions-small`, `audio-small` and `video-small` are always of these, by presets with the paper's
 cells, frequencies and parameters for each sample.
 
-Writes results.md, results.csv, results.json and curves.png to a folder in `--output`, and each run to a file of its own
-in `runs/` there: a table that was interrupted goes on where it stopped, and runs made with `--presets` in several
-processes meet in one table. `--again` trains everything anew. With `OMP_NUM_THREADS=1` on a CPU seconds are processor
-time. `scripts/tables/page.py` makes one page of all tables.
+Writes results.md, results.csv, results.json and curves.png to a folder in `--output`. Every run is kept when it ends,
+as a row below docs/results/rows (of `--quick` and `--steps` below `--output`): a table that was interrupted goes on
+where it stopped, on this machine or another, and runs made with `--presets` in several processes meet in one table.
+Rows of other settings than the presets have now are left out. `--again` trains everything anew, `--kept` nothing. With
+`OMP_NUM_THREADS=1` on a CPU seconds are processor time. `scripts/tables/page.py` makes one page of all tables.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import platform
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import report
 import torch
 import tyro
+from rows import ROWS, Row, Rows, changed, provenance, thinned
 from scipy.stats import t as student
 
 import lg_field
@@ -46,7 +46,7 @@ from lg_field.signals.encode import build_network
 from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure
 from lg_field.signals.presets import read_preset
-from lg_field.signals.settings import resolve
+from lg_field.signals.settings import CompleteSettings, resolve
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Args:
     experiment: Annotated[str, tyro.conf.Positional]
     """Which table: a name of `TABLES`, or all."""
     data: Path
-    """A file, or a folder of files; with `all` the folder that the names in `TABLES` are below."""
+    """A file, or a folder of files, or the folder that the names in `TABLES` are below."""
     files: int = 0
     """Files taken from a folder; 0 = as many as the table has."""
     seeds: int = 0
@@ -127,19 +127,27 @@ class Args:
     """Train again what has been trained."""
     kept: bool = False
     """Train nothing: write the table of the runs that are there."""
+    rows: Path | None = None
+    """Folder of finished rows; default: docs/results/rows/signals, with --quick or --steps below --output."""
     output: Path = Path("outputs/tables/signals")
     """Folder for results."""
 
     def folder(self, name: str) -> Path:
         """Where a table is written."""
-        return self.output / (
-            name + "-quick" * (self.quick and not TABLES[name].quick) + (f"-{self.steps}" if self.steps else "")
-        )
+        quick = self.quick and not TABLES[name].quick
+        return self.output / (name + "-quick" * quick + (f"-{self.steps}" if self.steps else ""))
+
+    def finished(self, name: str) -> Rows:
+        """The finished rows of a table."""
+        folder = self.folder(name)
+        place = ROWS / "signals" if folder.name == name else self.output / "rows"
+        return Rows((self.rows or place) / f"{folder.name}.jsonl", self.again)
 
 
 def files_of(args: Args, table: Table) -> list[Path]:
     """The files to train on."""
-    named = [args.data / name for name in table.data] if args.experiment == "all" else [args.data]
+    below = args.experiment == "all" or all((args.data / name).exists() for name in table.data)
+    named = [args.data / name for name in table.data] if below else [args.data]
     paths = []
     for path in named:
         inside = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
@@ -173,12 +181,37 @@ def stretched(field: LocalGlobalNetwork, data: SignalData) -> dict[str, float]:
     return {"psnr_stretched": psnr(float((a - b).square().double().mean()))}
 
 
-def run(args: Args, name: str, path: Path, seed: int, kept: Path) -> dict[str, Any] | None:
-    """Train one preset on one signal and save its field; None if it was interrupted."""
+@lru_cache(1)
+def signal_of(path: Path, quick: bool) -> SignalData:
+    """What a run is trained on."""
     data = cast(SignalData, read_signal(path))
-    data = smaller(data) if args.quick else data
-    settings = resolve(data.signal.traits, read_preset(name))
-    fit = replace(settings.fit, seed=seed, steps=args.steps or settings.fit.steps)
+    return smaller(data) if quick else data
+
+
+def settings_of(args: Args, kind: str, name: str) -> CompleteSettings:
+    """What a preset says about a kind of signal."""
+    settings = resolve(kind, read_preset(name))
+    return replace(settings, fit=replace(settings.fit, steps=args.steps or settings.fit.steps))
+
+
+def differences(args: Args, row: Mapping[str, Any]) -> Row:
+    """The settings of a row of this kind and preset."""
+    settings = settings_of(args, row["kind"], row["preset"])
+    return changed(settings.network, settings.fit)
+
+
+def said(args: Args, name: str, path: Path, seed: int) -> Row:
+    """What a run is of."""
+    data = signal_of(path, args.quick)
+    found = {"preset": name, "file": path.name, "seed": seed, "kind": data.signal.kind, "data": data.checksum()}
+    return found | {"settings": differences(args, found)}
+
+
+def run(args: Args, name: str, path: Path, seed: int, kept: Path) -> Row | None:
+    """Train one preset on one signal and save its field to `kept`; None if it was interrupted."""
+    data = signal_of(path, args.quick)
+    settings = settings_of(args, data.signal.kind, name)
+    fit = replace(settings.fit, seed=seed)
     field = build_network(data.signal, settings.network, seed).to(args.device)
     training = Fit(field, data, fit)
     curve: list[tuple[int, float, float]] = []
@@ -193,21 +226,11 @@ def run(args: Args, name: str, path: Path, seed: int, kept: Path) -> dict[str, A
         training.run(on_step)
     if training.stopping:
         return None
-    figures = measure(field, data) | stretched(field, data)
-    figures |= {"seconds": curve[-1][1], "parameters": field.num_parameters()["total"]}
+    figures = {k: float(f"{v:.6g}") for k, v in (measure(field, data) | stretched(field, data)).items()}
+    figures |= {"parameters": field.num_parameters()["total"], "steps": fit.steps, "seconds": curve[-1][1]}
     field.description = data.signal
-    lg_field.save(field.cpu(), kept.with_suffix(".safetensors"), overwrite=True)
-    made = f"{args.device}, {torch.get_num_threads()} threads, {platform.machine()}"
-    result = {
-        "preset": name,
-        "file": path.name,
-        "seed": seed,
-        "steps": fit.steps,
-        "made": made,
-        "commit": report.commit(),
-        **figures,
-    }
-    return result | {"curve": curve}
+    lg_field.save(field.cpu(), kept, overwrite=True)
+    return figures | {"device": args.device} | late(curve) | {"curve": thinned(curve)}
 
 
 def margins(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
@@ -234,11 +257,11 @@ def margin(pairs: list[tuple[dict[str, Any], dict[str, Any]]], key: str, name: s
 def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
     """One row a preset: mean and standard deviation over files and seeds."""
     for name in dict.fromkeys(r["preset"] for r in results):
-        rows = [r for r in results if r["preset"] == name]
+        runs = [r for r in results if r["preset"] == name]
 
         def mean(key: str, digits: int, scale: float = 1.0, spread: bool = True) -> str:
-            values = [r[key] * scale for r in rows if key in r]  # noqa: B023
-            if len(values) < len(rows):  # noqa: B023
+            values = [r[key] * scale for r in runs if key in r]  # noqa: B023
+            if len(values) < len(runs):  # noqa: B023
                 return "-"
             text = f"{statistics.mean(values):,.{digits}f}"
             return f"{text} ± {statistics.stdev(values):.{digits}f}" if spread and len(values) > 1 else text
@@ -246,31 +269,32 @@ def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
         yield {
             "preset": name,
             "parameters": mean("parameters", 0, spread=False),
-            "runs": str(len(rows)),
+            "runs": str(len(runs)),
             "PSNR": mean("psnr", 2),
             "PSNR, each stretched": mean("psnr_stretched", 2),
             "SSIM": mean("ssim", 3),
             "MSE x 1e-4": mean("mse", 2, 1e4),
             "seconds": mean("seconds", 0, spread=False),
-            "ms a step": mean("seconds", 0, 1e3 / rows[0]["steps"], spread=False),
+            "ms a step": mean("seconds", 0, 1e3 / runs[0]["steps"], spread=False),
         }
 
 
-def late(curve: report.Curve) -> list[float]:
-    """PSNR at the steps of the last tenth of a training, of the samples of each of them."""
-    return [point[2] for point in curve[-max(2, len(curve) // 10) :]]
+def late(curve: report.Curve) -> dict[str, float]:
+    """PSNR at the steps of the last tenth of a training, of the samples of each of them: mean, and most less least."""
+    last = [point[2] for point in curve[-max(2, len(curve) // 10) :]]
+    return {"psnr_late": round(statistics.mean(last), 4), "swing": round(max(last) - min(last), 4)}
 
 
 def by_steps(results: list[dict[str, Any]], curves: dict[str, report.Curve]) -> Iterator[dict[str, str]]:
     """PSNR at the quarters of the training, of the samples of those steps, and how steady its last tenth is."""
     for name, points in curves.items():
         quarters = [points[max(1, len(points) * k // 4) - 1] for k in (1, 2, 3, 4)]
-        runs = [late(r["curve"]) for r in results if r["preset"] == name and len(r["curve"]) > 1]
+        runs = [r for r in results if r["preset"] == name]
+        last, swing = (f"{statistics.mean(r[key] for r in runs):.2f}" for key in ("psnr_late", "swing"))
         yield (
             {"PSNR of the samples of a step": name}
             | {f"{round(p[0]):,} steps": f"{p[2]:.2f}" for p in quarters}
-            | {"mean of the last tenth": f"{statistics.mean(map(statistics.mean, runs)):.2f}" if runs else "-"}
-            | {"from least to most in it": f"{statistics.mean(max(r) - min(r) for r in runs):.2f}" if runs else "-"}
+            | {"mean of the last tenth": last, "from least to most in it": swing}
         )
 
 
@@ -283,35 +307,42 @@ def uneven(results: list[dict[str, Any]]) -> str:
     return said if few else ""
 
 
-def train(args: Args, presets: Sequence[str], paths: list[Path], seeds: range, folder: Path) -> bool:
+def train(args: Args, name: str, presets: Sequence[str]) -> bool:
     """Every run that is not there yet: seed by seed, in each of them file by file, in each of them all presets, so that
     what is compared is done together. Whether they came to their end."""
-    for seed, path, preset in itertools.product(seeds, paths, presets):
-        kept = folder / "runs" / f"{preset}.{path.stem}.{seed}.json"
-        result = report.once(kept, args.again, partial(run, args, preset, path, seed, kept))
-        if result is None:
+    finished, fields = args.finished(name), args.folder(name) / "runs"
+    args = replace(args, quick=args.quick or TABLES[name].quick)
+    seeds = range(args.seeds or TABLES[name].seeds)
+    for seed, path, preset in itertools.product(seeds, files_of(args, TABLES[name]), presets):
+        kept = fields / f"{preset}.{path.stem}.{seed}.safetensors"
+        row = finished.once(said(args, preset, path, seed), partial(run, args, preset, path, seed, kept))
+        if row is None:
             return False
-        print({k: v for k, v in result.items() if k != "curve"}, flush=True)
+        print({k: v for k, v in row.items() if k not in ("curve", "settings")}, flush=True)
     return True
 
 
 def make(args: Args, name: str) -> bool:
     """Run a table; whether it came to its end."""
-    what, folder = TABLES[name], args.folder(name)
-    args = replace(args, quick=args.quick or what.quick)
-    paths, seeds = files_of(args, what), range(args.seeds or what.seeds)
-    if not args.kept and not train(args, args.presets or what.presets, paths, seeds, folder):
+    presets = TABLES[name].presets
+    if not args.kept and not train(args, name, args.presets or presets):
         print("interrupted: the runs that were finished are kept; the same command goes on")
         return False
-    found = {p.name: p for p in (folder / "runs").glob("*.json")}
-    names = [f"{n}.{p.stem}.{s}.json" for n in what.presets for p in paths for s in seeds]
-    results = [json.loads(found[n].read_text()) for n in names if n in found]
-    write(args, name, [r | {"psnr_late": statistics.mean(late(r["curve"]))} for r in results])
+    results = args.finished(name).of_now(lambda r: differences(args, r) if r["preset"] in presets else None)
+    write(args, name, sorted(results, key=lambda r: (presets.index(r["preset"]), r["file"], r["seed"])))
     return True
+
+
+def from_rows(path: Path, folder: Path) -> None:
+    """Write a table of its rows alone."""
+    make(Args(path.stem, Path(), kept=True, rows=path.parent, output=folder.parent), path.stem)
 
 
 def write(args: Args, name: str, results: list[dict[str, Any]]) -> None:
     """Write what the runs of a table say, and print it."""
+    if not results:
+        print(f"{name}: no run of it is finished, and no table is written")
+        return
     curves = {
         preset: [
             tuple(map(statistics.mean, zip(*points)))
@@ -320,14 +351,16 @@ def write(args: Args, name: str, results: list[dict[str, Any]]) -> None:
         for preset in dict.fromkeys(r["preset"] for r in results)
     }
     files, seeds = dict.fromkeys(r["file"] for r in results), {r["seed"] for r in results}
-    made = "; ".join(dict.fromkeys(f"{r['made']}, commit {r.get('commit', '?')}" for r in results))
-    quick = "quick, " * args.quick
-    what = f"{name}: {quick}{', '.join(files)}, {len(seeds)} seed(s), {results[0]['steps']} steps, {made}"
+    steps = ", ".join(sorted({f"{r['steps']:,}" for r in results}))
+    quick = "quick, " * (args.quick or TABLES[name].quick)
+    what = f"{name}: {quick}{', '.join(files)}, {len(seeds)} seed(s), {steps} steps"
     what = f"{uneven(results)}{report.markdown(list(by_steps(results, curves)))}\n{what}"
     over = list(margins(results))
     if over:
         what = f"{report.markdown(over)}\n{what}"
-    print(report.write(args.folder(name), list(table(results)), what, results, curves))
+    options = " --quick" * args.quick + (f" --steps {args.steps}" if args.steps else "")
+    made = provenance(f"signals.py {name} --data ../shared/data{options}", results)
+    print(report.write(args.folder(name), list(table(results)), what, results, curves, made))
 
 
 def main(args: Args) -> None:

@@ -3,8 +3,8 @@
     python scripts/tables/variants.py --data ../shared/data/images/div2k_512 --files 2
 
 Centres of 128 x 128 in cells of 32 x 32 pixels, 12,770 parameters, the frequencies of a 512 x 512 image: a sixteenth of
-the preset image-div2k. `stretched` is the PSNR of `signals.stretched`. Writes results.md, .csv and .json to `--output`,
-and each run to `runs/` there: an interrupted table goes on where it stopped.
+the preset image-div2k. `stretched` is the PSNR of `signals.stretched`. Writes results.md, .csv and .json to `--output`.
+Every run is kept below docs/results/rows (see rows.py): an interrupted table goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import report
 import tyro
+from rows import ROWS, Row, Rows, changed, provenance
 from signals import smaller, stretched
 
 from lg_field.networks import LocalGlobalNetwork
@@ -73,44 +74,60 @@ class Args:
     """Names of `VARIANTS` to train; the runs of others that are there stay in the table."""
     again: bool = False
     """Train again what has been trained."""
+    rows: Path = ROWS / "variants.jsonl"
+    """Finished rows."""
     output: Path = Path("outputs/tables/variants")
     """Folder for results."""
 
 
-def run(args: Args, name: str, path: Path) -> dict[str, Any]:
+def settings_of(name: str, steps: int) -> Row:
+    """What decides how a variant trains; what is done to its weights its name says."""
+    network, rate, _ = VARIANTS[name]
+    return changed(network, CompleteFit(steps=steps, lr=rate)) | {"steps": steps}
+
+
+def run(name: str, data: SignalData, steps: int) -> Row:
     """One variant on one image."""
     network, rate, change = VARIANTS[name]
-    data = smaller(cast(SignalData, read_signal(path)))
     field = build_network(data.signal, network, seed=0)
     change(field)
     begin = report.now()
-    Fit(field, data, CompleteFit(steps=args.steps, lr=rate)).run()
-    row = {"variant": name, "file": path.stem, "seconds": report.now() - begin, "commit": report.commit()}
-    row |= measure(field, data) | stretched(field, data)
-    print(row, flush=True)
+    Fit(field, data, CompleteFit(steps=steps, lr=rate)).run()
+    row = {"seconds": report.now() - begin} | measure(field, data) | stretched(field, data)
+    print(name, row, flush=True)
     return row
 
 
 def main(args: Args) -> None:
     """Train, measure, write."""
     paths = sorted(p for p in args.data.iterdir() if p.is_file())[: args.files]
-    table, results = [], []
-    for name in VARIANTS:
-        line = {"": name}
-        for path in paths:
-            kept = args.output / "runs" / f"{name.replace(' ', '-')}.{path.stem}.{args.steps}.json"
-            if not kept.exists() and name not in args.variants:
-                continue
-            row = report.once(kept, args.again and name in args.variants, partial(run, args, name, path))
-            assert row is not None
-            results.append(row)
-            line[f"{path.stem}: PSNR, stretched"] = f"{row['psnr']:.2f}, {row['psnr_stretched']:.2f}"
-            line["seconds"] = f"{row['seconds']:.1f}"
-        table.append(line)
-    columns = [*dict.fromkeys(key for line in table for key in line if key != "seconds"), "seconds"]
-    rows = [{c: line.get(c, "") for c in columns} for line in table if len(line) > 1]
-    commits = ", ".join(dict.fromkeys(r["commit"] for r in results))
-    print(report.write(args.output, rows, f"{args.steps} steps, seed 0; trained by commit {commits}", results))
+    rows = Rows(args.rows, args.again)
+    for path in paths:
+        data = smaller(cast(SignalData, read_signal(path)))
+        for name in args.variants:
+            said = {"variant": name, "file": path.stem, "data": data.checksum()}
+            rows.once(said | {"settings": settings_of(name, args.steps)}, partial(run, name, data, args.steps))
+    write(args.rows, args.output, args.steps)
+
+
+def from_rows(path: Path, folder: Path) -> None:
+    """Write the table of its rows alone."""
+    write(path, folder, Args(Path()).steps)
+
+
+def write(path: Path, folder: Path, steps: int) -> None:
+    """Write what the rows of so many steps say, and print it."""
+    results = Rows(path).of_now(lambda r: settings_of(r["variant"], steps) if r["variant"] in VARIANTS else None)
+    files = sorted({r["file"] for r in results})
+    runs = {(r["variant"], r["file"]): r for r in results}
+    columns = ["", *(f"{file}: PSNR, stretched" for file in files), "seconds"]
+    table = []
+    for name in (n for n in VARIANTS if any((n, file) in runs for file in files)):
+        found = [runs.get((name, file)) for file in files]
+        figures = [f"{r['psnr']:.2f}, {r['psnr_stretched']:.2f}" if r else "" for r in found]
+        table.append(dict(zip(columns, [name, *figures, next(f"{r['seconds']:.1f}" for r in found if r)])))
+    made = provenance("variants.py --data ../shared/data/images/div2k_512", results)
+    print(report.write(folder, table, f"{steps} steps, seed 0", results, made=made))
 
 
 if __name__ == "__main__":

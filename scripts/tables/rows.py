@@ -1,0 +1,137 @@
+"""Finished rows of the tables, kept in the repository: what was trained once, on any machine, is not trained again.
+
+The rows of a table are a file of JSON lines below docs/results/rows, a line for each run: what it is of (preset, file,
+seed), its settings, its figures, the machine, the code's commit. Only rows of just the settings that the code has now
+are read: of what was said otherwise than by default, so that a new setting leaves the rows of before as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import report
+import torch
+
+from lg_field.files import atomic_write
+
+ROWS = Path(__file__).parents[2] / "docs" / "results" / "rows"
+"""Where the rows of the tables are. `ROWS/signals/images.jsonl` are those of the table images of signals.py."""
+POINTS = 20
+"""Points of a curve that are kept."""
+Row = dict[str, Any]
+
+
+def changed(*configs: Any) -> Row:
+    """What dataclasses say other than by default, but for the seed, by name.
+
+    Args:
+        configs: instances of dataclasses all of whose fields have a default.
+    """
+    pairs = [(c, type(c)(), f.name) for c in configs for f in fields(c) if f.name != "seed"]
+    return {name: getattr(c, name) for c, default, name in pairs if getattr(c, name) != getattr(default, name)}
+
+
+def thinned(curve: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    """At most `POINTS` points of a curve, evenly; the last is the last."""
+    count = min(POINTS, len(curve))
+    return [curve[len(curve) * (k + 1) // count - 1] for k in range(count)]
+
+
+class Rows:
+    """The finished rows of one table."""
+
+    def __init__(self, path: Path, again: bool = False) -> None:
+        """
+        Args:
+            path: of the file of JSON lines; it need not be there.
+            again: make every row anew, in place of what is kept.
+        """
+        self.path, self.again = path, again
+
+    def all(self) -> list[Row]:
+        """Every row, in the order they were finished; a line that was not written to its end is said and left out."""
+        rows: list[Row] = []
+        for number, line in enumerate(self.path.read_text().splitlines() if self.path.exists() else [], 1):
+            try:
+                rows += [json.loads(line)] if line else []
+            except json.JSONDecodeError:
+                print(f"{self.path}, line {number} is not JSON and left out: delete it")
+        return rows
+
+    def once(self, said: Row, make: Callable[[], Row | None]) -> Row | None:
+        """The row of what is said, if it is kept, else what `make` returns now, kept for later; None is not kept.
+
+        Args:
+            said: what the row is of, and `settings`; may have `data`, a checksum of what it is made from.
+            make: takes long.
+
+        Raises:
+            SystemExit: there is this row of other data.
+        """
+        said = json.loads(json.dumps(said))
+        alike = [r for r in self.all() if same(r, {k: v for k, v in said.items() if k not in ("settings", "data")})]
+        found = [r for r in alike if same(r, said)]
+        if found and not self.again:
+            return found[-1]
+        name = " ".join(str(v) for k, v in said.items() if k not in ("settings", "data", "kind"))
+        if any(r["settings"] == said["settings"] for r in alike) and not found:
+            raise SystemExit(f"{self.path} has {name} of other data: keep these rows elsewhere with --rows")
+        if alike and not found:
+            print(f"{self.path}: {len(alike)} row(s) of {name} have other settings and are left out")
+        made = make()
+        if made is None:
+            return None
+        row = said | made | {"machine": machine(), "commit": report.commit()}
+        self.add(row, [r for r in self.all() if not same(r, said)] if found else None)
+        return row
+
+    def add(self, row: Row, others: list[Row] | None = None) -> None:
+        """Append a row, or write the file anew of `others` and this."""
+        lines = [json.dumps(r) for r in [*(others or []), row]]
+        if others is not None:
+            with atomic_write(self.path, overwrite=True) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in lines))
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        whole = not self.path.exists() or self.path.read_bytes()[-1:] in (b"\n", b"")
+        with open(self.path, "a") as file:
+            file.write(f"{'' if whole else chr(10)}{lines[0]}\n")
+
+    def of_now(self, settings: Callable[[Row], Row | None]) -> list[Row]:
+        """The rows whose settings are those that `settings` says such a row has now, None = there is no such row now;
+        how many are not is said."""
+        rows = self.all()
+        kept = [r for r in rows if r["settings"] == json.loads(json.dumps(settings(r)))]
+        if len(kept) < len(rows):
+            print(f"{self.path}: {len(rows) - len(kept)} of {len(rows)} rows have other settings and are left out")
+        return kept
+
+
+def same(row: Row, said: Row) -> bool:
+    """Whether a row is of this."""
+    return all(row.get(name) == value for name, value in said.items())
+
+
+def machine() -> str:
+    """Where a row is made, and what its seconds are."""
+    threads = torch.get_num_threads()
+    clock = "processor time" if report.processor_clock() else "time"
+    return f"{report.hardware()}, {threads} thread{'s' * (threads > 1)}, torch {torch.__version__}, seconds of {clock}"
+
+
+def provenance(command: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """One line: the command that makes such rows, the machines and commits that made these, and for how long.
+
+    Args:
+        command: script and arguments.
+        rows: as `Rows.once` returns them, with `seconds`.
+    """
+    rows = list(rows)
+    machines, commits = (", ".join(sorted({str(r[key]) for r in rows})) for key in ("machine", "commit"))
+    seconds = sum(r.get("seconds", 0.0) for r in rows)
+    took = f"{len(rows)} run(s), {seconds:,.0f} s of training in all, commit {commits}"
+    return f"`python scripts/tables/{command}`: {took}, on {machines}"
