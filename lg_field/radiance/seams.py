@@ -115,8 +115,8 @@ def border_points(
     count: int,
     rows_of: Callable[[Tensor], Tensor],
 ) -> tuple[Float[Tensor, "borders 3"], Int64[Tensor, "2 borders"], Float[Tensor, "borders 3"]]:
-    """Where `border_disagreement` looks: points on borders near some points, evenly among them from a random one on, that
-    have a row on either side.
+    """Where `border_disagreement` looks: points on borders near some points, evenly among these from a random one on,
+    that have a row on either side.
 
     Args:
         field: the field.
