@@ -13,6 +13,7 @@ from test_captures import HEIGHT, WIDTH, colmap, pixels, transforms
 
 from lg_field.captures import read_capture
 from lg_field.captures.capture import Seen
+from lg_field.errors import UserError
 from lg_field.nerfstudio.capture_outputs import outputs_of
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
@@ -134,6 +135,54 @@ def test_steps_look_at_pixels_of_known_depth_as_often_as_told(alpha):
     assert 16 <= int((batch[DEPTH] > 0).sum()) < 32 and batch[DEPTH].shape == (64, 1)
     image, row, column = batch["indices"].unbind(-1)
     assert torch.equal(batch[DEPTH], depth[image, row, column])
+
+
+POSITIONS = torch.tensor([[0.0, 0, 0], [9.0, 0, 0], [0.1, 0, 0], [9.1, 0, 0]])
+
+
+@pytest.mark.parametrize("what", ["plain", "alpha", "mask", "rejection", "depth", "sizes"])
+def test_steps_that_look_near_look_at_photos_near_each_other(what):
+    """Of all kinds of photos, and at all of them in time."""
+    images = torch.rand(4, 8, 10, 4 if what == "alpha" else 3)
+    batch: dict = {"image": images, "image_idx": torch.tensor([3, 0, 2, 1])}
+    if what in ("mask", "rejection"):
+        batch["mask"] = torch.rand(4, 8, 10, 1) < 0.5
+    if what == "depth":
+        batch[DEPTH] = (torch.rand(4, 8, 10, 1) < 0.1) * 2.0
+    if what == "sizes":
+        batch["image"] = [*images[:2], *torch.rand(2, 6, 4, 3)]
+    sampler = ObjectPixelSamplerConfig(num_rays_per_batch=32, rejection_sample_mask=what == "rejection").setup()
+    sampler.look_near(POSITIONS, 2)
+    seen = set()
+    for _ in range(30):
+        drawn = sampler.sample(batch)
+        photos, rows, columns = drawn["indices"].unbind(-1)
+        seen.add(tuple(photos.unique().tolist()))
+        place = torch.tensor([batch["image_idx"].tolist().index(photo) for photo in photos.tolist()])
+        pixels = [batch["image"][k][y, x] for k, y, x in zip(place.tolist(), rows.tolist(), columns.tolist())]
+        assert torch.equal(drawn["image"], torch.stack(pixels))
+        assert "mask" not in batch or bool(batch["mask"][place, rows, columns].all())
+        assert DEPTH not in batch or int((drawn[DEPTH] > 0).sum()) >= int(0.1 * 32)
+    assert seen == {(0, 2), (1, 3)}
+
+
+@pytest.mark.parametrize("near", [0, 3, 50])
+def test_steps_look_near_when_told(tmp_path, near, capsys):
+    data = AutoDataParserConfig(data=colmap(tmp_path, False, [f"{k}.png" for k in range(12)]))
+    config = LGDataManagerConfig(dataparser=data, train_num_rays_per_batch=64, near_photos=near)
+    manager = config.setup(device="cpu", test_mode="test", world_size=1, local_rank=0)
+    photos = [len(manager.next_train(0)[1]["indices"][:, 0].unique()) for _ in range(5)]
+    said = " ".join(capsys.readouterr().out.split())
+    assert max(photos) <= 3 if near == 3 else min(photos) > 3
+    assert ("Each step looks at 3 of" in said) == (near == 3)
+    assert ("there are no more than near-photos asks for" in said) == (near == 50)
+
+
+def test_less_than_no_photo_is_refused(tmp_path):
+    data = AutoDataParserConfig(data=colmap(tmp_path, False, [f"{k}.png" for k in range(12)]))
+    config = LGDataManagerConfig(dataparser=data, near_photos=-1)
+    with pytest.raises(UserError, match="near-photos must be at least 0, got -1"):
+        config.setup(device="cpu", test_mode="test", world_size=1, local_rank=0)
 
 
 def test_photos_without_points_know_no_depth(tmp_path):

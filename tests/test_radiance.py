@@ -16,7 +16,7 @@ from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.render import field_samples, orbit
 from lg_field.radiance.sampling import march, ray_box
 from lg_field.radiance.scene import Scene
-from lg_field.radiance.seams import border_disagreement, measure_seams
+from lg_field.radiance.seams import border_disagreement, evenly, measure_seams
 from lg_field.radiance.surface import radiance_mesh
 
 
@@ -310,6 +310,28 @@ def test_looking_at_blocks_of_steps_first_loses_no_sample(step: float, jitter: b
     torch.manual_seed(5)
     plain = march(origins, directions, torch.maximum(near, enter), leave, step, field.is_occupied, None, jitter)
     assert len(plain.rays) > 100 and all(torch.equal(a, b) for a, b in zip(fast, plain))
+
+
+def test_what_is_chosen_evenly_moves_by_one_where_there_is_one_more():
+    """So that a sample more or less, which rounding decides, changes nearly nothing."""
+    device, times = torch.device("cpu"), torch.zeros(40)
+    for seed in range(400):
+        chosen = []
+        for size in (40, 41):
+            torch.manual_seed(seed)
+            chosen.append(evenly(size, 13, device))
+            assert len(chosen[-1].unique()) == 13 and int(chosen[-1].min()) >= 0 and int(chosen[-1].max()) < size
+        assert bool(((chosen[1] - chosen[0]).abs() <= 1).all())
+        times[chosen[0]] += 1
+    assert bool(((times / 400 - 13 / 40).abs() < 0.1).all()), "some are chosen more often than others"
+    for few in (0, 5, 13):
+        assert evenly(few, 13, device).tolist() == list(range(few))
+    states = []
+    for size in (0, 5, 13, 40):
+        torch.manual_seed(7)
+        evenly(size, 13, device)
+        states.append(torch.get_rng_state())
+    assert all(torch.equal(state, states[0]) for state in states)
 
 
 def test_the_seam_loss_is_zero_without_seams_and_closes_them():

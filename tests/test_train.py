@@ -34,7 +34,7 @@ from lg_field.training.methods import METHODS
 from lg_field.training.photo_set import Draw, PhotoSet
 from lg_field.training.place import first_grid, goes_on
 from lg_field.training.run import RunSettings, SceneRun, spaced
-from lg_field.training.shares import drawn_shares
+from lg_field.training.shares import drawn_shares, near_each_other
 
 TINY = METHODS["lg-field-tiny"]
 SMALL = {
@@ -219,6 +219,24 @@ def test_shares_of_a_step_follow_each_other() -> None:
     assert [some for some, _ in found] == [slice(0, 6), slice(6, 8)]
     assert bool(torch.isin(found[0][1], near).all() & torch.isin(found[1][1], known).all())
     assert list(drawn_shares(8, (None, 1.0))) == []
+
+
+def test_shares_of_some_photos_are_theirs_alone_and_drawn_alike() -> None:
+    """Photos of 10 pixels; the second has none of the places, the third most of them."""
+    places, photos = torch.tensor([1, 4, 20, 21, 22, 29, 33]), torch.tensor([2, 1, 0])
+    [(some, drawn)] = drawn_shares(12000, (places, 0.5), photos=photos, pixels=10)
+    assert some == slice(0, 6000)
+    found, times = drawn.unique(return_counts=True)
+    assert found.tolist() == [1, 4, 20, 21, 22, 29]
+    assert bool(((times - 1000).abs() < 200).all()), "some are drawn more often than others"
+    assert list(drawn_shares(8, (places, 0.5), photos=torch.tensor([1]), pixels=10)) == []
+
+
+def test_photos_near_each_other_are_the_nearest_ones() -> None:
+    positions = torch.tensor([[0.0, 0, 0], [0.1, 0, 0], [0.2, 0, 0], [9.0, 0, 0], [9.1, 0, 0], [9.2, 0, 0]])
+    groups = {tuple(sorted(near_each_other(positions, 3).tolist())) for _ in range(40)}
+    assert groups == {(0, 1, 2), (3, 4, 5)}
+    assert sorted(near_each_other(positions, 9).tolist()) == list(range(6))
 
 
 def test_photos_show_that_something_is_empty_or_nothing() -> None:

@@ -39,6 +39,8 @@ EVEN = 1.05
 """Largest over mean samples of the ranks that is left as it is."""
 MEMORY = 0.9
 """Part of a cell's load that still counts after a step."""
+BLOCK_BYTES = 1 << 24
+"""Of rows that are copied at a time, about."""
 
 
 class RankTrainer(RadianceTrainer):
@@ -167,19 +169,25 @@ class RankTrainer(RadianceTrainer):
         return True
 
     def _move(self, old: Owners, new: Owners, optimizers: Iterable[torch.optim.Optimizer]) -> None:
-        """Rows go from their old to their new owners."""
+        """Rows go from their old to their new owners; gradients are forgotten, and rows that stay are copied a block at
+        a time, so that there is never more beside a tensor's old and new rows than those that leave or come."""
         rank, size = self.ranks.rank, self.ranks.size
-        gone, came = old.of(rank), new.of(rank)
-        give = torch.bincount(new.rank[gone], minlength=size).tolist()
-        take = torch.bincount(old.rank[came], minlength=size).tolist()
-        going = new.rank[gone].argsort(stable=True)
-        coming = torch.empty_like(came)
-        order = old.rank[came].argsort(stable=True)
-        coming[order] = torch.arange(len(came), device=came.device)
-        self.field.transform_rows_(
-            {name: lambda rows: self.ranks.exchange(rows[going], give, take)[coming] for name in self.field.row_names},
-            optimizers,
-        )
+        to, whence = new.rank[old.of(rank)], old.rank[new.of(rank)]
+        leaving, coming = (_others(of_row, rank) for of_row in (to, whence))
+        give, take = (torch.bincount(r, minlength=size).tolist() for r in (to[leaving], whence[coming]))
+        stays = [(of_row == rank).nonzero()[:, 0] for of_row in (to, whence)]
+
+        def moved(rows: Tensor) -> Tensor:
+            made = rows.new_empty(len(whence), *rows.shape[1:])
+            made[coming] = self.ranks.exchange(rows[leaving], give, take)
+            lines = max(1, BLOCK_BYTES // max(1, rows[:1].nbytes))
+            for before, after in zip(*(some.split(lines) for some in stays)):
+                made[after] = rows[before]
+            return made
+
+        for name in self.field.row_names:
+            getattr(self.field, name).grad = None
+        self.field.transform_rows_(dict.fromkeys(self.field.row_names, moved), optimizers)
         self._owners = new
         self._tell_occupied()
 
@@ -314,3 +322,9 @@ class RankTrainer(RadianceTrainer):
         self._owners = Owners(field.grid, cells, rank[order], size)
         self._load = torch.zeros(len(cells), dtype=torch.float64)
         self._tell_occupied()
+
+
+def _others(of_row: Tensor, rank: int) -> Tensor:
+    """Places in (n,) ranks of those that are not this one, by rank."""
+    places = (of_row != rank).nonzero()[:, 0]
+    return places[of_row[places].argsort(stable=True)]

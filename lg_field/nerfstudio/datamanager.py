@@ -22,7 +22,7 @@ from lg_field.errors import UserError
 from lg_field.nerfstudio.dataparser import AutoDataParserConfig
 from lg_field.nerfstudio.dataset import CaptureDataset
 from lg_field.nerfstudio.masks import leave_out_unmasked, mask_meaning, small_alphas, small_masks
-from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
+from lg_field.nerfstudio.pixels import ObjectPixelSampler, ObjectPixelSamplerConfig
 from lg_field.nerfstudio.placing import find_place, move
 from lg_field.nerfstudio.rays import PixelRays
 from lg_field.radiance.placement import Placement
@@ -48,6 +48,9 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
     opaque_share: float = 1.0
     """Part of train_num_rays_per_batch that a step has where photos show all there is, without alpha or masks that mean
     empty space. Such a scene is hazy for long: fewer rays leave each of them more samples, at the same cost."""
+    near_photos: int = 0
+    """Each step's pixels are of so many photos that were taken near each other, so that its rays pass through few
+    cells: with rows on the host or on disk (rows-on) a step then asks fewer rows. 0: of all photos."""
     depths: bool = False
     """Learn from the depths of sparse points (COLMAP) in unbounded scenes, too: with contracted_density. In bounded
     ones they are always learned from."""
@@ -137,6 +140,28 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         self.train_ray_generator = PixelRays(self.train_ray_generator.cameras)
         if self.opaque and self.train_pixel_sampler is not None:
             self.train_pixel_sampler.set_num_rays_per_batch(max(1, round(share * self.get_train_rays_per_batch())))
+        self._look_near()
+
+    def _look_near(self) -> None:
+        """Let steps look at photos that were taken near each other, if that is wanted, and say so.
+
+        Raises:
+            UserError: so few photos, or pixels that are drawn otherwise.
+        """
+        count, dataset, sampler = self.config.near_photos, self.train_dataset, self.train_pixel_sampler
+        if count < 0:
+            raise UserError(f"--pipeline.datamanager.near-photos must be at least 0, got {count}")
+        if count == 0:
+            return
+        if not isinstance(sampler, ObjectPixelSampler):
+            raise UserError("--pipeline.datamanager.near-photos needs pixels that are drawn one by one: no patches")
+        if count >= len(dataset):
+            CONSOLE.print(f"Each step looks at all {len(dataset)} photos: there are no more than near-photos asks for.")
+            return
+        sampler.look_near(dataset.cameras.camera_to_worlds[:, :3, 3], count)
+        CONSOLE.print(
+            f"Each step looks at {count} of {len(dataset)} photos, taken near each other, so that it asks few rows."
+        )
 
     def create_eval_dataset(self) -> InputDataset:
         """The test images, in the same space as the training images."""

@@ -115,8 +115,8 @@ def border_points(
     count: int,
     rows_of: Callable[[Tensor], Tensor],
 ) -> tuple[Float[Tensor, "borders 3"], Int64[Tensor, "2 borders"], Float[Tensor, "borders 3"]]:
-    """Where `border_disagreement` looks: points on borders near some points, drawn at random, that have a row on either
-    side.
+    """Where `border_disagreement` looks: points on borders near some points, evenly among these from a random one on,
+    that have a row on either side.
 
     Args:
         field: the field.
@@ -132,7 +132,7 @@ def border_points(
     away = (places - places.round()).abs()
     axis = away.argmin(1, keepdim=True)
     near = (away.gather(1, axis)[:, 0] < REACH).nonzero()[:, 0]
-    near = near[torch.randperm(len(near), device=near.device)[:count]]
+    near = near[evenly(len(near), count, near.device)]
     places, axis = places[near], axis[near]
     border = places.gather(1, axis).round()
     beside = [field.frame.places_to_unit(places.scatter(1, axis, border + s)) for s in (-1e-3, 1e-3)]
@@ -140,6 +140,20 @@ def border_points(
     both = (sides >= 0).all(0).nonzero()[:, 0]
     unit = field.frame.places_to_unit(places.scatter(1, axis, border))[both]
     return unit, sides[:, both], directions[near][both]
+
+
+def evenly(size: int, count: int, device: torch.device) -> Int64[Tensor, " chosen"]:
+    """`count` of the numbers below `size`, evenly among them from a random one on; all of them if there are no more.
+
+    It draws one random number whatever the sizes are, and one more or less of `size` moves what is chosen by one at
+    most: a training step whose sums were rounded otherwise, and that counts other points as seen, goes on with the
+    same random numbers and nearly the same points.
+    """
+    first = float(torch.rand((), dtype=torch.float64))
+    if size <= count:
+        return torch.arange(size, device=device)
+    places = (torch.arange(count, device=device, dtype=torch.float64) + first) * (size / count)
+    return places.long().clamp_max(size - 1)
 
 
 def said_at(

@@ -1,7 +1,7 @@
 """What rows on many ranks hold, do and send: a city trained by 1, 2, 4, 8 processes on this machine.
 
     python scripts/bench/distributed.py --ranks 1 2 4 8
-    python scripts/bench/distributed.py --ranks 1 2 4 --blocks 8 --rays 256 --train 500
+    python scripts/bench/distributed.py --ranks 1 2 3 --blocks 4 --rays 64 --train 500 --seeds 0 1 2 3 4 5
 
 Ranks share the machine's cores, so that work is told in processor time of each rank and in bytes, not in seconds; the
 seconds of a step mean something where every rank has a core. One JSON line for each number of ranks:
@@ -12,7 +12,10 @@ seconds of a step mean something where every rank has a core. One JSON line for 
 - `processor`: seconds of a step, the busiest rank's and the mean; `wall`: of the whole step.
 
 With `--train` a city is trained for so many steps, with a split, prunings and looks for empty space, from half as many
-cells per axis, and a line has the `PSNR` of rays that no step had.
+cells per axis, once with each seed; a line has the `PSNR` of rays that no step had. Sums in another order round
+otherwise, and training amplifies that: what it comes to without any ranks is told by `nudged`, one rank whose weights
+begin a rounding (2^-23 of each) apart. `apart` are, seed by seed, the PSNRs less those of the first line, with their
+mean and its standard error.
 """
 
 from __future__ import annotations
@@ -42,6 +45,10 @@ from lg_field.radiance.sizes import RadianceSizes
 from lg_field.radiance.training import TrainingSettings
 
 NEVER = 10**6
+FALL = 0.05
+"""Part of the first learning rate that the last step has, as in `lg-field`."""
+NUDGED = "nudged"
+"""Said of the run of one rank whose weights begin a rounding apart."""
 
 
 @dataclass
@@ -62,6 +69,8 @@ class Args:
     """Nodes per axis of a cell's feature grid."""
     train: int = 0
     """Steps before the PSNR is looked at; 0: work and bytes are measured instead."""
+    seeds: tuple[int, ...] = (0,)
+    """Of weights, rays and whatever else is drawn in training, with `--train`."""
 
 
 def sizes_of(args: Args) -> RadianceSizes:
@@ -91,9 +100,12 @@ def start(args: Args, ranks: Ranks) -> tuple[RankTrainer, torch.optim.Optimizer]
     return trainer, torch.optim.Adam(field.parameters(), lr=1e-2, eps=1e-15, fused=True)
 
 
-def train_step(trainer: RankTrainer, optimizer: torch.optim.Optimizer, city: City, rays: int, step: int) -> float:
-    """Train on so many rays of a city; the mean squared error of their colours."""
-    origins, directions = city.rays(rays, step)
+def train_step(
+    trainer: RankTrainer, optimizer: torch.optim.Optimizer, city: City, rays: int, step: int, first: int = 0
+) -> float:
+    """Train on so many rays of a city, whose seed is the step counted from `first`; the mean squared error of their
+    colours."""
+    origins, directions = city.rays(rays, first + step)
     colors, _ = city.look(origins, directions)
     trainer.begin(step, [optimizer])
     losses = trainer.losses(trainer.render(origins, directions), colors)
@@ -133,21 +145,26 @@ def measure(args: Args) -> dict[str, Any]:
     }
 
 
-def learn(args: Args) -> dict[str, Any]:
+def learn(args: Args, seed: int, nudged: bool = False) -> dict[str, Any]:
     """How well the ranks show a city after training it."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     city = City(args.blocks)
     half = (args.blocks // 2, args.blocks // 2, args.floors // 2)
     field = RadianceField(PartitionGrid(half, *city.box), sizes_of(args))
+    if nudged:
+        with torch.no_grad():
+            for parameter in field.parameters():
+                parameter.mul_(1.0 + 2.0**-23)
     settings = TrainingSettings(
         split_steps=(args.train // 5,), steps_per_scene=args.blocks * 24, samples_per_batch=args.rays * 64
     )
     trainer = RankTrainer(field, settings, Ranks())
     optimizer = torch.optim.Adam(field.parameters(), lr=1e-2, eps=1e-15, fused=True)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, FALL ** (1.0 / args.train))
     for step in range(args.train):
-        train_step(trainer, optimizer, city, args.rays, step)
-    psnr = city.psnr(trainer.look, settings.far_plane)
-    return {"steps": args.train, "cells": field.num_rows, "PSNR": round(psnr, 3)}
+        train_step(trainer, optimizer, city, args.rays, step, seed * args.train)
+        schedule.step()
+    return {"cells": len(trainer.owners.cells), "PSNR": round(city.psnr(trainer.look, settings.far_plane), 3)}
 
 
 def worker(rank: int, size: int, folder: str, args: Args) -> None:
@@ -155,9 +172,23 @@ def worker(rank: int, size: int, folder: str, args: Args) -> None:
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", size)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
-    Path(folder, f"{rank}.json").write_text(json.dumps(learn(args) if args.train else measure(args)))
+    told: Any
+    if args.train:
+        told = {"": [learn(args, seed) for seed in args.seeds]}
+        if size == 1:
+            told[NUDGED] = [learn(args, seed, nudged=True) for seed in args.seeds]
+    else:
+        told = measure(args)
+    Path(folder, f"{rank}.json").write_text(json.dumps(told))
     dist.barrier()
     dist.destroy_process_group()
+
+
+def apart(ours: list[float], first: list[float]) -> dict[str, Any]:
+    """How far values are from the first ones: each, their mean, and that mean's standard error."""
+    away = torch.tensor(ours, dtype=torch.float64) - torch.tensor(first, dtype=torch.float64)
+    error = float(away.std() / len(away) ** 0.5) if len(away) > 1 else None
+    return {"each": [round(v, 3) for v in away.tolist()], "mean": round(float(away.mean()), 4), "error": error}
 
 
 def summary(size: int, told: list[dict[str, Any]]) -> dict[str, Any]:
@@ -179,21 +210,32 @@ def summary(size: int, told: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def on_ranks(size: int, args: Args) -> list[dict[str, Any]]:
+    """What each of so many processes says."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        workers = [context.Process(target=worker, args=(rank, size, folder, args)) for rank in range(size)]
+        for one in workers:
+            one.start()
+        for one in workers:
+            one.join()
+        if any(one.exitcode for one in workers):
+            raise SystemExit(f"a rank of {size} failed")
+        return [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(size)]
+
+
 def main(args: Args) -> None:
     """Measure every number of ranks, one after the other."""
-    context = multiprocessing.get_context("spawn")
+    first: list[float] = []
     for size in args.ranks:
-        with tempfile.TemporaryDirectory() as folder:
-            workers = [context.Process(target=worker, args=(rank, size, folder, args)) for rank in range(size)]
-            for one in workers:
-                one.start()
-            for one in workers:
-                one.join()
-            if any(one.exitcode for one in workers):
-                raise SystemExit(f"a rank of {size} failed")
-            told = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(size)]
-        line = {"ranks": size} | told[0] if args.train else summary(size, told)
-        print(json.dumps(line), flush=True)
+        told = on_ranks(size, args)
+        if not args.train:
+            print(json.dumps(summary(size, told)), flush=True)
+            continue
+        for how, runs in told[0].items():
+            line = {"ranks": size, "how": how, "steps": args.train} | {k: [run[k] for run in runs] for k in runs[0]}
+            first = first or line["PSNR"]
+            print(json.dumps(line | {"apart": apart(line["PSNR"], first)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from city import City
 
 from lg_field import PartitionGrid
 from lg_field.distributed.ranks import Ranks
-from lg_field.distributed.trainer import RankTrainer
+from lg_field.distributed.trainer import BALANCE_INTERVAL, RankTrainer
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.sizes import RadianceSizes
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings
@@ -88,8 +88,8 @@ def memory(name: str) -> int:
     return int(found[1]) * 1024
 
 
-def start(args: Args, blocks: int, where: str) -> RadianceTrainer:
-    """A table with half as many cells per axis as it will have."""
+def start(args: Args, blocks: int, where: str, balance: int = BALANCE_INTERVAL) -> RadianceTrainer:
+    """A table with half as many cells per axis as it will have; `balance` as in `RankTrainer`."""
     torch.manual_seed(0)
     city = City(blocks)
     sizes = RadianceSizes(grid_nodes=args.grid_nodes, occupancy_voxels=8, color_width=0, color_features=27)
@@ -99,7 +99,7 @@ def start(args: Args, blocks: int, where: str) -> RadianceTrainer:
         split_steps=(1,), steps_per_scene=blocks * 24, samples_per_batch=args.rays * 64, seam_points=256, **never
     )
     if where in RANKS:
-        trainer: RadianceTrainer = RankTrainer(field, settings, Ranks())
+        trainer: RadianceTrainer = RankTrainer(field, settings, Ranks(), balance_interval=balance)
     elif where == "device":
         trainer = RadianceTrainer(field, settings)
     else:
@@ -151,17 +151,25 @@ def measure(args: Args, blocks: int, where: str, steps: int) -> dict[str, Any]:
     if args.limit:
         most = memory("VmData") + int(args.limit * 1e9)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    trainer, city = start(args, blocks, where), City(blocks)
+    trainer, city = start(args, blocks, where, min(BALANCE_INTERVAL, steps - 1)), City(blocks)
     told = {"steps": steps} | train(args, trainer, city, steps)
     told["anonymous"] = round((told["anonymous"] - before) / 1e9, 3)
+    if isinstance(trainer, RankTrainer):
+        told["anonymous"] = max(trainer.ranks.all_of(told["anonymous"]))
     if args.train:
         told["PSNR"] = round(city.psnr(trainer.look, trainer.settings.far_plane), 2)
-    field = trainer.field
-    return {"cells": field.num_rows, "row GB": round(4e-9 * field.num_parameters()["local"], 3)} | told
+    cells, own = (
+        (len(trainer.owners.cells) if isinstance(trainer, RankTrainer) else trainer.field.num_rows),
+        trainer.field,
+    )
+    row = own.num_parameters()["local"] / max(1, own.num_rows)
+    return {"cells": cells, "row GB": round(4e-9 * cells * row, 3)} | told
 
 
 def worker(rank: int, folder: str, answer: Connection, args: Args, blocks: int, where: str, steps: int) -> None:
-    """A process of a measurement; the first one answers. What memory does not suffice for ends it without an answer."""
+    """A process of a measurement; the first one answers. What memory does not suffice for ends it without an answer.
+
+    One that fails ends at once, with its connections, so that the others do not wait for it."""
     size = RANKS.get(where, 1)
     if args.limit:  # what allocators say when there is no more is what is looked for
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -174,6 +182,8 @@ def worker(rank: int, folder: str, answer: Connection, args: Args, blocks: int, 
         told = {"error": str(error)}
     if rank == 0:
         answer.send(told)
+    if "error" in told:
+        os._exit(1)
 
 
 def in_processes(args: Args, blocks: int, where: str, steps: int) -> dict[str, Any] | None:
@@ -199,7 +209,8 @@ def in_processes(args: Args, blocks: int, where: str, steps: int) -> dict[str, A
 
 
 def largest(args: Args, where: str) -> dict[str, Any]:
-    """The largest city that fits, found by halving, and what training it comes to."""
+    """The largest city that fits: the largest that takes some steps, found by halving, or the next smaller ones until
+    all of the training fits; and what that comes to."""
     sizes, fits = sorted(args.blocks), 0
     beyond = len(sizes) + 1
     while beyond - fits > 1:
@@ -207,8 +218,13 @@ def largest(args: Args, where: str) -> dict[str, Any]:
         told = in_processes(args, sizes[middle - 1], where, PROBE)
         fits, beyond = (fits, middle) if told is None else (middle, beyond)
         print(f"rows on {where}: {sizes[middle - 1]} blocks {'do not fit' if told is None else 'fit'}", flush=True)
-    line: dict[str, Any] = {"rows on": where, "limit": args.limit, "blocks": sizes[fits - 1] if fits else 0}
-    return line | ((fits and in_processes(args, sizes[fits - 1], where, args.train or PROBE)) or {})
+    line: dict[str, Any] = {"rows on": where, "limit": args.limit}
+    for blocks in reversed(sizes[:fits]):
+        told = in_processes(args, blocks, where, args.train or PROBE)
+        if told is not None:
+            return line | {"blocks": blocks} | told
+        print(f"rows on {where}: {blocks} blocks do not fit for {args.train or PROBE} steps", flush=True)
+    return line | {"blocks": 0}
 
 
 def main(args: Args) -> None:
