@@ -16,7 +16,7 @@
 #include "shares.h"
 
 // Mirrored in encode.py, which compares ABI and size: whoever changes a member counts ABI up, here and there.
-constexpr int32_t ENCODE_ABI = 3;
+constexpr int32_t ENCODE_ABI = 4;
 struct EncodeTask {
     int64_t points, rows;
     int32_t nodes, grid_features, local_frequencies, global_frequencies, grid_in_global;
@@ -27,7 +27,7 @@ struct EncodeTask {
     const float *grids, *table;  // (rows, nodes^3 grid_features), (entries, level_features)
     float *local_x, *global_x;  // (points, local_in), (points, global_in); null without a global part
     const float *dlocal_x, *dglobal_x;  // (points, grid features), (points, the same if there + those of all levels)
-    float *dgrids, *dtable;     // added to; null if not wanted
+    float *dgrids, *dtable;     // overwritten; null if not wanted
 };
 
 namespace {
@@ -267,6 +267,8 @@ int global_gradients(const EncodeTask& task) {
 void learn_row(const EncodeTask& task, int64_t row) {
     int features = task.grid_features, stride = global_gradients(task);
     float d[GROUP * MOST_FEATURES];
+    int64_t size = int64_t(task.nodes) * task.nodes * task.nodes * features;
+    std::fill_n(task.dgrids + row * size, size, 0.0f);
     for (int64_t first = task.offsets[row]; first < task.offsets[row + 1]; first += GROUP) {
         Group group(task, first, int(std::min<int64_t>(GROUP, task.offsets[row + 1] - first)), row);
         for (int i = 0; i < group.count; ++i)
@@ -281,6 +283,7 @@ void learn_level(const EncodeTask& task, const Level& level, int number) {
     int stride = global_gradients(task);
     const float* d = task.dglobal_x + stride - (task.levels - number) * task.level_features;
     float* table = task.dtable + level.first * task.level_features;
+    std::fill_n(table, int64_t(level.entries) * task.level_features, 0.0f);
     int64_t row = 0;
     for (int64_t first = 0; first < task.points; first += GROUP) {
         Group group(task, first, int(std::min<int64_t>(GROUP, task.points - first)), row);

@@ -116,7 +116,8 @@ def _to_tables(
     unit, offsets, corners, order = places
     inputs, chain = ctx.sizes
     local, grids, table, *shared = tensors
-    wanted = [torch.zeros(t.shape) if wants else None for t, wants in zip(tensors, ctx.needs_input_grad[5:])]
+    fresh = *[torch.empty] * 3, *[torch.zeros] * len(shared)  # gradients of tables are overwritten
+    wanted = [new(t.shape) if wants else None for new, t, wants in zip(fresh, tensors, ctx.needs_input_grad[5:])]
     lines = inputs.local_learned, inputs.global_learned
     dx, dglobal_x = (unit.new_empty(len(order), sum(some)) for some in lines)
     filled, _kept = encode.task(inputs, unit, offsets, corners, {"grids": grids, "table": table, "order": order})
