@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lg_field.ops.backends.cpu.native import native, why_not_these
+from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_these
 
 ABI = 4
 """`ENCODE_ABI` of encode.cpp."""
@@ -198,7 +198,7 @@ def task(
 ) -> tuple[EncodeTask, dict[str, Tensor]]:
     """What to do, and the tensors that it points into."""
     fixed = {"unit": unit, "offsets": offsets, "corners": corners}
-    kept = {name: t.detach().contiguous() for name, t in {**fixed, **tensors}.items()}
+    kept = as_they_lie(fixed | tensors)
     what = EncodeTask(
         points=len(tensors.get("order", unit)),
         rows=len(offsets) - 1,

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lg_field.ops.backends.cpu.native import native, why_not_these
+from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_these
 
 ABI = 2
 """`MARCH_ABI` of march.cpp."""
@@ -127,8 +127,7 @@ def place(
 
 def march_task(rays: tuple[Tensor, Tensor], where: Voxels, others: dict[str, Tensor]) -> tuple[MarchTask, dict[str, Tensor]]:
     """What to do, without its numbers, and the tensors that it points into."""
-    tensors = {"origins": rays[0], "directions": rays[1], **others}
-    kept = {name: t.detach().contiguous() for name, t in tensors.items()}
+    kept = as_they_lie({"origins": rays[0], "directions": rays[1], **others})
     known = {field[0] for field in MarchTask._fields_}
     task = MarchTask(
         rays=len(rays[0]),
