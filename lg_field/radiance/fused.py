@@ -240,7 +240,11 @@ def fused_rounds(
         least_light: transmittance at which a ray ends; 0: never.
     """
     grid, frame = field.occupancy, field.frame
-    if field.sizes.color_width or field.rows_elsewhere or not (grid.voxels_tell_rows and may_take(field.backend, "cpu")):
+    if (
+        field.sizes.color_width
+        or field.rows_elsewhere
+        or not (grid.voxels_tell_rows and may_take(field.backend, "cpu"))
+    ):
         return None
     if torch.is_grad_enabled() or rounds.why_not(origins, directions, samples.starts) is not None:
         return None

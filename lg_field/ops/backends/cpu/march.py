@@ -125,7 +125,9 @@ def place(
     return unit, voxels
 
 
-def march_task(rays: tuple[Tensor, Tensor], where: Voxels, others: dict[str, Tensor]) -> tuple[MarchTask, dict[str, Tensor]]:
+def march_task(
+    rays: tuple[Tensor, Tensor], where: Voxels, others: dict[str, Tensor]
+) -> tuple[MarchTask, dict[str, Tensor]]:
     """What to do, without its numbers, and the tensors that it points into."""
     kept = as_they_lie({"origins": rays[0], "directions": rays[1], **others})
     known = {field[0] for field in MarchTask._fields_}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -18,6 +19,7 @@ from lg_field.ops.sizes import ChainSizes
 ABI = 1
 """`ROUNDS_ABI` of rounds.cpp."""
 Intervals = tuple[Int64[Tensor, " samples"], Float[Tensor, " samples"], Float[Tensor, " samples"]]
+Asked = tuple[Int64[Tensor, " asked"], Float[Tensor, " asked"], Float[Tensor, " asked"]]
 Looks = tuple[Float[Tensor, " asked"], Float[Tensor, "asked 3"], Float[Tensor, " asked"]]
 
 
@@ -54,7 +56,7 @@ def look_in_rounds(
     bias: float,
     rounds: tuple[Iterable[int], float],
     scaled: bool = False,
-) -> tuple[Intervals, Looks]:
+) -> tuple[Asked, Looks]:
     """What samples look like, as far as light gets along their rays. Called only where `why_not` and `looks.why_not`
     are None, without gradients.
 
@@ -77,7 +79,7 @@ def look_in_rounds(
     values, built = [shared[name] for name in sizes[1].shared_shapes()], _kernel()
     built.lg_field_rounds_begin(ctypes.byref(task))
     seen = {"rays": kept["ray"], "directions": rays[1]} | {n: kept[n] for n in ("density", "rgb", "dependence")}
-    for most in rounds[0]:
+    for most in itertools.chain(rounds[0], (0,)):  # the last one looks at what was said in the one before
         count = built.lg_field_rounds_next(ctypes.byref(task), ctypes.c_int64(most))
         if not task.left:
             break
@@ -112,7 +114,7 @@ def _task(
     return RoundsTask(march=of_rays, samples=count, rows=rows, voxels=voxels.per_axis**3, **pointers), kept
 
 
-def _asked(task: RoundsTask, kept: dict[str, Tensor]) -> tuple[Intervals, Looks]:
+def _asked(task: RoundsTask, kept: dict[str, Tensor]) -> tuple[Asked, Looks]:
     """The samples asked about, and what was said of them."""
     built, names = _kernel(), ("ray", "starts", "ends", "density", "rgb", "dependence")
     count = built.lg_field_rounds_asked(ctypes.byref(task))
