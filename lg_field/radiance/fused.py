@@ -257,7 +257,15 @@ def fused_rounds(
     wiring, bias = (inputs, field.chain), field.sizes.density_bias
     scaled = frame.contraction and frame.contracted_density
     found, looked = rounds.look_in_rounds(
-        (origins, directions), tuple(samples), where, tables, dict(field.shared), wiring, bias, (sizes, limit), scaled
+        (origins, directions),
+        (samples.rays, samples.starts, samples.ends),
+        where,
+        tables,
+        dict(field.shared),
+        wiring,
+        bias,
+        (sizes, limit),
+        scaled,
     )
     return Samples(*found), *looked
 
