@@ -99,6 +99,7 @@ def threads(number: int) -> Iterator[None]:
 
 
 def test_step_gives_the_gradients_of_the_mean_squared_error_whatever_the_threads() -> None:
+    torch.manual_seed(0)  # its sines magnify rounding: of a hundred seeds one is beyond the bounds below
     shape = ChainSizes(2, 3, 14, 20, 2)
     x, offsets, table, shared, _ = make(shape, [1900, 0, 1, 3000, 600, 0], torch.float32)
     table, target = table.detach().requires_grad_(), torch.rand(len(x), 3)

@@ -208,7 +208,8 @@ class _Evaluator:
     def _owned(self, coordinates: np.ndarray) -> np.ndarray:
         """(n,) bool: the place is in the lattice and in or on an alive block."""
         lattice = self.lattice
-        inside = ((coordinates >= 0) & (coordinates <= lattice.voxels)).all(1)
+        axes = [(at >= 0) & (at <= most) for at, most in zip(coordinates.T, lattice.voxels)]
+        inside = axes[0] & axes[1] & axes[2]
         if self.all_alive:
             return inside
         within = np.clip(coordinates, 0, lattice.voxels)

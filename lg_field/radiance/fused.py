@@ -6,7 +6,8 @@ Which ones, the field's `backend` says: those of the CPU, Triton's for a GPU, or
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lg_field.ops.backends import may_take
-from lg_field.ops.backends.cpu import encode, light, looks, march, shade
+from lg_field.ops.backends.cpu import encode, light, looks, march, rounds, shade
 from lg_field.ops.backends.triton import encode as triton_encode
 from lg_field.ops.backends.triton import march as triton_march
 from lg_field.ops.backends.triton import shade as triton_shade
@@ -65,7 +66,9 @@ def _reads(field: RadianceField, unit: Tensor) -> tuple[encode.EncodeSizes, Tens
         return None
     entries = unit.new_empty(0, 0)
     if table is not None and wanted.has_global:
-        entries = field.kept_lines["hash_table"].spread(field._trainable_lines(table))
+        lines = field.kept_lines["hash_table"]
+        learns = torch.is_grad_enabled()
+        entries = lines.spread(field._trainable_lines(table)) if learns else lines.spread_once(table)
     return wanted, entries
 
 
@@ -215,6 +218,56 @@ def fused_look(
     bias = field.sizes.density_bias
     density, rgb, dependence = looks.look(places, (rays, directions), corners, tables, dict(shared), sizes, bias)
     return field.frame.per_length(density, unit), rgb, dependence
+
+
+def fused_rounds(
+    field: RadianceField,
+    origins: Tensor,
+    directions: Tensor,
+    samples: Samples,
+    sizes: Iterable[int],
+    least_light: float,
+) -> tuple[Samples, Tensor, Tensor, Tensor] | None:
+    """Samples in the field's occupied voxels asked front to back: those that were asked, and `RadianceField.looks` of
+    them. None where the kernels cannot do it.
+
+    Args:
+        field: the field.
+        origins: (N, 3) scene units.
+        directions: (N, 3) unit vectors.
+        samples: M packed ones.
+        sizes: samples of each ray in each round.
+        least_light: transmittance at which a ray ends; 0: never.
+    """
+    grid, frame = field.occupancy, field.frame
+    if (
+        field.sizes.color_width
+        or field.rows_elsewhere
+        or not (grid.voxels_tell_rows and may_take(field.backend, "cpu"))
+    ):
+        return None
+    if torch.is_grad_enabled() or rounds.why_not(origins, directions, samples.starts) is not None:
+        return None
+    asked = _reads(field, origins) if _can_look(field, origins, directions) else None
+    if asked is None:
+        return None
+    inputs, entries = asked
+    where, tables = (_voxels(field), grid.places_of_voxels(), grid.corners()), (field.local, field.features, entries)
+    limit = -math.log(least_light) if least_light > 0.0 else math.inf
+    wiring, bias = (inputs, field.chain), field.sizes.density_bias
+    scaled = frame.contraction and frame.contracted_density
+    found, looked = rounds.look_in_rounds(
+        (origins, directions),
+        (samples.rays, samples.starts, samples.ends),
+        where,
+        tables,
+        dict(field.shared),
+        wiring,
+        bias,
+        (sizes, limit),
+        scaled,
+    )
+    return Samples(*found), *looked
 
 
 def fused_shade(

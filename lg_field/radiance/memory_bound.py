@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MEMORY = 2.0
 """GB that the samples of a picture may take at a time."""
 GIGABYTE = 1e9
-RAYS = {"cpu": 1 << 14, "cuda": 1 << 16}
+RAYS = {"cpu": 1 << 13, "cuda": 1 << 16}
 """Rays at a time at most."""
 STEP_BYTES = {"cpu": 64}
 """Of a step while rays are marched, by device; a CPU keeps only those in occupied space."""

@@ -20,11 +20,11 @@ from lg_field.radiance.cameras import look_along as look_along
 from lg_field.radiance.cameras import orbit as orbit
 from lg_field.radiance.compositing import Samples, composite, composite_weights, over
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.fused import fused_composite, fused_march, fused_owners, seen_of_sums
+from lg_field.radiance.fused import fused_composite, fused_march, fused_owners, fused_rounds, seen_of_sums
 from lg_field.radiance.memory_bound import in_parts, rays_at_once, samples_at_once
 from lg_field.radiance.sampling import LINEAR_UNTIL, march, ray_box
 from lg_field.radiance.scene import Scene
-from lg_field.radiance.stopping import PICTURES, look_at_once, look_front_to_back
+from lg_field.radiance.stopping import PICTURES, look_at_once, look_front_to_back, round_sizes
 from lg_field.radiance.volume import Volume
 
 Appearance = Callable[[Int64[Tensor, " samples"]], Float[Tensor, "samples width"] | None]
@@ -163,6 +163,13 @@ def ask(
         density, colors, dependence = field.looks(*owners, some.rays, directions)
         return density, colors.new_zeros(len(colors), 0), colors, dependence
 
+    sizes = round_sizes() if least_light > 0.0 else (max(1, len(samples.rays)),)
+    fused = None
+    if marched and overlap == 0.0:
+        fused = fused_rounds(field, origins, directions, samples, sizes, least_light)
+    if fused is not None:
+        some, density, colors, dependence = fused
+        return Asked(field, origins, directions, some, density, colors.new_zeros(len(colors), 0), colors, dependence)
     if torch.is_grad_enabled():
         answer = look_at_once(look, samples, len(origins), least_light)
     else:

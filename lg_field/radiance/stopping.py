@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -49,16 +49,17 @@ def ask_in_rounds(look: LookAt, samples: Samples, num_rays: int, least_light: fl
     counts = torch.bincount(samples.rays, minlength=num_rays)
     begins = counts.cumsum(0) - counts
     passed, asked = torch.zeros(num_rays, dtype=torch.float64, device=counts.device), []
-    first, size = 0, FIRST
+    first, sizes = 0, round_sizes()
     rays = counts.nonzero()[:, 0]
     while len(rays):
+        size = next(sizes)
         some = (counts[rays] - first).clamp_max(size)
         index = _runs(begins[rays] + first, some)
         part = Samples(*(values[index] for values in samples))
         density, *more = look(part, index)
         asked.append((index, *part, density, *more))
         passed.index_add_(0, part.rays, (density.detach() * part.lengths).double())
-        first, size = first + size, math.ceil(size * GROWTH)
+        first += size
         rays = rays[(counts[rays] > first) & (passed[rays] < -math.log(least_light))]
     if len(asked) == 1:
         return part, density, *more
@@ -68,6 +69,14 @@ def ask_in_rounds(look: LookAt, samples: Samples, num_rays: int, least_light: fl
     order = place[place >= 0]
     values = [value[order] for value in values]
     return Samples(*values[:3]), *values[3:]
+
+
+def round_sizes() -> Iterator[int]:
+    """How many samples of each ray are asked in one round after the other."""
+    size = FIRST
+    while True:
+        yield size
+        size = math.ceil(size * GROWTH)
 
 
 def look_at_once(look: Look, samples: Samples, num_rays: int, least_light: float) -> Answer:

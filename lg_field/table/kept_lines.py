@@ -7,6 +7,8 @@ zeros.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Int, Int64, Shaped
 from torch import Tensor, nn
@@ -46,6 +48,7 @@ class KeptLines(nn.Module):
         self.total = total
         for name in ("bits", "before_byte", "before_block", "ranks"):
             self.register_buffer(name, None, persistent=False)
+        self._spread: tuple[Tensor, Tensor | None, tuple[Any, ...], Tensor] | None = None
 
     @property
     def whole(self) -> bool:
@@ -112,3 +115,17 @@ class KeptLines(nn.Module):
         if self.whole:
             return kept
         return kept.new_zeros(self.total, kept.shape[1]).index_copy(0, self.numbers().to(kept.device), kept)
+
+    def spread_once(self, kept: Shaped[Tensor, "kept features"]) -> Shaped[Tensor, "lines features"]:
+        """`spread` without gradients, made anew only when the kept lines or what they hold have changed."""
+        if self.whole or kept.is_inference():  # such tensors do not say when they change
+            return self.spread(kept.detach())
+        made = self._spread
+        key = kept.data_ptr(), kept._version, kept.shape
+        if made is None or made[0] is not kept or made[1] is not self.bits or made[2] != key:
+            self._spread = made = kept, self.bits, key, self.spread(kept.detach())
+        return made[3]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies make their own."""
+        return self.__dict__ | {"_spread": None}

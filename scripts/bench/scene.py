@@ -1,4 +1,4 @@
-"""A training step and a picture of a radiance field: each part of the fast way on its own, and all of it.
+"""A training step, a picture and a mesh of a radiance field: each part of the fast way on its own, and all of it.
 
     python scripts/bench/scene.py --scene demo.safetensors
 
@@ -12,6 +12,7 @@ With `--without-chain`, torch does the chain, too: what is left without a compil
 
 from __future__ import annotations
 
+import copy
 import os
 import statistics
 import time
@@ -27,6 +28,7 @@ from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import orbit, render
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.stopping import PICTURES, TRAINING
+from lg_field.radiance.surface import radiance_mesh
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings
 
 WAYS = {"full": ("chain", False), "stop": ("chain", True), "kernels": ("1", False), "both": ("1", True)}
@@ -45,6 +47,8 @@ class Args:
     """Of the picture, pixels."""
     height: int = 200
     """Of the picture, pixels."""
+    resolution: int = 96
+    """Of the mesh, voxels along the longest side."""
     rounds: int = 10
     """Turns of each."""
     threads: int = 1
@@ -59,6 +63,7 @@ def training_step(field: RadianceField, scene: Scene, rays: int):
     origins, directions = (torch.cat(v).view(-1, 3) for v in zip(*(c.rays() for c in cameras)))
     parameters = [p for p in field.parameters() if p.requires_grad and p.numel()]
     optimizer = torch.optim.Adam(parameters, lr=1e-6, fused=True)
+    field.complete_lines_([optimizer])  # as training does
     trainer = RadianceTrainer(field, TrainingSettings(split_steps=(), steps_per_scene=256, harmonics_loss_mult=2e-3))
     trainer.step = 1000
 
@@ -86,10 +91,11 @@ def main(args: Args) -> None:
         raise ValueError(f"{args.scene} is no scene file")
     scene, clock = field.description, time.process_time if args.threads == 1 else time.perf_counter
     camera = next(iter(orbit(field, scene, 1, args.width, args.height)))
-    step = training_step(field, scene, args.rays)
+    step = training_step(copy.deepcopy(field), scene, args.rays)
     work = {
         "step": step,
         "picture": lambda stops: render(field, scene, camera, least_light=PICTURES if stops else 0.0),
+        "mesh": lambda _: radiance_mesh(field, args.resolution),
     }
     ways = WAYS | ({"torch": ("0", False)} if args.without_chain else {})
     times: dict[tuple[str, str], list[float]] = {(name, way): [] for name in work for way in ways}

@@ -29,16 +29,16 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
-#include <system_error>
-#include <thread>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "layers.h"
+#include "shares.h"
 
 namespace {
 
-constexpr int SHARE = 1024;  // points in a share, at least
+constexpr int SHARE = 512;  // points in a share, at least
 constexpr int MOST_SHARES = 64;
 
 }  // namespace
@@ -48,7 +48,7 @@ enum Activation : int32_t { RELU = 0, SINE = 1 };
 
 // What to do. Pointers to tensors that are not wanted are null. Mirrored in kernel.py, which compares ABI and size:
 // whoever changes a member's name, place, type or meaning counts ABI up, here and there.
-constexpr int32_t ABI = 4;
+constexpr int32_t ABI = 5;
 struct Task {
     int64_t points, rows;
     int32_t in, global_in, out, local_width, global_width, depth, activation, concat, head, threads;
@@ -60,7 +60,7 @@ struct Task {
     float* y;                           // result (points, out)
     const float *dy, *target;           // backward from a gradient, or from loss_scale * sum (y - target)^2
     float *dx, *dglobal_x;              // overwritten
-    float* dtable;                      // added to
+    float* dtable;                      // overwritten
     float* const* dshared;              // added to
     // Instead of x and global_x, of y, and of dy: null, or functions of other kernels and what they are told.
     FillTile fill;
@@ -114,9 +114,11 @@ class Worker {
         int64_t row = std::lower_bound(offsets, end, first) - offsets;
         inner_row_ = offsets[row] > first ? row - 1 : -1;
         if (inner_row_ >= 0) run_row(inner_row_, first, std::min(offsets[row], last), begun_elsewhere_);
-        for (; row < task_.rows && (offsets[row] < last || last == task_.points); ++row)
-            run_row(row, offsets[row], std::min(offsets[row + 1], last),
-                    task_.dtable ? task_.dtable + row * row_size_ : nullptr);
+        for (; row < task_.rows && (offsets[row] < last || last == task_.points); ++row) {
+            float* drow = task_.dtable ? task_.dtable + row * row_size_ : nullptr;
+            if (drow) std::fill_n(drow, row_size_, 0.0f);
+            run_row(row, offsets[row], std::min(offsets[row + 1], last), drow);
+        }
     }
 
     // Adds what `run` has kept aside.
@@ -153,6 +155,7 @@ class Worker {
 
     Layer& merge_layer(int k) { return shared_[task_.depth + (task_.concat ? 0 : k)]; }
 
+    // What the points add to the gradients of a row is added to `drow`.
     void run_row(int64_t row, int64_t first, int64_t last, float* drow) {
         const float* weights = task_.table + row * row_size_;
         for (Layer& layer : local_) {
@@ -297,32 +300,30 @@ void run(Task& task) {
     int64_t everything[] = {0, task.points};
     if (!task.local_width) task.rows = 1, task.offsets = everything;
     int shares = int(std::clamp<int64_t>(task.points / SHARE, 1, MOST_SHARES));
-    std::vector<std::unique_ptr<Worker>> workers;
-    for (int i = 0; i < std::min(shares, task.threads); ++i) workers.push_back(std::make_unique<Worker>(task, shared));
-
     std::atomic<int> next{0};
+    std::atomic<bool> failed{false};
     std::mutex mutex;
     std::condition_variable turn;
     int finished = 0;
-    auto work = [&](Worker* worker) {
+    task.loss = 0.0;
+    together(std::min(shares, task.threads), [&] {
+        std::optional<Worker> worker;
         for (int share; (share = next++) < shares;) {
-            worker->run(cut(task, share, shares), cut(task, share + 1, shares));
+            try {
+                if (!worker) worker.emplace(task, shared);
+                worker->run(cut(task, share, shares), cut(task, share + 1, shares));
+            } catch (const std::bad_alloc&) {
+                failed = true;
+            }
             if (!learns) continue;
             std::unique_lock<std::mutex> lock(mutex);
             turn.wait(lock, [&] { return finished == share; });
-            worker->finish(task.loss);
+            if (!failed) worker->finish(task.loss);
             ++finished;
             turn.notify_all();
         }
-    };
-    task.loss = 0.0;
-    std::vector<std::thread> others;
-    try {
-        for (size_t i = 1; i < workers.size(); ++i) others.emplace_back(work, workers[i].get());
-    } catch (const std::system_error&) {  // no more threads: those there are do it all
-    }
-    work(workers[0].get());
-    for (std::thread& other : others) other.join();
+    });
+    if (failed) throw std::bad_alloc();
 }
 
 }  // namespace

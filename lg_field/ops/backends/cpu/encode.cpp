@@ -10,13 +10,14 @@
 // Sums are in the order of the points: results do not depend on the number of threads, to the bit.
 
 #include <cstring>
+#include <optional>
 #include <type_traits>
 
 #include "products.h"
 #include "shares.h"
 
 // Mirrored in encode.py, which compares ABI and size: whoever changes a member counts ABI up, here and there.
-constexpr int32_t ENCODE_ABI = 3;
+constexpr int32_t ENCODE_ABI = 4;
 struct EncodeTask {
     int64_t points, rows;
     int32_t nodes, grid_features, local_frequencies, global_frequencies, grid_in_global;
@@ -27,7 +28,7 @@ struct EncodeTask {
     const float *grids, *table;  // (rows, nodes^3 grid_features), (entries, level_features)
     float *local_x, *global_x;  // (points, local_in), (points, global_in); null without a global part
     const float *dlocal_x, *dglobal_x;  // (points, grid features), (points, the same if there + those of all levels)
-    float *dgrids, *dtable;     // added to; null if not wanted
+    float *dgrids, *dtable;     // overwritten; null if not wanted
 };
 
 namespace {
@@ -239,24 +240,36 @@ void put_frequencies(const EncodeTask& task, const Group& group, float* local, f
         }
 }
 
-// Inputs of a group, in lines of TILE; `global` may be null.
+// Asks for the lines that a group is going to read: they come while something else is computed.
+template <class At>
+inline void fetch(const float* table, const At& at, int features) {
+    for (int c = 0; c < 8; ++c)
+        for (int i = 0; i < GROUP; ++i) __builtin_prefetch(table + at.line(c, i) * features);
+}
+
+// Inputs of a group, in lines of TILE; `global` may be null. Each level's lines are asked for before those of the level
+// before it are read.
 void fill(const EncodeTask& task, const std::vector<Level>& levels, const Group& group, float* local, float* global) {
-    int features = task.grid_features;
-    if (task.nodes) {
-        Cell cell(task, group);
-        with_features(features, [&](auto n) { weighted_sums(task.grids, cell, n, local); });
-    }
+    int features = task.grid_features, number = global ? int(levels.size()) : 0;
+    auto table = [&](int level) { return task.table + levels[level].first * task.level_features; };
+    std::optional<Cell> cell;
+    std::optional<Nodes> nodes[2];
+    auto look_ahead = [&](int level) {
+        if (level < number) fetch(table(level), nodes[level % 2].emplace(levels[level], group), task.level_features);
+    };
+    if (task.nodes) fetch(task.grids, cell.emplace(task, group), features);
+    look_ahead(0);
+    put_frequencies(task, group, local + features * TILE,
+                    global ? global + (task.grid_in_global ? features : 0) * TILE : nullptr);
+    if (cell) with_features(features, [&](auto n) { weighted_sums(task.grids, *cell, n, local); });
     if (global && task.grid_in_global) {
         for (int f = 0; f < features; ++f) std::copy_n(local + f * TILE, GROUP, global + f * TILE);
         global += features * TILE;
     }
-    put_frequencies(task, group, local + features * TILE, global);
-    if (!global) return;
-    global += (3 + 6 * task.global_frequencies) * TILE;
-    for (const Level& level : levels) {
-        const float* table = task.table + level.first * task.level_features;
-        with_features(task.level_features, [&](auto n) { weighted_sums(table, Nodes(level, group), n, global); });
-        global += task.level_features * TILE;
+    for (int level = 0; level < number; ++level) {
+        float* to = global + (3 + 6 * task.global_frequencies + level * task.level_features) * TILE;
+        look_ahead(level + 1);
+        with_features(task.level_features, [&](auto n) { weighted_sums(table(level), *nodes[level % 2], n, to); });
     }
 }
 
@@ -267,6 +280,8 @@ int global_gradients(const EncodeTask& task) {
 void learn_row(const EncodeTask& task, int64_t row) {
     int features = task.grid_features, stride = global_gradients(task);
     float d[GROUP * MOST_FEATURES];
+    int64_t size = int64_t(task.nodes) * task.nodes * task.nodes * features;
+    std::fill_n(task.dgrids + row * size, size, 0.0f);
     for (int64_t first = task.offsets[row]; first < task.offsets[row + 1]; first += GROUP) {
         Group group(task, first, int(std::min<int64_t>(GROUP, task.offsets[row + 1] - first)), row);
         for (int i = 0; i < group.count; ++i)
@@ -281,6 +296,7 @@ void learn_level(const EncodeTask& task, const Level& level, int number) {
     int stride = global_gradients(task);
     const float* d = task.dglobal_x + stride - (task.levels - number) * task.level_features;
     float* table = task.dtable + level.first * task.level_features;
+    std::fill_n(table, int64_t(level.entries) * task.level_features, 0.0f);
     int64_t row = 0;
     for (int64_t first = 0; first < task.points; first += GROUP) {
         Group group(task, first, int(std::min<int64_t>(GROUP, task.points - first)), row);

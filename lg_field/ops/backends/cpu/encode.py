@@ -11,9 +11,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lg_field.ops.backends.cpu.native import native, why_not_these
+from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_these
 
-ABI = 3
+ABI = 4
 """`ENCODE_ABI` of encode.cpp."""
 MOST_FREQUENCIES, MOST_FEATURES = 24, 64
 
@@ -140,7 +140,7 @@ class _Encode(torch.autograd.Function):
     def backward(ctx: Any, dlocal: Tensor, dglobal: Tensor) -> tuple[Tensor | None, ...]:
         sizes, (grids, table) = ctx.sizes, ctx.shapes
         wanted = ctx.needs_input_grad[3] and sizes.nodes, ctx.needs_input_grad[4] and sizes.levels
-        dgrids, dtable = (torch.zeros(s) if wants else None for s, wants in zip((grids, table), wanted))
+        dgrids, dtable = (torch.empty(s) if wants else None for s, wants in zip((grids, table), wanted))
         learned = (
             join_lines(d, *lines) for d, lines in ((dlocal, sizes.local_learned), (dglobal, sizes.global_learned))
         )
@@ -198,7 +198,7 @@ def task(
 ) -> tuple[EncodeTask, dict[str, Tensor]]:
     """What to do, and the tensors that it points into."""
     fixed = {"unit": unit, "offsets": offsets, "corners": corners}
-    kept = {name: t.detach().contiguous() for name, t in {**fixed, **tensors}.items()}
+    kept = as_they_lie(fixed | tensors)
     what = EncodeTask(
         points=len(tensors.get("order", unit)),
         rows=len(offsets) - 1,

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 SWITCH = "LG_FIELD_CPU_KERNEL"
 """Environment variable; 0 = do without kernels, chain = with this one alone."""
-ABI = 4
+ABI = 5
 """`ABI` of chain.cpp."""
 LEAST_SKIPPED = 0.9
 """Part of the points that have gradients below which the others are left out of the backward pass."""
@@ -161,7 +161,8 @@ def fused_step(
     """
     values = [shared[name] for name in sizes.shared_shapes()]
     _check(offsets, len(x), values, sizes)
-    wanted = {p: torch.zeros(p.shape) for p in (table, *values) if p.requires_grad}
+    wanted = {p: torch.zeros(p.shape) for p in values if p.requires_grad}
+    wanted |= {table: torch.empty(table.shape)} if table.requires_grad else {}
     others = {"target": target, "dtable": wanted.get(table)}
     dshared = [wanted.get(value) for value in values]
     loss = run(x, x, offsets, table, values, sizes, others, dshared, loss_scale=1.0 / target.numel())
@@ -205,7 +206,7 @@ def _gradients(
     wants_x, wants_global_x, _, wants_table, _, *wants_shared = ctx.needs_input_grad
     dx = torch.empty(x.shape) if wants_x and ctx.sizes.local_width else None
     dglobal_x = torch.empty(global_x.shape) if wants_global_x and ctx.sizes.global_width else None
-    dtable = torch.zeros(table.shape) if wants_table else None
+    dtable = torch.empty(table.shape) if wants_table else None
     dshared = [torch.zeros(s.shape) if wants else None for s, wants in zip(shared, wants_shared)]
     grads = {"dy": dy, "dx": dx, "dglobal_x": dglobal_x, "dtable": dtable}
     run(x, global_x, offsets, table, shared, ctx.sizes, grads, dshared)

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <vector>
 
 #include "products.h"
@@ -54,10 +55,21 @@ struct Layer {
     void want_sums(Arena& arena) { sums = arena.floats(size_t(in + 1) * padded(out)); }
 
     void set(const float* weight, const float* bias) {
-        pack(ahead, in + 1, out, [&](int k, int n) { return half_turns * (k < in ? weight[k * out + n] : bias[n]); });
+        float* to = ahead;
+        each_block(out, [&](int b, auto size) {
+            for (int k = 0; k <= in; ++k, to += size) {
+                const float* line = (k < in ? weight + k * out : bias) + b;
+                for (int j = 0; j < size; ++j) to[j] = half_turns * line[j];
+            }
+        });
         if (!back) return;
-        pack(back, out, first + last,
-             [&](int k, int n) { return scale * weight[(n < first ? n : n + in - first - last) * out + k]; });
+        to = back;
+        auto line = [&](int n) { return weight + (n < first ? n : n + in - first - last) * out; };
+        each_block(first + last, [&](int b, auto size) {
+            for (int j = 0; j < size; ++j)
+                for (int k = 0; k < out; ++k) to[k * size + j] = scale * line(b + j)[k];
+            to += size * out;
+        });
     }
     void apply(const float* x, float* y, int vecs, bool add = false) const {
         multiply(ahead, x, y, in + 1, out, vecs, add);
@@ -79,12 +91,16 @@ struct Layer {
     }
 
   private:
-    template <class Value>
-    static void pack(float* to, int depth, int n, Value value) {
+    // Calls f(first, size) for the blocks of n outputs that `multiply` makes, the usual sizes as constants.
+    template <class F>
+    static void each_block(int n, const F& f) {
         Split rows(n, MULTIPLY_ROWS);
-        for (int b = 0; b < rows.blocks; ++b)
-            for (int k = 0; k < depth; ++k)
-                for (int j = rows.first(b); j < rows.first(b + 1); ++j) *to++ = value(k, j);
+        for (int b = 0; b < rows.blocks; ++b) switch (rows.size(b)) {
+            case 6: f(rows.first(b), std::integral_constant<int, 6>()); break;
+            case 5: f(rows.first(b), std::integral_constant<int, 5>()); break;
+            case 4: f(rows.first(b), std::integral_constant<int, 4>()); break;
+            default: f(rows.first(b), rows.size(b));
+        }
     }
 };
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lg_field.ops.backends.cpu.native import native, why_not_these
+from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_these
 
 ABI = 1
 """`LIGHT_ABI` of light.cpp."""
@@ -102,7 +102,7 @@ def _run(num_rays: int, least_light: float, tensors: dict[str, Tensor]) -> None:
     """One call of the kernel."""
     built = native("light", ABI, ctypes.sizeof(LightTask))
     assert isinstance(built, ctypes.CDLL)
-    kept = {name: t.detach().contiguous() for name, t in tensors.items()}
+    kept = as_they_lie(tensors)
     pointers = {name: t.data_ptr() for name, t in kept.items()}
     threads, samples = torch.get_num_threads(), len(tensors["ray"])
     task = LightTask(samples=samples, rays=num_rays, threads=threads, least_light=least_light, **pointers)

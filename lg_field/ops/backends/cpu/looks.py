@@ -116,7 +116,9 @@ def _to_tables(
     unit, offsets, corners, order = places
     inputs, chain = ctx.sizes
     local, grids, table, *shared = tensors
-    wanted = [torch.zeros(t.shape) if wants else None for t, wants in zip(tensors, ctx.needs_input_grad[5:])]
+    wanted = [torch.empty(t.shape) if wants else None for t, wants in zip(tensors, ctx.needs_input_grad[5:])]
+    for grad in (grad for grad in wanted[3:] if grad is not None):
+        grad.zero_()  # the shared part's are added to, the tables' overwritten
     lines = inputs.local_learned, inputs.global_learned
     dx, dglobal_x = (unit.new_empty(len(order), sum(some)) for some in lines)
     filled, _kept = encode.task(inputs, unit, offsets, corners, {"grids": grids, "table": table, "order": order})

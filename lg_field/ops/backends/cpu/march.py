@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lg_field.ops.backends.cpu.native import native, why_not_these
+from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_these
 
 ABI = 2
 """`MARCH_ABI` of march.cpp."""
@@ -94,7 +94,7 @@ def march_voxels(
     tensors = dict(zip(("near", "far"), span)) | {"jitter": jitter, "voxels": voxels}
     if near_voxels is not None:
         tensors["near_voxels"] = near_voxels
-    task, _kept = _task(rays, where, tensors)
+    task, _kept = march_task(rays, where, tensors)
     task.count, task.block, task.step, task.linear = count, block, step, linear or 0.0
     return _run(task)
 
@@ -116,7 +116,7 @@ def place(
     Returns:
         (M, 3) unit coordinates; (M,) number of the voxel of each.
     """
-    task, kept = _task(rays, where, dict(zip(("of", "starts", "ends", "places"), (*samples, places))))
+    task, kept = march_task(rays, where, dict(zip(("of", "starts", "ends", "places"), (*samples, places))))
     count = len(kept["of"])
     unit, voxels = torch.empty(count, 3), torch.empty(count, dtype=torch.int64)
     given = [ctypes.c_void_p(kept[name].data_ptr()) for name in ("of", "starts", "ends", "places")]
@@ -125,10 +125,11 @@ def place(
     return unit, voxels
 
 
-def _task(rays: tuple[Tensor, Tensor], where: Voxels, others: dict[str, Tensor]) -> tuple[MarchTask, dict[str, Tensor]]:
+def march_task(
+    rays: tuple[Tensor, Tensor], where: Voxels, others: dict[str, Tensor]
+) -> tuple[MarchTask, dict[str, Tensor]]:
     """What to do, without its numbers, and the tensors that it points into."""
-    tensors = {"origins": rays[0], "directions": rays[1], **others}
-    kept = {name: t.detach().contiguous() for name, t in tensors.items()}
+    kept = as_they_lie({"origins": rays[0], "directions": rays[1], **others})
     known = {field[0] for field in MarchTask._fields_}
     task = MarchTask(
         rays=len(rays[0]),

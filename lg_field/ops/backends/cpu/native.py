@@ -6,6 +6,7 @@ import ctypes
 import functools
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -40,6 +41,11 @@ def native(name: str, abi: int, size: int) -> ctypes.CDLL | str:
     reason = f"{name}.cpp has version {theirs[0]} with {theirs[1]} bytes, {name}.py version {abi} with {size}"
     logger.warning("lg_field is slower than it could be, it does without a CPU kernel: %s", reason)
     return reason
+
+
+def as_they_lie(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors for a kernel to point into: contiguous, copies where they are not."""
+    return {name: t if t.is_contiguous() else t.detach().contiguous() for name, t in tensors.items()}
 
 
 def why_not_these(*tensors: Tensor) -> str | None:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lg_field.ops.backends.cpu.native import native, why_not_these
+from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_these
 
 ABI = 3
 """`SHADE_ABI` of shade.cpp."""
@@ -122,6 +122,6 @@ def built() -> ctypes.CDLL:
 
 def task(bias: float, tensors: Mapping[str, Tensor]) -> tuple[ShadeTask, dict[str, Tensor]]:
     """What to do, and the tensors that it points into."""
-    kept = {name: t.detach().contiguous() for name, t in tensors.items()}
+    kept = as_they_lie(tensors)
     pointers = {name: t.data_ptr() for name, t in kept.items()}
     return ShadeTask(points=len(tensors["order"]), threads=torch.get_num_threads(), bias=bias, **pointers), kept
