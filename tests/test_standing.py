@@ -48,6 +48,7 @@ KINDS = {
     "a table that ends": lambda p: thing(p) | (over(p, -0.27) & (p[:, :2].abs().amax(-1) < 0.9)),
     "a bowl": lambda p: thing(p) | over(p, bowl(p)),
     "a slope": lambda p: thing(p) | over(p, slope(p)),
+    "a pit": lambda p: thing(p) | over(p, -0.27) | (over(p, 0.05, 0.57) & (p[:, :2].norm(dim=-1) > 0.7)),
     "two on a floor": lambda p: thing(p) | thing(p - torch.tensor([0.75, 0.0, 0.1]).to(p)) | over(p, -0.27),
 }
 

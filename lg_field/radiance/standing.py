@@ -41,6 +41,9 @@ TOGETHER = 0.7
 """Length of the mean direction to cameras, each of length 1, from which on all are on one side;"""
 OVERHEAD = 0.85
 """and not above, unless its cosine with the upward direction is larger."""
+BELOW, CLEARLY = 0.15, 1.5
+"""So many points seen clearly below a surface (voxels), right under an object, for each one above, say that the object
+goes on there: it stands on something lower."""
 CUT = 0.5
 """Voxels above the surface at which the cut goes, at least."""
 
@@ -155,6 +158,11 @@ class _Choice(NamedTuple):
     level: float
     """How solid it is."""
 
+    @property
+    def own(self) -> Tensor:
+        """(n, 8) bool: the eighths of the piece."""
+        return self.pieces == self.number
+
 
 def standing(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"], walls: bool = True) -> Standing | None:
     """The object that cameras look at, without the surface that it stands on.
@@ -184,7 +192,7 @@ def standing(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"], 
         for support in () if up is None else find_supports(points, up, look.focus, side):
             height = support.height(near.points.flatten(0, 1)).view(-1, 8)
             choice = _most_seen(support, near, height, side)
-            if choice is not None:
+            if choice is not None and not _goes_on_below(support, near.points[choice.own], points, side):
                 return _standing_on(support, near, choice, height, field.occupancy)._replace(wall=up is toward)
     return None
 
@@ -224,6 +232,22 @@ def _ends(support: Support, points: Float[Tensor, "n 3"], side: float) -> bool:
     if float(local[:, :2].abs().max()) > AROUND or float(local[:, 2].max()) > REACH - side:
         return False
     return WIDER * len((local[:, :2] / (FINE * side)).floor().unique(dim=0)) <= len(support.places)
+
+
+def _goes_on_below(
+    support: Support, piece: Float[Tensor, "n 3"], points: Float[Tensor, "points 3"], side: float
+) -> bool:
+    """Whether cameras see a piece below a surface, too: surfaces are seen far out, where others may lie higher."""
+    places = [(((p - support.focus) @ support.axes.T)[:, :2] / side).round().long() for p in (piece, points)]
+    under = torch.isin(_number(places[1]), _number(places[0]))
+    height = support.height(points[under])
+    below, above = ((height < -CLEARLY * side - support.spread).sum(), (height > CLEARLY * side).sum())
+    return bool(below > BELOW * above)
+
+
+def _number(places: Int64[Tensor, "n 2"]) -> Int64[Tensor, " n"]:
+    """One number of each place of a level plane."""
+    return places[:, 0] * (1 << 20) + places[:, 1]
 
 
 def ground_below(field: RadianceField, shown: Bool[Tensor, "nx ny nz"]) -> HalfSpace | None:
