@@ -131,3 +131,29 @@ def test_fisheye_photos_are_black_around_their_circle(tmp_path: Path) -> None:
     round_ones = tuple(replace(p, lens=replace(p.lens, fisheye=True)) for p in found.photos)
     assert before_backdrop(replace(found, photos=round_ones), "auto", "--background")[1] == []
     assert before_backdrop(found, "auto", "--background")[1] != []
+
+
+def framed(seed: int, inside: np.ndarray, color: int) -> np.ndarray:
+    return np.where(inside[..., None], noise(seed), color).astype(np.uint8)
+
+
+@pytest.mark.parametrize("color", [0, 255])
+@pytest.mark.parametrize("kind", ["a circle", "a window", "prints"])
+def test_a_window_in_every_photo_is_no_thing(kind: str, color: int, tmp_path: Path) -> None:
+    """What an endoscope or a letterboxed video shows around its picture was not seen, and is not empty."""
+    row, column = np.mgrid[:HEIGHT, :WIDTH]
+    inside = {
+        "a circle": np.hypot(row - HEIGHT / 2, column - WIDTH / 2) < 70,
+        "a window": (abs(row - HEIGHT / 2) < 60) & (abs(column - WIDTH / 2) < 80),
+        "prints": (abs(row - HEIGHT / 2) < 70) & (abs(column - WIDTH / 2) < 100),
+    }[kind]
+    assert find_backdrop(written(tmp_path, [framed(k, inside, color) for k in range(8)])) is None
+
+
+def test_what_lies_beyond_a_lens_is_as_the_backdrop_is() -> None:
+    seen, covered, _ = thing_before((255, 255, 255), 3)
+    alpha = np.full((HEIGHT, WIDTH, 1), 255, np.uint8)
+    alpha[:20, :], alpha[:, -20:] = 0, 0
+    seen[alpha[..., 0] == 0] = 0
+    out = cut_out(np.dstack([seen, alpha]), Backdrop((255, 255, 255), 12))
+    assert not out[..., 3][covered == 0].any() and (out[..., 3][covered == 1] > 230).mean() > 0.98

@@ -35,7 +35,7 @@ def photos(folder: Path, gains: np.ndarray, tints: np.ndarray) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("count", [12, 40, 400])
+@pytest.mark.parametrize("count", [24, 40, 400])
 @pytest.mark.parametrize("seed", range(3))
 def test_gains_and_tints_are_found_and_shades_are_none(count: int, seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)

@@ -102,7 +102,8 @@ def test_what_fails_for_good_is_an_error(error: Exception, asked: int, monkeypat
     monkeypatch.setattr(ranges, "PAUSE", 0.0)
     system = Fails(bytes(100_000), error, 100)
     far = FarRanges(system, "f")
-    with pytest.raises(type(error), match=str(error)), warnings.catch_warnings():
+    kind = type(error) if isinstance(error, OSError) else OSError  # which commands say in a line
+    with pytest.raises(kind, match=str(error)), warnings.catch_warnings():
         warnings.simplefilter("ignore", Notice)
         far.prefetch(APART)
     assert len(system.asked) == 1 + asked

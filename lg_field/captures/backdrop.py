@@ -31,6 +31,11 @@ MOST = 0.9
 """Part of the photos that have such a border, all of the same colour."""
 NOISE_MOST = 24
 """Noisier borders are not plain."""
+FRAME, CELLS = 0.97, 64
+"""Overlap of the things of all photos, on so many cells per axis, from which on they are one window, if they fill a
+rectangle to that part, or are round: there is black around a lens's circle or a video, white around prints."""
+ROUND, LARGE = 0.02, 0.3
+"""Most by which a circle differs from pi / 4 of its box, and the least part of a photo that it covers."""
 THING = (0.003, 0.85)
 """Part of a photo that has another colour: a thing before the backdrop."""
 
@@ -67,7 +72,7 @@ def find_backdrop(images: Sequence[Path]) -> Backdrop | None:
         CaptureError: a broken photo.
     """
     numbers = np.unique(np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).round().astype(int))
-    colors, noises, odd = [], [], 0
+    colors, noises, things, odd = [], [], [], 0
     for number in numbers:
         seen = _plain_border(few_pixels(images[number], SIDE))
         if seen is None:
@@ -77,15 +82,29 @@ def find_backdrop(images: Sequence[Path]) -> Backdrop | None:
         else:
             colors.append(seen[0])
             noises.append(seen[1])
+            things.append(seen[2])
     color = np.median(colors, axis=0)
     if (np.abs(np.array(colors) - color).max(1) <= SAME).mean() < MOST:
+        return None
+    if _is_frame(np.array(things)):
         return None
     red, green, blue = color.round().astype(int).tolist()
     return Backdrop((red, green, blue), int(max(SAME, np.ceil(2.0 * np.median(noises)))))
 
 
-def _plain_border(pixels: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """Colour and noise of a border that is plain, around a thing of other colours; None: it is not."""
+def _is_frame(things: np.ndarray) -> bool:
+    """Whether what lies within borders, (n, CELLS, CELLS) bool, is one rectangle or circle in all photos: a window."""
+    all_of, any_of = things.all(0), things.any(0)
+    if all_of.sum() < FRAME * any_of.sum():
+        return False
+    rows, columns = (any_of.any(axis).sum() for axis in (1, 0))
+    filled = float(any_of.sum() / (rows * columns))
+    return filled > FRAME or (abs(filled - np.pi / 4) < ROUND and float(any_of.mean()) > LARGE)
+
+
+def _plain_border(pixels: np.ndarray) -> tuple[np.ndarray, float, np.ndarray] | None:
+    """Colour and noise of a border that is plain, and where the thing of other colours is that it goes around, (CELLS,
+    CELLS) bool; None: it is not."""
     width = max(1, round(BORDER * min(pixels.shape[:2])))
     border = np.ones(pixels.shape[:2], dtype=bool)
     border[width:-width, width:-width] = False
@@ -96,5 +115,6 @@ def _plain_border(pixels: np.ndarray) -> tuple[np.ndarray, float] | None:
     noise = float(plain[round(0.9 * (len(plain) - 1))])
     if plain[-1] > max(SAME, 2.0 * noise) or noise > NOISE_MOST:
         return None
-    thing = (away > max(SAME, 2.0 * noise)).mean()
-    return (color, noise) if THING[0] <= thing <= THING[1] else None
+    thing = away > max(SAME, 2.0 * noise)
+    at = [((np.arange(CELLS) + 0.5) * n / CELLS).astype(int) for n in thing.shape]
+    return (color, noise, thing[np.ix_(*at)]) if THING[0] <= thing.mean() <= THING[1] else None

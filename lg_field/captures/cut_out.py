@@ -20,7 +20,7 @@ def cut_out(pixels: np.ndarray, backdrop: Backdrop) -> np.ndarray:
     """A photo without its backdrop.
 
     Args:
-        pixels: (height, width, 3) uint8.
+        pixels: (height, width, 3 or 4) uint8; with alpha: what has none (beyond a lens) is as the backdrop is.
         backdrop: its colour here may differ a little from photo to photo.
 
     Returns:
@@ -34,15 +34,41 @@ def cut_out(pixels: np.ndarray, backdrop: Backdrop) -> np.ndarray:
     try:
         from scipy import ndimage
     except ImportError as error:
-        raise CaptureError("photos before a plain backdrop need SciPy: pip install 'lg-field[mesh]'") from error
-    values = pixels.astype(np.float32)
+        raise CaptureError(
+            "photos before a plain backdrop need SciPy: pip install 'lg-field[mesh]', or keep it (background keep)"
+        ) from error
+    values = pixels[..., :3].astype(np.float32)
     color = _color_here(values, backdrop)
     near = np.abs(values - color).max(2) <= backdrop.tolerance
+    if pixels.shape[2] == 4:
+        near |= pixels[..., 3] == 0
     pieces, _ = ndimage.label(near)
     edges = (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])
-    outside = np.unique(np.concatenate([edge[edge > 0] for edge in edges]))
-    empty = _without_specks(~np.isin(pieces, outside), ndimage)
+    outside = np.zeros(int(pieces.max()) + 1, dtype=bool)
+    outside[np.concatenate(edges)] = True
+    outside[0] = False
+    empty = _without_specks(~outside[pieces], ndimage)
     alpha = np.where(empty, np.float32(0.0), np.float32(1.0))
+    here = _around(~empty)
+    values[here], alpha[here] = _unmixed(values[here], empty[here], color, ndimage)
+    return np.dstack([values, alpha * 255.0]).round().astype(np.uint8)
+
+
+def _around(solid: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns around what is there, and a few pixels more."""
+    spans = []
+    for axis in (0, 1):
+        at = solid.any(1 - axis).nonzero()[0]
+        lower, upper = (int(at[0]), int(at[-1])) if len(at) else (0, 0)
+        spans.append(slice(max(0, lower - 4), upper + 5))
+    return spans[0], spans[1]
+
+
+def _unmixed(
+    values: np.ndarray, empty: np.ndarray, color: np.ndarray, ndimage: ModuleType
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours and alpha of pixels, those along the edge of a thing parted into the thing's and the backdrop's."""
+    values, alpha = values.copy(), np.where(empty, np.float32(0.0), np.float32(1.0))
     inner = ndimage.binary_erosion(~empty, np.ones((3, 3)), iterations=2, border_value=1)
     distance, (row, column) = ndimage.distance_transform_edt(~inner, return_indices=True)
     mixed = ~empty & ~inner & (distance <= REACH)
@@ -51,7 +77,7 @@ def cut_out(pixels: np.ndarray, backdrop: Backdrop) -> np.ndarray:
     share = ((here - color) * span).sum(1) / np.maximum((span * span).sum(1), 1e-6)
     alpha[mixed] = share.clip(0.0, 1.0)
     values[mixed] = np.where(share[:, None] < 1.0, thing, here)
-    return np.dstack([values, alpha * 255.0]).round().astype(np.uint8)
+    return values, alpha
 
 
 def _without_specks(solid: np.ndarray, ndimage: ModuleType) -> np.ndarray:

@@ -128,7 +128,7 @@ def read_photo(photo: Photo, alpha: bool, scale: float = 1.0, cut: bool = False)
     if scale != 1.0:
         size = (int(array.shape[1] * scale), int(array.shape[0] * scale))
         array = np.array(Image.fromarray(array).resize(size, resample=Image.Resampling.BILINEAR))
-    return cut_out(array[..., :3], photo.backdrop) if alpha and photo.backdrop is not None else array
+    return cut_out(array, photo.backdrop) if alpha and photo.backdrop is not None else array
 
 
 def few_pixels(path: Path, side: int) -> np.ndarray:

@@ -73,6 +73,8 @@ def super_resolve(
     from lg_field.signals.encode import build_fit, fitting
 
     check_scale(scale)
+    if not averages and smoothness != PRIORS["super-resolve"].smoothness:
+        raise ValueError("--smoothness is of --averages: give that, too, or leave it out")
     check_paths(input, output, options)
     chosen = settings_for(PRIORS["super-resolve"].settings if averages else SUPER_RESOLUTION, settings, options)
     with doing(f"enlarging {input}"):

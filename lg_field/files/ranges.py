@@ -162,7 +162,8 @@ class FarRanges(Ranges):
         if not self._whole:
             ranges = self._clipped(ranges)
             kept = sorted((start, b"".join(self._here(start, count))) for start, count in ranges)
-            self._held = [[block for block in kept if block[1]], self._lacking(ranges)]
+            self._held = [[block for block in kept if block[1]]]  # the rest of what was held goes before more comes
+            self._held.append(self._lacking(ranges))
 
     @contextmanager
     def together(self, ranges: Sequence[Range]) -> Iterator[None]:
@@ -203,7 +204,7 @@ class FarRanges(Ranges):
             errors = [error for error in found if isinstance(error, BaseException)]
             if not errors or not all(map(passes, errors)):
                 break
-            self._most = max(1, min(self._most, len(ranges)) // FEWER)
+            self._most = max(1, min(self._most, max(IN_FLIGHT, len(ranges))) // FEWER)
             notice(
                 f"{self.path}: {len(failed):,} of {len(ranges):,} requests failed ({str(errors[0])[:100]}); they are "
                 f"made again, {self._most} at a time"
@@ -214,10 +215,17 @@ class FarRanges(Ranges):
                 found[number] = piece
         pieces = []
         for piece, (start, count) in zip(found, ranges):
-            if isinstance(piece, BaseException):
+            if isinstance(piece, OSError) or not isinstance(piece, (Exception, bytes)):
                 raise piece
+            if isinstance(piece, Exception):
+                raise OSError(f"{self.path}: {str(piece) or type(piece).__name__}") from piece
             self.bytes_read += len(piece)
             whole = self._keep_whole(piece, count)
+            if len(piece) > count and not whole:
+                raise OSError(
+                    f"{self.path}: the server sent {len(piece):,} bytes where {count:,} were asked for, and says that "
+                    f"the file has {self.size:,}: it may have been replaced; try again, or download it first"
+                )
             pieces.append(piece[start : start + count] if whole else piece[:count])
         self.requests += len(ranges)
         return pieces

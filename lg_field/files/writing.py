@@ -154,6 +154,7 @@ def crop_file(
             shapes[name], data[name] = (values.dtype, tuple(values.shape)), _once(values)
         with open(temporary, "wb") as out:
             write_container(out, shapes, {KEY: text}, data)
+        file.reader.prefetch(())
     return Path(target).stat().st_size
 
 

@@ -44,7 +44,7 @@ class LGDataManagerConfig(VanillaDataManagerConfig):
     auto: empty where the masks cut one object out of nearly all images."""
     background: BackgroundMode = "auto"
     """What a plain backdrop (white, black, a cloth) behind a thing means, in photos without alpha or masks. auto: it is
-    empty; keep: it is part of the scene."""
+    empty; keep: it is part of the scene. Of data that `auto-data` reads, the usual data parser here."""
     opaque_share: float = 1.0
     """Part of train_num_rays_per_batch that a step has where photos show all there is, without alpha or masks that mean
     empty space. Such a scene is hazy for long: fewer rays leave each of them more samples, at the same cost."""

@@ -106,9 +106,9 @@ class LGModelConfig(ModelConfig, TrainingSettings):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """From a config.yml: entries that it lacks have their defaults, but exposures that it does not name were not
-        corrected; `shape` is what version 1 called `sizes`."""
+        corrected, and poses in every step; `shape` is what version 1 called `sizes`."""
         state = {"sizes" if name == "shape" else name: value for name, value in state.items()}
-        self.__dict__.update(LGModelConfig().__dict__ | {"exposure": False} | state)
+        self.__dict__.update(LGModelConfig().__dict__ | {"exposure": False, "pose_interval": 1} | state)
 
 
 class LGModel(Model):

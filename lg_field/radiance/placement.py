@@ -17,11 +17,15 @@ PARALLEL = 0.008
 """Least mean squared sine between optical axes and a direction at which the axes still say where they meet."""
 LOOK = 1.0
 """Radius of the cube that cameras look at, in half the longer side of what their images show at the focus."""
+TOWARD = 0.3
+"""Median cosine between cameras' axes and the directions to where those meet, below which they look elsewhere."""
 OUTWARD = 3.0
 """Radius of the cube about cameras that look outward, in distances of theirs from their middle: a room about them."""
 ROLL, WIDE = 0.2, 0.15
 """Root mean square of the sine by which cameras are turned out of the level at most, and by which their horizontal axes
 differ at least, where those say what is up."""
+FEW, AHEAD = 6, 0.9
+"""Fewer cameras do not; nor those that all look along that direction, turned differently about it."""
 DEEP = 3.0
 """Farthest by nearest depth of sparse points up to which all that cameras see fits a box."""
 
@@ -92,8 +96,10 @@ def look_at(views: Views, points: Float[Tensor, "points 3"] | None = None) -> tu
         (3,) float64 focus, the radius of what the images show about it, and how both were found.
     """
     focus, how = meeting_point(views), "where the cameras' axes meet"
-    if focus is not None and float(((focus - views.origins) * views.axes).sum(-1).median()) < 0.0:
-        return _look_around(views, points)
+    if focus is not None:
+        toward = torch.nn.functional.normalize(focus - views.origins, dim=-1)
+        if float((toward * views.axes).sum(-1).median()) < TOWARD:
+            return _look_around(views, points)
     if focus is None and points is not None and len(points):
         focus, how = (
             points.double().median(0).values,
@@ -113,7 +119,8 @@ def _look_around(views: Views, points: Float[Tensor, "points 3"] | None) -> tupl
     """`look_at` of cameras that look away from their middle."""
     focus, how = views.origins.median(0).values, "the middle of the cameras, which look outward"
     if points is not None and len(points) > 100:
-        return focus, LOOK * float((points.double() - focus).abs().amax(-1).quantile(0.8)), how
+        some = points[:: max(1, len(points) // 100_000)].double()
+        return focus, LOOK * float((some - focus).abs().amax(-1).quantile(0.8)), how
     apart = float((views.origins - focus).norm(dim=-1).quantile(0.8))
     return focus, OUTWARD * max(apart, 1e-6), how
 
@@ -137,10 +144,12 @@ def upward(views: Views, points: Float[Tensor, "points 3"] | None = None) -> Flo
 def _level(views: Views) -> Float[Tensor, 3] | None:
     """The direction at right angles to the horizontal axes of all pictures; None where they do not agree on one. On
     their upper side, or where that says nothing (from the air), against the view."""
+    if len(views.poses) < FEW:
+        return None
     across = views.poses[:, :, 0].double()
     spread, directions = torch.linalg.eigh(across.T @ across / len(across))
     roll, wide = spread.clamp_min(0.0).sqrt()[:2].tolist()
-    if wide < WIDE or roll > min(ROLL, 0.35 * wide):
+    if wide < WIDE or roll > min(ROLL, 0.3 * wide) or abs(float(views.axes.mean(0) @ directions[:, 0])) > AHEAD:
         return None
     for sign in (views.poses[:, :, 1].double().mean(0) @ directions[:, 0], -views.axes.mean(0) @ directions[:, 0]):
         if abs(float(sign)) > 0.1:

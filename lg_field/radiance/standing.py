@@ -296,7 +296,8 @@ def _standing_on(
 
 def _cut(support: Support, places: Float[Tensor, "n 2"], side: float) -> HalfSpace:
     """What lies above the plane that is nearest to a surface over some places of it."""
-    heights = terms(places) @ support.coefficients
+    away = places.norm(dim=-1, keepdim=True)
+    heights = terms(places * (support.reach / away.clamp_min(1e-9)).clamp_max(1.0)) @ support.coefficients
     base = torch.cat([torch.ones_like(places[:, :1]), places], dim=-1)
     level, *slope = torch.linalg.lstsq(base, heights[:, None]).solution[:, 0]
     normal = support.axes[2] - slope[0] * support.axes[0] - slope[1] * support.axes[1]

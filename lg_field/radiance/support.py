@@ -28,6 +28,8 @@ AROUND = 1.0
 """How far from the focus, along each axis, points are looked at, scene units: cameras see about that much."""
 LOW = 0.2
 """Quantile of the heights over a place that is its height: what hangs over the ground counts less."""
+PLACES = 8192
+"""Of the places at most about twice as many are looked at for that."""
 TRIPLES = 600
 """Planes that are tried."""
 STARTS, STRIDE = 12, 5
@@ -209,6 +211,7 @@ def nearness(places: Float[Tensor, "n _"]) -> Float[Tensor, " n"]:
 
 def _best_planes(places: Float[Tensor, "n 3"], side: float, seed: int) -> Float[Tensor, "planes 3"]:
     """Coefficients of 1, u, v of level planes that hold most places near the focus, the best first; perhaps none."""
+    places = places[:: max(1, len(places) // PLACES)]
     flat, height, weights = places[:, :2], places[:, 2], nearness(places)
     chosen = torch.multinomial(weights.expand(TRIPLES, -1), 3, generator=torch.Generator().manual_seed(seed))
     matrix = torch.cat([torch.ones(TRIPLES, 3, 1, dtype=torch.float64), flat[chosen]], dim=-1)

@@ -13,7 +13,7 @@ DIFFERENT = 0.12
 """Differences of the logarithm of mean colours that are of cameras' settings: 12 %."""
 DIFFER = "The photos differ in exposure or white balance"
 """What is said of such photos."""
-LEAST = 8
+LEAST = 20
 """Photos at least."""
 MOST = 300
 """Photos that are looked at."""

@@ -31,15 +31,16 @@ class Helpers {
   public:
     // Calls job.work here, and on up to job.wanted helpers; returns when all who came are done.
     void run(Job& job) {
+        const bool one = job.wanted == 1;  // helpers count it down once they know of it
         {
             std::lock_guard<std::mutex> lock(mutex_);
             try {
                 for (; threads_ < job.wanted; ++threads_) std::thread(&Helpers::help, this).detach();
-            } catch (const std::system_error&) {  // no more threads: those there are do it all
+            } catch (const std::exception&) {  // no more threads: those there are do it all
             }
             jobs_.push_back(&job);
         }
-        if (job.wanted == 1) asked_.notify_one();
+        if (one) asked_.notify_one();
         else asked_.notify_all();
         job.work(job.told);
         std::unique_lock<std::mutex> lock(mutex_);
@@ -69,16 +70,22 @@ class Helpers {
     std::condition_variable asked_, left_;
     std::vector<Job*> jobs_;
     int threads_ = 0;
+
+  public:
+    const pid_t owner = getpid();  // the process whose threads they are
 };
 
-// Those of this process: a child has none of its parent's threads. They live until it ends.
+// Those of this process: a child has none of its parent's threads. They live until it ends. No lock: a thread of the parent
+// might have held it when the child began.
 inline Helpers& helpers() {
-    static std::mutex mutex;
-    static Helpers* some = nullptr;
-    static pid_t owner = 0;
-    std::lock_guard<std::mutex> lock(mutex);
-    if (owner != getpid()) some = new Helpers, owner = getpid();
-    return *some;
+    static std::atomic<Helpers*> some{nullptr};
+    Helpers* here = some.load();
+    while (here == nullptr || here->owner != getpid()) {
+        Helpers* fresh = new Helpers;
+        if (some.compare_exchange_strong(here, fresh)) return *fresh;
+        delete fresh;
+    }
+    return *here;
 }
 
 }  // namespace lg_field
