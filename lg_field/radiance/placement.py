@@ -20,7 +20,7 @@ LOOK = 1.0
 TOWARD = 0.3
 """Median cosine between cameras' axes and the directions to where those meet, below which they look elsewhere."""
 ONWARD = 0.7
-"""Length of the mean of all axes, each of length 1, from which on cameras look onward, as along a street, not around."""
+"""Length of the mean of all axes, each of length 1, from which on cameras look onward, as along a street."""
 OUTWARD = 3.0
 """Radius of the cube about cameras that look outward, in distances of theirs from their middle: a room about them."""
 ROLL, WIDE = 0.2, 0.15
