@@ -117,6 +117,9 @@ def test_of_cameras_that_look_outward_the_room_around_them_is_the_scene(target, 
     focus, radius, _ = look_at(turned, walls)
     assert float((focus - middle).norm()) < distance and 4.0 < radius / distance < 8.0
     assert "outward" not in look_at(views)[2] and "outward" not in look_at(views, walls)[2]
+    ahead = views.origins + distance * torch.tensor([3.0, 0.0, 0.0]).double()
+    onward = Views(looking(views.origins, ahead), views.focals, views.centers)
+    assert "outward" not in look_at(onward)[2]
 
 
 @settings(max_examples=30)

@@ -19,6 +19,8 @@ LOOK = 1.0
 """Radius of the cube that cameras look at, in half the longer side of what their images show at the focus."""
 TOWARD = 0.3
 """Median cosine between cameras' axes and the directions to where those meet, below which they look elsewhere."""
+ONWARD = 0.7
+"""Length of the mean of all axes, each of length 1, from which on cameras look onward, as along a street."""
 OUTWARD = 3.0
 """Radius of the cube about cameras that look outward, in distances of theirs from their middle: a room about them."""
 ROLL, WIDE = 0.2, 0.15
@@ -96,7 +98,7 @@ def look_at(views: Views, points: Float[Tensor, "points 3"] | None = None) -> tu
         (3,) float64 focus, the radius of what the images show about it, and how both were found.
     """
     focus, how = meeting_point(views), "where the cameras' axes meet"
-    if focus is not None:
+    if focus is not None and float(views.axes.mean(0).norm()) < ONWARD:
         toward = torch.nn.functional.normalize(focus - views.origins, dim=-1)
         if float((toward * views.axes).sum(-1).median()) < TOWARD:
             return _look_around(views, points)

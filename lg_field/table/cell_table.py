@@ -127,6 +127,10 @@ class CellTable(nn.Module):
         """Names in a state of the shared tensors that rows read line by line, and of which lines there are."""
         return {name + end for name in self.kept_lines for end in ("", KEPT)}
 
+    def line_counts(self) -> dict[str, int]:
+        """How many lines each of the shared tensors has that rows read line by line, kept or not."""
+        return {name: kept.total for name, kept in self.kept_lines.items()}
+
     def lines_read(self, rows: Mapping[str, Tensor]) -> dict[str, Bool[Tensor, " lines"]]:
         """Which lines of the shared tensors rows read, whether they are there or not.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lg_field.space.partition import PartitionGrid
-from lg_field.table.kept_lines import KEPT, KeptLines
+from lg_field.table.kept_lines import KEPT
 
 
 @runtime_checkable
@@ -20,12 +20,12 @@ class Checked(Protocol):
     def row_names(self) -> tuple[str, ...]:
         """Names of the tensors with one line per kept cell."""
 
-    kept_lines: Mapping[str, KeptLines]
-    """Of the shared tensors that rows read line by line: which lines there are."""
-
     @property
     def cell_set_names(self) -> tuple[str, ...]:
         """Names of the sets of cells without a row."""
+
+    def line_counts(self) -> dict[str, int]:
+        """How many lines each of the shared tensors has that rows read line by line, kept or not."""
 
     def config(self) -> dict[str, Any]:
         """Sizes and wiring."""
@@ -77,7 +77,8 @@ def check_state(field: Checked, state: Mapping[str, Any]) -> None:
         field: to be loaded into; it says which tensors there are and of which sizes.
         state: names without prefix -> tensors, and the `_extra_state`.
     """
-    optional = {*field.cell_set_names, *(name + KEPT for name in field.kept_lines)}
+    lines = field.line_counts()
+    optional = {*field.cell_set_names, *(name + KEPT for name in lines)}
     wanted = {name: value for name, value in field.state_dict().items() if name not in optional}
     missing = [name for name in wanted if name not in state]
     extra = state.get("_extra_state")
@@ -88,7 +89,6 @@ def check_state(field: Checked, state: Mapping[str, Any]) -> None:
     cells, grid = state["cells"], PartitionGrid.from_dict(extra["grid"])
     check_cells(cells, grid)
     check_cell_sets({name: state[name] for name in field.cell_set_names if name in state}, cells, grid)
-    lines = {name: kept.total for name, kept in field.kept_lines.items()}
     for name, total in lines.items():
         if name + KEPT in state:
             check_kept_lines(state[name + KEPT], name, total)
