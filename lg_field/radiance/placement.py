@@ -26,8 +26,9 @@ OUTWARD = 3.0
 ROLL, WIDE = 0.2, 0.15
 """Root mean square of the sine by which cameras are turned out of the level at most, and by which their horizontal axes
 differ at least, where those say what is up."""
-FEW, AHEAD = 6, 0.9
-"""Fewer cameras do not; nor those that all look along that direction, turned differently about it."""
+FEW, AHEAD, STEEPLY = 6, 0.96, 0.9
+"""Fewer cameras do not; nor those that look along that direction, turned differently about it: a mean cosine. From the
+smaller one on they look down rather than up."""
 DEEP = 3.0
 """Farthest by nearest depth of sparse points up to which all that cameras see fits a box."""
 
@@ -144,19 +145,19 @@ def upward(views: Views, points: Float[Tensor, "points 3"] | None = None) -> Flo
 
 
 def _level(views: Views) -> Float[Tensor, 3] | None:
-    """The direction at right angles to the horizontal axes of all pictures; None where they do not agree on one. On
-    their upper side, or where that says nothing (from the air), against the view."""
+    """The direction at right angles to the horizontal axes of all pictures; None where they do not agree on one, or
+    where it is nearly that of the view. On their upper side; of pictures taken steeply against the view."""
     if len(views.poses) < FEW:
         return None
     across = views.poses[:, :, 0].double()
     spread, directions = torch.linalg.eigh(across.T @ across / len(across))
     roll, wide = spread.clamp_min(0.0).sqrt()[:2].tolist()
-    if wide < WIDE or roll > min(ROLL, 0.3 * wide) or abs(float(views.axes.mean(0) @ directions[:, 0])) > AHEAD:
+    up = directions[:, 0]
+    against, above = -views.axes.mean(0) @ up, views.poses[:, :, 1].double().mean(0) @ up
+    if wide < WIDE or roll > min(ROLL, 0.3 * wide) or abs(float(against)) > AHEAD:
         return None
-    for sign in (views.poses[:, :, 1].double().mean(0) @ directions[:, 0], -views.axes.mean(0) @ directions[:, 0]):
-        if abs(float(sign)) > 0.1:
-            return directions[:, 0] * sign.sign()
-    return None
+    sign = against if abs(float(against)) > STEEPLY else above
+    return up * sign.sign() if abs(float(sign)) > 0.1 else None
 
 
 def turn(up: Float[Tensor, 3]) -> Float[Tensor, "3 3"]:
