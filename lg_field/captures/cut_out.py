@@ -48,7 +48,7 @@ def cut_out(pixels: np.ndarray, backdrop: Backdrop) -> np.ndarray:
     outside[np.concatenate(edges)] = True
     outside[0] = False
     empty = _without_specks(~outside[pieces], ndimage)
-    alpha = np.where(empty, np.float32(0.0), np.float32(1.0))
+    alpha = np.zeros(empty.shape, dtype=np.float32)
     here = _around(~empty)
     values[here], alpha[here] = _unmixed(values[here], empty[here], color, ndimage)
     return np.dstack([values, alpha * 255.0]).round().astype(np.uint8)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_these
+from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_kernel
 
 ABI = 4
 """`ENCODE_ABI` of encode.cpp."""
@@ -90,11 +90,7 @@ def why_not(sizes: EncodeSizes, unit: Tensor, *tables: Tensor) -> str | None:
         return f"it takes grids of up to {MOST_FEATURES} features"
     if unit.requires_grad:
         return "it gives no gradients to points"
-    reason = why_not_these(unit, *tables)
-    if reason is not None:
-        return reason
-    found = native("encode", ABI, ctypes.sizeof(EncodeTask))
-    return found if isinstance(found, str) else None
+    return why_not_kernel("encode", ABI, EncodeTask, unit, *tables)
 
 
 def encode(

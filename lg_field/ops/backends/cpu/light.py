@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_these
+from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_kernel
 
 ABI = 1
 """`LIGHT_ABI` of light.cpp."""
@@ -38,11 +38,7 @@ def why_not(density: Tensor, rgb: Tensor, starts: Tensor) -> str | None:
         return "it takes three colours"
     if starts.requires_grad:
         return "it gives no gradients to distances"
-    reason = why_not_these(density, rgb, starts)
-    if reason is not None:
-        return reason
-    built = native("light", ABI, ctypes.sizeof(LightTask))
-    return built if isinstance(built, str) else None
+    return why_not_kernel("light", ABI, LightTask, density, rgb, starts)
 
 
 def light(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_these
+from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_kernel
 
 ABI = 2
 """`MARCH_ABI` of march.cpp."""
@@ -52,11 +52,7 @@ class MarchTask(ctypes.Structure):
 
 def why_not(*tensors: Tensor) -> str | None:
     """Why the kernel cannot march rays of these tensors, in one line; None if it can."""
-    reason = why_not_these(*tensors)
-    if reason is not None:
-        return reason
-    built = native("march", ABI, ctypes.sizeof(MarchTask))
-    return built if isinstance(built, str) else None
+    return why_not_kernel("march", ABI, MarchTask, *tensors)
 
 
 def march_voxels(

@@ -55,3 +55,19 @@ def why_not_these(*tensors: Tensor) -> str | None:
             return f"it takes float32 tensors on the CPU, got {str(t.dtype).removeprefix('torch.')} on {t.device.type}"
     value = os.environ.get(SWITCH)
     return f"the environment variable {SWITCH} is {value}" if value in OFF else None
+
+
+def why_not_kernel(name: str, abi: int, task: type[ctypes.Structure], *tensors: Tensor) -> str | None:
+    """Why a kernel cannot compute with these tensors, in one line; None if it can.
+
+    Args:
+        name: its source, without suffix.
+        abi: the version of its task here.
+        task: that.
+        tensors: floating point ones.
+    """
+    reason = why_not_these(*tensors)
+    if reason is not None:
+        return reason
+    built = native(name, abi, ctypes.sizeof(task))
+    return built if isinstance(built, str) else None

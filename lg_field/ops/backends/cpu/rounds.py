@@ -13,7 +13,7 @@ from torch import Tensor
 from lg_field.ops.backends.cpu import encode, kernel, shade
 from lg_field.ops.backends.cpu.encode import EncodeSizes
 from lg_field.ops.backends.cpu.march import MarchTask, Voxels, march_task
-from lg_field.ops.backends.cpu.native import native, why_not_these
+from lg_field.ops.backends.cpu.native import native, why_not_kernel
 from lg_field.ops.sizes import ChainSizes
 
 ABI = 1
@@ -39,11 +39,7 @@ class RoundsTask(ctypes.Structure):
 
 def why_not(*tensors: Tensor) -> str | None:
     """Why the kernel cannot ask rays of these tensors in rounds, in one line; None if it can."""
-    reason = why_not_these(*tensors)
-    if reason is not None:
-        return reason
-    found = native("rounds", ABI, ctypes.sizeof(RoundsTask))
-    return found if isinstance(found, str) else None
+    return why_not_kernel("rounds", ABI, RoundsTask, *tensors)
 
 
 def look_in_rounds(

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_these
+from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_kernel
 
 ABI = 3
 """`SHADE_ABI` of shade.cpp."""
@@ -38,11 +38,7 @@ def why_not(out: Tensor, directions: Tensor) -> str | None:
         return f"it takes {WIDTH} outputs of the chain"
     if directions.requires_grad:
         return "it gives no gradients to directions"
-    reason = why_not_these(out, directions)
-    if reason is not None:
-        return reason
-    found = native("shade", ABI, ctypes.sizeof(ShadeTask))
-    return found if isinstance(found, str) else None
+    return why_not_kernel("shade", ABI, ShadeTask, out, directions)
 
 
 def shade(
