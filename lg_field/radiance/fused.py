@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lg_field.ops.backends import may_take
+from lg_field.ops.backends.cpu import colors as surface_colors
 from lg_field.ops.backends.cpu import encode, light, looks, march, rounds, shade
 from lg_field.ops.backends.triton import encode as triton_encode
 from lg_field.ops.backends.triton import march as triton_march
@@ -218,6 +219,44 @@ def fused_look(
     bias = field.sizes.density_bias
     density, rgb, dependence = looks.look(places, (rays, directions), corners, tables, dict(shared), sizes, bias)
     return field.frame.per_length(density, unit), rgb, dependence
+
+
+def fused_density(field: RadianceField, positions: Tensor, held: bool = False) -> Tensor | None:
+    """(M,) density per scene unit at (M, 3) scene points, without gradients; None where the kernels cannot find it.
+
+    Args:
+        held: 0 where no voxel is occupied, and outside of the exact region.
+    """
+    grid = field.occupancy
+    if torch.is_grad_enabled() or field.rows_elsewhere or not may_take(field.backend, "cpu"):
+        return None
+    tables = [t for t in (field.local, field.features, field.hash_table) if t is not None]
+    wanted, shared = _sizes_read(field), dict(field.shared)
+    if wanted is None or march.why_not(positions) is not None:
+        return None
+    asked = looks.why_not_density(wanted, field.chain, positions, *tables, shared=shared)
+    read = _reads(field, positions) if asked is None else None
+    if read is None:
+        return None
+    places, occupied = grid.places_of_voxels(), grid.dense() if held else None
+    unit, voxels = march.find(positions, _voxels(field), places, occupied)
+    rows = torch.where(voxels >= 0, rows_of_places(field, unit, voxels), -1)
+    if field.region is not None:
+        rows = torch.where(field.region.contains(positions), rows, -1)
+    points, corners = (unit, *encode.sort_points(rows, field.num_rows)), grid.corners()
+    sizes, bias = (read[0], field.chain), field.sizes.density_bias
+    found = looks.density(points, corners, (field.local, field.features, read[1]), shared, sizes, bias)
+    return field.frame.per_length(found, unit)
+
+
+def fused_colors(
+    field: Volume, features: Tensor, points: Tensor, inward: Tensor, places: Tensor, grazing: float
+) -> Tensor | None:
+    """`colors.facing_colors`, whose arguments these are; None where torch has to find them."""
+    given = features, points, inward, places
+    if not may_take(field.backend, "cpu") or surface_colors.why_not(*given) is not None:
+        return None
+    return surface_colors.facing_colors(*given, grazing)
 
 
 def fused_rounds(

@@ -8,9 +8,6 @@
 #include <cmath>
 #include <cstring>
 #include <vector>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #include "products.h"
 #include "shares.h"
@@ -31,19 +28,6 @@ struct AdamTask {
 namespace {
 
 constexpr int64_t PART = 1 << 13;  // numbers in a share, at most
-
-inline Vec square_root(Vec x) {
-#if defined(__AVX512F__)
-    return (Vec)_mm512_sqrt_ps((__m512)x);
-#elif defined(__AVX__)
-    return (Vec)_mm256_sqrt_ps((__m256)x);
-#elif defined(__x86_64__)
-    return (Vec)_mm_sqrt_ps((__m128)x);
-#else
-    for (int i = 0; i < LANES; ++i) x[i] = std::sqrt(x[i]);
-    return x;
-#endif
-}
 
 // What is the same for all numbers of a tensor.
 struct Rates {

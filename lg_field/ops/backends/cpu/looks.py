@@ -39,11 +39,18 @@ def why_not(
         tables: weights of the rows, their grids, entries of the shared grid.
         shared: the shared part.
     """
+    reason = shade.why_not(directions.new_empty(0, chain.out_features), directions)
+    return reason or why_not_density(sizes, chain, unit, *tables, shared=shared)
+
+
+def why_not_density(
+    sizes: EncodeSizes, chain: ChainSizes, unit: Tensor, *tables: Tensor, shared: Mapping[str, Tensor]
+) -> str | None:
+    """Why the kernels cannot say how dense points are, in one line; None if they can. Arguments as in `why_not`."""
     if not chain.local_width:
         return "it takes chains with rows"
-    reason = shade.why_not(directions.new_empty(0, chain.out_features), directions)
-    reason = reason or encode.why_not(sizes, unit, *tables)
-    return reason or kernel.why_not(chain, directions, *tables, *shared.values())
+    reason = shade.why_not_these(unit) or encode.why_not(sizes, unit, *tables)
+    return reason or kernel.why_not(chain, unit, *tables, *shared.values())
 
 
 def look(
@@ -74,6 +81,32 @@ def look(
     values = [shared[name] for name in sizes[1].shared_shapes()]
     density, rgb, dependence = _Look.apply(points, rays, corners, sizes, bias, *tables, *values)
     return density, rgb, dependence
+
+
+def density(
+    points: Points,
+    corners: Float[Tensor, "rows 3"],
+    tables: tuple[Tensor, Tensor, Tensor],
+    shared: Mapping[str, Tensor],
+    sizes: tuple[EncodeSizes, ChainSizes],
+    bias: float,
+) -> Float[Tensor, " samples"]:
+    """(M,) density of points, as `look` says it and whatever the chain's other outputs are; without gradients, called
+    only where `why_not_density` is None. Arguments are those of `look`."""
+    unit, order, offsets = points
+    values = [shared[name] for name in sizes[1].shared_shapes()]
+    found = unit.new_zeros(len(unit))
+    filled, _kept = encode.task(
+        sizes[0], unit, offsets, corners, {"grids": tables[1], "table": tables[2], "order": order}
+    )
+    taken, _too = shade.task(bias, {"order": order, "density": found})
+    calls = {
+        "fill": (encode.built().lg_field_encode_tile, filled),
+        "take": (shade.built().lg_field_shade_density, taken),
+    }
+    tiles = kernel.Tiles(len(order), calls)
+    kernel.run(None, None, offsets, tables[0].detach(), values, sizes[1], {}, tiles=tiles)
+    return found
 
 
 class _Look(torch.autograd.Function):

@@ -146,6 +146,20 @@ extern "C" void lg_field_march_place(const MarchTask* t, int64_t samples, const 
     });
 }
 
+// Where scene points (points, 3) are, the rays' origins: unit coordinates, and the line of `places` of each one's voxel;
+// -1 outside the domain, where no row has the voxel, and, if t->voxels says what is occupied, where it is not.
+extern "C" void lg_field_march_find(const MarchTask* t, const int64_t* places, float* unit, int64_t* voxels) {
+    in_shares((t->rays + PLACED - 1) / PLACED, t->threads, [&](int64_t share) {
+        for (int64_t i = share * PLACED; i < std::min((share + 1) * PLACED, t->rays); ++i) {
+            float x[3];
+            bool outside;
+            std::copy_n(t->origins + 3 * i, 3, x);
+            int64_t number = place_point(*t, x, unit + 3 * i, outside);
+            voxels[i] = outside || (t->voxels && !t->voxels[number]) ? -1 : places[number];
+        }
+    });
+}
+
 // Puts the steps where there is room for all of them, and forgets them.
 extern "C" void lg_field_march_take(void* handle, int64_t* rays, float* starts, float* ends) {
     auto* marched = static_cast<Marched*>(handle);

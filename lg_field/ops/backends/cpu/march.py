@@ -121,6 +121,31 @@ def place(
     return unit, voxels
 
 
+def find(
+    points: Float[Tensor, "points 3"],
+    where: Voxels,
+    places: Int64[Tensor, " voxels"],
+    occupied: Bool[Tensor, " voxels"] | None = None,
+) -> tuple[Float[Tensor, "points 3"], Int64[Tensor, " points"]]:
+    """Where scene points are; called only where `why_not` is None.
+
+    Args:
+        points: (n, 3) scene points.
+        where: the voxels' places.
+        places: a number for each of the grid's voxels, row by row.
+        occupied: whether each of them is; None: all are.
+
+    Returns:
+        (n, 3) unit coordinates; (n,) number of each one's voxel, -1 outside of the grid and where it is not occupied.
+    """
+    voxels = {} if occupied is None else {"voxels": occupied}
+    task, kept = march_task((points, points), where, voxels | {"places": places})
+    unit, numbers = torch.empty(len(points), 3), torch.empty(len(points), dtype=torch.int64)
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (kept["places"], unit, numbers)]
+    _kernel().lg_field_march_find(ctypes.byref(task), *pointers)
+    return unit, numbers
+
+
 def march_task(
     rays: tuple[Tensor, Tensor], where: Voxels, others: dict[str, Tensor]
 ) -> tuple[MarchTask, dict[str, Tensor]]:

@@ -6,6 +6,7 @@
 // Y are the real spherical harmonics of degrees 0, 1, 2. Samples are independent of each other. They are shaded in
 // tiles (products.h): of the chain, or of memory.
 
+#include "harmonics.h"
 #include "products.h"
 #include "shares.h"
 
@@ -24,20 +25,8 @@ struct ShadeTask {
 
 namespace {
 
-constexpr int HARMONICS = 9, COLORS = 3, WIDTH = 1 + COLORS * HARMONICS;
+constexpr int WIDTH = 1 + COLORS * HARMONICS;
 constexpr float HIGHEST = 12.0f;
-
-inline void harmonics(Vec x, Vec v, Vec z, Vec* y) {
-    y[0] = Vec{} + 0.28209479177387814f;
-    y[1] = 0.4886025119029199f * v;
-    y[2] = 0.4886025119029199f * z;
-    y[3] = 0.4886025119029199f * x;
-    y[4] = 1.0925484305920792f * x * v;
-    y[5] = 1.0925484305920792f * v * z;
-    y[6] = 0.31539156525252005f * (3.0f * z * z - 1.0f);
-    y[7] = 1.0925484305920792f * x * z;
-    y[8] = 0.5462742152960396f * (x * x - v * v);
-}
 
 // As many samples as a vector has lanes, the last one in the place of those that are missing.
 struct Some {
@@ -131,6 +120,15 @@ extern "C" void lg_field_shade_take(const void* task, int64_t first, int count, 
 // and `AnswerTile`.
 extern "C" void lg_field_shade_answer(const void* task, int64_t first, int count, const float* y, float* dy) {
     shade_tile(*static_cast<const ShadeTask*>(task), first, count, y, dy);
+}
+
+// The first of the same, which finds densities only: of the first of any number of outputs.
+extern "C" void lg_field_shade_density(const void* task, int64_t first, int count, const float* y) {
+    const auto& t = *static_cast<const ShadeTask*>(task);
+    for (int i = 0; i < count; i += LANES) {
+        Vec density = exponential(at_most(load(y + i) + t.bias, HIGHEST));
+        for (int k = 0; k < std::min(LANES, count - i); ++k) t.density[t.order[first + i + k]] = density[k];
+    }
 }
 
 extern "C" void lg_field_shade(const ShadeTask* t) {

@@ -38,7 +38,12 @@ def why_not(out: Tensor, directions: Tensor) -> str | None:
         return f"it takes {WIDTH} outputs of the chain"
     if directions.requires_grad:
         return "it gives no gradients to directions"
-    return why_not_kernel("shade", ABI, ShadeTask, out, directions)
+    return why_not_these(out, directions)
+
+
+def why_not_these(*tensors: Tensor) -> str | None:
+    """Why the kernel cannot compute with such tensors, in one line; None if it can."""
+    return why_not_kernel("shade", ABI, ShadeTask, *tensors)
 
 
 def shade(

@@ -20,22 +20,32 @@ struct MarchTask {
 
 namespace {
 
-// Unit coordinates of a point of a ray, and the number of the voxel nearest to it.
-inline int64_t place_of(const MarchTask& t, int64_t ray, float at, float* unit) {
-    float x[3], scale = 1.0f;
-    for (int a = 0; a < 3; ++a) x[a] = t.origins[3 * ray + a] + t.directions[3 * ray + a] * at;
+// Unit coordinates of a scene point x, which it contracts, and the number of the voxel nearest to it.
+inline int64_t place_point(const MarchTask& t, float (&x)[3], float* unit, bool& outside) {
+    float scale = 1.0f;
     if (t.contraction) {
         float norm = std::max({std::fabs(x[0]), std::fabs(x[1]), std::fabs(x[2]), 1.0f});
         scale = (2.0f - 1.0f / norm) / norm;
     }
     int64_t index = 0;
+    outside = false;
     for (int a = 0; a < 3; ++a) {
         int32_t size = t.counts[a] * t.per_axis;
         unit[a] = (x[a] * scale - t.lower[a]) / (t.upper[a] - t.lower[a]);
-        float voxel = std::min(std::max(0.0f, (unit[a] * t.cells[a] + t.shift[a]) * t.per_axis), float(size - 1));
+        float place = unit[a] * t.cells[a] + t.shift[a];
+        outside |= !(place >= 0.0f && place <= float(t.counts[a]));
+        float voxel = std::min(std::max(0.0f, place * t.per_axis), float(size - 1));
         index = index * size + int32_t(voxel);
     }
     return index;
+}
+
+// The same of a point of a ray.
+inline int64_t place_of(const MarchTask& t, int64_t ray, float at, float* unit) {
+    float x[3];
+    bool outside;
+    for (int a = 0; a < 3; ++a) x[a] = t.origins[3 * ray + a] + t.directions[3 * ray + a] * at;
+    return place_point(t, x, unit, outside);
 }
 
 }  // namespace
