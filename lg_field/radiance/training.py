@@ -260,7 +260,7 @@ class RadianceTrainer:
         if self.field.sizes.contraction:
             view = view._replace(haze=haze(beside, answers, self.step_length))
         if self.settings.seam_loss_mult > 0.0:
-            view = view._replace(seam=disagreement(beside, answers, self.step_length * view.stride))
+            view = view._replace(seam=disagreement(beside, answers, self.step_length * view.stride, self.field.backend))
         return view
 
     def _part_of_longest(self, distance: Tensor) -> Tensor:

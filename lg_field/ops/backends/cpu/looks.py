@@ -61,6 +61,7 @@ def look(
     shared: Mapping[str, Tensor],
     sizes: tuple[EncodeSizes, ChainSizes],
     bias: float,
+    contracted: shade.Box | None = None,
 ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"], Float[Tensor, " samples"]]:
     """What samples look like; called only where `why_not` is None. Once differentiable, in tables and shared part.
 
@@ -74,12 +75,13 @@ def look(
         shared: the tensors of `ChainSizes.shared_shapes`.
         sizes: of the inputs and of the chain.
         bias: added to the first output before exp.
+        contracted: densities are per length of contracted space, in this box, and made those per length of the scene's.
 
     Returns:
         As `shade.shade`.
     """
     values = [shared[name] for name in sizes[1].shared_shapes()]
-    density, rgb, dependence = _Look.apply(points, rays, corners, sizes, bias, *tables, *values)
+    density, rgb, dependence = _Look.apply(points, rays, corners, sizes, (bias, contracted), *tables, *values)
     return density, rgb, dependence
 
 
@@ -90,6 +92,7 @@ def density(
     shared: Mapping[str, Tensor],
     sizes: tuple[EncodeSizes, ChainSizes],
     bias: float,
+    contracted: shade.Box | None = None,
 ) -> Float[Tensor, " samples"]:
     """(M,) density of points, as `look` says it and whatever the chain's other outputs are; without gradients, called
     only where `why_not_density` is None. Arguments are those of `look`."""
@@ -99,20 +102,20 @@ def density(
     filled, _kept = encode.task(
         sizes[0], unit, offsets, corners, {"grids": tables[1], "table": tables[2], "order": order}
     )
-    taken, _too = shade.task(bias, {"order": order, "density": found})
+    taken, _too = shade.task(bias, {"order": order, "density": found, "unit": unit}, contracted)
     calls = {
         "fill": (encode.built().lg_field_encode_tile, filled),
         "take": (shade.built().lg_field_shade_density, taken),
     }
     tiles = kernel.Tiles(len(order), calls)
-    kernel.run(None, None, offsets, tables[0].detach(), values, sizes[1], {}, tiles=tiles)
+    kernel.run(None, None, offsets, tables[0], values, sizes[1], {}, tiles=tiles)
     return found
 
 
 class _Look(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, points: Any, of_rays: Any, corners: Tensor, sizes: Any, bias: float, *tensors: Tensor
+        ctx: Any, points: Any, of_rays: Any, corners: Tensor, sizes: Any, how: Any, *tensors: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         unit, order, offsets = points
         rays, directions = of_rays
@@ -120,14 +123,14 @@ class _Look(torch.autograd.Function):
         density, rgb, dependence = shade.room(order, rays, unit)
         seen = {"order": order, "rays": rays, "directions": directions, "density": density, "rgb": rgb}
         filled, _kept = encode.task(sizes[0], unit, offsets, corners, {"grids": grids, "table": table, "order": order})
-        taken, _too = shade.task(bias, seen | {"dependence": dependence})
+        taken, _too = shade.task(how[0], seen | {"dependence": dependence, "unit": unit}, how[1])
         calls = {
             "fill": (encode.built().lg_field_encode_tile, filled),
             "take": (shade.built().lg_field_shade_take, taken),
         }
         kernel.run(None, None, offsets, local, shared, sizes[1], {}, tiles=kernel.Tiles(len(order), calls))
         ctx.save_for_backward(unit, offsets, corners, *seen.values(), *tensors)
-        ctx.sizes, ctx.bias = sizes, bias
+        ctx.sizes, ctx.bias = sizes, how[0]
         return density, rgb, dependence
 
     @staticmethod

@@ -3,6 +3,9 @@
 //   density = exp(min(o_0 + bias, 12))     rgb_c = sigmoid(sum_s o_{1 + 9 c + s} Y_s(direction of the sample's ray))
 //   dependence = mean over c and s > 0 of o_{1 + 9 c + s}^2
 //
+// With `unit`, densities are per length of contracted space and made those per length of the scene's: times (2 - |c|)^2
+// beyond the unit cube, |.| the max norm. Backward multiplies gradients with the density that came out, whichever it is.
+//
 // Y are the real spherical harmonics of degrees 0, 1, 2. Samples are independent of each other. They are shaded in
 // tiles (products.h): of the chain, or of memory.
 
@@ -11,7 +14,7 @@
 #include "shares.h"
 
 // Mirrored in shade.py, which compares ABI and size: whoever changes a member counts ABI up, here and there.
-constexpr int32_t SHADE_ABI = 3;
+constexpr int32_t SHADE_ABI = 4;
 struct ShadeTask {
     int64_t points;  // that have a row
     int32_t threads;
@@ -21,6 +24,8 @@ struct ShadeTask {
     float *density, *rgb, *dependence;  // (samples), (samples, 3), (samples); backward reads the first two
     const float *ddensity, *drgb, *ddependence;
     float* dout;  // (points, 28)
+    const float* unit;  // (samples, 3), null: densities stay as they are
+    float lower[3], size[3];  // of the box of unit coordinates
 };
 
 namespace {
@@ -52,9 +57,19 @@ struct Some {
     }
 };
 
+// How much longer contracted space is than the scene at a sample.
+inline float rate_at(const ShadeTask& t, int64_t at) {
+    float most = 1.0f;
+    for (int a = 0; a < 3; ++a) most = std::max(most, std::fabs(t.lower[a] + t.unit[3 * at + a] * t.size[a]));
+    float rate = 2.0f - std::min(most, 2.0f);
+    return rate * rate;
+}
+
 // Of lines o of TILE.
 void shade(const ShadeTask& t, const Some& some, const float* o) {
-    some.write(exponential(at_most(load(o) + t.bias, HIGHEST)), t.density);
+    Vec density = exponential(at_most(load(o) + t.bias, HIGHEST));
+    for (int i = 0; t.unit && i < some.count; ++i) density[i] *= rate_at(t, some.at[i]);
+    some.write(density, t.density);
     Vec squares = {};
     for (int c = 0; c < COLORS; ++c) {
         const float* f = o + (1 + c * HARMONICS) * TILE;
@@ -127,7 +142,10 @@ extern "C" void lg_field_shade_density(const void* task, int64_t first, int coun
     const auto& t = *static_cast<const ShadeTask*>(task);
     for (int i = 0; i < count; i += LANES) {
         Vec density = exponential(at_most(load(y + i) + t.bias, HIGHEST));
-        for (int k = 0; k < std::min(LANES, count - i); ++k) t.density[t.order[first + i + k]] = density[k];
+        for (int k = 0; k < std::min(LANES, count - i); ++k) {
+            int64_t at = t.order[first + i + k];
+            t.density[at] = t.unit ? density[k] * rate_at(t, at) : density[k];
+        }
     }
 }
 

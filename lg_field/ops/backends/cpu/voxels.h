@@ -7,14 +7,15 @@
 #include <cstdint>
 
 // Mirrored in march.py, which compares ABI and size: whoever changes a member counts ABI up, here and there.
-constexpr int32_t MARCH_ABI = 2;
+constexpr int32_t MARCH_ABI = 3;
 struct MarchTask {
     int64_t rays, count;  // steps of a ray at most
-    int32_t block, contraction, threads, per_axis;
+    int32_t block, contraction, threads, per_axis, distances;  // distances: near and far are, and clipped to the box
     int32_t counts[3];
     float step, linear;  // 0: all steps are equal
     float lower[3], upper[3], cells[3], shift[3];  // of the box of unit coordinates, its cells, and those before them
     const float *origins, *directions, *near, *far, *jitter;  // (rays, 3) twice, (rays) marching coordinates, (rays)
+    const float* box;  // (2, 3) scene-space corners; null: there is none
     const uint8_t *voxels, *near_voxels;  // row by row; near_voxels may be null
 };
 
