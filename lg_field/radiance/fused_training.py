@@ -74,8 +74,8 @@ def fused_light_of_looks(
     """`light.light_of_looks`, whose arguments these are; opacity of contracted scenes."""
     if not can_light(field, looked[0], looked[1], samples.starts):
         return None
-    opacity = field.frame.contraction
-    return light.light_of_looks(looked, tuple(samples), num_rays, least_light, until, border, opacity)
+    intervals, opacity = (samples.rays, samples.starts, samples.ends), field.frame.contraction
+    return light.light_of_looks(looked, intervals, num_rays, least_light, until, border, opacity)
 
 
 def fused_disagreement(backend: str, counts: Tensor, lengths: Tensor, density: Tensor, rgb: Tensor) -> Tensor | None:

@@ -27,7 +27,7 @@ struct LightTask {
     const float *dweights, *dsums;               // the first may be null; the second is in the forward pass
     float *ddensity, *drgb;
     const float *said, *dopacity, *dseen;  // (samples), all of these may be null
-    float *opacity, *seen, *dsaid;
+    float *opacity, *seen, *dsaid;         // backward reads the first of these, if its gradient is there
 };
 
 namespace {
@@ -40,9 +40,9 @@ void look(const LightTask& t, int64_t first, int64_t last, float* sums) {
     for (int64_t i = first; i < last; ++i) {
         float length = t.ends[i] - t.starts[i], x = t.density[i] * length, through = float(std::exp(-passed));
         if (!(through >= t.least_light)) through = 0.0f;
-        float w = through > 0.0f ? through * -std::expm1(-x) : 0.0f;
+        float absorbed = t.opacity || through > 0.0f ? -std::expm1(-x) : 0.0f, w = through * absorbed;
         t.through[i] = through, t.weights[i] = w;
-        if (t.opacity) t.opacity[i] = -std::expm1(-x);
+        if (t.opacity) t.opacity[i] = absorbed;
         if (t.seen) t.seen[i] = through > 0.0f || t.least_light <= 0.0f ? t.said[i] : 0.0f;
         passed += x;
         for (int c = 0; c < 3; ++c) seen[c] += double(w) * t.rgb[3 * i + c];
@@ -61,7 +61,7 @@ void look_back(const LightTask& t, int64_t first, int64_t last, const float* d) 
         for (int c = 0; c < 3; ++c) g += d[c] * rgb[c], t.drgb[3 * i + c] = w * d[c] * part;
         g += d[3] + d[4] * (0.5f * ends);
         t.ddensity[i] = float(double(t.through[i] - w) * g - behind) * length * part;
-        if (t.dopacity) t.ddensity[i] += t.dopacity[i] * std::exp(-t.density[i] * length) * length;
+        if (t.dopacity) t.ddensity[i] += t.dopacity[i] * (1.0f - t.opacity[i]) * length;
         if (t.dsaid) t.dsaid[i] = t.dseen && (t.through[i] > 0.0f || t.least_light <= 0.0f) ? t.dseen[i] : 0.0f;
         behind += double(w) * g;
     }

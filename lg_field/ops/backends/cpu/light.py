@@ -149,7 +149,8 @@ class _LightOfLooks(torch.autograd.Function):
         found |= {"opacity": density.new_empty(count)} if wants_opacity else {}
         sums = rgb.new_empty(num_rays, SUMS)
         _run(num_rays, least, given | found | {"said": said, "sums": sums})
-        ctx.save_for_backward(*given.values(), found["through"], found["weights"])
+        kept = [found[name] for name in ("through", "weights", "opacity") if name in found]
+        ctx.save_for_backward(*given.values(), *kept)
         ctx.how = how
         ctx.mark_non_differentiable(found["through"])
         ctx.set_materialize_grads(False)
@@ -160,7 +161,7 @@ class _LightOfLooks(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        names = ("ray", "starts", "ends", "density", "rgb", "through", "weights")
+        names = ("ray", "starts", "ends", "density", "rgb", "through", "weights", "opacity")
         tensors = dict(zip(names, ctx.saved_tensors))
         num_rays, least, until, border, _ = ctx.how
         dweights, dsums, _, dopacity, dseen, *others = grads

@@ -49,7 +49,7 @@ def why_not_density(
     """Why the kernels cannot say how dense points are, in one line; None if they can. Arguments as in `why_not`."""
     if not chain.local_width:
         return "it takes chains with rows"
-    reason = shade.why_not_these(unit) or encode.why_not(sizes, unit, *tables)
+    reason = shade.why_not_these(unit) or encode.why_not(sizes, unit)  # the chain's knows of the tables
     return reason or kernel.why_not(chain, unit, *tables, *shared.values())
 
 
@@ -139,9 +139,10 @@ class _Look(torch.autograd.Function):
         unit, offsets, corners, order, rays, directions, density, rgb, *tensors = ctx.saved_tensors
         grads = {"ddensity": ddensity.contiguous(), "drgb": drgb.contiguous(), "ddependence": ddependence.contiguous()}
         some = shade.with_gradient({"order": order} | grads)
-        order = order[some]
+        if len(some) < len(order):
+            order, offsets = order[some], torch.searchsorted(some, offsets)
         seen = {"order": order, "rays": rays, "directions": directions, "density": density, "rgb": rgb}
-        places = unit, torch.searchsorted(some, offsets), corners, order
+        places = unit, offsets, corners, order
         return (None,) * 5 + _to_tables(ctx, places, tensors, shade.task(ctx.bias, seen | grads))
 
 
