@@ -14,7 +14,7 @@ from test_cpu_kernel import threads
 from torch import Tensor
 
 from lg_field import PartitionGrid, Region
-from lg_field.ops.backends.cpu import SWITCH
+from lg_field.ops.backends.cpu import SWITCH, march
 from lg_field.radiance import fused
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.fused import fused_colors, fused_density
@@ -82,6 +82,23 @@ def test_density_is_what_torch_finds(
         with threads(3):
             again = fused_density(field, points)
         assert again is not None and torch.equal(ours, again)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10**6), st.sampled_from([0, 1, 17, 300]), st.booleans(), st.booleans())
+def test_points_are_found_in_the_voxels_that_torch_finds(seed: int, count: int, contraction: bool, held: bool) -> None:
+    field, points = a_field(seed, contraction), some_points(count, 3.0 if contraction else 1.0, seed)
+    grid = field.occupancy
+    occupied = grid.dense() if held else None
+    unit, voxels = march.find(points, fused.voxels_of(field), grid.places_of_voxels(), occupied)
+    torch.testing.assert_close(unit, field.frame.to_unit(points), rtol=1e-5, atol=1e-6)
+    places = field.frame.to_places(points)
+    inside = ((places >= 0) & (places <= torch.tensor(field.grid.counts))).all(1)
+    expected = torch.where(inside, grid.places_of_voxels()[grid.numbers(points)], -1)
+    if held:
+        expected = torch.where(field.is_occupied(points), expected, -1)
+    sure = (places * 4 - (places * 4).round()).abs().amin(1) > 1e-4  # away from the voxels' borders
+    assert torch.equal(voxels[sure], expected[sure])
 
 
 def test_kernels_leave_to_torch_what_they_do_not_know(monkeypatch: pytest.MonkeyPatch) -> None:

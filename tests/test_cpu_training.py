@@ -13,14 +13,17 @@ from test_cpu_kernel import threads
 from torch import Tensor
 
 from lg_field import Region
+from lg_field.ops.adam import Adam
 from lg_field.ops.backends.cpu import SWITCH
 from lg_field.ops.backends.cpu.light import light_of_looks
+from lg_field.radiance import render
 from lg_field.radiance.beside import ASIDE, REACH, Answers, Beside, disagreement, points_beside
 from lg_field.radiance.compositing import Samples, composite_weights, weights_and_light
 from lg_field.radiance.fused import fused_place
 from lg_field.radiance.fused_training import fused_beside, fused_march_training
 from lg_field.radiance.gradient_scaling import NearScaling
 from lg_field.radiance.render import field_samples
+from lg_field.radiance.training import RadianceTrainer, TrainingSettings
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler")
 
@@ -164,3 +167,42 @@ def test_light_of_what_was_asked_together(seed: int, count: int, least: float, u
     grads = [torch.autograd.grad(t, values, allow_unused=True) for t, values in zip(totals, (ours, exact))]
     for a, b in zip(*grads):
         torch.testing.assert_close(a.double(), torch.zeros_like(a).double() if b is None else b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("contraction", [False, True])
+def test_pictures_in_training_are_asked_in_rounds_and_show_what_torch_does(
+    contraction: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field, rays = a_field(contraction), some_rays()
+    trainer = RadianceTrainer(field, TrainingSettings(split_steps=(), steps_per_scene=60))
+    asked: list[object] = []
+    rounds = render.fused_rounds
+    monkeypatch.setattr(render, "fused_rounds", lambda *given: asked.append(rounds(*given)) or asked[-1])
+    ours = trainer.look(rays, torch.ones(len(rays[0]), 3), None, 1e-3)[1]
+    assert len(asked) == 1 and asked[0] is not None
+    monkeypatch.setenv(SWITCH, "0")
+    theirs = trainer.look(rays, torch.ones(len(rays[0]), 3), None, 1e-3)[1]
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("contraction", [False, True])
+@pytest.mark.parametrize("scaled", [0.0, 0.8])
+def test_steps_make_the_same_field_on_any_number_of_threads(contraction: bool, scaled: float) -> None:
+    found = []
+    for count in (1, 3):
+        with threads(count):
+            field = a_field(contraction)
+            settings_ = TrainingSettings(split_steps=(), gradient_scaling=scaled, harmonics_loss_mult=1e-3)
+            trainer, optimizer = RadianceTrainer(field, settings_), Adam(field.parameters(), lr=1e-2, eps=1e-15)
+            torch.manual_seed(5)
+            for step in range(4):
+                trainer.begin(step, [optimizer])
+                view = trainer.render(*some_rays())
+                losses = trainer.losses(view, torch.full((len(some_rays()[0]), 3), 0.5))
+                optimizer.zero_grad()
+                sum(losses.values()).backward()
+                optimizer.step()
+            found.append([p.detach().clone() for p in field.parameters()])
+    assert all(map(torch.equal, *found))
+    assert not torch.equal(found[0][0], next(a_field(contraction).parameters()))
