@@ -56,6 +56,7 @@ def marching_cubes(
     *,
     active: Values | None = None,
     mask: Values | None = None,
+    zero_outside: bool = False,
     band: bool = False,
     cuts: bool = True,
     block: int = 64,
@@ -75,6 +76,7 @@ def marching_cubes(
         threshold: value of the surface, above 0.
         active: (B, 2, 3) block boxes -> (B,) bool; other blocks are never evaluated.
         mask: (n, 3) points -> (n,) bool; other points are never evaluated.
+        zero_outside: `values` says 0 of points outside the mask, and may be asked about them.
         band: evaluate only near the surface, many times faster: the same mesh, but for separate pieces of it that
             pass between all nodes of every fourth (see `narrow_band`).
         cuts: box and mask are a part that was cut out: find where their border passes between two nodes (`cut`).
@@ -91,13 +93,11 @@ def marching_cubes(
         raise ValueError(f"threshold must be a positive number, got {threshold}")
     if band and block % STRIDE:
         raise ValueError(f"block must be a multiple of {STRIDE} with band, got {block}")
-    evaluator = _Evaluator(values, mask, lattice, max_points, active)
+    evaluator = _Evaluator(values, mask, lattice, max_points, active, zero_outside)
     near = NarrowBand(evaluator.at, lattice.voxels + 1, threshold, progress) if band else None
     grid_vertices, faces = _weld(_block_meshes(evaluator, near, threshold, progress))
     if cuts:
-        grid_vertices = placed_on_cuts(
-            grid_vertices, lambda at: evaluator.kept(at)[0], lambda at: evaluator.at(at) >= threshold
-        )
+        grid_vertices = placed_on_cuts(grid_vertices, evaluator.kept, lambda at: evaluator.at(at) >= threshold)
     return Mesh(lattice.lower + grid_vertices * lattice.step, faces)
 
 
@@ -161,9 +161,16 @@ class _Evaluator:
     """Node values. A node has one position and one value, whichever block asks."""
 
     def __init__(
-        self, values: Values, mask: Values | None, lattice: _Lattice, max_points: int, active: Values | None
+        self,
+        values: Values,
+        mask: Values | None,
+        lattice: _Lattice,
+        max_points: int,
+        active: Values | None,
+        zero_outside: bool,
     ) -> None:
         self.values, self.mask, self.lattice, self.max_points = values, mask, lattice, max_points
+        self.zero_outside = zero_outside
         self.alive = np.zeros(lattice.blocks + 2, dtype=bool)  # with a layer of dead blocks around
         indices = np.stack(np.meshgrid(*map(np.arange, lattice.blocks), indexing="ij"), -1).reshape(-1, 3)
         boxes = torch.from_numpy(np.stack([lattice.box(i) for i in indices]))
@@ -180,45 +187,73 @@ class _Evaluator:
     def nodes(self, origin: np.ndarray) -> np.ndarray:
         """(block + 1)^3 values from a first node."""
         size = self.lattice.block + 1
-        local = np.stack(np.meshgrid(*[np.arange(size)] * 3, indexing="ij"), -1).reshape(-1, 3)
-        return self.at(local + origin).reshape(size, size, size)
+        out = np.zeros((size,) * 3, dtype=np.float32)
+        low, high = np.maximum(0, -origin), np.minimum(size, self.lattice.voxels + 1 - origin)
+        if (low < high).all():
+            part = tuple(map(slice, low, high))
+            out[part] = self._box([np.arange(a, b) + first for a, b, first in zip(low, high, origin)])
+        return out
+
+    @torch.no_grad()
+    def _box(self, axes: list[np.ndarray]) -> np.ndarray:
+        """Values of all nodes of the lattice with these coordinates along each axis."""
+        grid, lattice = tuple(map(len, axes)), self.lattice
+        places = [lattice.lower[a] + at * lattice.step[a] for a, at in enumerate(axes)]
+        points = np.stack(np.broadcast_arrays(*np.ix_(*(at.astype(np.float32) for at in places))), axis=-1)
+        kept = np.ones(grid, dtype=bool) if self.all_alive else self._alive(axes, np.ix_)
+        return self._found(kept.reshape(-1), torch.from_numpy(points.reshape(-1, 3)[kept.reshape(-1)])).reshape(grid)
 
     @torch.no_grad()
     def at(self, coordinates: np.ndarray) -> np.ndarray:
         """(n, 3) nodes, or places between them -> (n,) float32; 0 where they are not `kept`."""
-        out = np.zeros(len(coordinates), dtype=np.float32)
-        kept, points = self.kept(coordinates)
-        found = [self.values(part).float() for part in points.split(self.max_points)]
-        out[kept] = torch.cat(found).numpy()
-        if not np.isfinite(out).all():
+        owned = self._owned(coordinates)
+        return self._found(owned, self._points(coordinates[owned]))
+
+    def _found(self, owned: np.ndarray, points: Tensor) -> np.ndarray:
+        """(n,) values, from the (m, 3) points of those that are in or on an alive block."""
+        if self.mask is not None and not self.zero_outside:
+            inside = self.mask(points)
+            points, owned = points[inside], owned.copy()
+            owned[owned] = inside.numpy()
+        found = torch.cat([self.values(part).float() for part in points.split(self.max_points)]).numpy()
+        if not np.isfinite(found).all():
             raise ValueError("values must be finite, got NaN or infinity")
+        if len(found) == len(owned):
+            return found
+        out = np.zeros(len(owned), dtype=np.float32)
+        out[owned] = found
         return out
 
     @torch.no_grad()
-    def kept(self, coordinates: np.ndarray) -> tuple[np.ndarray, Tensor]:
-        """(n, 3) nodes, or places between them -> (n,) bool: in or on an alive block of the lattice, and in the mask;
-        and the (m, 3) float32 points of those."""
+    def kept(self, coordinates: np.ndarray) -> np.ndarray:
+        """(n, 3) nodes, or places between them -> (n,) bool: in or on an alive block of the lattice, and in the
+        mask."""
         kept = self._owned(coordinates)
-        points = torch.from_numpy((self.lattice.lower + coordinates[kept] * self.lattice.step).astype(np.float32))
         if self.mask is not None:
-            inside = self.mask(points)
-            points, kept[kept] = points[inside], inside.numpy()
-        return kept, points
+            kept[kept] = self.mask(self._points(coordinates[kept])).numpy()
+        return kept
+
+    def _points(self, coordinates: np.ndarray) -> Tensor:
+        """(n, 3) places of the lattice -> (n, 3) float32."""
+        return torch.from_numpy((self.lattice.lower + coordinates * self.lattice.step).astype(np.float32))
 
     def _owned(self, coordinates: np.ndarray) -> np.ndarray:
         """(n,) bool: the place is in the lattice and in or on an alive block."""
         lattice = self.lattice
         axes = [(at >= 0) & (at <= most) for at, most in zip(coordinates.T, lattice.voxels)]
         inside = axes[0] & axes[1] & axes[2]
-        if self.all_alive:
-            return inside
-        within = np.clip(coordinates, 0, lattice.voxels)
-        after = np.floor(within).astype(np.int64) // lattice.block + 1
-        before = (np.ceil(within).astype(np.int64) - 1) // lattice.block + 1
-        owned = np.zeros(len(coordinates), dtype=bool)
+        return inside if self.all_alive else inside & self._alive(list(coordinates.T), lambda *numbers: numbers)
+
+    def _alive(self, axes: list[np.ndarray], joined: Callable[..., tuple[np.ndarray, ...]]) -> np.ndarray:
+        """Whether places with these coordinates along each axis are in or on an alive block; `joined` makes an index of
+        numbers along each axis."""
+        within = [np.clip(at, 0, most) for at, most in zip(axes, self.lattice.voxels)]
+        after = [np.floor(at).astype(np.int64) // self.lattice.block + 1 for at in within]
+        before = [(np.ceil(at).astype(np.int64) - 1) // self.lattice.block + 1 for at in within]
+        found = False
         for pick in np.ndindex(2, 2, 2):
-            owned |= self.alive[tuple((before if p else after)[:, axis] for axis, p in enumerate(pick))]
-        return owned & inside
+            found = found | self.alive[joined(*((before if p else after)[axis] for axis, p in enumerate(pick)))]
+        return np.asarray(found)
 
 
 def _block_mesh(nodes: np.ndarray, origin: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:

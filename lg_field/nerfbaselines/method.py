@@ -14,6 +14,7 @@ from nerfbaselines import Method
 from lg_field.files import load, save
 from lg_field.nerfbaselines.data import Pixels, placed, rays, views_of
 from lg_field.nerfbaselines.settings import as_plain, flat, overridden
+from lg_field.ops.adam import Adam
 from lg_field.quality import psnr
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import render_rays
@@ -140,7 +141,7 @@ class LGFieldMethod(Method):  # type: ignore[misc]
             {"params": grids, "rate": self.settings.grids_lr},
         ]
         groups = [group for group in groups if group["params"]]
-        self.optimizer = torch.optim.Adam(groups, lr=self.settings.fields_lr, eps=EPS, fused=True)
+        self.optimizer = Adam(groups, lr=self.settings.fields_lr, eps=EPS)
         if self.state is not None:
             self.optimizer.load_state_dict(self.state["optimizer"])
             self.trainer.load_state(self.state["trainer"])

@@ -8,11 +8,15 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from torch.optim import Optimizer, lr_scheduler
 
+from lg_field.ops.adam import Adam
+
 
 @dataclass
 class FusedAdamOptimizerConfig(AdamOptimizerConfig):
     """Adam as one fused kernel, on CPU and CUDA alike."""
 
+    _target: type = field(default_factory=lambda: Adam)
+    """target class to instantiate"""
     fused: bool = True
     """Use the fused implementation."""
 

@@ -19,7 +19,8 @@ from lg_field.radiance.compositing import Samples, weights_and_light
 from lg_field.radiance.encodings import spherical_harmonics, view_dependence
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.fused import asks_at_once as asks_at_once
-from lg_field.radiance.fused import can_light, fused_light, fused_look, fused_place, rows_of_places
+from lg_field.radiance.fused import can_light, fused_look, fused_place, rows_of_places
+from lg_field.radiance.fused_training import fused_light_of_looks, fused_march_training
 from lg_field.radiance.gradient_scaling import NearScaling
 from lg_field.radiance.render import Asked, clipped, field_samples
 from lg_field.radiance.sampling import march_at_once, steps_of_rays
@@ -62,6 +63,9 @@ def march_training(
     """Jittered samples of rays in the field's occupied space: see `field_samples`, whose arguments these are."""
     grid, frame = field.occupancy, field.frame
     if origins.is_cpu:
+        marched = fused_march_training(field, origins, directions, near, far, step)
+        if marched is not None:
+            return Marched(*marched, rows_of_places(field, *marched[1:]))
         samples = field_samples(field, origins, directions, near, far, step, jitter=True)
         found = fused_place(field, origins, directions, samples)
         if found is not None:
@@ -110,7 +114,8 @@ def ask_at_once(
     if origins.requires_grad or directions.requires_grad:
         unit = field.frame.to_unit(samples.positions(origins, directions))
     border, free = 2 * len(beside.near), len(beside.unit) - 2 * len(beside.near)
-    rows = torch.cat([field.moved_rows(unit, marched.rows, overlap), field.rows_of_unit(beside.located)])
+    others = field.rows_of_unit(beside.located) if beside.rows is None else beside.rows
+    rows = torch.cat([field.moved_rows(unit, marched.rows, overlap), others])
     owned, count = rows >= 0, [len(unit), border, free]
     both = owned[count[0] : count[0] + border].view(2, -1).all(0)
     fused = _ask_kernels(field, (origins, directions), samples, torch.cat([unit, beside.unit]), rows, beside, both)
@@ -162,15 +167,10 @@ def _with_light(
 ) -> AskedAtOnce:
     """`ask_at_once`'s results from what kernels say of samples, points on borders and points anywhere, `count` of
     each."""
-    (density, border, free), (colors, border_colors, _) = (values.split(count) for values in looked[:2])
-    dependence = looked[2][: count[0]]
-    opacity = -torch.expm1(-density * samples.lengths) if field.sizes.contraction else None
-    density, colors = scaling(density), scaling(colors)
-    lit = fused_light(field, density, colors, samples, len(rays[0]), least_light)
+    num_samples, border, _ = count
+    lit = fused_light_of_looks(field, looked, samples, len(rays[0]), least_light, scaling.until, border)
     assert lit is not None
-    weights, sums, through = lit
-    if least_light > 0.0:
-        dependence = torch.where(through > 0.0, dependence, 0.0)
+    density, colors = (scaling(values[:num_samples]) for values in looked[:2])
     features = colors.new_zeros(len(colors), 0)
-    asked = Asked(field, *rays, samples, density, features, colors, dependence, weights, opacity, sums)
-    return AskedAtOnce(asked, Answers(both, border, border_colors, free))
+    asked = Asked(field, *rays, samples, density, features, colors, lit.seen, lit.weights, lit.opacity, lit.sums)
+    return AskedAtOnce(asked, Answers(both, lit.border_density, lit.border_rgb, lit.free_density))

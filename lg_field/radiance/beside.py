@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lg_field.constants import constant, counting
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.fused_training import fused_beside, fused_disagreement
 
 REACH = 0.1
 """Part of a cell's width from a border within which points speak for it."""
@@ -36,6 +37,8 @@ class Beside(NamedTuple):
     """(n,) in the direction of which ray each is seen."""
     lengths: Float[Tensor, " asked"]
     """(n,) length at each of a step that is 1 long near the origin."""
+    rows: Int64[Tensor, " asked"] | None = None
+    """(n,) the row that owns each located point, -1 for none, where that is known already."""
 
 
 class Answers(NamedTuple):
@@ -70,15 +73,19 @@ def points_beside(
         anywhere: so many.
     """
     every = max(1, len(rays) // max(1, 2 * on_borders))
-    some = slice(int(torch.randint(every, ())), None, every)
-    frame, count = field.frame, 2 * on_borders
+    begin = int(torch.randint(every, ()))
+    frame, count, some = field.frame, 2 * on_borders, slice(begin, None, every)
+    free = torch.rand(anywhere, 3, device=unit.device)
+    chosen = min(count, len(range(begin, len(rays), every)))
+    placed = fused_beside(field, unit, rays, (chosen, begin, every), free, (ASIDE, REACH))
+    if placed is not None:
+        return Beside(*placed)
     places = frame.unit_to_places(unit[some][:count])
     rounded = places.round()
     away, axis = (places - rounded).abs().min(dim=1, keepdim=True)
     there = rounded + constant((((-ASIDE,),), ((ASIDE,),), ((0.0,),)), places)
     moved = frame.places_to_unit(torch.where(axis == counting(3, axis), there, places).flatten(0, 1))
     before, after, border = moved.chunk(3) if len(moved) else (moved,) * 3
-    free = torch.rand(anywhere, 3, device=places.device)
     located, asked = torch.cat([before, after, free]), torch.cat([border, border, free])
     seen = rays[some][:count]
     seen = torch.cat([seen, seen, constant((0,), seen).expand(anywhere)])
@@ -88,7 +95,7 @@ def points_beside(
     return Beside(located, asked, away[:, 0] < REACH, seen, lengths)
 
 
-def disagreement(beside: Beside, answers: Answers, step: float) -> Float[Tensor, ""]:
+def disagreement(beside: Beside, answers: Answers, step: float, backend: str = "torch") -> Float[Tensor, ""]:
     """Mean squared difference of what the two sides of borders say of the points on them, as in
     `seams.border_disagreement`; 0 where no point is on a border of two cells that have rows.
 
@@ -96,8 +103,12 @@ def disagreement(beside: Beside, answers: Answers, step: float) -> Float[Tensor,
         beside: the points.
         answers: what the field says of them.
         step: length of a marching step near the origin, scene units.
+        backend: which code finds it, a name in `ops.backends.BACKENDS`.
     """
     both, lengths = beside.near & answers.both, beside.lengths[: len(answers.density)]
+    fused = fused_disagreement(backend, both, lengths * step, answers.density, answers.colors)
+    if fused is not None:
+        return fused
     through = torch.expm1(answers.density * (lengths * -step))[:, None]  # opacity, times -1
     ours, theirs = torch.cat([answers.colors * through, through], dim=1).chunk(2)
     return ((ours - theirs).square() * both[:, None]).sum() / (4.0 * both.sum()).clamp_min(1.0)

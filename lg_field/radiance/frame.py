@@ -100,6 +100,11 @@ class Frame:
         lower, size = self._box(unit)
         return density * contraction_rate(lower + unit * size)
 
+    @property
+    def corner_and_size(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(3,) lower corner and (3,) size of the box."""
+        return self.origin.lower, tuple(high - low for low, high in zip(self.origin.lower, self.origin.upper))
+
     def _box(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """(3,) lower corner and (3,) size of the box, as numbers of the type of another tensor."""
         return _corner_and_size(self.origin.lower, self.origin.upper, like.dtype, like.device)

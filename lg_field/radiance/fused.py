@@ -15,13 +15,17 @@ import torch
 from torch import Tensor
 
 from lg_field.ops.backends import may_take
+from lg_field.ops.backends.cpu import colors as surface_colors
 from lg_field.ops.backends.cpu import encode, light, looks, march, rounds, shade
 from lg_field.ops.backends.triton import encode as triton_encode
 from lg_field.ops.backends.triton import march as triton_march
 from lg_field.ops.backends.triton import shade as triton_shade
+from lg_field.ops.sizes import ChainSizes
 from lg_field.ops.sorting import RowSort
 from lg_field.radiance.compositing import Samples, depths
+from lg_field.radiance.hash_grid import HashGrid
 from lg_field.radiance.sampling import steps_of_rays, to_steps
+from lg_field.radiance.sizes import RadianceSizes
 
 if TYPE_CHECKING:
     from lg_field.radiance.field import RadianceField
@@ -74,29 +78,45 @@ def _reads(field: RadianceField, unit: Tensor) -> tuple[encode.EncodeSizes, Tens
 
 def _sizes_read(field: RadianceField) -> encode.EncodeSizes | None:
     """What the chain reads of points; None where no kernel knows it."""
-    sizes, grid = field.sizes, field.hash_grid
-    has_global, has_levels = field.chain.global_width > 0, grid is not None and field.hash_table is not None
-    if not field.features.shape[1] or (has_levels and field.implementation == "tcnn"):
+    grid = field.hash_grid
+    if not field.features.shape[1] or (
+        grid is not None and field.implementation == "tcnn" and field.hash_table is not None
+    ):
         return None
+    return _encode_sizes(field.frame.origin.counts, field.sizes, field.chain, grid)
+
+
+@functools.lru_cache(maxsize=64)
+def _encode_sizes(
+    counts: tuple[int, ...], sizes: RadianceSizes, chain: ChainSizes, grid: HashGrid | None
+) -> encode.EncodeSizes:
+    has_global = chain.global_width > 0
+    levels = {} if grid is None or not has_global else _levels(grid)
     return encode.EncodeSizes(
-        counts=field.frame.origin.counts,  # type: ignore[arg-type]
+        counts=counts,  # type: ignore[arg-type]
         nodes=sizes.grid_nodes,
         grid_features=sizes.grid_features,
         local_frequencies=sizes.local_frequencies,
         global_frequencies=sizes.global_frequencies,
         has_global=has_global,
-        grid_in_global=has_global and sizes.global_reads_grid and field.chain.local_width > 0,
-        **({} if grid is None or not has_global else _levels(grid)),
+        grid_in_global=has_global and sizes.global_reads_grid and chain.local_width > 0,
+        **levels,
     )
 
 
-def _levels(grid: object) -> dict[str, int]:
+def _levels(grid: HashGrid) -> dict[str, int]:
     return {
-        "levels": grid.levels,  # type: ignore[attr-defined]
-        "level_features": grid.features,  # type: ignore[attr-defined]
-        "log2_size": grid.log2_size,  # type: ignore[attr-defined]
-        "base_res": grid.base_res,  # type: ignore[attr-defined]
+        "levels": grid.levels,
+        "level_features": grid.features,
+        "log2_size": grid.log2_size,
+        "base_res": grid.base_res,
     }
+
+
+def _shared(field: RadianceField) -> dict[str, Tensor]:
+    """The shared part's tensors by name; `ParameterDict` looks each of them up at length."""
+    found = field.shared._parameters
+    return found if len(found) == len(field.shared) else dict(field.shared)  # type: ignore[return-value]
 
 
 def fused_march(
@@ -121,12 +141,12 @@ def fused_march(
     if may_take(field.backend, "cpu") and march.why_not(*rays, near, far) is None:
         s_near, s_far, count, shift = steps_of_rays(near, far, step, linear, jitter)
         near_voxels = grid.near() if block > 1 else None
-        looks = step, count, _voxels(field), grid.dense(), linear, block, near_voxels
+        looks = step, count, voxels_of(field), grid.dense(), linear, block, near_voxels
         found = march.march_voxels(rays, (s_near, s_far), shift, *looks)
     elif may_take(field.backend, "triton") and triton_march.why_not(*rays, near, far) is None:
         shift = torch.rand_like(near) - 0.5 if jitter else torch.zeros_like(near)
         span = to_steps(near, linear), to_steps(far, linear)
-        found = triton_march.march_voxels(rays, span, shift, step, _voxels(field), grid.dense(), linear)
+        found = triton_march.march_voxels(rays, span, shift, step, voxels_of(field), grid.dense(), linear)
     else:
         return None
     samples = Samples(*found)
@@ -153,7 +173,7 @@ def _can_look(field: RadianceField, unit: Tensor, directions: Tensor) -> bool:
     if wanted is None:
         return False
     tables += [] if field.hash_table is None else [field.hash_table]
-    shared = dict(field.shared)
+    shared = _shared(field)
     return looks.why_not(wanted, field.chain, unit, directions, *tables, shared=shared) is None
 
 
@@ -166,7 +186,7 @@ def fused_place(
         return None
     places = field.occupancy.places_of_voxels()
     intervals = samples.rays, samples.starts, samples.ends
-    return march.place((origins, directions), intervals, _voxels(field), places)
+    return march.place((origins, directions), intervals, voxels_of(field), places)
 
 
 def fused_owners(
@@ -185,7 +205,7 @@ def rows_of_places(field: RadianceField, unit: Tensor, places: Tensor) -> Tensor
     return field.rows_of_unit(unit)
 
 
-def _voxels(field: RadianceField) -> march.Voxels:
+def voxels_of(field: RadianceField) -> march.Voxels:
     """Where the field's voxels are."""
     frame, origin = field.frame, field.frame.origin
     return march.Voxels(
@@ -212,12 +232,60 @@ def fused_look(
     if asked is None:
         return None
     inputs, entries = asked
-    tables, shared = (field._trainable_rows(field.local), field._trainable_rows(field.features), entries), field.shared
+    tables, shared = (
+        (field._trainable_rows(field.local), field._trainable_rows(field.features), entries),
+        _shared(field),
+    )
     places = unit, *encode.sort_points(rows, field.num_rows)
     sizes, corners = (inputs, field.chain), field.occupancy.corners()
-    bias = field.sizes.density_bias
-    density, rgb, dependence = looks.look(places, (rays, directions), corners, tables, dict(shared), sizes, bias)
-    return field.frame.per_length(density, unit), rgb, dependence
+    how = field.sizes.density_bias, _contracted(field)
+    return looks.look(places, (rays, directions), corners, tables, shared, sizes, *how)
+
+
+def _contracted(field: RadianceField) -> shade.Box | None:
+    """The box of unit coordinates, where networks say densities per length of contracted space."""
+    frame = field.frame
+    if not (frame.contraction and frame.contracted_density):
+        return None
+    lower, size = frame.corner_and_size
+    return lower, size
+
+
+def fused_density(field: RadianceField, positions: Tensor, held: bool = False) -> Tensor | None:
+    """(M,) density per scene unit at (M, 3) scene points, without gradients; None where the kernels cannot find it.
+
+    Args:
+        held: 0 where no voxel is occupied, and outside of the exact region.
+    """
+    grid = field.occupancy
+    if torch.is_grad_enabled() or field.rows_elsewhere or not may_take(field.backend, "cpu"):
+        return None
+    tables = [t for t in (field.local, field.features, field.hash_table) if t is not None]
+    wanted, shared = _sizes_read(field), _shared(field)
+    if wanted is None or march.why_not(positions) is not None:
+        return None
+    asked = looks.why_not_density(wanted, field.chain, positions, *tables, shared=shared)
+    read = _reads(field, positions) if asked is None else None
+    if read is None:
+        return None
+    places, occupied = grid.places_of_voxels(), grid.dense() if held else None
+    unit, voxels = march.find(positions, voxels_of(field), places, occupied)
+    rows = torch.where(voxels >= 0, rows_of_places(field, unit, voxels), -1)
+    if field.region is not None:
+        rows = torch.where(field.region.contains(positions), rows, -1)
+    points, corners = (unit, *encode.sort_points(rows, field.num_rows)), grid.corners()
+    sizes, how = (read[0], field.chain), (field.sizes.density_bias, _contracted(field))
+    return looks.density(points, corners, (field.local, field.features, read[1]), shared, sizes, *how)
+
+
+def fused_colors(
+    field: Volume, features: Tensor, points: Tensor, inward: Tensor, places: Tensor, grazing: float
+) -> Tensor | None:
+    """`colors.facing_colors`, whose arguments these are; None where torch has to find them."""
+    given = features, points, inward, places
+    if not may_take(field.backend, "cpu") or surface_colors.why_not(*given) is not None:
+        return None
+    return surface_colors.facing_colors(*given, grazing)
 
 
 def fused_rounds(
@@ -252,7 +320,10 @@ def fused_rounds(
     if asked is None:
         return None
     inputs, entries = asked
-    where, tables = (_voxels(field), grid.places_of_voxels(), grid.corners()), (field.local, field.features, entries)
+    where, tables = (
+        (voxels_of(field), grid.places_of_voxels(), grid.corners()),
+        (field.local, field.features, entries),
+    )
     limit = -math.log(least_light) if least_light > 0.0 else math.inf
     wiring, bias = (inputs, field.chain), field.sizes.density_bias
     scaled = frame.contraction and frame.contracted_density
@@ -261,7 +332,7 @@ def fused_rounds(
         (samples.rays, samples.starts, samples.ends),
         where,
         tables,
-        dict(field.shared),
+        _shared(field),
         wiring,
         bias,
         (sizes, limit),

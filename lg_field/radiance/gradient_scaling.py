@@ -26,6 +26,8 @@ class NearScaling:
             samples: M packed samples.
             until: distance from which on gradients are whole, scene units; 0: all are.
         """
+        self.until = until if torch.is_grad_enabled() else 0.0
+        """Distance from which on gradients are whole, scene units; 0: all are."""
         self.factors: Float[Tensor, " samples"] | None = None
         """(M,) what gradients are multiplied with; None: with 1."""
         if until > 0.0 and torch.is_grad_enabled():

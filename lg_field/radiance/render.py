@@ -99,9 +99,7 @@ def field_samples(
     """
     grid = field.occupancy
     near, far, reach, linear = clipped(field, origins, directions, near, far, bounds)
-    voxel = min(field.grid.cell_size) / grid.per_axis
-    block = 1 + int(2.0 * occupancy.MARGIN * voxel / step - 1e-3)  # the steps are less than the margin from its middle
-    block = block if block > 2 and linear is None else 1
+    block = steps_together(field, step)
     fused = fused_march(field, origins, directions, near, far, step, linear, jitter, block)
     if fused is not None:
         return fused
@@ -112,6 +110,13 @@ def field_samples(
         near_occupied=near_occupied,
         reach=reach,
     )
+
+
+def steps_together(field: RadianceField, step: float) -> int:
+    """How many marching steps are looked at together first, by their middle; 1: there are no such looks."""
+    voxel = min(field.grid.cell_size) / field.occupancy.per_axis
+    block = 1 + int(2.0 * occupancy.MARGIN * voxel / step - 1e-3)  # the steps are less than the margin from its middle
+    return block if block > 2 and not field.frame.contraction else 1
 
 
 def clipped(

@@ -15,6 +15,7 @@ from lg_field.meshing.bounds import common, hull, region_bounds
 from lg_field.meshing.mesh import EmptyMeshError, Mesh, color_vertices, marching_cubes, touching
 from lg_field.radiance.composition import Part, parts_of
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.fused import fused_colors, fused_density
 from lg_field.radiance.threshold import default_threshold, diagonal, points_at_once
 from lg_field.radiance.volume import Volume
 
@@ -153,13 +154,14 @@ def radiance_mesh(
 
     most = points_at_once(field)
     mesh = marching_cubes(
-        lambda points: field.density(points.to(device)).cpu(),
+        lambda points: held_density(field, points.to(device)).cpu(),
         tuple(lower.tolist()),
         tuple(upper.tolist()),
         resolution,
         default_threshold(field) if threshold is None else threshold,
         active=active,
         mask=lambda points: field.is_occupied(points.to(device)).cpu(),
+        zero_outside=True,
         block=block,
         max_points=most,
         progress=progress,
@@ -187,6 +189,10 @@ def surface_colors(
     features = field(points)[1]  # type: ignore[operator]
     if not viewpoints.numel():
         return field.rgb(features, inward)
+    if isinstance(field, RadianceField) and not field.sizes.color_width:
+        fused = fused_colors(field, features, points, inward, viewpoints.to(points), GRAZING)
+        if fused is not None:
+            return fused
     total, count = torch.zeros_like(points), torch.zeros_like(points[:, :1])
     everywhere = torch.zeros_like(points)
     for place in viewpoints.to(points):
@@ -196,6 +202,18 @@ def surface_colors(
         total, count, everywhere = total + front * color, count + front, everywhere + color
     known = count.clamp_max(1.0)
     return known * total / count.clamp_min(1e-12) + (1.0 - known) * everywhere / len(viewpoints)
+
+
+@torch.no_grad()
+def held_density(field: Volume, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+    """Density per scene unit at scene points; 0, without asking the networks, where nothing is occupied."""
+    fused = fused_density(field, points, held=True) if isinstance(field, RadianceField) else None
+    if fused is not None:
+        return fused
+    held = field.is_occupied(points)
+    density = points.new_zeros(len(points))
+    density[held] = field.density(points[held])
+    return density
 
 
 @torch.no_grad()
@@ -215,7 +233,7 @@ def lit_points(
     depth, total = torch.zeros_like(through), torch.zeros_like(through)
     for k in range(STEPS):
         below = points + (k * step) * inward
-        absorbed = -torch.expm1(-field.density(below) * field.is_occupied(below) * step)[:, None]
+        absorbed = -torch.expm1(-held_density(field, below) * step)[:, None]
         depth, total = depth + (k * step) * through * absorbed, total + through * absorbed
         through = through * (1.0 - absorbed)
     return points + inward * (depth / total.clamp_min(1e-12))

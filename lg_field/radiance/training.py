@@ -183,7 +183,8 @@ class RadianceTrainer:
 
     def _ask(self, origins: Tensor, directions: Tensor, samples: Samples, *how: float) -> Asked:
         """`render.ask`, with gradients scaled down near the cameras."""
-        return scaled_near(ask(self.field, origins, directions, samples, *how), self._scaled_until)
+        looks_only = not torch.is_grad_enabled()
+        return scaled_near(ask(self.field, origins, directions, samples, *how, marched=looks_only), self._scaled_until)
 
     def _picture(self, asked: Asked, colors: Tensor) -> Picture:
         return picture(asked, colors, self.settings.far_plane, None)
@@ -260,7 +261,7 @@ class RadianceTrainer:
         if self.field.sizes.contraction:
             view = view._replace(haze=haze(beside, answers, self.step_length))
         if self.settings.seam_loss_mult > 0.0:
-            view = view._replace(seam=disagreement(beside, answers, self.step_length * view.stride))
+            view = view._replace(seam=disagreement(beside, answers, self.step_length * view.stride, self.field.backend))
         return view
 
     def _part_of_longest(self, distance: Tensor) -> Tensor:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LIMIT = 1e4
+"""Max norm of the farthest point that contracted ones stand for."""
+
 
 def contract(points: Tensor) -> Tensor:
     """(..., 3) scene points -> (..., 3) in (-2, 2): x inside the unit cube, (2 - 1/|x|) x/|x| outside, |.| = max norm.
@@ -15,7 +18,7 @@ def contract(points: Tensor) -> Tensor:
     return points * ((2.0 - 1.0 / norm) / norm)
 
 
-def uncontract(points: Tensor, limit: float = 1e4) -> Tensor:
+def uncontract(points: Tensor, limit: float = LIMIT) -> Tensor:
     """Inverse of `contract`; points at the border of (-2, 2) go to at most `limit`."""
     norm = points.abs().amax(-1, keepdim=True).clamp_min(1.0)
     scene_norm = 1.0 / (2.0 - norm).clamp_min(1.0 / limit)
@@ -34,7 +37,7 @@ def contraction_rate(points: Tensor) -> Tensor:
     return (2.0 - points.abs().amax(-1).clamp(1.0, 2.0)).square()
 
 
-def uncontract_boxes(boxes: Tensor, limit: float = 1e4) -> Tensor:
+def uncontract_boxes(boxes: Tensor, limit: float = LIMIT) -> Tensor:
     """(n, 2, 3) axis-aligned boxes of contracted space -> boxes around what they are in scene space.
 
     `uncontract` scales a point by a factor that grows with its max norm, so the factors at a box's nearest and

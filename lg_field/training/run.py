@@ -21,6 +21,7 @@ from torch import Tensor
 from lg_field.captures import Capture
 from lg_field.captures.backdrop import BackgroundMode, before_backdrop
 from lg_field.files import atomic_write
+from lg_field.ops.adam import Adam
 from lg_field.quality import psnr
 from lg_field.radiance.compositing import image_on
 from lg_field.radiance.field import RadianceField
@@ -180,7 +181,7 @@ class SceneRun:
         grids = [p for p in (field.features, field.hash_table) if p is not None and p.numel()]
         others = [p for p in field.parameters() if p.numel() and not any(p is grid for grid in grids)]
         groups = [{"params": others, "rate": method.fields_lr}, {"params": grids, "rate": method.grids_lr}]
-        return torch.optim.Adam([g for g in groups if g["params"]], lr=method.fields_lr, eps=EPS, fused=True)
+        return Adam([g for g in groups if g["params"]], lr=method.fields_lr, eps=EPS)
 
     # -- training
 

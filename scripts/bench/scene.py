@@ -23,6 +23,7 @@ import torch
 import tyro
 
 import lg_field
+from lg_field.ops.adam import Adam
 from lg_field.ops.backends.cpu import SWITCH
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import orbit, render
@@ -62,7 +63,7 @@ def training_step(field: RadianceField, scene: Scene, rays: int):
     cameras = list(orbit(field, scene, 16, 100, 100))
     origins, directions = (torch.cat(v).view(-1, 3) for v in zip(*(c.rays() for c in cameras)))
     parameters = [p for p in field.parameters() if p.requires_grad and p.numel()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-6, fused=True)
+    optimizer = Adam(parameters, lr=1e-6)
     field.complete_lines_([optimizer])  # as training does
     trainer = RadianceTrainer(field, TrainingSettings(split_steps=(), steps_per_scene=256, harmonics_loss_mult=2e-3))
     trainer.step = 1000

@@ -38,7 +38,7 @@
 
 namespace {
 
-constexpr int SHARE = 512;  // points in a share, at least
+constexpr int SHARE = 256;  // points in a share, at least
 constexpr int MOST_SHARES = 64;
 
 }  // namespace

@@ -90,7 +90,7 @@ def why_not(sizes: ChainSizes, *tensors: Tensor) -> str | None:
     if sizes.merge not in MERGES:
         return f"it does not know the merge {sizes.merge!r}"
     for t in tensors:
-        if t.device.type != "cpu" or t.dtype != torch.float32:
+        if not t.is_cpu or t.dtype != torch.float32:
             return f"it takes float32 tensors on the CPU, got {str(t.dtype).removeprefix('torch.')} on {t.device.type}"
     if os.environ.get(SWITCH) == "0":
         return f"the environment variable {SWITCH} is 0"
@@ -262,8 +262,8 @@ def run(
     of tensors, x and global_x too."""
     assert x is not None or tiles is not None
     tensors = {"x": x, "global_x": global_x, "offsets": offsets, "table": table, **others}
-    kept = {name: t.detach().contiguous() for name, t in tensors.items() if t is not None}
-    values = [t.detach().contiguous() for t in shared]
+    kept = {name: _in_one_piece(t) for name, t in tensors.items() if t is not None}
+    values = [_in_one_piece(t) for t in shared]
     pointers, grads = _pointers(values), _pointers(dshared)
     wanted = (tiles and tiles.dx) or (sizes.in_features, 0), (tiles and tiles.dglobal_x) or (sizes.global_in, 0)
     task = Task(
@@ -294,6 +294,10 @@ def run(
     if failed:
         raise MemoryError("the fused chain found no memory for its tiles")
     return float(task.loss)
+
+
+def _in_one_piece(t: Tensor) -> Tensor:
+    return t if t.is_contiguous() else t.detach().contiguous()
 
 
 def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:

@@ -39,11 +39,18 @@ def why_not(
         tables: weights of the rows, their grids, entries of the shared grid.
         shared: the shared part.
     """
+    reason = shade.why_not(directions.new_empty(0, chain.out_features), directions)
+    return reason or why_not_density(sizes, chain, unit, *tables, shared=shared)
+
+
+def why_not_density(
+    sizes: EncodeSizes, chain: ChainSizes, unit: Tensor, *tables: Tensor, shared: Mapping[str, Tensor]
+) -> str | None:
+    """Why the kernels cannot say how dense points are, in one line; None if they can. Arguments as in `why_not`."""
     if not chain.local_width:
         return "it takes chains with rows"
-    reason = shade.why_not(directions.new_empty(0, chain.out_features), directions)
-    reason = reason or encode.why_not(sizes, unit, *tables)
-    return reason or kernel.why_not(chain, directions, *tables, *shared.values())
+    reason = shade.why_not_these(unit) or encode.why_not(sizes, unit)  # the chain's knows of the tables
+    return reason or kernel.why_not(chain, unit, *tables, *shared.values())
 
 
 def look(
@@ -54,6 +61,7 @@ def look(
     shared: Mapping[str, Tensor],
     sizes: tuple[EncodeSizes, ChainSizes],
     bias: float,
+    contracted: shade.Box | None = None,
 ) -> tuple[Float[Tensor, " samples"], Float[Tensor, "samples 3"], Float[Tensor, " samples"]]:
     """What samples look like; called only where `why_not` is None. Once differentiable, in tables and shared part.
 
@@ -67,19 +75,47 @@ def look(
         shared: the tensors of `ChainSizes.shared_shapes`.
         sizes: of the inputs and of the chain.
         bias: added to the first output before exp.
+        contracted: densities are per length of contracted space, in this box, and made those per length of the scene's.
 
     Returns:
         As `shade.shade`.
     """
     values = [shared[name] for name in sizes[1].shared_shapes()]
-    density, rgb, dependence = _Look.apply(points, rays, corners, sizes, bias, *tables, *values)
+    density, rgb, dependence = _Look.apply(points, rays, corners, sizes, (bias, contracted), *tables, *values)
     return density, rgb, dependence
+
+
+def density(
+    points: Points,
+    corners: Float[Tensor, "rows 3"],
+    tables: tuple[Tensor, Tensor, Tensor],
+    shared: Mapping[str, Tensor],
+    sizes: tuple[EncodeSizes, ChainSizes],
+    bias: float,
+    contracted: shade.Box | None = None,
+) -> Float[Tensor, " samples"]:
+    """(M,) density of points, as `look` says it and whatever the chain's other outputs are; without gradients, called
+    only where `why_not_density` is None. Arguments are those of `look`."""
+    unit, order, offsets = points
+    values = [shared[name] for name in sizes[1].shared_shapes()]
+    found = unit.new_zeros(len(unit))
+    filled, _kept = encode.task(
+        sizes[0], unit, offsets, corners, {"grids": tables[1], "table": tables[2], "order": order}
+    )
+    taken, _too = shade.task(bias, {"order": order, "density": found, "unit": unit}, contracted)
+    calls = {
+        "fill": (encode.built().lg_field_encode_tile, filled),
+        "take": (shade.built().lg_field_shade_density, taken),
+    }
+    tiles = kernel.Tiles(len(order), calls)
+    kernel.run(None, None, offsets, tables[0], values, sizes[1], {}, tiles=tiles)
+    return found
 
 
 class _Look(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, points: Any, of_rays: Any, corners: Tensor, sizes: Any, bias: float, *tensors: Tensor
+        ctx: Any, points: Any, of_rays: Any, corners: Tensor, sizes: Any, how: Any, *tensors: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         unit, order, offsets = points
         rays, directions = of_rays
@@ -87,14 +123,14 @@ class _Look(torch.autograd.Function):
         density, rgb, dependence = shade.room(order, rays, unit)
         seen = {"order": order, "rays": rays, "directions": directions, "density": density, "rgb": rgb}
         filled, _kept = encode.task(sizes[0], unit, offsets, corners, {"grids": grids, "table": table, "order": order})
-        taken, _too = shade.task(bias, seen | {"dependence": dependence})
+        taken, _too = shade.task(how[0], seen | {"dependence": dependence, "unit": unit}, how[1])
         calls = {
             "fill": (encode.built().lg_field_encode_tile, filled),
             "take": (shade.built().lg_field_shade_take, taken),
         }
         kernel.run(None, None, offsets, local, shared, sizes[1], {}, tiles=kernel.Tiles(len(order), calls))
         ctx.save_for_backward(unit, offsets, corners, *seen.values(), *tensors)
-        ctx.sizes, ctx.bias = sizes, bias
+        ctx.sizes, ctx.bias = sizes, how[0]
         return density, rgb, dependence
 
     @staticmethod
@@ -103,9 +139,10 @@ class _Look(torch.autograd.Function):
         unit, offsets, corners, order, rays, directions, density, rgb, *tensors = ctx.saved_tensors
         grads = {"ddensity": ddensity.contiguous(), "drgb": drgb.contiguous(), "ddependence": ddependence.contiguous()}
         some = shade.with_gradient({"order": order} | grads)
-        order = order[some]
+        if len(some) < len(order):
+            order, offsets = order[some], torch.searchsorted(some, offsets)
         seen = {"order": order, "rays": rays, "directions": directions, "density": density, "rgb": rgb}
-        places = unit, torch.searchsorted(some, offsets), corners, order
+        places = unit, offsets, corners, order
         return (None,) * 5 + _to_tables(ctx, places, tensors, shade.task(ctx.bias, seen | grads))
 
 

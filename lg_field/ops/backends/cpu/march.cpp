@@ -63,14 +63,16 @@ class Ray {
   public:
     Ray(const MarchTask& task, int64_t number, Found& found)
         : t(task), number_(number), o(task.origins + 3 * number), d(task.directions + 3 * number),
-          near_(task.near[number]), far_(task.far[number]), shift_(task.jitter[number]), found_(found) {}
+          near_(task.near[number]), far_(task.far[number]), shift_(task.jitter[number]), count_(task.count), found_(found) {
+        if (t.distances) clip();
+    }
 
     void march() {
         if (!t.near_voxels) {
-            for (int64_t k = 0; k < t.count && begins(k); k += STEPS) look(k, int(std::min<int64_t>(STEPS, t.count - k)));
+            for (int64_t k = 0; k < count_ && begins(k); k += STEPS) look(k, int(std::min<int64_t>(STEPS, count_ - k)));
             return;
         }
-        for (int64_t k = 0; k < t.count && begins(k); k += STEPS * t.block) {
+        for (int64_t k = 0; k < count_ && begins(k); k += STEPS * t.block) {
             float middles[STEPS];
             int32_t index[STEPS];
             for (int i = 0; i < STEPS; ++i) middles[i] = place(k + i * t.block) + 0.5f * t.block * t.step;
@@ -82,6 +84,25 @@ class Ray {
     }
 
   private:
+    // From distances to marching coordinates within the box, and how many steps there are. NaN: none.
+    void clip() {
+        bool known = true;
+        for (int a = 0; t.box && a < 3; ++a) {
+            float along = std::fabs(d[a]) < 1e-9f ? 1e-9f : d[a];
+            float low = (t.box[a] - o[a]) / along, high = (t.box[3 + a] - o[a]) / along;
+            known &= !std::isnan(low) && !std::isnan(high);
+            near_ = std::max(near_, std::min(low, high)), far_ = std::min(far_, std::max(low, high));
+        }
+        if (t.box) near_ = std::max(near_, 0.0f);
+        near_ = to_steps(near_), far_ = to_steps(far_);
+        float steps = std::ceil((far_ - near_) / t.step);
+        count_ = known && steps > 0.0f ? int64_t(std::min(steps, 1e9f)) : 0;
+    }
+    float to_steps(float at) const {
+        if (t.linear == 0.0f || at <= t.linear) return at;
+        return t.linear * (2.0f - t.linear / std::max(at, t.linear));
+    }
+
     float place(int64_t k) const { return near_ + (float(k) + shift_) * t.step; }
     bool begins(int64_t k) const { return place(k) + 0.5f * t.step < far_; }
 
@@ -106,6 +127,7 @@ class Ray {
     int64_t number_;
     const float *o, *d;
     float near_, far_, shift_;
+    int64_t count_;
     Found& found_;
 };
 
@@ -146,6 +168,20 @@ extern "C" void lg_field_march_place(const MarchTask* t, int64_t samples, const 
     });
 }
 
+// Where scene points (points, 3) are, the rays' origins: unit coordinates, and the line of `places` of each one's voxel;
+// -1 outside the domain, where no row has the voxel, and, if t->voxels says what is occupied, where it is not.
+extern "C" void lg_field_march_find(const MarchTask* t, const int64_t* places, float* unit, int64_t* voxels) {
+    in_shares((t->rays + PLACED - 1) / PLACED, t->threads, [&](int64_t share) {
+        for (int64_t i = share * PLACED; i < std::min((share + 1) * PLACED, t->rays); ++i) {
+            float x[3];
+            bool outside;
+            std::copy_n(t->origins + 3 * i, 3, x);
+            int64_t number = place_point(*t, x, unit + 3 * i, outside);
+            voxels[i] = outside || (t->voxels && !t->voxels[number]) ? -1 : places[number];
+        }
+    });
+}
+
 // Puts the steps where there is room for all of them, and forgets them.
 extern "C" void lg_field_march_take(void* handle, int64_t* rays, float* starts, float* ends) {
     auto* marched = static_cast<Marched*>(handle);
@@ -155,5 +191,22 @@ extern "C" void lg_field_march_take(void* handle, int64_t* rays, float* starts, 
         starts = std::copy_n(found.starts.data(), n, starts);
         ends = std::copy_n(found.ends.data(), n, ends);
     }
+    delete marched;
+}
+
+// The same, and `lg_field_march_place` of them.
+extern "C" void lg_field_march_take_places(void* handle, const MarchTask* t, const int64_t* places, int64_t* rays,
+                                           float* starts, float* ends, float* unit, int64_t* voxels) {
+    auto* marched = static_cast<Marched*>(handle);
+    std::vector<int64_t> firsts(1, 0);
+    for (const Found& found : marched->shares) firsts.push_back(firsts.back() + int64_t(found.rays.size()));
+    in_shares(int64_t(marched->shares.size()), t->threads, [&](int64_t share) {
+        const Found& found = marched->shares[share];
+        for (size_t k = 0; k < found.rays.size(); ++k) {
+            int64_t i = firsts[share] + int64_t(k);
+            rays[i] = found.rays[k], starts[i] = found.starts[k], ends[i] = found.ends[k];
+            voxels[i] = places[place_of(*t, rays[i], 0.5f * (starts[i] + ends[i]), unit + 3 * i)];
+        }
+    });
     delete marched;
 }

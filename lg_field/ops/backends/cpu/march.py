@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_kernel
 
-ABI = 2
+ABI = 3
 """`MARCH_ABI` of march.cpp."""
 Triple = tuple[float, float, float]
 
@@ -41,12 +41,12 @@ class MarchTask(ctypes.Structure):
 
     _fields_ = [
         *[(name, ctypes.c_int64) for name in ("rays", "count")],
-        *[(name, ctypes.c_int32) for name in ("block", "contraction", "threads", "per_axis")],
+        *[(name, ctypes.c_int32) for name in ("block", "contraction", "threads", "per_axis", "distances")],
         ("counts", ctypes.c_int32 * 3),
         *[(name, ctypes.c_float) for name in ("step", "linear")],
         *[(name, ctypes.c_float * 3) for name in ("lower", "upper", "cells", "shift")],
         *[(name, ctypes.c_void_p) for name in ("origins", "directions", "near", "far", "jitter")],
-        *[(name, ctypes.c_void_p) for name in ("voxels", "near_voxels")],
+        *[(name, ctypes.c_void_p) for name in ("box", "voxels", "near_voxels")],
     ]
 
 
@@ -95,6 +95,46 @@ def march_voxels(
     return _run(task)
 
 
+def march_and_place(
+    rays: tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]],
+    span: tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]],
+    jitter: Float[Tensor, " rays"],
+    step: float,
+    where: Voxels,
+    voxels: Bool[Tensor, " voxels"],
+    places: Int64[Tensor, " voxels"],
+    box: Float[Tensor, "2 3"] | None,
+    linear: float | None = None,
+    block: int = 1,
+    near_voxels: Bool[Tensor, " voxels"] | None = None,
+) -> tuple[Tensor, ...]:
+    """`march_voxels` between distances, and `place` of the steps that are found.
+
+    Args:
+        span: (N,) first and (N,) last distance, scene units.
+        box: scene-space corners that rays are clipped to; None: they are not.
+        rays, jitter, step, where, voxels, linear, block, near_voxels: as in `march_voxels`.
+        places: as in `place`.
+
+    Returns:
+        (M,) ray, (M,) first and (M,) last distance, (M, 3) unit coordinates and (M,) number of the voxel of each step.
+
+    Raises:
+        MemoryError: there is no room for them.
+    """
+    tensors = dict(zip(("near", "far"), span)) | {"jitter": jitter, "voxels": voxels, "places": places}
+    tensors |= {name: t for name, t in (("near_voxels", near_voxels), ("box", box)) if t is not None}
+    task, kept = march_task(rays, where, tensors)
+    task.distances, task.block, task.step, task.linear = True, block, step, linear or 0.0
+    found, total = _found(task)
+    numbers, voxels_of = (torch.empty(total, dtype=torch.int64) for _ in range(2))
+    starts, ends, unit = torch.empty(total), torch.empty(total), torch.empty(total, 3)
+    room = [ctypes.c_void_p(t.data_ptr()) for t in (numbers, starts, ends, unit, voxels_of)]
+    given = ctypes.c_void_p(kept["places"].data_ptr())
+    _kernel().lg_field_march_take_places(ctypes.c_void_p(found), ctypes.byref(task), given, *room)
+    return numbers, starts, ends, unit, voxels_of
+
+
 def place(
     rays: tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]],
     samples: tuple[Int64[Tensor, " samples"], Float[Tensor, " samples"], Float[Tensor, " samples"]],
@@ -121,6 +161,31 @@ def place(
     return unit, voxels
 
 
+def find(
+    points: Float[Tensor, "points 3"],
+    where: Voxels,
+    places: Int64[Tensor, " voxels"],
+    occupied: Bool[Tensor, " voxels"] | None = None,
+) -> tuple[Float[Tensor, "points 3"], Int64[Tensor, " points"]]:
+    """Where scene points are; called only where `why_not` is None.
+
+    Args:
+        points: (n, 3) scene points.
+        where: the voxels' places.
+        places: a number for each of the grid's voxels, row by row.
+        occupied: whether each of them is; None: all are.
+
+    Returns:
+        (n, 3) unit coordinates; (n,) number of each one's voxel, -1 outside of the grid and where it is not occupied.
+    """
+    voxels = {} if occupied is None else {"voxels": occupied}
+    task, kept = march_task((points, points), where, voxels | {"places": places})
+    unit, numbers = torch.empty(len(points), 3), torch.empty(len(points), dtype=torch.int64)
+    pointers = [ctypes.c_void_p(t.data_ptr()) for t in (kept["places"], unit, numbers)]
+    _kernel().lg_field_march_find(ctypes.byref(task), *pointers)
+    return unit, numbers
+
+
 def march_task(
     rays: tuple[Tensor, Tensor], where: Voxels, others: dict[str, Tensor]
 ) -> tuple[MarchTask, dict[str, Tensor]]:
@@ -145,16 +210,22 @@ def _kernel() -> ctypes.CDLL:
     return built
 
 
-def _run(task: MarchTask) -> tuple[Tensor, Tensor, Tensor]:
-    """March, and take what was found."""
+def _found(task: MarchTask) -> tuple[int, int]:
+    """March: where what was found is to be taken from, and how many steps that are."""
     built = _kernel()
     built.lg_field_march.restype = ctypes.c_void_p
     total = ctypes.c_int64()
     found = built.lg_field_march(ctypes.byref(task), ctypes.byref(total))
     if not found:
         raise MemoryError("marching rays found no memory for their steps")
-    owners = torch.empty(total.value, dtype=torch.int64)
-    starts, ends = torch.empty(total.value), torch.empty(total.value)
+    return found, total.value
+
+
+def _run(task: MarchTask) -> tuple[Tensor, Tensor, Tensor]:
+    """March, and take what was found."""
+    found, total = _found(task)
+    owners = torch.empty(total, dtype=torch.int64)
+    starts, ends = torch.empty(total), torch.empty(total)
     pointers = [ctypes.c_void_p(t.data_ptr()) for t in (owners, starts, ends)]
-    built.lg_field_march_take(ctypes.c_void_p(found), *pointers)
+    _kernel().lg_field_march_take(ctypes.c_void_p(found), *pointers)
     return owners, starts, ends

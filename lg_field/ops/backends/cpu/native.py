@@ -51,7 +51,7 @@ def as_they_lie(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def why_not_these(*tensors: Tensor) -> str | None:
     """Why no kernel can compute with these floating point tensors, in one line; None if one can."""
     for t in tensors:
-        if t.device.type != "cpu" or t.dtype != torch.float32:
+        if not t.is_cpu or t.dtype != torch.float32:
             return f"it takes float32 tensors on the CPU, got {str(t.dtype).removeprefix('torch.')} on {t.device.type}"
     value = os.environ.get(SWITCH)
     return f"the environment variable {SWITCH} is {value}" if value in OFF else None

@@ -10,8 +10,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <utility>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -80,6 +84,19 @@ inline void sine_cosine(Vec q, Vec& sine, Vec& cosine) {
 inline Vec select(IntVec mask, Vec a, Vec b) { return (Vec)(((IntVec)a & mask) | ((IntVec)b & ~mask)); }
 inline Vec at_most(Vec x, float most) { return select(x > most, Vec{} + most, x); }  // NaN stays NaN
 inline Vec at_least(Vec x, float least) { return select(x < least, Vec{} + least, x); }
+
+inline Vec square_root(Vec x) {
+#if defined(__AVX512F__)
+    return (Vec)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX__)
+    return (Vec)_mm256_sqrt_ps((__m256)x);
+#elif defined(__x86_64__)
+    return (Vec)_mm_sqrt_ps((__m128)x);
+#else
+    for (int i = 0; i < LANES; ++i) x[i] = std::sqrt(x[i]);
+    return x;
+#endif
+}
 
 // exp to about 1e-7 of it, of x within +-87; beyond it is that of the bound. x = k ln 2 + r, |r| <= ln 2 / 2.
 inline Vec exponential(Vec x) {

@@ -3,14 +3,18 @@
 //   density = exp(min(o_0 + bias, 12))     rgb_c = sigmoid(sum_s o_{1 + 9 c + s} Y_s(direction of the sample's ray))
 //   dependence = mean over c and s > 0 of o_{1 + 9 c + s}^2
 //
+// With `unit`, densities are per length of contracted space and made those per length of the scene's: times (2 - |c|)^2
+// beyond the unit cube, |.| the max norm. Backward multiplies gradients with the density that came out, whichever it is.
+//
 // Y are the real spherical harmonics of degrees 0, 1, 2. Samples are independent of each other. They are shaded in
 // tiles (products.h): of the chain, or of memory.
 
+#include "harmonics.h"
 #include "products.h"
 #include "shares.h"
 
 // Mirrored in shade.py, which compares ABI and size: whoever changes a member counts ABI up, here and there.
-constexpr int32_t SHADE_ABI = 3;
+constexpr int32_t SHADE_ABI = 4;
 struct ShadeTask {
     int64_t points;  // that have a row
     int32_t threads;
@@ -20,24 +24,14 @@ struct ShadeTask {
     float *density, *rgb, *dependence;  // (samples), (samples, 3), (samples); backward reads the first two
     const float *ddensity, *drgb, *ddependence;
     float* dout;  // (points, 28)
+    const float* unit;  // (samples, 3), null: densities stay as they are
+    float lower[3], size[3];  // of the box of unit coordinates
 };
 
 namespace {
 
-constexpr int HARMONICS = 9, COLORS = 3, WIDTH = 1 + COLORS * HARMONICS;
+constexpr int WIDTH = 1 + COLORS * HARMONICS;
 constexpr float HIGHEST = 12.0f;
-
-inline void harmonics(Vec x, Vec v, Vec z, Vec* y) {
-    y[0] = Vec{} + 0.28209479177387814f;
-    y[1] = 0.4886025119029199f * v;
-    y[2] = 0.4886025119029199f * z;
-    y[3] = 0.4886025119029199f * x;
-    y[4] = 1.0925484305920792f * x * v;
-    y[5] = 1.0925484305920792f * v * z;
-    y[6] = 0.31539156525252005f * (3.0f * z * z - 1.0f);
-    y[7] = 1.0925484305920792f * x * z;
-    y[8] = 0.5462742152960396f * (x * x - v * v);
-}
 
 // As many samples as a vector has lanes, the last one in the place of those that are missing.
 struct Some {
@@ -63,9 +57,19 @@ struct Some {
     }
 };
 
+// How much longer contracted space is than the scene at a sample.
+inline float rate_at(const ShadeTask& t, int64_t at) {
+    float most = 1.0f;
+    for (int a = 0; a < 3; ++a) most = std::max(most, std::fabs(t.lower[a] + t.unit[3 * at + a] * t.size[a]));
+    float rate = 2.0f - std::min(most, 2.0f);
+    return rate * rate;
+}
+
 // Of lines o of TILE.
 void shade(const ShadeTask& t, const Some& some, const float* o) {
-    some.write(exponential(at_most(load(o) + t.bias, HIGHEST)), t.density);
+    Vec density = exponential(at_most(load(o) + t.bias, HIGHEST));
+    for (int i = 0; t.unit && i < some.count; ++i) density[i] *= rate_at(t, some.at[i]);
+    some.write(density, t.density);
     Vec squares = {};
     for (int c = 0; c < COLORS; ++c) {
         const float* f = o + (1 + c * HARMONICS) * TILE;
@@ -131,6 +135,18 @@ extern "C" void lg_field_shade_take(const void* task, int64_t first, int count, 
 // and `AnswerTile`.
 extern "C" void lg_field_shade_answer(const void* task, int64_t first, int count, const float* y, float* dy) {
     shade_tile(*static_cast<const ShadeTask*>(task), first, count, y, dy);
+}
+
+// The first of the same, which finds densities only: of the first of any number of outputs.
+extern "C" void lg_field_shade_density(const void* task, int64_t first, int count, const float* y) {
+    const auto& t = *static_cast<const ShadeTask*>(task);
+    for (int i = 0; i < count; i += LANES) {
+        Vec density = exponential(at_most(load(y + i) + t.bias, HIGHEST));
+        for (int k = 0; k < std::min(LANES, count - i); ++k) {
+            int64_t at = t.order[first + i + k];
+            t.density[at] = t.unit ? density[k] * rate_at(t, at) : density[k];
+        }
+    }
 }
 
 extern "C" void lg_field_shade(const ShadeTask* t) {

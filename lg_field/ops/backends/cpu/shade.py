@@ -13,10 +13,14 @@ from torch.autograd.function import once_differentiable
 
 from lg_field.ops.backends.cpu.native import as_they_lie, native, why_not_kernel
 
-ABI = 3
+ABI = 4
 """`SHADE_ABI` of shade.cpp."""
 WIDTH = 28
 """Outputs of the chain: density, and nine spherical harmonics for each of red, green and blue."""
+
+
+Box = tuple[tuple[float, ...], tuple[float, ...]]
+"""(3,) lower corner and (3,) size of the box of unit coordinates."""
 
 
 class ShadeTask(ctypes.Structure):
@@ -28,7 +32,8 @@ class ShadeTask(ctypes.Structure):
         ("bias", ctypes.c_float),
         *[(name, ctypes.c_void_p) for name in ("out", "directions", "order", "rays")],
         *[(name, ctypes.c_void_p) for name in ("density", "rgb", "dependence")],
-        *[(name, ctypes.c_void_p) for name in ("ddensity", "drgb", "ddependence", "dout")],
+        *[(name, ctypes.c_void_p) for name in ("ddensity", "drgb", "ddependence", "dout", "unit")],
+        *[(name, ctypes.c_float * 3) for name in ("lower", "size")],
     ]
 
 
@@ -38,7 +43,12 @@ def why_not(out: Tensor, directions: Tensor) -> str | None:
         return f"it takes {WIDTH} outputs of the chain"
     if directions.requires_grad:
         return "it gives no gradients to directions"
-    return why_not_kernel("shade", ABI, ShadeTask, out, directions)
+    return why_not_these(out, directions)
+
+
+def why_not_these(*tensors: Tensor) -> str | None:
+    """Why the kernel cannot compute with such tensors, in one line; None if it can."""
+    return why_not_kernel("shade", ABI, ShadeTask, *tensors)
 
 
 def shade(
@@ -116,8 +126,14 @@ def built() -> ctypes.CDLL:
     return found
 
 
-def task(bias: float, tensors: Mapping[str, Tensor]) -> tuple[ShadeTask, dict[str, Tensor]]:
-    """What to do, and the tensors that it points into."""
-    kept = as_they_lie(tensors)
+def task(
+    bias: float, tensors: Mapping[str, Tensor], contracted: Box | None = None
+) -> tuple[ShadeTask, dict[str, Tensor]]:
+    """What to do, and the tensors that it points into; `contracted`: densities are per length of contracted space, in
+    this box."""
+    kept = as_they_lie({name: t for name, t in tensors.items() if contracted is not None or name != "unit"})
     pointers = {name: t.data_ptr() for name, t in kept.items()}
-    return ShadeTask(points=len(tensors["order"]), threads=torch.get_num_threads(), bias=bias, **pointers), kept
+    what = ShadeTask(points=len(tensors["order"]), threads=torch.get_num_threads(), bias=bias, **pointers)
+    if contracted is not None:
+        what.lower[:], what.size[:] = contracted
+    return what, kept
