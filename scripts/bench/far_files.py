@@ -117,7 +117,11 @@ class Waves:
 
 @contextmanager
 def range_server(
-    path: Path, latency: float, hold: Callable[[str], None] | None = None, ranges: bool = True
+    path: Path,
+    latency: float,
+    hold: Callable[[str], None] | None = None,
+    ranges: bool = True,
+    version: str | None = "ETag",
 ) -> Iterator[tuple[str, Log]]:
     """Serve a file by ranges: its address and the log.
 
@@ -126,20 +130,28 @@ def range_server(
         latency: seconds before each answer.
         hold: is called by the thread of each request with its method before it is answered, and may wait for others.
         ranges: False: everything is sent, whatever is asked for.
+        version: header that tells the file from what it was before it was replaced; None: none does.
     """
-    log, size = Log(), path.stat().st_size
+    log = Log()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_HEAD(self) -> None:
-            self.answer(0, size, 200, False)
+            self.answer(0, path.stat().st_size, 200, False)
 
         def do_GET(self) -> None:
+            size = path.stat().st_size
             wanted = self.headers.get("Range") if ranges else None
             first, last = wanted.removeprefix("bytes=").split("-") if wanted else ("0", "")
             start, end = int(first), min(size, int(last) + 1 if last else size)
-            self.answer(start, end, 206 if wanted else 200, True)
+            if start < size:
+                self.answer(start, end, 206 if wanted else 200, True)
+            else:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{size}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
 
         def answer(self, start: int, end: int, status: int, body: bool) -> None:
             begin = time.monotonic()
@@ -148,8 +160,11 @@ def range_server(
                 hold(self.command)
             self.send_response(status)
             self.send_header("Accept-Ranges", "bytes" if ranges else "none")
+            now = path.stat()
+            if version is not None:
+                self.send_header(version, f'"{now.st_mtime_ns:x}-{now.st_size:x}"')
             if status == 206:
-                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{now.st_size}")
             self.send_header("Content-Length", str(end - start))
             self.end_headers()
             log.requests.append(Request(begin, time.monotonic(), end - start if body else 0))
