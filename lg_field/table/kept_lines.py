@@ -119,8 +119,8 @@ class KeptLines(nn.Module):
     def spread_once(self, kept: Shaped[Tensor, "kept features"]) -> Shaped[Tensor, "lines features"]:
         """`spread` without gradients, made anew only when the kept lines or what they hold have changed.
 
-        What they hold is compared, which takes a thirtieth of the time of spreading it: a tensor's version does not count
-        what fused optimizers, `.data` and other libraries write.
+        What they hold is compared, which takes a thirtieth of the time of spreading it: a tensor's version does not
+        count what fused optimizers, `.data` and other libraries write.
         """
         if self.whole:
             return kept.detach()
