@@ -115,6 +115,65 @@ class Waves:
                 raise AssertionError(f"{self.here} requests came at a time, {self.left} of {self.together} were to")
 
 
+class Served(NamedTuple):
+    """What a server of ranges serves, and how: see `range_server`."""
+
+    path: Path
+    latency: float
+    hold: Callable[[str], None] | None
+    ranges: bool
+    version: str | None
+    log: Log
+
+
+def handler_of(served: Served) -> type[http.server.BaseHTTPRequestHandler]:
+    """What answers requests for a file."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self.answer(0, served.path.stat().st_size, 200, False)
+
+        def do_GET(self) -> None:
+            size = served.path.stat().st_size
+            wanted = self.headers.get("Range") if served.ranges else None
+            first, last = wanted.removeprefix("bytes=").split("-") if wanted else ("0", "")
+            start, end = int(first), min(size, int(last) + 1 if last else size)
+            if start < size:
+                self.answer(start, end, 206 if wanted else 200, True)
+            else:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{size}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        def answer(self, start: int, end: int, status: int, body: bool) -> None:
+            begin = time.monotonic()
+            time.sleep(served.latency)
+            if served.hold is not None:
+                served.hold(self.command)
+            self.send_response(status)
+            self.send_header("Accept-Ranges", "bytes" if served.ranges else "none")
+            now = served.path.stat()
+            if served.version is not None:
+                self.send_header(served.version, f'"{now.st_mtime_ns:x}-{now.st_size:x}"')
+            if status == 206:
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{now.st_size}")
+            self.send_header("Content-Length", str(end - start))
+            self.end_headers()
+            served.log.requests.append(Request(begin, time.monotonic(), end - start if body else 0))
+            if body:
+                with open(served.path, "rb") as file:
+                    file.seek(start)
+                    self.wfile.write(file.read(end - start))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
 @contextmanager
 def range_server(
     path: Path,
@@ -133,54 +192,13 @@ def range_server(
         version: header that tells the file from what it was before it was replaced; None: none does.
     """
     log = Log()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self.answer(0, path.stat().st_size, 200, False)
-
-        def do_GET(self) -> None:
-            size = path.stat().st_size
-            wanted = self.headers.get("Range") if ranges else None
-            first, last = wanted.removeprefix("bytes=").split("-") if wanted else ("0", "")
-            start, end = int(first), min(size, int(last) + 1 if last else size)
-            if start < size:
-                self.answer(start, end, 206 if wanted else 200, True)
-            else:
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{size}")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-        def answer(self, start: int, end: int, status: int, body: bool) -> None:
-            begin = time.monotonic()
-            time.sleep(latency)
-            if hold is not None:
-                hold(self.command)
-            self.send_response(status)
-            self.send_header("Accept-Ranges", "bytes" if ranges else "none")
-            now = path.stat()
-            if version is not None:
-                self.send_header(version, f'"{now.st_mtime_ns:x}-{now.st_size:x}"')
-            if status == 206:
-                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{now.st_size}")
-            self.send_header("Content-Length", str(end - start))
-            self.end_headers()
-            log.requests.append(Request(begin, time.monotonic(), end - start if body else 0))
-            if body:
-                with open(path, "rb") as file:
-                    file.seek(start)
-                    self.wfile.write(file.read(end - start))
-
-        def log_message(self, *_: object) -> None:
-            pass
+    handler = handler_of(Served(path, latency, hold, ranges, version, log))
 
     class Server(http.server.ThreadingHTTPServer):
         request_queue_size = 128
         daemon_threads = True
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/field", log
