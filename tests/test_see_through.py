@@ -15,7 +15,7 @@ from lg_field.captures.backdrop import before_backdrop
 from lg_field.captures.capture import Backdrop, Capture, Lens, Photo
 from lg_field.captures.cut_out import cut_out
 from lg_field.captures.photo_file import read_photo
-from lg_field.captures.see_through import View, bent, holes_of, looked_at
+from lg_field.captures.see_through import FIRST, View, bent, holes_of, looked_at, spread
 
 pytest.importorskip("scipy")
 SIZE, FOCAL, DISTANCE = 120, 150.0, 3.0
@@ -102,6 +102,17 @@ def test_what_no_camera_sees_from_behind_stays(tmp_path: Path) -> None:
     assert sum(int((~solid).sum()) for solid in shown.solid) > 0
     holes = holes_of(shown.photos, Backdrop(WHITE, 12))
     assert all(hole is None for hole in holes), "a wall of paint behind the ring would look the same"
+
+
+def test_where_nothing_may_be_a_hole_few_photos_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.full((SIZE, SIZE, 3), 255, np.uint8)
+    picture[30:90, 30:90] = 100
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    photos = [Photo(tmp_path / "a.png", camera(angle, 0.2), LENS) for angle in np.linspace(0.0, 6.0, 40)]
+    read, of = [], View.of
+    monkeypatch.setattr(View, "of", staticmethod(lambda *some: read.append(1) or of(*some)))
+    assert holes_of(photos, Backdrop(WHITE, 12)) == [None] * 40 and len(read) == FIRST
+    assert spread(3, 16) == [0, 1, 2] and spread(100, 3) == [0, 50, 99] and spread(0, 4) == []
 
 
 def test_a_piece_is_cut_out_where_most_of_it_is_a_hole() -> None:

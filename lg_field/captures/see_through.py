@@ -27,6 +27,8 @@ RAYS = 16
 """Pixels of a region whose light is followed."""
 STEPS, NEAR, FAR = 128, 0.3, 1.7
 """Points of a way, from the first to the second number, in distances from the camera to what all look at."""
+FIRST = 16
+"""Photos that are looked at first: where none of them shows such a region, the others are not read."""
 VIEWS = 48
 """Cameras that are asked about each point."""
 MISSES, SHOWN = 0.1, 1 / 3
@@ -124,9 +126,13 @@ def holes_of(photos: Sequence[Photo], backdrop: Backdrop) -> list[np.ndarray | N
     Raises:
         CaptureError: a broken photo, or SciPy is missing.
     """
-    views = [View.of(photo, backdrop) for photo in photos]
+    few = spread(len(photos), FIRST)
+    known = {k: View.of(photos[k], backdrop) for k in few}
+    if not any(view.pieces.any() for view in known.values()):
+        return [None] * len(photos)
+    views = [known.get(k) or View.of(photo, backdrop) for k, photo in enumerate(photos)]
     focus = looked_at([photo.pose for photo in photos])
-    asked = np.unique(np.linspace(0, len(views) - 1, min(VIEWS, len(views))).round().astype(int)).tolist()
+    asked = spread(len(views), VIEWS)
     left = [(k, number) for k, view in enumerate(views) for number in np.unique(view.pieces[view.pieces > 0])]
     for _ in range(ROUNDS):
         others = {k: [views[other] for other in asked if other != k] for k in {k for k, _ in left}}
@@ -139,6 +145,12 @@ def holes_of(photos: Sequence[Photo], backdrop: Backdrop) -> list[np.ndarray | N
     return [view.holes if view.holes.any() else None for view in views]
 
 
+def spread(count: int, most: int) -> list[int]:
+    """At most so many of the numbers from 0 to `count` - 1, evenly among them."""
+    found: list[int] = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
+    return found
+
+
 def is_hole(view: View, region: np.ndarray, others: Sequence[View], focus: np.ndarray) -> bool:
     """Whether light comes through a region of a photo from the backdrop behind.
 
@@ -149,7 +161,7 @@ def is_hole(view: View, region: np.ndarray, others: Sequence[View], focus: np.nd
         focus: (3,) what all cameras look at.
     """
     rows, columns = region.nonzero()
-    some = np.unique(np.linspace(0, len(rows) - 1, min(RAYS, len(rows))).round().astype(int))
+    some = spread(len(rows), RAYS)
     along, origin = view.directions(rows[some], columns[some]), view.photo.pose[:3, 3]
     steps = np.linspace(NEAR, FAR, STEPS) * np.linalg.norm(focus - origin)
     points = (origin + along[:, None] * steps[:, None]).reshape(-1, 3)
