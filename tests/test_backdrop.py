@@ -60,6 +60,59 @@ def test_a_backdrop_of_any_colour_is_found(color: tuple[int, int, int], suffix: 
     assert found is not None and np.abs(np.array(found.color) - color).max() <= 4 and found.tolerance <= 24
 
 
+def shade(corner: float, tilt: float = 0.0) -> np.ndarray:
+    """(height, width, 1) light that falls by `corner` toward the corners, and by `tilt` from left to right."""
+    x, y = np.meshgrid(np.linspace(-1, 1, WIDTH), np.linspace(-1, 1, HEIGHT))
+    return (1.0 - corner * (x * x + y * y) / 2.0 + tilt * x / 2.0)[..., None]
+
+
+def thing_before_graded(color: tuple[int, int, int], seed: int, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    _, covered, own = thing_before(color, seed)
+    seen = covered[..., None] * own + (1 - covered[..., None]) * np.array(color) * light
+    seen = seen + 2.0 * np.random.default_rng(seed).standard_normal(seen.shape)
+    return seen.clip(0, 255).round().astype(np.uint8), covered
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("light", [shade(0.25), shade(0.0, 0.3), shade(0.15, -0.2)], ids=["corners", "side", "both"])
+@pytest.mark.parametrize("color", [(160, 158, 150), (60, 190, 80)])
+def test_an_unevenly_lit_backdrop_is_cut_out_to_the_thing(
+    color: tuple[int, int, int], light: np.ndarray, suffix: str, tmp_path: Path
+) -> None:
+    pictures = [thing_before_graded(color, k, light) for k in range(8)]
+    paths = written(tmp_path, [picture for picture, _ in pictures], suffix)
+    found = find_backdrop(paths)
+    assert found is not None and found.graded and found.tolerance <= 16
+    for path, (_, covered) in zip(paths, pictures):
+        alpha = cut_out(np.asarray(Image.open(path)), found)[..., 3] / 255.0
+        assert (alpha[covered == 0] > 0.5).mean() < 0.002 and (alpha[covered == 1] > 0.9).mean() > 0.95
+
+
+@pytest.mark.parametrize("color", [(255, 255, 255), (0, 0, 0), (40, 170, 60), (128, 126, 120)])
+def test_an_evenly_lit_backdrop_is_not_taken_to_be_graded(color: tuple[int, int, int], tmp_path: Path) -> None:
+    found = find_backdrop(written(tmp_path, [thing_before(color, k, grain=3.0)[0] for k in range(8)]))
+    assert found is not None and not found.graded
+
+
+def overcast(seed: int) -> np.ndarray:
+    """A bright sky over a ground, which ends at another height in each photo."""
+    below = np.arange(HEIGHT)[:, None, None] > 90 + seed % 5
+    return np.where(below, noise(seed), 225.0 * shade(0.1)).clip(0, 255).astype(np.uint8)
+
+
+def night(seed: int) -> np.ndarray:
+    """A black sky over a street with lights."""
+    below = np.arange(HEIGHT)[:, None, None] > 100
+    return np.where(below, noise(seed), 4.0 + np.random.default_rng(seed).random((HEIGHT, WIDTH, 1))).astype(np.uint8)
+
+
+def wall(seed: int) -> np.ndarray:
+    """A white wall, darker to the side, behind furniture that stands on a floor."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    thing = (rows > 120) | ((rows > 60) & (abs(columns - 120 - 9 * (seed % 4)) < 50))
+    return np.where(thing[..., None], noise(seed), 235.0 * shade(0.0, 0.25)).clip(0, 255).astype(np.uint8)
+
+
 def with_horizon(seed: int) -> np.ndarray:
     return np.where(np.arange(HEIGHT)[:, None, None] < 80, 255.0, noise(seed)).astype(np.uint8)
 
@@ -71,6 +124,9 @@ OTHERS: dict[str, Callable[[int], np.ndarray]] = {
     "nothing before it": lambda k: np.full((HEIGHT, WIDTH, 3), 255, np.uint8),
     "a frame around a picture": lambda k: np.pad(noise(k, 230, 150), ((5, 5), (5, 5), (0, 0))).astype(np.uint8),
     "only some photos have one": lambda k: thing_before((255, 255, 255), k)[0] if k % 3 else noise(k).astype(np.uint8),
+    "an overcast sky": overcast,
+    "a night": night,
+    "a wall behind furniture": wall,
     "a gradient": lambda k: (thing_before((0, 0, 0), k)[0] // 2 + np.arange(WIDTH)[None, :, None] // 2).astype(
         np.uint8
     ),

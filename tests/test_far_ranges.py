@@ -62,8 +62,8 @@ class Fails:
         self.data, self.error, self.times = data, error, times
         self.asked: list[int] = []
 
-    def size(self, path: str) -> int:
-        return len(self.data)
+    def info(self, path: str) -> dict[str, Any]:
+        return {"size": len(self.data)}
 
     def cat_ranges(self, paths: list[str], starts: list[int], ends: list[int], on_error: str) -> list[Any]:
         self.asked.append(len(paths))

@@ -144,9 +144,9 @@ def test_light_is_counted_once_and_less_behind_the_focus(hazy: RadianceField) ->
     assert isinstance(hazy.description, Scene)
     look = known_look(hazy.description)
     assert look is not None
-    light = seen_light(hazy, hazy.description, look.views, look.focus)
+    light = seen_light(hazy, hazy.description, look.views, look.focus).light
     assert 0.0 < float(light.sum()) <= 1.0 and bool((light >= 0).all())
-    away = seen_light(hazy, hazy.description, look.views, torch.tensor([0.0, 0.0, -REACH]).double())
+    away = seen_light(hazy, hazy.description, look.views, torch.tensor([0.0, 0.0, -REACH]).double()).light
     assert float(away.sum()) < float(light.sum())
 
 

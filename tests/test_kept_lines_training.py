@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from lg_field.radiance.field import RadianceField
 from lg_field.radiance.hash_grid import MANY
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings
 from lg_field.table.editing import regrow
+from lg_field.table.kept_lines import KeptLines
 
 
 def rays(count: int = 200) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -87,6 +89,67 @@ def test_few_points_and_many_are_said_the_same_of() -> None:
     assert 8 * grid.levels * len(unit) > MANY * kept.total > 8 * grid.levels * 100
     many, few = grid.encode(table, unit, kept), [grid.encode(table, part, kept) for part in unit.split(100)]
     assert torch.equal(many, torch.cat(few)) and torch.equal(many, grid.encode(kept.spread(table), unit))
+
+
+def ways_to_write() -> dict[str, Callable[[torch.nn.Parameter], object]]:
+    """Ways in which a parameter is written, those that its version counts and those that it does not."""
+
+    def stepped(**options: bool) -> Callable[[torch.nn.Parameter], object]:
+        def step(table: torch.nn.Parameter) -> None:
+            table.grad = torch.ones_like(table)
+            torch.optim.Adam([table], lr=0.1, **options).step()
+
+        return step
+
+    def through_memory(table: torch.nn.Parameter) -> None:
+        table.detach().numpy()[:] += 1.0
+
+    def below_autograd(table: torch.nn.Parameter) -> None:
+        with torch.inference_mode():
+            table.add_(1.0)
+
+    def held(table: torch.nn.Parameter) -> None:
+        with torch.autograd._unsafe_preserve_version_counter(table), torch.no_grad():
+            table.add_(1.0)
+
+    return {
+        "fused": stepped(fused=True),
+        "foreach": stepped(foreach=True),
+        "loop": stepped(foreach=False),
+        "data": lambda table: table.data.add_(1.0),
+        "numpy": through_memory,
+        "inference mode": below_autograd,
+        "version kept": held,
+        "another storage": lambda table: torch.nn.utils.vector_to_parameters(torch.ones(table.numel()), [table]),
+    }
+
+
+@pytest.mark.parametrize("way", ways_to_write())
+def test_a_picture_shows_what_was_written_into_a_crop_however_it_was_written(way: str) -> None:
+    field = crop(make(filled=0.5), cells=[0, 13, 26]).eval()
+    points = occupied_points(field)
+    with torch.no_grad():
+        before = said(field, points)
+        ways_to_write()[way](field.hash_table)
+        now = said(field, points)
+        fresh = make(filled=0.5).eval()
+        fresh.load_state_dict(field.state_dict())
+        assert torch.equal(now, said(fresh, points)) and not torch.equal(now, before)
+
+
+def test_what_did_not_change_is_spread_once() -> None:
+    lines, kept = KeptLines(40), torch.randn(20, 2)
+    lines.set_(torch.arange(40) % 2 == 0)
+    first = lines.spread_once(kept)
+    assert lines.spread_once(kept) is first and lines.spread_once(kept.clone()) is first
+    kept[3, 1] = float("nan")
+    second = lines.spread_once(kept)
+    assert second is not first and lines.spread_once(kept) is second, "a NaN is no change"
+    kept[3, 1] = 0.0
+    assert lines.spread_once(kept) is not lines.spread_once(torch.where(kept == 0, -kept, kept))
+    for other in (kept.double(), kept.half(), kept[:, :1].contiguous()):
+        found = lines.spread_once(other)
+        assert found.dtype == other.dtype and torch.equal(found, lines.spread(other))
 
 
 def test_another_implementation_is_given_the_whole_table() -> None:

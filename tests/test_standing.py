@@ -13,10 +13,12 @@ from PIL import Image
 from test_focus import even_scene
 
 import lg_field
+from lg_field.errors import Notice
 from lg_field.radiance.components import shown_voxels
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.focus import known_look
 from lg_field.radiance.scene import Scene
+from lg_field.radiance.sight import Light
 from lg_field.radiance.standing import GROWN, Eighths, Standing, ground_below, one_side, side_of, standing
 from lg_field.space.regions import VoxelSet
 
@@ -121,13 +123,12 @@ def eighths_near() -> Eighths:
     """Of a ball on a floor; light is the number of the voxel."""
     field = scene_of("a floor")
     shown = shown_voxels(field.occupancy, None)
-    light = torch.arange(shown.numel(), dtype=torch.float64).view(shown.shape)
-    return Eighths.of(field, torch.zeros(3, dtype=torch.float64), shown, light)
+    numbers = torch.arange(shown.numel())
+    return Eighths.of(field, torch.zeros(3, dtype=torch.float64), shown, Light(numbers, numbers.double()))
 
 
 def test_eighths_have_their_places(eighths_near: Eighths) -> None:
-    numbers = torch.arange(len(eighths_near.numbers) * 8).view(-1, 8)
-    assert torch.equal(eighths_near.of_dense(eighths_near.dense(numbers)), numbers), "each has one of its own"
+    assert len(eighths_near.places.flatten(0, 1).unique(dim=0)) == 8 * len(eighths_near.numbers), "each its own"
     apart = eighths_near.points[:, 7] - eighths_near.points[:, 0]
     inner = eighths_near.points.abs().amax((1, 2)) < 0.9
     assert torch.allclose(apart[inner], torch.full_like(apart[inner], 4.0 / 128)), "half a voxel"
@@ -168,6 +169,21 @@ def test_in_scenes_too_large_for_eighths_whole_voxels_are_kept(monkeypatch: pyte
     points = torch.rand(20000, 3, generator=torch.Generator().manual_seed(0)).double() * 2.0 - 1.0
     more, less = coarse.region.contains(points), fine.region.contains(points)
     assert bool(less.any()) and bool((more | ~less).all())
+
+
+def test_among_very_many_voxels_whole_ones_are_looked_at_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    field = scene_of("a floor")
+    fine = found_in(field)
+    monkeypatch.setattr("lg_field.radiance.standing.MOST", 1000)
+    with pytest.warns(Notice, match="looked for among .* whole voxels"):
+        coarse = found_in(field)
+    assert fine is not None and coarse is not None and isinstance(coarse.shape, VoxelSet)
+    assert torch.allclose(torch.tensor(coarse.above.normal), torch.tensor(fine.above.normal), atol=0.05)
+    points = torch.rand(20000, 3, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
+    kept = coarse.region.contains(points.double()) & field.is_occupied(points)
+    assert bool(kept.any()) and float(points[kept].norm(dim=-1).max()) < RADIUS + 4.0 * side_of(field.occupancy)
+    body = (points.norm(dim=-1) < RADIUS) & (points[:, 2] > -0.27 + 2.5 * side_of(field.occupancy))
+    assert bool(kept[body & field.is_occupied(points)].all())
 
 
 def test_a_crop_by_focus_has_the_thing_alone(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from lg_field.captures.capture import Backdrop, Capture
-from lg_field.captures.cut_out import SAME
+from lg_field.captures.cut_out import SAME, frame_of, shaded, unit_places
 from lg_field.captures.photo_file import few_pixels
+from lg_field.captures.see_through import holes_of
 
 BackgroundMode = Literal["auto", "keep"]
 """auto: a plain backdrop is empty; keep: it is part of the scene."""
@@ -29,6 +30,10 @@ PLAIN = 0.85
 """Part of a border that has one colour."""
 MOST = 0.9
 """Part of the photos that have such a border, all of the same colour."""
+BRIGHT = 40
+"""Darker backdrops are not graded: their light is that of noise."""
+EVEN = 5
+"""Up to so much noise a backdrop is taken to be evenly lit."""
 NOISE_MOST = 24
 """Noisier borders are not plain."""
 FRAME, CELLS = 0.97, 64
@@ -58,11 +63,16 @@ def before_backdrop(capture: Capture, mode: BackgroundMode, flag: str) -> tuple[
     found = find_backdrop([photo.image for photo in photos])
     if found is None:
         return capture, []
+    holes = holes_of(photos, found)
+    count = sum(hole is not None for hole in holes)
+    through = f"; {count} of {len(photos)} show it through the thing, too" if count else ""
     line = (
-        f"The photos show a thing before a plain backdrop ({', '.join(map(str, found.color))} of 255): where they show "
-        f"that, the scene is empty ({flag} keep: otherwise)."
+        f"The photos show a thing before a plain backdrop ({', '.join(map(str, found.color))} of 255"
+        f"{', unevenly lit' if found.graded else ''}): where they show that, the scene is empty ({flag} keep: "
+        f"otherwise){through}."
     )
-    return replace(capture, photos=tuple(replace(photo, backdrop=found) for photo in photos), alpha=True), [line]
+    cut = tuple(replace(photo, backdrop=replace(found, holes=hole)) for photo, hole in zip(photos, holes))
+    return replace(capture, photos=cut, alpha=True), [line]
 
 
 def find_backdrop(images: Sequence[Path]) -> Backdrop | None:
@@ -72,24 +82,34 @@ def find_backdrop(images: Sequence[Path]) -> Backdrop | None:
         CaptureError: a broken photo.
     """
     numbers = np.unique(np.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).round().astype(int))
-    colors, noises, things, odd = [], [], [], 0
-    for number in numbers:
-        seen = _plain_border(few_pixels(images[number], SIDE))
-        if seen is None:
-            odd += 1
-            if odd > (1.0 - MOST) * len(numbers):
-                return None
-        else:
-            colors.append(seen[0])
-            noises.append(seen[1])
-            things.append(seen[2])
+    looks = [few_pixels(images[number], SIDE) for number in numbers]
+    flat, graded = (_common(looks, graded) for graded in (False, True))
+    if flat is None or (graded is not None and flat.noise > EVEN and graded.noise < 0.5 * flat.noise):
+        return None if graded is None else graded.backdrop(True)
+    return flat.backdrop(False)
+
+
+class _Common(NamedTuple):
+    """What the borders of photos have in common."""
+
+    color: np.ndarray
+    noise: float
+
+    def backdrop(self, graded: bool) -> Backdrop:
+        red, green, blue = self.color.round().astype(int).tolist()
+        return Backdrop((red, green, blue), int(max(SAME, np.ceil(2.0 * self.noise))), graded)
+
+
+def _common(looks: Sequence[np.ndarray], graded: bool) -> _Common | None:
+    """The colour of nearly all borders; None if they have none, or there is nothing before it, or a window."""
+    seen = [one for pixels in looks if (one := _plain_border(pixels, graded)) is not None]
+    if len(looks) - len(seen) > (1.0 - MOST) * len(looks) or not seen:
+        return None
+    colors = np.array([one[0] for one in seen])
     color = np.median(colors, axis=0)
-    if (np.abs(np.array(colors) - color).max(1) <= SAME).mean() < MOST:
+    if (np.abs(colors - color).max(1) <= SAME).mean() < MOST or _is_frame(np.array([one[2] for one in seen])):
         return None
-    if _is_frame(np.array(things)):
-        return None
-    red, green, blue = color.round().astype(int).tolist()
-    return Backdrop((red, green, blue), int(max(SAME, np.ceil(2.0 * np.median(noises)))))
+    return _Common(color, float(np.median([one[1] for one in seen])))
 
 
 def _is_frame(things: np.ndarray) -> bool:
@@ -102,15 +122,16 @@ def _is_frame(things: np.ndarray) -> bool:
     return filled > FRAME or (abs(filled - np.pi / 4) < ROUND and float(any_of.mean()) > LARGE)
 
 
-def _plain_border(pixels: np.ndarray) -> tuple[np.ndarray, float, np.ndarray] | None:
+def _plain_border(pixels: np.ndarray, graded: bool) -> tuple[np.ndarray, float, np.ndarray] | None:
     """Colour and noise of a border that is plain, and where the thing of other colours is that it goes around, (CELLS,
     CELLS) bool; None: it is not."""
     width = max(1, round(BORDER * min(pixels.shape[:2])))
-    border = np.ones(pixels.shape[:2], dtype=bool)
-    border[width:-width, width:-width] = False
-    values = pixels.astype(np.int64)
-    color = np.median(values[border], axis=0)
-    away = np.abs(values - color).max(2)
+    border, values = frame_of(pixels.shape[:2], width), pixels.astype(np.float32)
+    color: np.ndarray = np.median(values[border], axis=0)
+    if graded and color.max() < BRIGHT:
+        return None
+    here = shaded(values, color, unit_places(*pixels.shape[:2]), border) if graded else color
+    away = np.abs(values - here).max(2)
     plain = np.sort(away[border])[: max(1, round(PLAIN * border.sum()))]
     noise = float(plain[round(0.9 * (len(plain) - 1))])
     if plain[-1] > max(SAME, 2.0 * noise) or noise > NOISE_MOST:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +75,10 @@ class Backdrop:
     """Red, green and blue, of 255."""
     tolerance: int
     """Largest difference of a channel of what is still backdrop."""
+    graded: bool = False
+    """It is evenly lighter and darker from place to place (uneven light, a lens that darkens corners)."""
+    holes: np.ndarray | None = field(default=None, compare=False)
+    """(height, width) bool, smaller than the photo: where it is seen through the thing; None = nowhere."""
 
 
 @dataclass(frozen=True)

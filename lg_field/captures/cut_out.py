@@ -12,6 +12,10 @@ SAME = 12
 """Largest difference of a channel, of 255, within one colour at least; noise may ask for more."""
 REACH = 3.0
 """Pixels along the edge of a thing whose colour may be mixed with the backdrop's."""
+GRADED = 0.35
+"""Part by which a graded backdrop may be darker or lighter than its colour."""
+ROUNDS, SAMPLES = 3, 1 << 14
+"""How often what is found of a graded backdrop says how it is graded, by about so many pixels."""
 SPECK = 12
 """Pixels of a piece that is noise."""
 
@@ -24,9 +28,9 @@ def cut_out(pixels: np.ndarray, backdrop: Backdrop) -> np.ndarray:
         backdrop: its colour here may differ a little from photo to photo.
 
     Returns:
-        (height, width, 4) uint8, straight alpha: 0 where the backdrop's colour goes on to a border of the photo, and in
-        specks. A pixel along the edge of a thing is as opaque as its colour lies between those of backdrop and thing,
-        and has the thing's.
+        (height, width, 4) uint8, straight alpha: 0 where the backdrop's colour goes on to a border of the photo, in
+        holes of the thing, and in specks. A pixel along the edge of a thing is as opaque as its colour lies between
+        those of backdrop and thing, and has the thing's.
 
     Raises:
         CaptureError: SciPy is missing.
@@ -37,21 +41,103 @@ def cut_out(pixels: np.ndarray, backdrop: Backdrop) -> np.ndarray:
         raise CaptureError(
             "photos before a plain backdrop need SciPy: pip install 'lg-field[mesh]', or keep it (background keep)"
         ) from error
-    values = pixels[..., :3].astype(np.float32)
-    color = _color_here(values, backdrop)
-    near = np.abs(values - color).max(2) <= backdrop.tolerance
-    if pixels.shape[2] == 4:
-        near |= pixels[..., 3] == 0
-    pieces, _ = ndimage.label(near)
-    edges = (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1])
-    outside = np.zeros(int(pieces.max()) + 1, dtype=bool)
-    outside[np.concatenate(edges)] = True
-    outside[0] = False
-    empty = _without_specks(~outside[pieces], ndimage)
-    alpha = np.zeros(empty.shape, dtype=np.float32)
+    color, outside, within = parted(pixels, backdrop)
+    if backdrop.holes is not None:
+        outside |= _holes(within, backdrop.holes)
+    empty = _without_specks(~outside, ndimage)
+    values, alpha = pixels[..., :3].astype(np.float32), np.zeros(empty.shape, dtype=np.float32)
     here = _around(~empty)
-    values[here], alpha[here] = _unmixed(values[here], empty[here], color, ndimage)
+    values[here], alpha[here] = _unmixed(values[here], empty[here], color[here], ndimage)
     return np.dstack([values, alpha * 255.0]).round().astype(np.uint8)
+
+
+def parted(pixels: np.ndarray, backdrop: Backdrop) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where a photo has its backdrop's colour.
+
+    Args:
+        pixels: (height, width, 3 or 4) uint8.
+        backdrop: what is looked for.
+
+    Returns:
+        The backdrop's colour at each pixel, (height, width, 3) float32; which pixels have it and are connected to a
+        border, (height, width) bool; and the number of the piece of each that has it and is not, counted from 1.
+
+    Raises:
+        CaptureError: SciPy is missing.
+    """
+    from scipy import ndimage
+
+    values = pixels[..., :3].astype(np.float32)
+    color = np.broadcast_to(_color_here(values, backdrop), values.shape)
+    places = unit_places(*values.shape[:2])
+    known = frame_of(values.shape[:2])
+    for _ in range(ROUNDS if backdrop.graded else 1):
+        here = color if not backdrop.graded else shaded(values, color[0, 0], places, known)
+        near = np.abs(values - here).max(2) <= backdrop.tolerance
+        if pixels.shape[2] == 4:
+            near |= pixels[..., 3] == 0
+        pieces, count = ndimage.label(near)
+        outer = np.zeros(count + 1, dtype=bool)
+        outer[np.concatenate((pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]))] = True
+        outer[0] = False
+        known = outer[pieces]
+    return here, known, np.where(known, 0, pieces)
+
+
+def frame_of(shape: tuple[int, ...], width: int = 1) -> np.ndarray:
+    """(height, width) bool: the outermost pixels."""
+    frame = np.ones(shape, dtype=bool)
+    frame[width:-width, width:-width] = False
+    return frame
+
+
+def unit_places(height: int, width: int) -> np.ndarray:
+    """(height, width, 6) float32: 1, x, y, x^2, x y, y^2 of each pixel; x and y go from -1 to 1."""
+    x = np.linspace(-1.0, 1.0, width, dtype=np.float32)[None] * np.ones((height, 1), dtype=np.float32)
+    y = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, None] * np.ones((1, width), dtype=np.float32)
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+
+
+def shaded(values: np.ndarray, color: np.ndarray, places: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """A colour that is lighter and darker from place to place, evenly (a polynomial of order two), as pixels that are
+    known to show it say: those that say something else by far count less, again and again.
+
+    Args:
+        values: (height, width, 3) float32.
+        color: (3,) float32, not black.
+        places: `unit_places`.
+        known: (height, width) bool; at least some.
+
+    Returns:
+        (height, width, 3) float32.
+    """
+    numbers = known.ravel().nonzero()[0]
+    numbers = numbers[:: max(1, len(numbers) // SAMPLES)]
+    basis = places.reshape(-1, 6)[numbers].astype(np.float64)
+    light = (values.reshape(-1, 3)[numbers] @ color / (color @ color)).astype(np.float64)
+    fit, trust = np.zeros(6), np.ones(len(light))
+    for _ in range(8):
+        weighted = basis * trust[:, None]
+        fit = np.linalg.solve(weighted.T @ basis + 1e-6 * np.eye(6), weighted.T @ light)
+        apart = np.abs(basis @ fit - light)
+        trust = 1.0 / (1.0 + (apart / max(float(np.median(apart)), 1e-3)) ** 2) ** 2
+    shade = (places @ fit.astype(np.float32)).clip(1.0 - GRADED, 1.0 + GRADED)
+    lit: np.ndarray = shade[..., None] * color
+    return lit
+
+
+def _holes(within: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """Pieces of a photo that are holes for the most part, by a small picture of these."""
+    height, width = within.shape
+    rows = ((np.arange(height) + 0.5) * holes.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * holes.shape[1] / width).astype(int)
+    count = int(within.max()) + 1
+    sizes = np.bincount(within.ravel(), minlength=count)
+    hits = np.bincount(within.ravel(), weights=holes[np.ix_(rows, columns)].ravel(), minlength=count)
+    open_ones = hits >= 0.5 * np.maximum(sizes, 1)
+    open_ones[0] = False
+    found: np.ndarray = open_ones[within]
+    return found
 
 
 def _around(solid: np.ndarray) -> tuple[slice, slice]:
@@ -72,9 +158,9 @@ def _unmixed(
     inner = ndimage.binary_erosion(~empty, np.ones((3, 3)), iterations=2, border_value=1)
     distance, (row, column) = ndimage.distance_transform_edt(~inner, return_indices=True)
     mixed = ~empty & ~inner & (distance <= REACH)
-    thing, here = values[row[mixed], column[mixed]], values[mixed]
-    span = thing - color
-    share = ((here - color) * span).sum(1) / np.maximum((span * span).sum(1), 1e-6)
+    thing, here, behind = values[row[mixed], column[mixed]], values[mixed], color[mixed]
+    span = thing - behind
+    share = ((here - behind) * span).sum(1) / np.maximum((span * span).sum(1), 1e-6)
     alpha[mixed] = share.clip(0.0, 1.0)
     values[mixed] = np.where(share[:, None] < 1.0, thing, here)
     return values, alpha

@@ -342,7 +342,7 @@ def listed(pieces: Pieces, grid: OccupancyGrid) -> str:
     from lg_field.radiance.components import middles
 
     def point_of(number: int) -> Tensor:
-        index = (pieces.labels == number).nonzero()
+        index = pieces.index(number)
         inner = index[(index - index.double().mean(0)).norm(dim=-1).argmin()]
         return middles(grid, inner[None])[0]
 

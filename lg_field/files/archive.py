@@ -59,6 +59,11 @@ class ArchiveRanges(Ranges):
         self._last: tuple[int, bytes] = (-1, b"")
 
     @property
+    def far(self) -> bool:  # type: ignore[override]
+        """See `Ranges`."""
+        return self.packed.far
+
+    @property
     def bytes_read(self) -> int:  # type: ignore[override]
         """Fetched so far, packed."""
         return self.packed.bytes_read

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
@@ -104,25 +104,29 @@ class Reader:
 
     def prefetch(self, wanted: Iterable[Lines]) -> None:
         """Say what is read next: far away it is fetched together, all of it at once."""
-        self._ahead = Ahead(self.source, ())
-        self.source.prefetch([cut for lines in wanted for cut in self._cuts(lines)])
+        if self.source.far:
+            self._ahead = Ahead(self.source, ())
+            self.source.prefetch([cut for lines in wanted for cut in self._cuts(lines)])
 
     def foretell(self, wanted: Iterable[Lines]) -> None:
         """Say what is read from now on, in this order: far away it is fetched together, some at a time (`Ahead`)."""
-        self._ahead = Ahead(self.source, [cut for lines in wanted for cut in self._cuts(lines)])
+        if self.source.far:
+            self._ahead = Ahead(self.source, [cut for lines in wanted for cut in self._cuts(lines)])
 
-    def _cuts(self, lines: Lines) -> list[Range]:
+    def _cuts(self, lines: Lines) -> Iterator[Range]:
         """The bytes of lines, a few MB each."""
         entry = self.entries[lines.name]
-        size, cuts = entry.row_bytes, []
+        size = entry.row_bytes
         for first, last in [(0, 1)] if lines.rows is None else runs(lines.rows, lines.most):
             width = entry.num_bytes if lines.rows is None else (last - first) * size
             begin = entry.start + first * size
-            cuts += [(at, min(COPY_BYTES, begin + width - at)) for at in range(begin, begin + width, COPY_BYTES)]
-        return cuts
+            yield from ((at, min(COPY_BYTES, begin + width - at)) for at in range(begin, begin + width, COPY_BYTES))
 
-    def _together(self, cuts: Sequence[Range]) -> AbstractContextManager[None]:
-        """Context in which ranges are read: far away they are fetched together, if they are not here."""
+    def _together(self, lines: Lines) -> AbstractContextManager[None]:
+        """Context in which lines are read: far away they are fetched together, if they are not here."""
+        if not self.source.far:
+            return nullcontext()
+        cuts = list(self._cuts(lines))
         return nullcontext() if self._ahead.at(cuts) else self.source.together(cuts)
 
     def read(self, name: str, rows: Tensor | None = None, most: int | None = None) -> Tensor:
@@ -134,7 +138,7 @@ class Reader:
             most: requests at most: then the narrowest gaps between lines are fetched, too; None = as many as it takes.
         """
         entry = self.entries[name]
-        with self._together(self._cuts(Lines(name, rows, most))):
+        with self._together(Lines(name, rows, most)):
             if rows is None:
                 data, shape = self.read_at(entry.start, entry.num_bytes), entry.shape
             else:
@@ -157,7 +161,10 @@ class Reader:
 
     def pieces(self, name: str, rows: Tensor) -> Iterator[bytes | bytearray]:
         """The bytes of some lines, a few MB at a time."""
-        cuts = self._cuts(Lines(name, rows))
+        if not self.source.far:
+            yield from (self.read_at(*cut) for cut in self._cuts(Lines(name, rows)))
+            return
+        cuts = list(self._cuts(Lines(name, rows)))
         ahead = self._ahead if self._ahead.at(cuts[:1]) else Ahead(self.source, cuts)
         for cut in cuts:
             ahead.at([cut])

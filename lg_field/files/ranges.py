@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, BinaryIO
 
 from lg_field.errors import notice
+from lg_field.files.versions import Version
 
 Range = tuple[int, int]
 """First byte and number of bytes."""
@@ -46,6 +47,8 @@ class Ranges:
 
     size: int
     """Bytes of it."""
+    far: bool = False
+    """Whether it helps to say what is read next."""
     bytes_read: int = 0
     """Fetched so far."""
     requests: int = 0
@@ -123,33 +126,40 @@ class LocalRanges(Ranges):
 class FarRanges(Ranges):
     """A file at an address, by fsspec: every request costs a round trip."""
 
-    def __init__(self, system: Any, path: str) -> None:
+    far = True
+
+    def __init__(self, system: Any, path: str, told: bool = False) -> None:
         """
         Args:
             system: fsspec's file system.
             path: on it.
+            told: its client tells `Version` what answers say (`_client`); otherwise, where the system knows versions of
+                files, it is asked for them after each fetch.
 
         Raises:
             FileNotFoundError: no such file.
-            OSError: it does not say how large it is.
+            OSError: it does not say how large it is, or was replaced meanwhile.
         """
         self.system, self.path = system, path
+        self._told, self._version = told, Version(path)
         self._at_once = bool(getattr(system, "async_impl", False))
         self._most = MOST_IN_FLIGHT
         self._held: list[Blocks] = []
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(self._asked, [(0, FIRST_BYTES)]) if self._at_once else None
-            size = system.size(path)
+            size = self._described()
         if size is None:
             raise OSError(f"{path}: the server does not say how large it is, so it cannot be read by ranges")
         self.size = int(size)
         self._whole: Blocks = []
-        if first is None:
-            self.prefetch([(0, FIRST_BYTES)])
-        elif isinstance(found := first.result()[0], bytes):
+        self._version.check()
+        found = first.result()[0] if first is not None else None
+        if isinstance(found, bytes):
             self.bytes_read, self.requests = len(found), 1
             self._held = [[(0, found)]]
             self._keep_whole(found, FIRST_BYTES)
+        else:  # one request, before many: only its answer shows a server that sends the whole file each time
+            self.prefetch([(0, FIRST_BYTES)])
 
     def read(self, start: int, count: int) -> bytes:
         """See `Ranges`; from what was fetched before, as far as it reaches."""
@@ -196,7 +206,25 @@ class FarRanges(Ranges):
         wanted = merged([(start + some, count - some) for some, (start, count) in zip(here, ranges)])
         return list(zip((start for start, _ in wanted), self._fetch(wanted)))
 
+    def _described(self) -> int | None:
+        """Ask the file's size, and which version of it this is."""
+        options = {"trace_request_ctx": self._version} if self._told else {}
+        info = self.system.info(self.path, **options)
+        if not self._told:
+            self._version.described(info)
+        size: int | None = info.get("size")
+        return size
+
     def _fetch(self, ranges: Sequence[Range]) -> list[bytes]:
+        """The bytes of ranges, all of one version of the file."""
+        pieces = self._pieces(ranges)
+        if ranges and not self._told and self._version.named:
+            self.system.invalidate_cache(self.path)
+            self._described()
+            self._version.check()
+        return pieces
+
+    def _pieces(self, ranges: Sequence[Range]) -> list[bytes]:
         """The bytes of ranges, many requests at a time: fewer, where the server fails at them."""
         found, pause = self._asked(ranges), PAUSE
         for _ in range(TRIES - 1):
@@ -213,6 +241,7 @@ class FarRanges(Ranges):
             pause *= 3
             for number, piece in zip(failed, self._asked([ranges[number] for number in failed])):
                 found[number] = piece
+        self._version.check()
         pieces = []
         for piece, (start, count) in zip(found, ranges):
             if isinstance(piece, OSError) or not isinstance(piece, (Exception, bytes)):
@@ -235,7 +264,10 @@ class FarRanges(Ranges):
         if not ranges:
             return []
         starts, ends = [start for start, _ in ranges], [start + count for start, count in ranges]
-        options = {"batch_size": min(self._most, in_flight(len(ranges)))} if self._at_once else {}
+        options: dict[str, Any] = {"batch_size": min(self._most, in_flight(len(ranges)))} if self._at_once else {}
+        if self._told:
+            headers = {**self.system.kwargs.get("headers", {}), "Accept-Encoding": "identity"}
+            options |= {"trace_request_ctx": self._version, "headers": headers}
         found: list[bytes | BaseException] = self.system.cat_ranges(
             [self.path] * len(ranges), starts, ends, on_error="return", **options
         )
@@ -319,14 +351,22 @@ def open_ranges(path: str) -> Iterator[Ranges]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise ImportError("reading addresses needs fsspec: pip install 'lg-field[remote]'") from error
-    options = {"get_client": _client} if path.startswith(("http://", "https://")) else {}
-    system, inner = url_to_fs(path, **options)
-    yield FarRanges(system, inner)
+    over_http = path.startswith(("http://", "https://"))
+    system, inner = url_to_fs(path, **({"get_client": _client} if over_http else {}))
+    yield FarRanges(system, inner, over_http)
 
 
 async def _client(**options: Any) -> Any:
-    """What fsspec makes requests over http with: as many connections as requests are made at a time."""
+    """What fsspec makes requests over http with: as many connections as requests are made at a time; a request's
+    `Version` is told what its answer says."""
     import aiohttp
 
+    async def ended(session: Any, context: Any, answer: Any) -> None:
+        if isinstance(context.trace_request_ctx, Version):
+            context.trace_request_ctx.answered(answer.response.status, answer.response.headers)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(ended)
     options.setdefault("connector", aiohttp.TCPConnector(limit=MOST_IN_FLIGHT))
+    options["trace_configs"] = [*options.get("trace_configs", ()), trace]
     return aiohttp.ClientSession(**options)

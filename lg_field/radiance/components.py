@@ -6,16 +6,18 @@ voxels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 from lg_field.radiance import occupancy
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.listed import connected
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Region, VoxelSet
@@ -77,10 +79,14 @@ class Pieces:
     """Connected pieces of voxels, the one with the most voxels first; voxels that share a face, an edge or a corner are
     connected, over the borders of cells as within."""
 
-    labels: Int64[Tensor, "nx ny nz"]
-    """Piece of each voxel, counted from 1; 0 = of none."""
+    numbers: Int64[Tensor, " n"]
+    """Rising numbers, on the lattice, of the voxels that are of any."""
+    owners: Int64[Tensor, " n"]
+    """Piece of each, counted from 1."""
     sizes: Int64[Tensor, " pieces"]
     """Voxels of each, falling."""
+    counts: tuple[int, ...]
+    """Voxels of the lattice per axis."""
 
     @staticmethod
     def of(voxels: Bool[Tensor, "nx ny nz"]) -> Pieces:
@@ -89,20 +95,26 @@ class Pieces:
         Raises:
             ImportError: scipy is missing.
         """
-        try:
-            from scipy import ndimage
-        except ImportError as error:
-            raise ImportError("connected components need scipy: pip install 'lg-field[mesh]'") from error
-        labels, count = ndimage.label(voxels.cpu().numpy(), structure=torch.ones(3, 3, 3).numpy())
-        found = torch.from_numpy(labels).long()
-        sizes = torch.bincount(found.view(-1), minlength=count + 1)[1:]
-        order = torch.argsort(sizes, descending=True, stable=True)
-        rank = torch.zeros(count + 1, dtype=torch.int64)
-        rank[order + 1] = torch.arange(1, count + 1)
-        return Pieces(rank[found], sizes[order])
+        return Pieces.of_numbers(voxels.cpu().reshape(-1).nonzero()[:, 0], tuple(voxels.shape))
+
+    @staticmethod
+    def of_numbers(numbers: Int64[Tensor, " n"], counts: tuple[int, ...]) -> Pieces:
+        """`of` voxels by their rising numbers on a lattice."""
+        return Pieces(numbers, *connected(numbers, counts), counts)
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    @property
+    def labels(self) -> Int[Tensor, "nx ny nz"]:
+        """int32 piece of each voxel of the lattice; 0 = of none. Made anew at each call."""
+        labels = torch.zeros(math.prod(self.counts), dtype=torch.int32)
+        labels[self.numbers] = self.owners.int()
+        return labels.view(self.counts)
+
+    def index(self, number: int) -> Int64[Tensor, "n 3"]:
+        """The voxels of a piece, by their index per axis."""
+        return index_of(self.numbers[self.owners == number], self.counts)
 
     def voxels(self, numbers: Sequence[int] | Tensor) -> Bool[Tensor, "nx ny nz"]:
         """The voxels of some pieces.
@@ -118,7 +130,7 @@ class Pieces:
             if not 1 <= int(number) <= len(self):
                 raise ValueError(f"there is no component {int(number)}: what is shown has {len(self)}")
             wanted[int(number)] = True
-        return wanted[self.labels]
+        return mask_of(self.numbers[wanted[self.owners]], self.counts)
 
     def nearest(self, place: Float[Tensor, 3]) -> tuple[int, float]:
         """The piece with the voxel nearest to a place of the lattice, and the distance to that voxel's middle; both in
@@ -127,12 +139,25 @@ class Pieces:
         Raises:
             ValueError: there is no piece.
         """
-        index = self.labels.nonzero()
-        if not len(index):
+        if not len(self.numbers):
             raise ValueError("there is no component: no occupied voxel is shown")
+        index = index_of(self.numbers, self.counts)
         away = (index.double() + 0.5 - place.double()).norm(dim=-1)
         first = int(away.argmin())
-        return int(self.labels[tuple(index[first])]), float(away[first])
+        return int(self.owners[first]), float(away[first])
+
+
+def index_of(numbers: Int64[Tensor, " n"], counts: Sequence[int]) -> Int64[Tensor, "n 3"]:
+    """Index per axis of voxels by their numbers on a lattice."""
+    _, y, z = counts
+    return torch.stack([numbers // (y * z), numbers // z % y, numbers % z], dim=1)
+
+
+def mask_of(numbers: Int64[Tensor, " n"], counts: Sequence[int]) -> Bool[Tensor, "nx ny nz"]:
+    """Which voxels of a lattice are among some numbers."""
+    mask = torch.zeros(math.prod(counts), dtype=torch.bool)
+    mask[numbers] = True
+    return mask.view(tuple(counts))
 
 
 def settled(field: RadianceField, keep_region: bool = False) -> RadianceField:

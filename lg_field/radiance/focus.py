@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from lg_field.radiance.components import Pieces, middles
+from lg_field.radiance.components import VOXELS, Pieces, index_of, lattice_of, mask_of, middles
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.ground import SOLID, above_ground
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.sight import seen_light, shares_of
-from lg_field.radiance.solid import voxel_opacity, with_skin
+from lg_field.radiance.solid import densest, with_skin
 from lg_field.radiance.views import Views
 
 LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75)
@@ -91,10 +91,15 @@ def known_look(scene: Scene) -> Look | None:
 
 def surroundings(grid: OccupancyGrid, shown: Bool[Tensor, "nx ny nz"]) -> Bool[Tensor, "nx ny nz"]:
     """Those of some voxels that lie farther out than an object does (`REACH`); of bounded scenes none."""
-    far = torch.zeros_like(shown)
-    if grid.frame.contraction:
-        index = shown.nonzero()
-        far[tuple(index.unbind(1))] = (middles(grid, index).abs() > REACH).any(-1)
+    numbers = shown.reshape(-1).nonzero()[:, 0]
+    return mask_of(numbers[far_out(grid, numbers)], shown.shape)
+
+
+def far_out(grid: OccupancyGrid, numbers: Int64[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """`surroundings` of voxels by their numbers on the lattice."""
+    counts, far = lattice_of(grid).counts, torch.zeros(len(numbers), dtype=torch.bool)
+    for some in torch.arange(len(numbers)).split(VOXELS) if grid.frame.contraction else ():
+        far[some] = (middles(grid, index_of(numbers[some], counts)).abs() > REACH).any(-1)
     return far
 
 
@@ -115,44 +120,56 @@ def looked_at(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"],
         None where less is there, or where nothing that they look at ends.
     """
     assert isinstance(field.description, Scene)
-    grid = field.occupancy
-    light = seen_light(field, field.description, look.views, look.focus) * shown
+    grid, numbers = field.occupancy, shown.reshape(-1).nonzero()[:, 0]
+    light = seen_light(field, field.description, look.views, look.focus).at(numbers)
     if float(light.sum()) < least:
         return None
-    opacity, far = voxel_opacity(field, shown), surroundings(grid, shown)
-    found = _first_that_ends(shown, opacity, light, far, False)
+    near = _Candidates(numbers, densest(field, numbers), light, far_out(grid, numbers))
+    found = _first_that_ends(shown, near, False)
     if found is not None:
         return found
     try:
-        ground = above_ground(grid, shown & (opacity >= SOLID), field.description.up)
+        solid = mask_of(numbers[near.opacity >= SOLID], shown.shape)
+        ground = above_ground(grid, solid, field.description.up)
     except ValueError:
         return None
-    index = shown.nonzero()
-    above = shown.clone()
-    above[tuple(index.unbind(1))] = ground.contains(middles(grid, index))
-    return _first_that_ends(above, opacity, light, far, True)
+    over = [ground.contains(middles(grid, index_of(some, shown.shape))) for some in numbers.split(VOXELS)]
+    above = torch.cat(over) if over else near.far
+    return _first_that_ends(mask_of(numbers[above], shown.shape), near.only(above), True)
 
 
-def _first_that_ends(
-    shown: Tensor,
-    opacity: Float[Tensor, "nx ny nz"],
-    light: Float[Tensor, "nx ny nz"],
-    far: Bool[Tensor, "nx ny nz"],
-    above: bool,
-) -> Found | None:
+class _Candidates(NamedTuple):
+    """Voxels that are looked among."""
+
+    numbers: Tensor
+    """(n,) int64, rising, on the lattice."""
+    opacity: Tensor
+    """(n,) float64."""
+    light: Tensor
+    """(n,) float64 that they send to cameras."""
+    far: Tensor
+    """(n,) bool: they lie farther out than an object does."""
+
+    def only(self, chosen: Bool[Tensor, " n"]) -> _Candidates:
+        """Some of them."""
+        return _Candidates(*(values[chosen] for values in self))
+
+
+def _first_that_ends(shown: Bool[Tensor, "nx ny nz"], near: _Candidates, above: bool) -> Found | None:
     """The piece that most light comes from, at the lowest level at which it has no voxel far out, or at a higher one
     where that takes haze from it; None where there is none, or not much light comes from it."""
-    total = max(float(light.sum()), 1e-12)
+    total = max(float(near.light.sum()), 1e-12)
     found: Found | None = None
     for level in LEVELS:
-        pieces = Pieces.of(shown & (opacity >= level))
+        solid = near.only(near.opacity >= level)
+        pieces = Pieces.of_numbers(solid.numbers, tuple(shown.shape))
         if not len(pieces):
             break
-        shares = shares_of(pieces, light)
+        shares = shares_of(pieces, solid.light)
         number, share = int(shares.argmax()) + 1, float(shares.max()) / total
         if share <= 1.0 - LOST:
             break
-        if bool((far & (pieces.labels == number)).any()):
+        if bool(solid.far[pieces.owners == number].any()):
             continue
         again = Found(pieces, number, shown, share, level, above, total)
         if found is not None and not (again.size < HAZE * found.size and share >= KEPT * found.share):

@@ -7,7 +7,7 @@ so that a scene cut into parts has the pieces of the whole. Elsewhere pieces are
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lg_field.radiance.arrangement import Place
-from lg_field.radiance.components import Pieces, beside, lattice_of, middles, scene_boxes, shown_voxels
+from lg_field.radiance.components import Pieces, beside, index_of, lattice_of, middles, scene_boxes, shown_voxels
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.ground import BELOW, level_plane, upper_sides
 from lg_field.radiance.occupancy_grid import OccupancyGrid
@@ -155,7 +155,7 @@ class MergedPieces:
         found = []
         for k, pieces in enumerate(own):
             numbers = torch.cat([torch.zeros(1, dtype=torch.int64), rank[joined[begins[k] : begins[k + 1]]]])
-            found.append(Pieces(numbers[pieces.labels], sizes))
+            found.append(replace(pieces, owners=numbers[pieces.owners], sizes=sizes))
         return MergedPieces(tuple(stacks), tuple(found), sizes, volumes[order])
 
     def __len__(self) -> int:
@@ -168,7 +168,7 @@ class MergedPieces:
         Raises:
             ValueError: there is no piece.
         """
-        held = [(s, p) for s, p in zip(self.stacks, self.pieces) if bool((p.labels > 0).any())] or [
+        held = [(s, p) for s, p in zip(self.stacks, self.pieces) if len(p.numbers)] or [
             (self.stacks[0], self.pieces[0])
         ]
         return min((p.nearest(s.places(point[None])[0]) for s, p in held), key=lambda found: found[1])
@@ -176,9 +176,9 @@ class MergedPieces:
     def inner_point(self, number: int) -> Float[Tensor, 3]:
         """A point of the composition by which a piece can be named: the middle of the voxel nearest to its mean, in
         the lattice that has most of it."""
-        counts = [int((pieces.labels == number).sum()) * s.volume for s, pieces in zip(self.stacks, self.pieces)]
+        counts = [int((pieces.owners == number).sum()) * s.volume for s, pieces in zip(self.stacks, self.pieces)]
         best = counts.index(max(counts))
-        index = (self.pieces[best].labels == number).nonzero()
+        index = self.pieces[best].index(number)
         inner = index[(index - index.double().mean(0)).norm(dim=-1).argmin()]
         return self.stacks[best].outward.points(middles(self.stacks[best].grid, inner[None]))[0]
 
@@ -201,14 +201,15 @@ class MergedPieces:
 def contacts(first: Stack, own: Pieces, second: Stack, others: Pieces) -> Int64[Tensor, "n 2"]:
     """Pieces of two stacks that touch, each pair once, counted from 0: those of the first stack of which a voxel of its
     surface has a corner, or the middle of an edge or a side, in a voxel of the other."""
-    index = ((own.labels > 0) & beside(own.labels == 0, True)).nonzero()
-    theirs = (others.labels > 0).nonzero()
+    labels, hers = own.labels, others.labels
+    index = ((labels > 0) & beside(labels == 0, True)).nonzero()
+    theirs = index_of(others.numbers, others.counts)
     if not len(index) or not len(theirs):
         return torch.zeros(0, 2, dtype=torch.int64)
     around = second.boxes(theirs)
     low, high = around[:, 0].amin(0), around[:, 1].amax(0)
     steps = torch.cartesian_prod(*[torch.tensor([-GROWN, 0.5, 1.0 + GROWN], dtype=torch.float64)] * 3)
-    counts, found = torch.tensor(others.labels.shape), [torch.zeros(0, 2, dtype=torch.int64)]
+    counts, found = torch.tensor(others.counts), [torch.zeros(0, 2, dtype=torch.int64)]
     for some in index.split(VOXELS):
         boxes = first.boxes(some)
         slack = GROWN * (boxes[:, 1] - boxes[:, 0])
@@ -216,10 +217,10 @@ def contacts(first: Stack, own: Pieces, second: Stack, others: Pieces) -> Int64[
         some = some[near]
         places = second.places(first.points(some[:, None] + steps)).nan_to_num(-1.0, -1.0, -1.0).floor().long()
         inside = ((places >= 0) & (places < counts)).all(-1)
-        hit = torch.zeros_like(inside, dtype=torch.int64)
-        hit[inside] = others.labels[tuple(places[inside].unbind(-1))]
-        ours = own.labels[tuple(some.unbind(1))][:, None].expand_as(hit)
-        found.append(torch.stack([ours, hit], dim=-1)[hit > 0].unique(dim=0))
+        hit = torch.zeros_like(inside, dtype=torch.int32)
+        hit[inside] = hers[tuple(places[inside].unbind(-1))]
+        ours = labels[tuple(some.unbind(1))][:, None].expand_as(hit)
+        found.append(torch.stack([ours, hit], dim=-1)[hit > 0].long().unique(dim=0))
     return torch.cat(found).unique(dim=0) - 1
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from lg_field.radiance.components import Pieces, lattice_of, middles
+from lg_field.radiance.components import Pieces, middles
 from lg_field.radiance.compositing import render_weights
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.memory_bound import rays_at_once
@@ -45,18 +46,34 @@ def seen_shares(
     Returns:
         (pieces,) float64, with the sum 1 unless the cameras see none of them.
     """
-    shares = shares_of(pieces, seen_light(field, scene, views, focus))
+    shares = shares_of(pieces, seen_light(field, scene, views, focus).at(pieces.numbers))
     return shares / shares.sum().clamp_min(1e-12)
 
 
-def shares_of(pieces: Pieces, light: Float[Tensor, "nx ny nz"]) -> Float[Tensor, " pieces"]:
-    """The sum over the voxels of each piece, float64."""
+def shares_of(pieces: Pieces, light: Float[Tensor, " n"]) -> Float[Tensor, " pieces"]:
+    """The sum of what the voxels of each piece (`Pieces.numbers`) have, float64."""
     total = light.new_zeros(len(pieces) + 1)
-    return total.index_add_(0, pieces.labels.view(-1), light.reshape(-1))[1:]
+    return total.index_add_(0, pieces.owners, light)[1:]
+
+
+class Light(NamedTuple):
+    """Light that voxels send to cameras."""
+
+    numbers: Tensor
+    """(n,) int64, rising: of the voxels that send any, on the lattice."""
+    light: Tensor
+    """(n,) float64 of each."""
+
+    def at(self, numbers: Int64[Tensor, " m"]) -> Float[Tensor, " m"]:
+        """What some voxels send; 0 for those that send nothing."""
+        if not len(self.numbers):
+            return torch.zeros(len(numbers), dtype=torch.float64)
+        at = torch.searchsorted(self.numbers, numbers).clamp_max(len(self.numbers) - 1)
+        return self.light[at] * (self.numbers[at] == numbers)
 
 
 @torch.no_grad()
-def seen_light(field: RadianceField, scene: Scene, views: Views, focus: Float[Tensor, 3]) -> Float[Tensor, "nx ny nz"]:
+def seen_light(field: RadianceField, scene: Scene, views: Views, focus: Float[Tensor, 3]) -> Light:
     """The light that each voxel sends to cameras from around their focus.
 
     What lies far before or behind the focus counts less, by 1 / (1 + (d / r)^2)^2, r being a quarter of what an image
@@ -69,12 +86,12 @@ def seen_light(field: RadianceField, scene: Scene, views: Views, focus: Float[Te
         focus: (3,) scene units: what the cameras look at.
 
     Returns:
-        float64, by index on the field's lattice; the sum is at most 1, and that if all is seen at the focus itself.
+        Of voxels of the field's lattice; the sum is at most 1, and that if all is seen at the focus itself.
     """
     steps = (torch.arange(NODES, dtype=torch.float64) + 0.5) / NODES
     pixels, whole = torch.cartesian_prod(steps, steps), 0.0
-    lattice, device = lattice_of(field.occupancy), field.cells.device
-    light = torch.zeros(lattice.num_cells, dtype=torch.float64)
+    device = field.cells.device
+    numbers, light = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.float64)
     for k in range(0, len(views.poses), max(1, -(-len(views.poses) // CAMERAS))):
         view = views[k]
         places, depth = (v[0] for v in view.project(focus[None].double()))
@@ -89,8 +106,10 @@ def seen_light(field: RadianceField, scene: Scene, views: Views, focus: Float[Te
             weights = render_weights(asked.density, asked.samples, len(part)).double().cpu()
             away = (asked.positions.double().cpu() - focus.double()).norm(dim=-1) / max(radius, 1e-9)
             weights *= window[which][part][asked.samples.rays.cpu()] / (1.0 + away.square()).square()
-            light.index_add_(0, field.occupancy.numbers(asked.positions).cpu(), weights)
-    return (light / max(whole, 1e-12)).view(lattice.counts)
+            every = torch.cat([numbers, field.occupancy.numbers(asked.positions).cpu()])
+            numbers, at = every.unique(return_inverse=True)
+            light = torch.zeros(len(numbers), dtype=torch.float64).index_add_(0, at, torch.cat([light, weights]))
+    return Light(numbers, light / max(whole, 1e-12))
 
 
 @torch.no_grad()
@@ -113,7 +132,7 @@ def cameras_that_see(
         views: the cameras; None where only their places are known.
     """
     labels, device = pieces.labels.view(-1), field.cells.device
-    targets = [_spread(pieces.labels == number) for number in numbers]
+    targets = [_spread(pieces.index(number)) for number in numbers]
     owner = torch.cat([torch.full((len(t),), k) for k, t in enumerate(targets)]) if targets else torch.zeros(0).long()
     points = middles(field.occupancy, torch.cat(targets)) if targets else torch.zeros(0, 3)
     counts = torch.zeros(len(numbers), dtype=torch.int64)
@@ -132,9 +151,8 @@ def cameras_that_see(
     return [int(count) for count in counts]
 
 
-def _spread(voxels: Bool[Tensor, "nx ny nz"]) -> Tensor:
+def _spread(index: Int64[Tensor, "n 3"]) -> Tensor:
     """(at most TARGETS, 3) of some voxels, evenly among them."""
-    index = voxels.nonzero()
     return index[torch.linspace(0, len(index) - 1, min(TARGETS, len(index))).round().long()]
 
 

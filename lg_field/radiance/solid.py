@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lg_field.radiance.components import Pieces, scene_boxes
+from lg_field.radiance.components import Pieces, index_of, lattice_of, mask_of, scene_boxes
 from lg_field.radiance.field import RadianceField
 
 VOXELS = 1 << 15
@@ -21,7 +21,10 @@ def solid_voxels(field: RadianceField, shown: Bool[Tensor, "nx ny nz"], opacity:
         shown: the voxels, by their index on its lattice.
         opacity: part of the light, 0..1; 0 = all of them.
     """
-    return shown.clone() if opacity <= 0.0 else shown & (voxel_opacity(field, shown) >= opacity)
+    if opacity <= 0.0:
+        return shown.clone()
+    numbers = shown.reshape(-1).nonzero()[:, 0]
+    return mask_of(numbers[densest(field, numbers) >= opacity], shown.shape)
 
 
 def voxel_opacity(field: RadianceField, shown: Bool[Tensor, "nx ny nz"]) -> Float[Tensor, "nx ny nz"]:
@@ -35,8 +38,16 @@ def voxel_opacity(field: RadianceField, shown: Bool[Tensor, "nx ny nz"]) -> Floa
         float64 part of the light, 0..1; 0 of other voxels.
     """
     found = torch.zeros(shown.shape, dtype=torch.float64)
-    index = shown.nonzero()
-    found[tuple(index.unbind(1))] = eighths_opacity(field, index).amax(1)
+    numbers = shown.reshape(-1).nonzero()[:, 0]
+    found.view(-1)[numbers] = densest(field, numbers)
+    return found
+
+
+def densest(field: RadianceField, numbers: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """`voxel_opacity` of some voxels alone, by their numbers on the lattice."""
+    counts, found = lattice_of(field.occupancy).counts, torch.zeros(len(numbers), dtype=torch.float64)
+    for some in torch.arange(len(numbers)).split(VOXELS):
+        found[some] = eighths_opacity(field, index_of(numbers[some], counts)).amax(1)
     return found
 
 
@@ -72,5 +83,22 @@ def with_skin(pieces: Pieces, numbers: list[int], shown: Bool[Tensor, "nx ny nz"
         shown: all voxels, solid or not.
     """
     own = pieces.voxels(numbers)
-    near = torch.nn.functional.max_pool3d(own[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
-    return own | (near & shown & (pieces.labels == 0))
+    index = torch.cat([pieces.index(number) for number in numbers])
+    if not len(index):
+        return own
+    low, high = (index.amin(0) - 1).clamp_min(0).tolist(), (index.amax(0) + 2).tolist()
+    box = tuple(slice(a, b) for a, b in zip(low, high))
+    near = torch.zeros_like(own)
+    near[box] = widened(own[box]) & shown[box]
+    near.view(-1)[pieces.numbers] = False
+    return own | near
+
+
+def widened(voxels: Bool[Tensor, "nx ny nz"]) -> Bool[Tensor, "nx ny nz"]:
+    """Some voxels and those that share a face, an edge or a corner with one."""
+    for axis in range(3):
+        wide, count = voxels.clone(), voxels.shape[axis] - 1
+        wide.narrow(axis, 1, count).logical_or_(voxels.narrow(axis, 0, count))
+        wide.narrow(axis, 0, count).logical_or_(voxels.narrow(axis, 1, count))
+        voxels = wide
+    return voxels

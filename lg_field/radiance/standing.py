@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lg_field.radiance.components import Cut, Pieces, cut_through, lattice_of, middles, voxel_set
+from lg_field.errors import notice
+from lg_field.radiance.components import VOXELS, Cut, index_of, lattice_of, middles, voxel_set
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.focus import REACH, Found, Look, known_look
+from lg_field.radiance.listed import Listed
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.scene import Scene
-from lg_field.radiance.sight import seen_light
-from lg_field.radiance.solid import eighths, eighths_opacity
+from lg_field.radiance.sight import Light, seen_light
+from lg_field.radiance.solid import densest, eighths, eighths_opacity
 from lg_field.radiance.support import AROUND, FINE, Support, find_supports, surface_points, terms
 from lg_field.space.regions import HalfSpace, Region, VoxelSet
 from lg_field.space.regions.voxels import MAX_VOXELS
 
+MOST = 1 << 20
+"""Voxels of which the eighths are looked at; of more whole ones are, which takes an eighth of the memory."""
 MARGINS = (0.5, 0.75, 1.0, 1.5, 2.0)
 """Voxels above the surface from which on eighths of voxels connect, tried in turn."""
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -70,45 +76,68 @@ class Standing(NamedTuple):
         return self.shape & self.above
 
 
-class Eighths(NamedTuple):
-    """Voxels near the focus, each cut into 8."""
+@dataclass(frozen=True)
+class Eighths:
+    """Voxels near the focus, each cut into 8; where there are too many, whole ones: each is its only part."""
 
     numbers: Tensor
     """(n, 3) int64 of the voxels per axis, on the lattice."""
     points: Tensor
-    """(n, 8, 3) float64 middles, scene units."""
+    """(n, parts, 3) float64 middles, scene units."""
     opacity: Tensor
-    """(n, 8) float64: what a way as long as a voxel's side absorbs there."""
+    """(n, parts) float64: what a way as long as a voxel's side absorbs there."""
     light: Tensor
     """(n,) float64 part of what cameras see around their focus."""
 
     @staticmethod
-    def of(field: RadianceField, focus: Float[Tensor, 3], shown: Tensor, light: Tensor) -> Eighths:
-        """Those of the shown voxels that lie no farther out than an object does."""
-        index = shown.nonzero()
-        index = index[((middles(field.occupancy, index) - focus).abs() <= REACH).all(-1)]
-        places = (index[:, None] + eighths()) / field.occupancy.per_axis
-        points = field.frame.from_places(places.flatten(0, 1)).view(-1, 8, 3)
-        return Eighths(index, points, eighths_opacity(field, index), light[tuple(index.unbind(1))])
+    def of(field: RadianceField, focus: Float[Tensor, 3], shown: Tensor, light: Light) -> Eighths:
+        """Those of the shown voxels that lie no farther out than an object does.
 
-    def dense(self, values: Shaped[Tensor, "n 8"]) -> Shaped[Tensor, "nx ny nz"]:
-        """Values in their places, within the smallest box; 0 elsewhere."""
-        places = self.places
-        dense = torch.zeros(tuple(places.amax(0) + 1), dtype=values.dtype)
-        dense[tuple(places.unbind(1))] = values.flatten()
-        return dense
+        Args:
+            field: the field.
+            focus: (3,) scene units.
+            shown: (nx, ny, nz) bool, voxels of its lattice.
+            light: that voxels send to cameras.
+        """
+        grid = field.occupancy
+        near = [
+            some[((middles(grid, index_of(some, shown.shape)) - focus).abs() <= REACH).all(-1)]
+            for some in shown.reshape(-1).nonzero()[:, 0].split(VOXELS)
+        ]
+        numbers = torch.cat(near) if near else torch.zeros(0, dtype=torch.int64)
+        fine = len(numbers) <= MOST
+        if not fine:
+            notice(
+                f"what stands in the middle is looked for among {len(numbers):,} whole voxels: their eighths are "
+                f"looked at up to {MOST:,}; --box or --sphere around it leaves fewer"
+            )
+        index = index_of(numbers, shown.shape)
+        opacity = eighths_opacity(field, index) if fine else densest(field, numbers)[:, None]
+        places = (index[:, None] + (eighths() if fine else torch.full((1, 3), 0.5))) / grid.per_axis
+        points = field.frame.from_places(places.flatten(0, 1)).view(len(index), -1, 3)
+        return Eighths(index, points, opacity, light.at(numbers))
 
     @property
-    def places(self) -> Int64[Tensor, "eighths 3"]:
-        """Where they are in `dense`."""
-        places = (2 * self.numbers[:, None] + eighths().round().long()).flatten(0, 1)
-        return places - places.amin(0)
+    def parts(self) -> int:
+        """Of each voxel."""
+        return self.opacity.shape[1]
 
-    def of_dense(self, dense: Shaped[Tensor, "nx ny nz"]) -> Shaped[Tensor, "n 8"]:
-        """Inverse of `dense`."""
-        return dense[tuple(self.places.unbind(1))].view(-1, 8)
+    @property
+    def per_axis(self) -> int:
+        """Of each voxel along each axis."""
+        return 2 if self.parts == 8 else 1
 
-    def region(self, chosen: Bool[Tensor, "n 8"], grid: OccupancyGrid) -> Region:
+    @property
+    def places(self) -> Int64[Tensor, "n parts 3"]:
+        """Where they are on the lattice, that many times as fine."""
+        return 2 * self.numbers[:, None] + eighths().round().long() if self.parts == 8 else self.numbers[:, None]
+
+    @cached_property
+    def listed(self) -> Listed:
+        """All parts, one voxel's after the other's."""
+        return Listed.of(self.places.flatten(0, 1))
+
+    def region(self, chosen: Bool[Tensor, "n parts"], grid: OccupancyGrid) -> Region:
         """Some of them as a region: the voxels that hold them, and, unless the scene is too large for that, of these a
         lattice that is twice as fine.
 
@@ -118,28 +147,38 @@ class Eighths(NamedTuple):
         dense = torch.zeros(lattice_of(grid).counts, dtype=torch.bool)
         dense[tuple(self.numbers[chosen.any(1)].unbind(1))] = True
         whole, lattice = voxel_set(grid, dense), lattice_of(grid).refined(2)
-        if lattice.num_cells > MAX_VOXELS:
+        if lattice.num_cells > MAX_VOXELS or self.parts == 1:
             return whole
         fine = torch.zeros(lattice.counts, dtype=torch.bool)
-        places = 2 * self.numbers[:, None] + eighths().round().long()
-        fine[tuple(places[chosen].unbind(1))] = True
+        fine[tuple(self.places[chosen].unbind(1))] = True
         return whole & VoxelSet.of(fine, lattice, grid.frame.contraction)
 
-    def pieces(self, chosen: Bool[Tensor, "n 8"]) -> Int64[Tensor, "n 8"]:
-        """The connected piece of each chosen eighth, counted from 1; 0 = of none."""
-        return self.of_dense(Pieces.of(self.dense(chosen)).labels)
+    def pieces(self, chosen: Bool[Tensor, "n parts"]) -> Int64[Tensor, "n parts"]:
+        """The connected piece of each chosen part, counted from 1; 0 = of none."""
+        return self.listed.labels(chosen.flatten())[0].view(-1, self.parts)
 
-    def grown(self, pieces: Int64[Tensor, "n 8"], into: Bool[Tensor, "n 8"]) -> Int64[Tensor, "n 8"]:
-        """The pieces with some more eighths, each of the piece that is nearest to it, if one is near (`GROWN`)."""
-        from scipy import ndimage
+    def grown(self, pieces: Int64[Tensor, "n parts"], into: Bool[Tensor, "n parts"]) -> Int64[Tensor, "n parts"]:
+        """The pieces with some more parts, each of the piece that is nearest to it, if one is near (`GROWN`)."""
+        found = self.listed.nearest(pieces.flatten(), into.flatten(), self.per_axis * GROWN)
+        return found.view(-1, self.parts)
 
-        labels = self.dense(pieces)
-        away, nearest = ndimage.distance_transform_edt((labels == 0).numpy(), return_indices=True)
-        close = self.of_dense(torch.from_numpy(away)) <= 2.0 * GROWN
-        theirs = self.of_dense(labels[tuple(torch.from_numpy(axis).long() for axis in nearest)])
-        return torch.where(into & close, theirs, pieces)
+    def beside(self, chosen: Bool[Tensor, "n parts"]) -> Bool[Tensor, "n parts"]:
+        """Parts that share a face, an edge or a corner with a chosen one."""
+        return self.listed.beside(chosen.flatten(), corners=True).view(-1, self.parts)
 
-    def shares(self, pieces: Int64[Tensor, "n 8"]) -> Float[Tensor, " pieces"]:
+    def in_columns(self, chosen: Bool[Tensor, "n parts"], axis: int) -> Bool[Tensor, "n parts"]:
+        """Parts that have a chosen one beside, above or below them along an axis of the lattice, or are it."""
+        flat = self.places[..., [k for k in range(3) if k != axis]]
+        columns = flat[..., 0] * (1 << 24) + flat[..., 1]
+        return torch.isin(columns, columns[chosen].unique())
+
+    def cut(self, shown: Bool[Tensor, "n parts"], kept: Bool[Tensor, "n parts"]) -> Cut:
+        """What a cut goes through that keeps some of what is shown, counted in parts."""
+        before, after = shown.flatten(), (kept & shown).flatten()
+        through = after & self.listed.beside(before & ~after)
+        return Cut(int(through.sum()), int(self.listed.alone(after).sum()))
+
+    def shares(self, pieces: Int64[Tensor, "n parts"]) -> Float[Tensor, " pieces"]:
         """Part of what cameras see around their focus that is of each piece; of none the first."""
         parts = self.light[:, None] / (pieces > 0).sum(1, keepdim=True).clamp_min(1)
         shares = torch.zeros(int(pieces.max()) + 1, dtype=torch.float64)
@@ -150,18 +189,15 @@ class _Choice(NamedTuple):
     """A piece above a surface."""
 
     share: float
-    pieces: Tensor
-    """(n, 8) int64."""
     number: int
     margin: float
     """How far above the surface it begins, scene units."""
     level: float
     """How solid it is."""
 
-    @property
-    def own(self) -> Tensor:
-        """(n, 8) bool: the eighths of the piece."""
-        return self.pieces == self.number
+    def pieces(self, near: Eighths, height: Float[Tensor, "n parts"]) -> Int64[Tensor, "n parts"]:
+        """All pieces among which it is found."""
+        return near.pieces((near.opacity >= self.level) & (height > self.margin))
 
 
 def standing(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"], walls: bool = True) -> Standing | None:
@@ -183,16 +219,22 @@ def standing(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"], 
     """
     assert isinstance(field.description, Scene)
     scene, side = field.description, side_of(field.occupancy)
-    light = seen_light(field, scene, look.views, look.focus) * shown
-    near = Eighths.of(field, look.focus, shown, light / light.sum().clamp_min(1e-12))
-    if not len(near.numbers) or not float(light.sum()) > 0.0:
+    light = seen_light(field, scene, look.views, look.focus)
+    total = float(light.light[shown.view(-1)[light.numbers]].sum())
+    if not total > 0.0:
+        return None
+    near = Eighths.of(field, look.focus, shown, light._replace(light=light.light / total))
+    if not len(near.numbers):
         return None
     points, toward = surface_points(field, scene, look.views, shown), one_side(scene, look)
     for up in (scene.up, toward if walls else None):
         for support in () if up is None else find_supports(points, up, look.focus, side):
-            height = support.height(near.points.flatten(0, 1)).view(-1, 8)
+            height = support.height(near.points.flatten(0, 1)).view(-1, near.parts)
             choice = _most_seen(support, near, height, side)
-            if choice is not None and not _goes_on_below(support, near.points[choice.own], points, side):
+            if choice is None:
+                continue
+            own = choice.pieces(near, height) == choice.number
+            if not _goes_on_below(support, near.points[own], points, side):
                 return _standing_on(support, near, choice, height, field.occupancy)._replace(wall=up is toward)
     return None
 
@@ -207,7 +249,7 @@ def one_side(scene: Scene, look: Look) -> tuple[float, float, float] | None:
     return x, y, z
 
 
-def _most_seen(support: Support, near: Eighths, height: Float[Tensor, "n 8"], side: float) -> _Choice | None:
+def _most_seen(support: Support, near: Eighths, height: Float[Tensor, "n parts"], side: float) -> _Choice | None:
     """Of the pieces above a surface that end the one that is seen most, or nearly that (`NEARLY`): of these at the
     least margin the most solid. None where too little is seen of them to be looked at."""
     found: list[_Choice] = []
@@ -219,7 +261,7 @@ def _most_seen(support: Support, near: Eighths, height: Float[Tensor, "n 8"], si
                 if float(shares[number]) < ENOUGH:
                     break
                 if _ends(support, near.points[pieces == number], side):
-                    found.append(_Choice(float(shares[number]), pieces, number, margin * side, level))
+                    found.append(_Choice(float(shares[number]), number, margin * side, level))
                     break
     least = NEARLY * max((choice.share for choice in found), default=0.0)
     good = [choice for choice in found if choice.share >= least]
@@ -268,29 +310,27 @@ def side_of(grid: OccupancyGrid) -> float:
 
 def hangs(found: Found, support: Support, grid: OccupancyGrid) -> bool:
     """Whether an object reaches no surface: nearly all of it lies above."""
-    index = (found.pieces.labels == found.number).nonzero()
+    index = found.pieces.index(found.number)
     low = support.height(middles(grid, index)) < CUT * side_of(grid)
     return float(low.double().mean()) < FREE
 
 
 def _standing_on(
-    support: Support, near: Eighths, choice: _Choice, height: Float[Tensor, "n 8"], grid: OccupancyGrid
+    support: Support, near: Eighths, choice: _Choice, height: Float[Tensor, "n parts"], grid: OccupancyGrid
 ) -> Standing:
     """A piece as an object."""
     side = side_of(grid)
     clear = height > max(choice.margin, CLEAR * side)
-    pieces = near.grown(choice.pieces, (near.opacity >= FAINT) & clear)
+    pieces = near.grown(choice.pieces(near, height), (near.opacity >= FAINT) & clear)
     own, others = pieces == choice.number, (pieces > 0) & (pieces != choice.number)
     axis = int(support.axes[2].abs().argmax())
-    low = near.dense(own & (height <= choice.margin + side)).any(axis, keepdim=True)
-    down = near.dense(height <= choice.margin) & low
-    own |= near.of_dense(down) & (height > 0.0) & ~others
-    beside = torch.nn.functional.max_pool3d(near.dense(own)[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
+    below = near.in_columns(own & (height <= choice.margin + side), axis)
+    own |= below & (height <= choice.margin) & (height > 0.0) & ~others
     places = ((near.points[own] - support.focus) @ support.axes.T)[:, :2]
-    kept = own | near.of_dense(beside) & ~others
+    kept = own | near.beside(own) & ~others
     above = _cut(support, places, side)
-    whole = own & above.contains(near.points.flatten(0, 1)).view(-1, 8)
-    through = cut_through(near.dense((near.opacity >= SOLID) | own), near.dense(whole))
+    whole = own & above.contains(near.points.flatten(0, 1)).view(-1, near.parts)
+    through = near.cut((near.opacity >= SOLID) | own, whole)
     return Standing(near.region(kept, grid), above, choice.share, support, through, False)
 
 

@@ -115,9 +115,72 @@ class Waves:
                 raise AssertionError(f"{self.here} requests came at a time, {self.left} of {self.together} were to")
 
 
+class Served(NamedTuple):
+    """What a server of ranges serves, and how: see `range_server`."""
+
+    path: Path
+    latency: float
+    hold: Callable[[str], None] | None
+    ranges: bool
+    version: str | None
+    log: Log
+
+
+def handler_of(served: Served) -> type[http.server.BaseHTTPRequestHandler]:
+    """What answers requests for a file."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self.answer(0, served.path.stat().st_size, 200, False)
+
+        def do_GET(self) -> None:
+            size = served.path.stat().st_size
+            wanted = self.headers.get("Range") if served.ranges else None
+            first, last = wanted.removeprefix("bytes=").split("-") if wanted else ("0", "")
+            start, end = int(first), min(size, int(last) + 1 if last else size)
+            if start < size:
+                self.answer(start, end, 206 if wanted else 200, True)
+            else:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{size}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        def answer(self, start: int, end: int, status: int, body: bool) -> None:
+            begin = time.monotonic()
+            time.sleep(served.latency)
+            if served.hold is not None:
+                served.hold(self.command)
+            self.send_response(status)
+            self.send_header("Accept-Ranges", "bytes" if served.ranges else "none")
+            now = served.path.stat()
+            if served.version is not None:
+                self.send_header(served.version, f'"{now.st_mtime_ns:x}-{now.st_size:x}"')
+            if status == 206:
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{now.st_size}")
+            self.send_header("Content-Length", str(end - start))
+            self.end_headers()
+            served.log.requests.append(Request(begin, time.monotonic(), end - start if body else 0))
+            if body:
+                with open(served.path, "rb") as file:
+                    file.seek(start)
+                    self.wfile.write(file.read(end - start))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
+
+
 @contextmanager
 def range_server(
-    path: Path, latency: float, hold: Callable[[str], None] | None = None, ranges: bool = True
+    path: Path,
+    latency: float,
+    hold: Callable[[str], None] | None = None,
+    ranges: bool = True,
+    version: str | None = "ETag",
 ) -> Iterator[tuple[str, Log]]:
     """Serve a file by ranges: its address and the log.
 
@@ -126,46 +189,16 @@ def range_server(
         latency: seconds before each answer.
         hold: is called by the thread of each request with its method before it is answered, and may wait for others.
         ranges: False: everything is sent, whatever is asked for.
+        version: header that tells the file from what it was before it was replaced; None: none does.
     """
-    log, size = Log(), path.stat().st_size
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self.answer(0, size, 200, False)
-
-        def do_GET(self) -> None:
-            wanted = self.headers.get("Range") if ranges else None
-            first, last = wanted.removeprefix("bytes=").split("-") if wanted else ("0", "")
-            start, end = int(first), min(size, int(last) + 1 if last else size)
-            self.answer(start, end, 206 if wanted else 200, True)
-
-        def answer(self, start: int, end: int, status: int, body: bool) -> None:
-            begin = time.monotonic()
-            time.sleep(latency)
-            if hold is not None:
-                hold(self.command)
-            self.send_response(status)
-            self.send_header("Accept-Ranges", "bytes" if ranges else "none")
-            if status == 206:
-                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
-            self.send_header("Content-Length", str(end - start))
-            self.end_headers()
-            log.requests.append(Request(begin, time.monotonic(), end - start if body else 0))
-            if body:
-                with open(path, "rb") as file:
-                    file.seek(start)
-                    self.wfile.write(file.read(end - start))
-
-        def log_message(self, *_: object) -> None:
-            pass
+    log = Log()
+    handler = handler_of(Served(path, latency, hold, ranges, version, log))
 
     class Server(http.server.ThreadingHTTPServer):
         request_queue_size = 128
         daemon_threads = True
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/field", log

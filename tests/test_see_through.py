@@ -1,0 +1,152 @@
+"""What is seen of a backdrop through a thing is empty, and paint of its colour stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lg_field.captures.backdrop import before_backdrop
+from lg_field.captures.capture import Backdrop, Capture, Lens, Photo
+from lg_field.captures.cut_out import cut_out
+from lg_field.captures.photo_file import read_photo
+from lg_field.captures.see_through import FIRST, View, bent, holes_of, looked_at, spread
+
+pytest.importorskip("scipy")
+SIZE, FOCAL, DISTANCE = 120, 150.0, 3.0
+WHITE = (255, 255, 255)
+LENS = Lens(SIZE, SIZE, FOCAL, FOCAL, SIZE / 2, SIZE / 2)
+BALL, RING, SPOT = np.array([-0.35, 0.0, 0.0]), np.array([0.45, 0.0, 0.0]), np.array([-0.85, 0.0, 0.0])
+
+
+def distance(points: np.ndarray) -> np.ndarray:
+    """To a ball and a ring beside it whose hole is seen along y."""
+    ball = np.linalg.norm(points - BALL, axis=1) - 0.5
+    local = points - RING
+    across = np.hypot(local[:, 0], local[:, 2]) - 0.4
+    return np.minimum(ball, np.hypot(across, local[:, 1]) - 0.09)
+
+
+def camera(angle: float, height: float) -> np.ndarray:
+    """(4, 4) pose on a circle around z, looking at the origin."""
+    back = np.array([np.cos(angle), np.sin(angle), height])
+    back /= np.linalg.norm(back)
+    right = np.cross([0.0, 0.0, 1.0], back)
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3] = np.stack([right, np.cross(back, right), back, DISTANCE * back], axis=1)
+    return pose
+
+
+def pictured(pose: np.ndarray, color: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(SIZE, SIZE, 3) picture before a colour; where the thing is, and where paint of that colour is on it."""
+    at = (np.arange(SIZE) + 0.5 - SIZE / 2) / FOCAL
+    x, y = np.meshgrid(at, -at)
+    away = np.stack([x, y, -np.ones_like(x)], axis=-1).reshape(-1, 3) @ pose[:3, :3].T
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    points = np.broadcast_to(pose[:3, 3], away.shape) + 1.5 * away
+    for _ in range(60):
+        points = points + np.minimum(distance(points), 0.5)[:, None] * away
+    hit = distance(points) < 0.01
+    paint = hit & (np.linalg.norm(points - SPOT, axis=1) < 0.25)
+    own = 90.0 + 50.0 * np.sin(9.0 * points)
+    seen = np.where((hit & ~paint)[:, None], own, np.array(color, dtype=np.float64))
+    shape = (SIZE, SIZE)
+    return seen.round().astype(np.uint8).reshape(*shape, 3), hit.reshape(shape), paint.reshape(shape)
+
+
+class Shown:
+    """Photos, and what they truly show."""
+
+    def __init__(self, folder: Path, angles: np.ndarray, color: tuple[int, int, int] = WHITE) -> None:
+        self.photos, self.solid, self.paint = [], [], []
+        for k, angle in enumerate(angles):
+            pose = camera(angle, 0.5 * np.sin(2.4 * k))
+            picture, solid, paint = pictured(pose, color)
+            Image.fromarray(picture).save(folder / f"{k:03}.png")
+            self.photos.append(Photo(folder / f"{k:03}.png", pose, LENS))
+            self.solid.append(solid)
+            self.paint.append(paint)
+        everything = tuple(range(len(self.photos)))
+        self.capture = Capture(
+            "nerfstudio", folder, tuple(self.photos), {"train": everything, "val": (), "test": ()}, False, np.eye(4)
+        )
+
+
+@pytest.fixture(scope="module", params=[WHITE, (0, 0, 0), (40, 170, 60)], ids=["white", "black", "green"])
+def around(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    angles = np.linspace(0.0, 2.0 * np.pi, 28, endpoint=False)
+    return Shown(tmp_path_factory.mktemp("around"), angles, request.param)
+
+
+def test_holes_are_empty_and_paint_is_not(around: Shown) -> None:
+    found, lines = before_backdrop(around.capture, "auto", "--background")
+    assert "show it through the thing, too" in lines[0]
+    left = before = lost = 0
+    for photo, solid, paint in zip(found.photos, around.solid, around.paint):
+        alpha = read_photo(photo, True)[..., 3]
+        plain = read_photo(replace(photo, backdrop=replace(photo.backdrop, holes=None)), True)[..., 3]
+        left, before = left + int((alpha[~solid] > 127).sum()), before + int((plain[~solid] > 127).sum())
+        lost += int((alpha[paint] < plain[paint]).sum())
+        assert (alpha == plain).all() or photo.backdrop.holes is not None
+    assert before > 2000 and left < 0.05 * before and lost == 0
+
+
+def test_what_no_camera_sees_from_behind_stays(tmp_path: Path) -> None:
+    shown = Shown(tmp_path, np.linspace(-0.6, 0.6, 12) + np.pi / 2)
+    assert sum(int((~solid).sum()) for solid in shown.solid) > 0
+    holes = holes_of(shown.photos, Backdrop(WHITE, 12))
+    assert all(hole is None for hole in holes), "a wall of paint behind the ring would look the same"
+
+
+def test_where_nothing_may_be_a_hole_few_photos_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.full((SIZE, SIZE, 3), 255, np.uint8)
+    picture[30:90, 30:90] = 100
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    photos = [Photo(tmp_path / "a.png", camera(angle, 0.2), LENS) for angle in np.linspace(0.0, 6.0, 40)]
+    read, of = [], View.of
+    monkeypatch.setattr(View, "of", staticmethod(lambda *some: read.append(1) or of(*some)))
+    assert holes_of(photos, Backdrop(WHITE, 12)) == [None] * 40 and len(read) == FIRST
+    assert spread(3, 16) == [0, 1, 2] and spread(100, 3) == [0, 50, 99] and spread(0, 4) == []
+
+
+def test_a_piece_is_cut_out_where_most_of_it_is_a_hole() -> None:
+    pixels = np.full((60, 80, 3), 255, np.uint8)
+    pixels[10:50, 10:70] = 100
+    pixels[20:40, 15:35] = pixels[20:40, 45:65] = 255
+    holes = np.zeros((15, 20), dtype=bool)
+    holes[5:10, 4:9] = True
+    holes[5:7, 11:13] = True  # a part of the other one
+    alpha = cut_out(pixels, Backdrop(WHITE, 12, holes=holes))[..., 3]
+    assert not alpha[22:38, 17:33].any() and (alpha[20:40, 45:65] == 255).all()
+    assert (cut_out(pixels, Backdrop(WHITE, 12))[20:40, 15:65, 3] == 255).all()
+
+
+@given(
+    st.tuples(*[st.floats(-0.08, 0.08)] * 4, *[st.floats(-0.01, 0.01)] * 2),
+    st.integers(0, SIZE - 1),
+    st.integers(0, SIZE - 1),
+)
+def test_pixels_and_directions_belong_together(distortion: tuple[float, ...], row: int, column: int) -> None:
+    lens = replace(LENS, distortion=distortion)
+    pose, nothing = camera(1.0, 0.3), np.zeros((SIZE, SIZE), dtype=bool)
+    view = View(Photo(Path("p"), pose, lens), nothing, nothing.astype(int), nothing, nothing)
+    away = view.directions(np.array([row]), np.array([column]))
+    assert np.allclose(np.linalg.norm(away, axis=1), 1.0)
+    inside, (rows, columns) = view.at(pose[:3, 3] + 2.5 * away)
+    assert inside.all() and abs(rows[0] - row) <= 1 and abs(columns[0] - column) <= 1
+    assert not view.at(pose[:3, 3] - away)[0].any(), "behind the camera"
+    x, y = bent(LENS, np.array([0.3]), np.array([-0.2]))
+    assert x[0] == 0.3 and y[0] == -0.2
+
+
+def test_cameras_look_at_one_point() -> None:
+    poses = [camera(angle, 0.4) for angle in np.linspace(0.0, 6.0, 9)]
+    for pose in poses:
+        pose[:3, 3] += (1.0, 2.0, 3.0)
+    assert np.allclose(looked_at(poses), (1.0, 2.0, 3.0), atol=1e-4)
