@@ -162,7 +162,7 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         loss.backward()
         self.optimizer.step()
         self.step, self.state = step + 1, None
-        return {"loss": loss.item(), "psnr": psnr(losses["rgb_loss"].item()), "cells": float(self.field.num_rows)}
+        return {"loss": loss.item(), "psnr": psnr(float(self.trainer.error)), "cells": float(self.field.num_rows)}
 
     @torch.no_grad()
     def render(self, camera: Any, *, options: Any = None) -> dict[str, np.ndarray]:

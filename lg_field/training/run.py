@@ -223,7 +223,7 @@ class SceneRun:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return Step(self.step, psnr(float(losses["rgb_loss"].detach())), self.field.num_rows)
+        return Step(self.step, psnr(float(self.trainer.error)), self.field.num_rows)
 
     # -- what comes out
 
