@@ -19,6 +19,7 @@ A training loop of one's own needs no nerfstudio:
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -75,6 +76,8 @@ class RadianceTrainer:
         self.step, self.stride = 0, FIRST_STRIDE
         self.error = torch.tensor(float("nan"))
         """Mean squared error of colour of the last step's rays."""
+        self.close = math.inf
+        """Distance from a camera within which only that one sees what is there, scene units; inf: not known."""
         self.restricted = False
         """Whether only what `restrict` left may hold something."""
         self._random: dict[str, Any] | None = None
@@ -213,7 +216,7 @@ class RadianceTrainer:
     @property
     def _scaled_until(self) -> float:
         """Distance from which on gradients are whole, scene units; 0: all are."""
-        return self.settings.gradient_scaling if self.field.sizes.contraction else 0.0
+        return min(self.settings.gradient_scaling, self.close) if self.field.sizes.contraction else 0.0
 
     @property
     def _imitates(self) -> bool:
