@@ -78,7 +78,7 @@ def test_photos_that_show_nothing_to_hold_on_to_say_nothing(tmp_path: Path) -> N
 
 
 def test_who_walks_amid_things_is_close_to_them(tmp_path: Path) -> None:
-    """Rays begin before the walls do, gradients are whole from there on, and the corridor is not a speck in the scene."""
+    """Rays begin before the walls do, gradients are whole from there on, the corridor is not a speck in the scene."""
     views = walk()
     assert look_outward(views)
     photos = photographed(views, tmp_path)
@@ -87,6 +87,7 @@ def test_who_walks_amid_things_is_close_to_them(tmp_path: Path) -> None:
     begin, close = found.radius * found.begin(0.05), found.radius * found.close
     assert 0.1 < begin < 0.5 < close < 2.0, "the nearest wall is at most one unit away"
     assert found.radius < 0.5 * blind.radius and blind.close == math.inf
+    assert "points found in the photos" in found.reason and "points" not in blind.reason
     assert blind.begin(0.05) == max(0.05, blind.near)
 
 

@@ -26,8 +26,8 @@ OUTWARD = 3.0
 MOST = 1.25
 """The same in the median distance of points along the farthest axis, where there are points."""
 CLOSE, NEAR = 0.05, 0.25
-"""Cameras amid what they see: the quantile of the distances of what each shows that is close to it, and the part of that
-at which its rays begin. Of cameras the median."""
+"""Cameras amid what they see: the quantile of the distances of what each shows that is close to it, and the part of
+that at which its rays begin. Of cameras the median."""
 ROLL, WIDE = 0.2, 0.15
 """Root mean square of the sine by which cameras are turned out of the level at most, and by which their horizontal axes
 differ at least, where those say what is up."""
@@ -74,8 +74,8 @@ class Placement:
 
 
 def rays_begin(near_plane: float, near: float, close: float) -> float:
-    """Distance at which rays start: the near plane or where something may be, whichever is farther; of cameras amid what
-    they see the latter.
+    """Distance at which rays start: the near plane or where something may be, whichever is farther; of cameras amid
+    what they see the latter.
 
     Args:
         near_plane: of the settings.
@@ -268,8 +268,10 @@ def place(
         seek: finds points that photos show, where there are no sparse points and cameras alone do not say where they
             look.
     """
+    sought = ""
     if points is None and box is None and alphas is None and (meeting_point(views) is None or look_outward(views)):
         points = seek()
+        sought = "" if points is None else f"by {len(points)} points found in the photos"
     rotation = turn(upward(views, points) if up is None else up.double() / up.double().norm())
     middle, radius, how = look_at(views, points)
     if focus is not None:
@@ -297,9 +299,8 @@ def place(
         middle, extent = rotation.T @ turned.mean(0), turned[1] - turned[0]
         radius = float(extent.amax()) / 2
         turned = (turned - turned.mean(0)) / radius
-    return Placement(
-        middle, radius, rotation, turned, near / radius, close / radius, hull, ", ".join(v for v in (how, why) if v)
-    )
+    reason = ", ".join(v for v in (how, why, sought) if v)
+    return Placement(middle, radius, rotation, turned, near / radius, close / radius, hull, reason)
 
 
 def _points_box(views: Views, points: Tensor, rotation: Tensor, near: float) -> tuple[Tensor | None, float]:

@@ -309,8 +309,9 @@ class RadianceTrainer:
             depth: (N,) distance of what each ray sees, scene units; 0 where it is not known.
 
         Returns:
-            rgb_loss, the mean error of colour (`color_loss`), of which `error` keeps the square; seam_loss; harmonics_loss; in unbounded scenes opacity_loss; of
-            known depths depth_loss. While a teacher is imitated imitation_loss alone.
+            rgb_loss, the mean error of colour (`color_loss`), of which `error` keeps the square; seam_loss;
+            harmonics_loss; in unbounded scenes opacity_loss; of known depths depth_loss. While a teacher is imitated
+            imitation_loss alone.
         """
         self._learned(view)
         if view.imitation is not None:

@@ -33,7 +33,7 @@ ALIKE, APART, AGAIN = 0.85, 0.08, 4
 """Least correlation of patches at their distance; how much less it must be elsewhere, that is this many distances and
 more away."""
 TEXTURE, SPREAD = 0.7, 1.0
-"""Least mean slope of a patch in any direction, of 255 a pixel; least standard deviation of what it is compared with."""
+"""Least mean slope of a patch in any direction, of 255 a pixel; least standard deviation of what is compared."""
 
 
 def seen_points(views: Views, photos: Sequence[Path]) -> Float[Tensor, "points 3"] | None:
@@ -56,7 +56,7 @@ def seen_points(views: Views, photos: Sequence[Path]) -> Float[Tensor, "points 3
     unit = float(apart.amin(1).median())
     if not unit > 0.0:
         return None
-    distances = unit * torch.logspace(*np.log10([NEAREST, FARTHEST]).tolist(), DISTANCES, dtype=torch.float64)
+    distances = unit * torch.from_numpy(np.geomspace(NEAREST, FARTHEST, DISTANCES))
     chosen = np.unique(np.linspace(0, len(photos) - 1, min(PHOTOS, len(photos))).round().astype(int)).tolist()
     apart = apart.masked_fill(views.axes @ views.axes.T < SAME_WAY, torch.inf)
     greys: dict[int, Tensor] = {}
