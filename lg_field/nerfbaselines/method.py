@@ -100,7 +100,7 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         grid = first_grid(placement.box, contracted, self.settings.cells)
         self.field = RadianceField(grid, replace(self.settings.sizes, contraction=contracted))
         self.matrix, self.rotation = placement.matrix(), placement.rotation
-        self.near = placement.near
+        self.near = placement.begin(self.settings.training.near_plane)
         views = views_of(dataset["cameras"])
         origins = views.origins @ self.matrix[:3, :3].T + self.matrix[:3, 3]
         background = np.asarray(dataset["metadata"].get("background_color", (255, 255, 255)))
@@ -117,7 +117,8 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         self.settings = overridden({**run["settings"], **overrides})
         self.step = self.loaded_step = run["step"]
         self.matrix, self.rotation = (torch.tensor(run[k], dtype=torch.float64) for k in ("matrix", "rotation"))
-        self.near = run["near"]
+        near = run.get("near", 0.0)
+        self.near = run.get("begin", max(near, self.settings.training.near_plane))
         field = load(folder / SCENE)
         assert isinstance(field, RadianceField)
         self.field = field.to(self.device)
@@ -131,6 +132,7 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         self.field = self.field.to(self.device)
         say_without_effect(self.settings.training, self.field.sizes.contraction)
         self.trainer = RadianceTrainer(self.field, self.settings.training)
+        self.trainer.close = placement.close
         if placement.hull is not None and placement.box is not None:
             self.trainer.restrict(placement.hull)
         self.field.complete_lines_()
@@ -156,14 +158,14 @@ class LGFieldMethod(Method):  # type: ignore[misc]
             group["lr"] = group["rate"] * part
         self.trainer.begin(step, [self.optimizer])
         origins, directions, colors = (v.to(self.device) for v in self.pixels.draw(settings.rays))
-        near = torch.full_like(origins[:, 0], max(self.near, settings.training.near_plane))
+        near = torch.full_like(origins[:, 0], self.near)
         losses = self.trainer.losses(self.trainer.render(origins, directions, near), colors)
         loss = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         self.step, self.state = step + 1, None
-        return {"loss": loss.item(), "psnr": psnr(losses["rgb_loss"].item()), "cells": float(self.field.num_rows)}
+        return {"loss": loss.item(), "psnr": psnr(float(self.trainer.error)), "cells": float(self.field.num_rows)}
 
     @torch.no_grad()
     def render(self, camera: Any, *, options: Any = None) -> dict[str, np.ndarray]:
@@ -195,7 +197,7 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         save(self.field, folder / SCENE, overwrite=True)
-        run = {"step": self.step, "near": self.near, "settings": as_plain(self.settings)}
+        run = {"step": self.step, "begin": self.near, "settings": as_plain(self.settings)}
         run |= {"matrix": self.matrix.tolist(), "rotation": self.rotation.tolist()}
         (folder / RUN).write_text(json.dumps(run, indent=1))
         state = self.state

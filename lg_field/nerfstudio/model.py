@@ -31,6 +31,7 @@ from lg_field.radiance.diagnosis import collapse
 from lg_field.radiance.exposure import Exposure
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.memory_bound import MEMORY, rays_at_once
+from lg_field.radiance.placement import rays_begin
 from lg_field.radiance.render import Asked, Picture
 from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.tcnn import Implementation, encoder
@@ -152,7 +153,8 @@ class LGModel(Model):
         self.exposure = Exposure(self.num_train_data) if differ else None
         if metadata.get("hull") is not None and not contracted:
             self.trainer.restrict(metadata["hull"])
-        self.register_buffer("near", torch.tensor(max(config.near_plane, float(metadata.get("near", 0.0)))))
+        near, self.trainer.close = float(metadata.get("near", 0.0)), float(metadata.get("close", math.inf))
+        self.register_buffer("near", torch.tensor(rays_begin(config.near_plane, near, self.trainer.close)))
         self.register_buffer("backdrop", metadata.get("backdrop", torch.ones(3)).clone())
         self.register_buffer("viewpoints", metadata.get("viewpoints", torch.zeros(VIEWPOINTS, 3)))
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lg_field.radiance.placement import Placement, place, stay
 from lg_field.radiance.views import Views, bounds, corners, far_apart
+from lg_field.training.stereo import seen_points
 
 
 def views_of(cameras: Cameras) -> Views:
@@ -71,13 +72,14 @@ def find_place(
         transform[:, :3] @ torch.tensor(up, dtype=torch.float64) if up else None,
         to_scene(focus)[0] if focus else None,
         box,
+        lambda: seen_points(views, outputs.image_filenames),
     )
 
 
 def move(outputs: DataparserOutputs, placement: Placement) -> None:
     """Move what a data parser found, in place, to a placement's space; the way to the data set's units stays known.
 
-    Sets the scene box, and `bounded`, `near`, `hull` and `viewpoints` in the metadata.
+    Sets the scene box, and `bounded`, `near`, `close`, `hull` and `viewpoints` in the metadata.
     """
     matrix, rotation, radius = placement.matrix(), placement.rotation, placement.radius
     poses = outputs.cameras.camera_to_worlds.double()
@@ -95,5 +97,6 @@ def move(outputs: DataparserOutputs, placement: Placement) -> None:
     box = placement.box
     corners = torch.tensor([[-1.0] * 3, [1.0] * 3]) if box is None else box.float()
     outputs.scene_box = SceneBox(corners)
-    outputs.metadata |= {"bounded": box is not None, "near": placement.near, "hull": placement.hull}
+    outputs.metadata |= {"bounded": box is not None, "near": placement.near, "close": placement.close}
+    outputs.metadata["hull"] = placement.hull
     outputs.metadata["viewpoints"] = far_apart(outputs.cameras.camera_to_worlds[..., 3])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lg_field.radiance.hull import hull_box, hull_voxels
-from lg_field.radiance.views import Views, bounds, corners
+from lg_field.radiance.views import VIEWPOINTS, Views, bounds, corners
 
 PARALLEL = 0.008
 """Least mean squared sine between optical axes and a direction at which the axes still say where they meet."""
@@ -23,12 +23,19 @@ ONWARD = 0.7
 """Length of the mean of all axes, each of length 1, from which on cameras look onward, as along a street."""
 OUTWARD = 3.0
 """Radius of the cube about cameras that look outward, in distances of theirs from their middle: a room about them."""
+MOST = 1.25
+"""The same in the median distance of points along the farthest axis, where there are points."""
+CLOSE, NEAR = 0.05, 0.25
+"""Cameras amid what they see: the quantile of the distances of what each shows that is close to it, and the part of
+that at which its rays begin. Of cameras the median."""
 ROLL, WIDE = 0.2, 0.15
 """Root mean square of the sine by which cameras are turned out of the level at most, and by which their horizontal axes
 differ at least, where those say what is up."""
 FEW, AHEAD, STEEPLY = 6, 0.96, 0.9
 """Fewer cameras do not; nor those that look along that direction, turned differently about it: a mean cosine. From the
 smaller one on they look down rather than up."""
+ENOUGH = 100
+"""Sparse points that say where a scene is."""
 DEEP = 3.0
 """Farthest by nearest depth of sparse points up to which all that cameras see fits a box."""
 
@@ -47,10 +54,16 @@ class Placement:
     """Lower and upper corner of all there is, about the focus, turned, in radii; None = unbounded."""
     near: float
     """Distance from a camera nearer than which there is nothing, in radii."""
+    close: float
+    """Distance from a camera within which only that one sees what is there, in radii; inf = nothing says so."""
     hull: Bool[Tensor, "n n n"] | None
     """Voxels of the box that may hold something (visual hull, grown by a voxel); None = all may."""
     reason: str
     """Why, in a line."""
+
+    def begin(self, near_plane: float) -> float:
+        """`rays_begin`, in radii."""
+        return rays_begin(near_plane, self.near, self.close)
 
     def matrix(self) -> Float[Tensor, "4 4"]:
         """float64: to the space in which the focus is the origin, up the third axis and the radius 1."""
@@ -58,6 +71,17 @@ class Placement:
         matrix[:3, :3] = self.rotation / self.radius
         matrix[:3, 3] = -(self.rotation @ self.focus) / self.radius
         return matrix
+
+
+def rays_begin(near_plane: float, near: float, close: float) -> float:
+    """Distance at which rays start: the near plane or where something may be, whichever is farther; of cameras amid
+    what they see the latter.
+
+    Args:
+        near_plane: of the settings.
+        near, close: of a `Placement`.
+    """
+    return near if close < math.inf else max(near_plane, near)
 
 
 def meeting_point(views: Views, rounds: int = 20) -> Float[Tensor, 3] | None:
@@ -84,12 +108,21 @@ def meeting_point(views: Views, rounds: int = 20) -> Float[Tensor, 3] | None:
     return point
 
 
+def look_outward(views: Views) -> bool:
+    """Whether cameras' axes meet behind most of them, as in a room that is looked at from its middle."""
+    focus = meeting_point(views)
+    if focus is None or float(views.axes.mean(0).norm()) >= ONWARD:
+        return False
+    toward = torch.nn.functional.normalize(focus - views.origins, dim=-1)
+    return float((toward * views.axes).sum(-1).median()) < TOWARD
+
+
 def look_at(views: Views, points: Float[Tensor, "points 3"] | None = None) -> tuple[Tensor, float, str]:
     """What cameras look at.
 
     Where the optical axes meet; where they are nearly parallel, the middle of the sparse points, or, without those, as
-    far ahead of the cameras as those are apart. Where the axes meet behind most cameras, as in a room that is looked at
-    from its middle, the middle of the cameras: then the sparse points say how large it is about them.
+    far ahead of the cameras as those are apart. Of cameras that look outward their middle: then the sparse points say
+    how large the scene is about them.
 
     Args:
         views: the cameras.
@@ -98,11 +131,9 @@ def look_at(views: Views, points: Float[Tensor, "points 3"] | None = None) -> tu
     Returns:
         (3,) float64 focus, the radius of what the images show about it, and how both were found.
     """
+    if look_outward(views):
+        return _look_around(views, points)
     focus, how = meeting_point(views), "where the cameras' axes meet"
-    if focus is not None and float(views.axes.mean(0).norm()) < ONWARD:
-        toward = torch.nn.functional.normalize(focus - views.origins, dim=-1)
-        if float((toward * views.axes).sum(-1).median()) < TOWARD:
-            return _look_around(views, points)
     if focus is None and points is not None and len(points):
         focus, how = (
             points.double().median(0).values,
@@ -121,11 +152,26 @@ def look_at(views: Views, points: Float[Tensor, "points 3"] | None = None) -> tu
 def _look_around(views: Views, points: Float[Tensor, "points 3"] | None) -> tuple[Tensor, float, str]:
     """`look_at` of cameras that look away from their middle."""
     focus, how = views.origins.median(0).values, "the middle of the cameras, which look outward"
-    if points is not None and len(points) > 100:
+    if points is not None and len(points) >= ENOUGH:
         some = points[:: max(1, len(points) // 100_000)].double()
-        return focus, LOOK * float((some - focus).abs().amax(-1).quantile(0.8)), how
+        return focus, MOST * float((some - focus).abs().amax(-1).median()), how
     apart = float((views.origins - focus).norm(dim=-1).quantile(0.8))
     return focus, OUTWARD * max(apart, 1e-6), how
+
+
+def _amid(views: Views, points: Float[Tensor, "points 3"]) -> tuple[float, float]:
+    """Where the rays of cameras amid what they see may begin, and up to where it is close to them, in world units."""
+    some = points[:: max(1, len(points) // 5_000)].double()
+    found = []
+    for k in range(0, len(views.poses), max(1, len(views.poses) // VIEWPOINTS)):
+        places, depth = views[k].project(some)
+        depth = depth[(depth > 0) & ((places >= 0) & (places <= 1)).all(-1)]
+        if len(depth) >= FEW:
+            found.append(depth.quantile(CLOSE))
+    if not found:
+        return 0.0, math.inf
+    close = float(torch.stack(found).median())
+    return NEAR * close, close
 
 
 def upward(views: Views, points: Float[Tensor, "points 3"] | None = None) -> Float[Tensor, 3]:
@@ -186,7 +232,7 @@ def stay(
     if hull is not None and not bool(hull.any()):
         hull = None
     return Placement(
-        torch.zeros(3, dtype=torch.float64), 1.0, same, box.double(), 0.0, hull, "within the data set's box"
+        torch.zeros(3, dtype=torch.float64), 1.0, same, box.double(), 0.0, math.inf, hull, "within the data set's box"
     )
 
 
@@ -208,6 +254,7 @@ def place(
     up: Float[Tensor, 3] | None = None,
     focus: Float[Tensor, 3] | None = None,
     box: Float[Tensor, "2 3"] | None = None,
+    seek: Callable[[], Float[Tensor, "points 3"] | None] = lambda: None,
 ) -> Placement:
     """Find where a scene is.
 
@@ -218,7 +265,13 @@ def place(
         up: the world's upward direction, if it is known.
         focus: what the cameras look at, if it is known.
         box: lower and upper corner of all there is in world axes, if that is known.
+        seek: finds points that photos show, where there are no sparse points and cameras alone do not say where they
+            look.
     """
+    sought = ""
+    if points is None and box is None and alphas is None and (meeting_point(views) is None or look_outward(views)):
+        points = seek()
+        sought = "" if points is None else f"by {len(points)} points found in the photos"
     rotation = turn(upward(views, points) if up is None else up.double() / up.double().norm())
     middle, radius, how = look_at(views, points)
     if focus is not None:
@@ -226,7 +279,7 @@ def place(
         middle, how = focus.double(), "as told"
         radius = LOOK * float((depth * (0.5 / views.focals.amin(-1))).quantile(0.8))
     distance = (views.origins - middle).norm(dim=-1)
-    near = 0.1 * float(distance.min())
+    near, close = 0.1 * float(distance.min()), math.inf
     turned, hull, why = None, None, ""
     if box is not None:
         turned = bounds(corners(box) @ rotation.T)
@@ -237,14 +290,17 @@ def place(
         turned = hull_box(views, alphas, start, rotation)
         hull = None if turned is None else hull_voxels(views, alphas, turned, rotation)
         why = "within the box of what all images leave of it" if turned is not None else "unbounded: no hull"
-    elif points is not None and len(points) > 100:
+    elif points is not None and len(points) >= ENOUGH and focus is None and look_outward(views):
+        near, close = _amid(views, points)
+    elif points is not None and len(points) >= ENOUGH:
         turned, near = _points_box(views, points, rotation, near)
         why = "within the box of the sparse points, all about as far from the cameras" if turned is not None else ""
     if turned is not None:
         middle, extent = rotation.T @ turned.mean(0), turned[1] - turned[0]
         radius = float(extent.amax()) / 2
         turned = (turned - turned.mean(0)) / radius
-    return Placement(middle, radius, rotation, turned, near / radius, hull, ", ".join(v for v in (how, why) if v))
+    reason = ", ".join(v for v in (how, why, sought) if v)
+    return Placement(middle, radius, rotation, turned, near / radius, close / radius, hull, reason)
 
 
 def _points_box(views: Views, points: Tensor, rotation: Tensor, near: float) -> tuple[Tensor | None, float]:

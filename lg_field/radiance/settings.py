@@ -66,6 +66,9 @@ class TrainingSettings:
     """Contracted scenes: gradients of samples nearer to their camera than this, scene units, are scaled down by the
     square of their distance as a part of it, so that no haze grows in front of cameras (Floaters No More, Philip and
     Deschaintre 2023). 0 = never."""
+    outliers_from: float = 0.1
+    """Photos whose exposures are corrected: differences of colour larger than this count in proportion, not squared, so
+    that what one photo alone shows (passers-by, cars) leaves no ghost. 0 = all are squared."""
     depth_loss_mult: float = 0.1
     """Weight of how far what a ray sees lies from the sparse point that its pixel shows, in parts of the longest ray,
     where photos come with such points."""
@@ -98,6 +101,7 @@ class TrainingSettings:
             "harmonics_loss_mult",
             "distortion_loss_mult",
             "depth_loss_mult",
+            "outliers_from",
             "gradient_scaling",
         ):
             if getattr(self, name) < 0:

@@ -19,6 +19,7 @@ A training loop of one's own needs no nerfstudio:
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -30,6 +31,7 @@ from torch import Tensor
 from lg_field.constants import constant
 from lg_field.radiance.at_once import Marched, ask_at_once, asks_at_once, march_training
 from lg_field.radiance.beside import Answers, Beside, disagreement, haze, points_beside
+from lg_field.radiance.color_loss import color_loss
 from lg_field.radiance.compositing import Samples, image_on, over
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
@@ -72,6 +74,10 @@ class RadianceTrainer:
         settings.check()
         self.field, self.settings, self.teacher = field, settings, teacher
         self.step, self.stride = 0, FIRST_STRIDE
+        self.error = torch.tensor(float("nan"))
+        """Mean squared error of colour of the last step's rays."""
+        self.close = math.inf
+        """Distance from a camera within which only that one sees what is there, scene units; inf: not known."""
         self.restricted = False
         """Whether only what `restrict` left may hold something."""
         self._random: dict[str, Any] | None = None
@@ -176,7 +182,7 @@ class RadianceTrainer:
         seen = self._picture(asked, colors)
         rgb = seen.rgb if develop is None else develop(seen.rgb, seen.accumulation)
         seen = seen._replace(rgb=rgb if background is None else over(rgb, seen.accumulation, background))
-        view = TrainingView(seen, asked, self._next_stride(samples), samples)
+        view = TrainingView(seen, asked, self._next_stride(samples), samples, developed=develop is not None)
         if marched is not None and beside is not None and answers is not None:
             view = self._with_answers(view._replace(voxels=marched.voxels), beside, answers)
         return self._with_terms(view, colors)
@@ -211,7 +217,7 @@ class RadianceTrainer:
     @property
     def _scaled_until(self) -> float:
         """Distance from which on gradients are whole, scene units; 0: all are."""
-        return self.settings.gradient_scaling if self.field.sizes.contraction else 0.0
+        return min(self.settings.gradient_scaling, self.close) if self.field.sizes.contraction else 0.0
 
     @property
     def _imitates(self) -> bool:
@@ -304,14 +310,17 @@ class RadianceTrainer:
             depth: (N,) distance of what each ray sees, scene units; 0 where it is not known.
 
         Returns:
-            rgb_loss, the mean squared error of colour; seam_loss; harmonics_loss; in unbounded scenes opacity_loss; of
-            known depths depth_loss. While a teacher is imitated imitation_loss alone.
+            rgb_loss, the mean error of colour (`color_loss`), of which `error` keeps the square; seam_loss;
+            harmonics_loss; in unbounded scenes opacity_loss; of known depths depth_loss. While a teacher is imitated
+            imitation_loss alone.
         """
         self._learned(view)
         if view.imitation is not None:
             return {"imitation_loss": view.imitation}
         rgb, truth = self.compare(view, image)
-        losses = {"rgb_loss": torch.nn.functional.mse_loss(rgb, truth)}
+        losses = {"rgb_loss": color_loss(rgb, truth, self.settings.outliers_from if view.developed else 0.0)}
+        with torch.no_grad():
+            self.error = (rgb - truth).square().mean() if view.developed else losses["rgb_loss"].detach()
         if self.settings.harmonics_loss_mult and view.asked is not None and not self.field.sizes.color_width:
             losses["harmonics_loss"] = self.settings.harmonics_loss_mult * self._dependence(view)
         if depth is not None and self.settings.depth_loss_mult > 0.0 and view.asked is not None:

@@ -31,5 +31,7 @@ class TrainingView(NamedTuple):
     """Disagreement of neighbouring cells near the samples."""
     imitation: Tensor | None = None
     """Difference from the teacher; while it is imitated."""
+    developed: bool = False
+    """Whether the colours are those that each photo's camera makes of the scene's."""
     spread: Tensor | None = None
     """How far apart along rays what they see lies."""

@@ -17,6 +17,7 @@ from lg_field.space.partition import PartitionGrid
 from lg_field.training.lenses import Lenses
 from lg_field.training.methods import FIRST_CELLS
 from lg_field.training.scene_frame import scene_frame
+from lg_field.training.stereo import seen_points
 
 Space = Literal["auto", "bounded", "contracted"]
 """bounded: the scene's box is all there is; contracted: the scene goes on for ever; auto: by the data."""
@@ -59,7 +60,8 @@ def find_place(
     if capture.format == "blender":
         placement = stay(views, torch.tensor([[-half] * 3, [half] * 3]), alphas)
     else:
-        placement = place(views, points, alphas)
+        photos = [photo.image for photo in capture.part("train")]
+        placement = place(views, points, alphas, seek=lambda: seen_points(views, photos))
     matrix = placement.matrix() @ frame
     return ScenePlace(placement, matrix, torch.from_numpy(capture.to_world) @ torch.linalg.inv(matrix))
 

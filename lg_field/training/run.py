@@ -150,6 +150,7 @@ class SceneRun:
         torch.manual_seed(self.settings.seed)
         self.field = self._fresh_field().to(device)
         self.trainer = RadianceTrainer(self.field, self.method.training)
+        self.trainer.close = self.place.placement.close
         hull = self.place.placement.hull
         if hull is not None and not self.field.sizes.contraction:
             self.trainer.restrict(hull.to(device))
@@ -188,7 +189,7 @@ class SceneRun:
     @property
     def near(self) -> float:
         """Distance at which rays start, scene units."""
-        return max(self.method.training.near_plane, self.place.placement.near)
+        return self.place.placement.begin(self.method.training.near_plane)
 
     def train(self, on_step: Callable[[Step], None] = lambda step: None) -> None:
         """Train to the end, or until `stopping` is set."""
@@ -224,7 +225,7 @@ class SceneRun:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return Step(self.step, psnr(float(losses["rgb_loss"].detach())), self.field.num_rows)
+        return Step(self.step, psnr(float(self.trainer.error)), self.field.num_rows)
 
     # -- what comes out
 

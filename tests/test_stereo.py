@@ -1,0 +1,137 @@
+"""Where what photos show is, found in the photos: a corridor whose walls are known."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_placement import looking, ring
+
+from lg_field import PartitionGrid
+from lg_field.captures import read_capture
+from lg_field.radiance.field import RadianceField
+from lg_field.radiance.placement import look_at, look_outward, place, rays_begin
+from lg_field.radiance.sizes import RadianceSizes
+from lg_field.radiance.training import RadianceTrainer, TrainingSettings
+from lg_field.radiance.views import Views
+from lg_field.training.lenses import Lenses
+from lg_field.training.place import find_place
+from lg_field.training.stereo import seen_points
+
+WIDTH, HEIGHT, FOCAL = 160, 120, 140.0
+HALF = torch.tensor([6.0, 1.0, 1.25], dtype=torch.float64)
+"""Half the sides of the corridor, which is about the origin."""
+
+
+def walk(count: int = 80, scale: float = 1.0) -> Views:
+    """Someone walks along a corridor and looks to either side, now more onward and now more back."""
+    k = torch.arange(count, dtype=torch.float64)
+    along = torch.stack([-5.0 + 10.0 * k / count, 0.2 * torch.sin(0.5 * k), 0.1 * torch.cos(0.7 * k)], dim=1)
+    angles = math.pi * (0.5 + k % 2) + 0.5 * torch.sin(0.3 * k)
+    ahead = torch.stack([torch.cos(angles), torch.sin(angles), torch.zeros_like(k)], dim=1)
+    size = torch.tensor([WIDTH, HEIGHT], dtype=torch.float64)
+    poses = looking(scale * along, scale * (along + ahead))
+    return Views(poses, (FOCAL / size).expand(count, 2), torch.full((count, 2), 0.5).double())
+
+
+def photographed(views: Views, folder: Path, scale: float = 1.0, texture: float = 1.0) -> list[Path]:
+    """Photos of the corridor's inside, which is spotted all over."""
+    generator = torch.Generator().manual_seed(0)
+    waves = 25.0 * torch.randn(16, 3, generator=generator).double()
+    across, down = torch.meshgrid(torch.arange(WIDTH) + 0.5, torch.arange(HEIGHT) + 0.5, indexing="xy")
+    places = torch.stack([across / WIDTH, down / HEIGHT], dim=-1).view(-1, 2)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for k in range(len(views.poses)):
+        origins, directions = views[k].rays(places)
+        origins = origins / scale
+        exits = torch.maximum((HALF - origins) / directions, (-HALF - origins) / directions).amin(1)
+        spots = torch.sin((origins + exits[:, None] * directions) @ waves.T + torch.arange(16)).mean(1)
+        grey = (120 + 250 * texture * spots).clamp(0, 255).view(HEIGHT, WIDTH)
+        paths.append(folder / f"{k:03}.png")
+        Image.fromarray(grey.byte().numpy()).convert("RGB").save(paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize("scale", [1.0, 250.0])
+def test_points_are_found_where_they_are(tmp_path: Path, scale: float) -> None:
+    views = walk(scale=scale)
+    points = seen_points(views, photographed(views, tmp_path, scale))
+    assert points is not None and len(points) > 100
+    off = (HALF - (points / scale).abs()).amin(1).abs()
+    assert float(off.median()) < 0.05 and float(off.quantile(0.9)) < 0.3, "on the walls, the floor or the ceiling"
+
+
+def test_photos_that_show_nothing_to_hold_on_to_say_nothing(tmp_path: Path) -> None:
+    views = walk(12)
+    blank = photographed(views, tmp_path / "blank", texture=0.0)
+    assert seen_points(views, blank) is None
+    assert seen_points(walk(2), blank[:2]) is None, "too few"
+    still = Views(views.poses.clone(), views.focals, views.centers)
+    still.poses[:, :, 3] = 0.0
+    assert seen_points(still, blank) is None, "all from one place"
+
+
+def test_who_walks_amid_things_is_close_to_them(tmp_path: Path) -> None:
+    """Rays begin before the walls do, gradients are whole from there on, the corridor is not a speck in the scene."""
+    views = walk()
+    assert look_outward(views)
+    photos = photographed(views, tmp_path)
+    found = place(views, seek=lambda: seen_points(views, photos))
+    blind = place(views)
+    begin, close = found.radius * found.begin(0.05), found.radius * found.close
+    assert 0.1 < begin < 0.5 < close < 2.0, "the nearest wall is at most one unit away"
+    assert found.radius < 0.5 * blind.radius and blind.close == math.inf
+    assert "points found in the photos" in found.reason and "points" not in blind.reason
+    assert blind.begin(0.05) == max(0.05, blind.near)
+
+
+def test_photos_are_asked_only_where_cameras_do_not_say_it() -> None:
+    def never() -> None:
+        raise AssertionError("asked")
+
+    around, generator = ring(), torch.Generator().manual_seed(0)
+    assert place(around, seek=never).close == math.inf
+    with pytest.raises(AssertionError, match="asked"):
+        place(walk(), seek=never)
+    walls = HALF * (2.0 * torch.rand(500, 3, generator=generator).double() - 1.0)
+    walls[torch.arange(500), torch.arange(500) % 3] = HALF[torch.arange(500) % 3]
+    assert place(walk(), walls, seek=never).close < math.inf, "there are points"
+    assert place(walk(), seek=never, box=torch.stack([-HALF, HALF])).box is not None
+    assert 3.0 < look_at(walk(), walls)[1] < 7.0
+
+
+def test_rays_begin_at_the_farther_one_but_amid_things() -> None:
+    assert rays_begin(0.05, 0.2, math.inf) == 0.2 and rays_begin(0.05, 0.01, math.inf) == 0.05
+    assert rays_begin(0.05, 0.01, 0.04) == 0.01
+
+
+@pytest.mark.parametrize(("close", "until"), [(math.inf, 0.8), (0.1, 0.1), (3.0, 0.8)])
+def test_gradients_are_scaled_up_to_what_is_close(close: float, until: float) -> None:
+    grid = PartitionGrid((2, 2, 2), (-2.0,) * 3, (2.0,) * 3)
+    trainer = RadianceTrainer(RadianceField(grid, RadianceSizes(contraction=True)), TrainingSettings())
+    trainer.close = close
+    assert trainer._scaled_until == until and trainer.state()["gradient_scaling"] == until
+
+
+def test_a_capture_of_a_walk_is_placed_by_its_photos(tmp_path: Path) -> None:
+    views = walk()
+    photographed(views, tmp_path / "images")
+    bottom = np.array([[0.0, 0.0, 0.0, 1.0]])
+    frames = [
+        {"file_path": f"images/{k:03}.png", "transform_matrix": np.concatenate([pose, bottom]).tolist()}
+        for k, pose in enumerate(views.poses.numpy())
+    ]
+    lens = {"w": WIDTH, "h": HEIGHT, "fl_x": FOCAL, "fl_y": FOCAL, "cx": WIDTH / 2, "cy": HEIGHT / 2}
+    (tmp_path / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
+    capture = read_capture(tmp_path)
+    photos = capture.part("train")
+    place = find_place(capture, Lenses.of(photos, [(WIDTH, HEIGHT)] * len(photos)))
+    assert place.placement.close < 1.0 and "outward" in place.placement.reason
+    scale = float(torch.linalg.det(place.to_world[:3, :3])) ** (1 / 3)
+    assert 2.0 < scale < 7.0, "world units in a radius: the corridor is 6 long to either side"
