@@ -18,7 +18,8 @@ from lg_field.radiance.field import RadianceField
 from lg_field.radiance.random_state import random_state, restore_random_state
 from lg_field.radiance.render import orbit, render
 from lg_field.radiance.sizes import RadianceSizes
-from lg_field.radiance.training import LONGEST_STRIDE, RadianceTrainer, TrainingSettings, selected_state
+from lg_field.radiance.training import LONGEST_STRIDE, RadianceTrainer, TrainingSettings
+from lg_field.radiance.training_state import selected_state
 
 QUICK = {"steps_per_scene": 48, "samples_per_batch": 4096, "occupancy_points": 4096, "occupancy_interval": 4}
 SIZES = RadianceSizes(local_width=4, global_width=8, grid_nodes=4, hash_levels=1, hash_base_res=4, occupancy_voxels=4)

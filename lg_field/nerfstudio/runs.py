@@ -28,7 +28,7 @@ from lg_field.nerfstudio.model import LGModelConfig
 from lg_field.radiance.field import RadianceField, saved_sizes
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.radiance.scene import Scene
-from lg_field.radiance.training import selected_state
+from lg_field.radiance.training_state import selected_state
 from lg_field.space.partition import PartitionGrid
 from lg_field.stored.field import ROWS
 from lg_field.table.kept_lines import KEPT

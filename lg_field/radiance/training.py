@@ -43,14 +43,11 @@ from lg_field.radiance.sampling import LINEAR_UNTIL, to_steps
 from lg_field.radiance.seams import border_disagreement
 from lg_field.radiance.settings import BACKGROUNDS
 from lg_field.radiance.settings import TrainingSettings as TrainingSettings
+from lg_field.radiance.training_state import WITHOUT_STATE, bring_back, of_rows
 from lg_field.radiance.training_view import TrainingView as TrainingView
 
 FIRST_STRIDE, LONGEST_STRIDE = 8.0, 16.0
 """Marching steps are this many times as long at first, and at most."""
-WITHOUT_STATE = (
-    "the checkpoint has no training state (it is of an earlier version): training goes on with estimates of what was "
-    "seen and other random numbers"
-)
 Rays = tuple[Tensor, Tensor, Tensor, Tensor]
 Develop = Callable[[Float[Tensor, "rays 3"], Float[Tensor, "rays 1"]], Float[Tensor, "rays 3"]]
 """From (N, 3) colours, weighted by the (N, 1) accumulation, to the colours that a camera shows."""
@@ -357,9 +354,8 @@ class RadianceTrainer:
         and tensors. Taken between two steps."""
         grid, device = self.field.occupancy, self.field.cells.device
         return {
+            **of_rows(grid),
             "stride": self.stride,
-            "thickness": grid.thickness.clone(),
-            "seen": grid.seen.clone(),
             "random": random_state(device),
             "gradient_scaling": self._scaled_until,
         }
@@ -379,11 +375,7 @@ class RadianceTrainer:
             self._lines = [WITHOUT_STATE] if expected else []
             return
         grid = self.field.occupancy
-        for name in ("thickness", "seen"):
-            if state[name].shape != getattr(grid, name).shape:
-                got, want = tuple(state[name].shape), tuple(getattr(grid, name).shape)
-                raise ValueError(f"the training state's {name} has shape {got}, the field's rows need {want}")
-            getattr(grid, name).copy_(state[name])
+        bring_back(state, grid)
         self.stride, self._random = float(state["stride"]), state["random"]
         self._lines = change_of_scaling(state.get("gradient_scaling"), self._scaled_until)
 
@@ -401,8 +393,3 @@ class RadianceTrainer:
         for line in self._lines:
             warnings.warn(line, stacklevel=3)
         self._random, self._lines = None, []
-
-
-def selected_state(state: dict[str, Any], rows: Tensor) -> dict[str, Any]:
-    """The training state of a crop that keeps these (n,) rows."""
-    return state | {name: state[name][rows].clone() for name in ("thickness", "seen")}
