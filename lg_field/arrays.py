@@ -63,3 +63,18 @@ def whole(array: Array) -> Array:
 def places_of(mask: Array) -> Array:
     """(n,) bool -> (m,) int64: where it is True, rising."""
     return mask.nonzero()[0] if isinstance(mask, np.ndarray) else mask.nonzero()[:, 0]
+
+
+def index_of(mask: Array) -> Array:
+    """(..., of d axes) bool -> (n, d) int64: the index of every True, row by row."""
+    return np.argwhere(mask) if isinstance(mask, np.ndarray) else mask.nonzero()
+
+
+def doubles(array: Array) -> Array:
+    """The numbers as float64."""
+    return array.astype(np.float64) if isinstance(array, np.ndarray) else array.double()
+
+
+def in_host_memory(array: Array) -> Array:
+    """A tensor on the CPU; a numpy array as it is."""
+    return array if isinstance(array, np.ndarray) else array.cpu()

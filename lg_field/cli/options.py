@@ -163,11 +163,11 @@ class RegionFlags:
             region, in_domain = read_region(path)
             if signal is not None and not in_domain:
                 with naming(path):
-                    signal.traits.region_to_samples(signal, region)
+                    signal.places.region_to_samples(signal, region)
             (exact if in_domain else parts).append(region)
         if signal is None:
             return [*parts, *exact]
-        placed = [signal.traits.region_to_samples(signal, part) for part in parts]
+        placed = [signal.places.region_to_samples(signal, part) for part in parts]
         return [*([signal.to_domain(joined(placed), field.grid)] if placed else []), *exact]
 
     def drawn(self, axes: int, signal: Signal | None) -> list[Region]:
@@ -206,7 +206,7 @@ def sample_corners(box: tuple[float, ...], signal: Signal) -> tuple[tuple[float,
 
     low, high = corners_of(box, len(signal.shape), signal)
     Region.box(low, high)  # raises ValueError if they are not a lower and an upper corner
-    ends = [signal.traits.to_samples(signal, corner) for corner in (low, high)]
+    ends = [signal.places.to_samples(signal, corner) for corner in (low, high)]
     return tuple(map(min, *ends)), tuple(map(max, *ends))
 
 

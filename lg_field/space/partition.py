@@ -142,7 +142,11 @@ class PartitionGrid:
         lower, size = (constant(v, cells, xp.float64) for v in (self.lower, self.cell_size))
         return xp.stack([lower + index * size, lower + (index + 1) * size], axis=1)
 
-    def touched_by_box(self, lower: Sequence[float], upper: Sequence[float]) -> Int64[np.ndarray, " touched"]:
+    def touched_by_box(self, lower: Sequence[float], upper: Sequence[float]) -> Int64[Tensor, " touched"]:
+        """`cells_of_box`, as a tensor."""
+        return torch.from_numpy(self.cells_of_box(lower, upper))
+
+    def cells_of_box(self, lower: Sequence[float], upper: Sequence[float]) -> Int64[np.ndarray, " touched"]:
         """Cells that the half-open box `[lower, upper)` touches.
 
         Returns:

@@ -67,7 +67,7 @@ class Box(Region, kind="box"):
 
     def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> np.ndarray:
         if unwarp_boxes is None:
-            return grid.touched_by_box(self.lower, self.upper)
+            return grid.cells_of_box(self.lower, self.upper)
         return super()._touched(grid, unwarp_boxes)
 
     def bounds(self) -> Tensor:
