@@ -227,7 +227,7 @@ def kept_middles(
     """
     lattice, kept = lattice_of(grid), shown & shown  # a copy
     has_row = like_number(shown, np.zeros(grid.frame.grid.num_cells, dtype=bool))
-    has_row[in_host_memory(cells)] = True
+    has_row[host(cells)] = True
     mask, rest = (None, None) if region is None else region.split_voxels(lattice, grid.frame.contraction)
     if mask is not None:
         kept &= like_number(kept, host(mask))

@@ -10,6 +10,7 @@ import numpy as np
 
 from lg_field.radiance.entries import entries_read
 from lg_field.radiance.frame import Frame
+from lg_field.radiance.occupancy import Voxels
 from lg_field.radiance.sizes import RadianceSizes
 from lg_field.space.partition import PartitionGrid
 from lg_field.table.checkpoint import check_cells
@@ -47,6 +48,18 @@ def outline(grid: PartitionGrid, config: Mapping[str, Any], cells: np.ndarray) -
         unwarp_boxes=frame.unwarp_boxes,
         voxel_lattice=(grid.refined(sizes.occupancy_voxels), sizes.contraction),
     )
+
+
+def voxels_of(field: Outline, cells: np.ndarray, occupied: np.ndarray) -> Voxels:
+    """Voxels of some cells of a radiance field.
+
+    Args:
+        field: the outline of one.
+        cells: (n,) int64.
+        occupied: (n, r^3) bool.
+    """
+    sizes = RadianceSizes.from_dict(field.config)
+    return Voxels(frame_of(field.grid, sizes), cells, occupied, sizes.occupancy_voxels)
 
 
 def frame_of(grid: PartitionGrid, sizes: RadianceSizes) -> Frame:

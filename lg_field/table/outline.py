@@ -92,11 +92,10 @@ class Outline:
         found = {"cells": Form(INTEGER, (self.num_rows,))}
         found |= {name: Form(INTEGER, (len(cells),)) for name, cells in self.sets.items()}
         found |= {name: Form(form.dtype, (self.num_rows, *form.shape)) for name, form in self.rows.items()}
-        found |= self.shared
         for name, (dtype, (total, *rest)) in self.lines.items():
             found[name] = Form(dtype, (int(self.mask(name).sum()), *rest))
             found |= {name + KEPT: Form(BOOL, (total,))} if name in self.kept else {}
-        return found
+        return found | self.shared
 
     def num_parameters(self) -> dict[str, int]:
         """Trainable numbers: `local` (in rows), `shared` and `total`."""

@@ -17,7 +17,6 @@ from lg_field.quality import SSIM_WINDOW, ssim
 from lg_field.signals.data import SignalData
 from lg_field.signals.features import volume_features
 from lg_field.signals.kinds.animation import (
-    PLAYS,
     READS,
     WRITES,
     is_animation,
