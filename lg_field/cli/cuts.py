@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lg_field.arrays import Array
 from lg_field.errors import notice
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ CUT = 0.02
 def warn_of_cut(
     grid: OccupancyGrid | Voxels,
     before: Region | None,
-    cells: np.ndarray,
+    cells: Array,
     region: Region | None,
     field: Callable[[], RadianceField] | None = None,
 ) -> None:
@@ -34,7 +35,7 @@ def warn_of_cut(
     Args:
         grid: voxels before the crop, at least those of the kept cells and the cells around them.
         before: the exact region before it.
-        cells: (n,) that the crop keeps.
+        cells: (n,) that the crop keeps, in a tensor or in numpy.
         region: the exact region after it; None = whole cells.
         field: gives the field before the crop, where a cut through haze is none; not with `Voxels`.
     """

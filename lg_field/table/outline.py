@@ -95,7 +95,7 @@ class Outline:
         for name, (dtype, (total, *rest)) in self.lines.items():
             found[name] = Form(dtype, (int(self.mask(name).sum()), *rest))
             found |= {name + KEPT: Form(BOOL, (total,))} if name in self.kept else {}
-        return found | self.shared
+        return found | dict(self.shared)
 
     def num_parameters(self) -> dict[str, int]:
         """Trainable numbers: `local` (in rows), `shared` and `total`."""
