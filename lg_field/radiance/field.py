@@ -51,9 +51,7 @@ class RadianceField(CellTable, Volume):
     frozen: Tensor
     """(P,) bool: rows that training must not change (extension); kept in checkpoints, not in field files."""
     shown_rows = ("occupied",)
-    occupied = voxel_rows("occupied")
-    thickness = voxel_rows("thickness")
-    seen = voxel_rows("seen")
+    occupied, thickness, seen = map(voxel_rows, OccupancyGrid.ROWS)
     lines_follow = ("cells", "occupied")
 
     def __init__(self, grid: PartitionGrid, sizes: RadianceSizes, cells: Tensor | None = None) -> None:
@@ -399,5 +397,4 @@ class RadianceField(CellTable, Volume):
             self.occupancy.restore_(state_dict[name])
             self._frozen_lines = None
         unexpected_keys = args[3] if len(args) > 3 else kwargs["unexpected_keys"]
-        if name in unexpected_keys:
-            unexpected_keys.remove(name)
+        unexpected_keys[:] = [key for key in unexpected_keys if key != name]
