@@ -15,7 +15,7 @@ from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes
 from nerfstudio.engine.optimizers import Optimizers
 from test_placing import capture
-from test_train import pipedescribed, small
+from test_train import pipeline_of, small
 
 import lg_field
 from lg_field.captures import read_capture
@@ -106,7 +106,7 @@ def test_steps_are_those_of_ns_train(tmp_path: Path, small: None, monkeypatch: p
     monkeypatch.setattr(model.camera_optimizer, "mode", BOTH.camera_optimizer)
     monkeypatch.setattr(model, "exposure", True)
     data = capture(tmp_path / "scene")
-    config, pipeline = pipedescribed(data)
+    config, pipeline = pipeline_of(data)
     for group in config.optimizers.values():
         group["scheduler"].max_steps = BOTH.steps
     groups = pipeline.get_param_groups()

@@ -83,8 +83,13 @@ def train(
         raise ValueError(f"--test-photos must not be negative, got {test_photos}")
     said = (method, steps, rays, masks, background, space, downscale, seed, camera_optimizer, exposure)
     settings = RunSettings(*said).complete()
+    train_in(folder, data, settings, pick_device(device), test_photos, resume)
+
+
+def train_in(folder: Path, data: Path, settings: RunSettings, device: str, test_photos: int, resume: bool) -> None:
+    """Train to the end or to Ctrl-C, write everything, and say what came out."""
     console = Console()
-    run = run_on(data, settings, pick_device(device), console)
+    run = run_on(data, settings, device, console)
     if resume:
         run.load(folder / CHECKPOINT)
     say_run(console, run)
