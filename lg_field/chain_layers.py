@@ -20,7 +20,7 @@ OWN_ACTIVATIONS = ("sine", "relu", "gauss")
 
 @dataclass(frozen=True)
 class ChainLayers:
-    """The entries of `lg_field.ops.ChainSizes`, which says what they mean, and the tensors that follow from them.
+    """Widths and wiring of the chain, and the tensors that follow from them (see `lg_field.ops.ChainSizes`).
 
     ValueError names an entry that makes no sense; which activations there are is the affair of `lg_field.ops`.
     """
@@ -31,10 +31,15 @@ class ChainLayers:
     global_width: int
     hidden_layers: int
     activation: str = "sine"
+    """A name of `lg_field.ops.activations.ACTIVATIONS`."""
     w0: float = 30.0
+    """Frequency of the activated layers, for activations that have one."""
     merge: Literal["concat", "add"] = "concat"
+    """concat: act(W [local; global] + b), one W for all depths. add: local + act(W_l global + b_l), one per depth."""
     residual: bool = False
+    """The global part has an output layer too and the rows correct it (not in the paper; for radiance fields)."""
     global_in_features: int | None = None
+    """Inputs of the global part; None = the same inputs as the local part."""
 
     def __post_init__(self) -> None:
         self._check_entries()
