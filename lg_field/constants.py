@@ -5,24 +5,27 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from lg_field.arrays import Array, Tensor, torch
 
 
-def constant(values: Any, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A tensor of fixed numbers on the device of another one. Not to be changed.
+def constant(values: Any, like: Array, dtype: Any = None) -> Array:
+    """A tensor of fixed numbers on the device of another one; beside a numpy array an array. Not to be changed.
 
     Args:
         values: a number, or (nested) tuples of numbers.
-        like: a tensor.
+        like: a tensor or a numpy array.
         dtype: None = that of `like`.
     """
+    if isinstance(like, np.ndarray):
+        return np.asarray(values, like.dtype if dtype is None else dtype)
     return _made(values, like.dtype if dtype is None else dtype, like.device)
 
 
-def counting(count: int, like: Tensor, dtype: torch.dtype = torch.int64) -> Tensor:
-    """(count,) 0, 1, ..., count - 1 on the device of another tensor. Not to be changed."""
-    return _counted(1 << max(0, count - 1).bit_length(), dtype, like.device)[:count]
+def counting(count: int, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """(count,) 0, 1, ..., count - 1 on the device of another tensor, int64 if nothing is said. Not to be changed."""
+    return _counted(1 << max(0, count - 1).bit_length(), dtype or torch.int64, like.device)[:count]
 
 
 @lru_cache(maxsize=1024)

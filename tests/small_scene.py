@@ -14,7 +14,11 @@ EYE = (3.0, 0.6, 0.8)
 
 
 def small_scene(
-    counts: tuple[int, int, int] = (4, 4, 4), kept: float = 0.5, contraction: bool = False, nodes: int = 2
+    counts: tuple[int, int, int] = (4, 4, 4),
+    kept: float = 0.5,
+    contraction: bool = False,
+    nodes: int = 2,
+    hash_levels: int = 0,
 ) -> RadianceField:
     """A random part of the cells of [-1, 1]^3 (contracted: [-2, 2]^3), dense throughout."""
     torch.manual_seed(0)
@@ -29,6 +33,8 @@ def small_scene(
         color_width=8,
         density_bias=4.0,
         contraction=contraction,
+        hash_levels=hash_levels,
+        log2_hashmap_size=8 if hash_levels else 13,
     )
     field = RadianceField(grid, shape, cells)
     with torch.no_grad():

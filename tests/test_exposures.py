@@ -58,7 +58,7 @@ def change_exposures(data: Path) -> None:
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
 
 
-def test_ns_train_is_told_and_lg_field_train_says_what_it_lacks(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_both_trainers_are_told_and_correct_it(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     data = capture(tmp_path / "scene")
     assert not manager(data).train_dataset.metadata["exposures_differ"]
     assert "exposure" not in " ".join(SceneRun(read_capture(data), RunSettings("lg-field-tiny")).notes)
@@ -71,4 +71,7 @@ def test_ns_train_is_told_and_lg_field_train_says_what_it_lacks(tmp_path: Path, 
         config = LGModelConfig(exposure=asked, sizes=RadianceSizes(grid_nodes=3, local_width=4, global_width=8))
         model = config.setup(scene_box=found.scene_box, num_train_data=len(found), metadata=found.metadata)
         assert (model.exposure is not None) == corrected
-    assert "`ns-train` corrects that" in " ".join(SceneRun(read_capture(data), RunSettings("lg-field-tiny")).notes)
+    for asked, corrected in (("auto", True), ("True", True), ("False", False)):
+        run = SceneRun(read_capture(data), RunSettings("lg-field-tiny", exposure=asked))
+        assert (run.corrections.exposure is not None) == corrected
+        assert ("--exposure False: none" in " ".join(run.notes)) == (asked == "auto")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lg_field.arrays import Array
 from lg_field.errors import notice
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
 
     from lg_field.files import FieldFile
     from lg_field.radiance.field import RadianceField
+    from lg_field.radiance.occupancy import Voxels
     from lg_field.radiance.occupancy_grid import OccupancyGrid
     from lg_field.space.regions import Region
 
@@ -22,9 +24,9 @@ CUT = 0.02
 
 
 def warn_of_cut(
-    grid: OccupancyGrid,
+    grid: OccupancyGrid | Voxels,
     before: Region | None,
-    cells: Tensor,
+    cells: Array,
     region: Region | None,
     field: Callable[[], RadianceField] | None = None,
 ) -> None:
@@ -33,16 +35,17 @@ def warn_of_cut(
     Args:
         grid: voxels before the crop, at least those of the kept cells and the cells around them.
         before: the exact region before it.
-        cells: that the crop keeps.
+        cells: (n,) that the crop keeps, in a tensor or in numpy.
         region: the exact region after it; None = whole cells.
-        field: gives the field before the crop, where a cut through haze is none.
+        field: gives the field before the crop, where a cut through haze is none; not with `Voxels`.
     """
     from lg_field.radiance.components import beside, cut_through, kept_middles, shown_voxels
-    from lg_field.radiance.solid import solid_voxels
 
     shown = shown_voxels(grid, before)
     kept = kept_middles(shown, cells, region, grid)
     if field is not None:
+        from lg_field.radiance.solid import solid_voxels
+
         shown = kept | solid_voxels(field(), shown & ~kept & beside(kept), HAZE)
     found = cut_through(shown, kept)
     if found.share >= CUT:
@@ -52,13 +55,13 @@ def warn_of_cut(
         )
 
 
-def around(file: FieldFile, rows: Tensor) -> Tensor:
+def around(file: FieldFile, rows: np.ndarray) -> np.ndarray:
     """Rows of a file whose cells are some rows' or beside them."""
-    import torch
+    import numpy as np
 
-    grid = file.skeleton.grid
-    index = grid.unravel(file.cells[rows])
-    steps = torch.cartesian_prod(*[torch.arange(-1, 2)] * grid.dim)
-    near = (index[:, None] + steps).flatten(0, 1)
-    near = near[((near >= 0) & (near < torch.tensor(grid.counts))).all(-1)]
-    return torch.isin(file.cells, grid.ravel(near)).nonzero()[:, 0]
+    from lg_field.space.partition import lattice_points
+
+    grid, cells = file.outline.grid, file.outline.cells
+    near = (grid.unravel(cells[rows])[:, None] + lattice_points((3,) * grid.dim) - 1).reshape(-1, grid.dim)
+    near = near[((near >= 0) & (near < np.array(grid.counts))).all(-1)]
+    return np.isin(cells, grid.ravel(near)).nonzero()[0]

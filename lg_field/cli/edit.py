@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from lg_field.cli.console import print_sizes, progress_bar, say
 from lg_field.cli.cuts import around, warn_of_cut
-from lg_field.cli.objects import VoxelSource, voxels_of_file
+from lg_field.cli.objects import VoxelSource, bits_of_file, voxels_of_file
 from lg_field.cli.opening import CropFlags, source_of
 from lg_field.cli.options import NO_REGION, Address, OptionalOutput, Output, RegionFlags, check_outputs
 from lg_field.cli.region_files import region_json
@@ -20,11 +21,12 @@ from lg_field.cli.sights import NO_SIGHTS, SightFlags
 from lg_field.errors import doing
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
 
     from lg_field.files import FieldFile
     from lg_field.space.regions import Region
     from lg_field.table.cell_table import CellTable
+    from lg_field.table.outline import Outline
 
 REPORT_SIZE = 320
 """Pixels of a view in a crop's picture, along each side."""
@@ -60,8 +62,8 @@ def crop(
 def crop_field(input: str, flags: CropFlags, as_result: bool = True) -> None:
     """`lg-field crop` of a field file; `as_result`: say where the output lies, which is what was asked for."""
     from lg_field.files import FieldFile, crop_file
-    from lg_field.radiance.carving import crop_voxels
 
+    write: Callable[..., int] = crop_file
     output, region, dtype, dry_run, _, overwrite, _ = flags
     check_crop(input, flags)
     console, begin = Console(), time.perf_counter()
@@ -71,9 +73,11 @@ def crop_field(input: str, flags: CropFlags, as_result: bool = True) -> None:
             shape, cells, by_voxels = planned(console, file, flags)
         if output is None or dry_run:
             return
+        if by_voxels:
+            from lg_field.radiance.carving import crop_voxels as write
         with doing(f"writing {output}"), progress_bar(console) as progress:
             task = progress.add_task("copying rows", total=None)
-            size = (crop_voxels if by_voxels else crop_file)(
+            size = write(
                 file,
                 output,
                 shape,
@@ -90,26 +94,28 @@ def crop_field(input: str, flags: CropFlags, as_result: bool = True) -> None:
 
 def planned(console: Console, file: FieldFile, flags: CropFlags) -> tuple[Region | None, Any, bool]:
     """The region or the cells that a crop keeps, and whether it clears voxels; what is kept is said."""
+    from lg_field.arrays import like_number
     from lg_field.radiance.components import settles
     from lg_field.radiance.scene import Scene
-    from lg_field.table.editing import rows_to_keep
+    from lg_field.table.keeping import rows_to_keep
 
     _, region, _, _, report, overwrite, asked = flags
     source = (asked or NO_SIGHTS).seen_from(VoxelSource.of_file(file), file.description)
     limit = (asked or NO_SIGHTS).limit(source, file.header.region, file.description)
-    shape, cells = region.resolve(file.skeleton, source, limit=limit)
-    rows, exact = rows_to_keep(file.skeleton, shape, cells, region.invert)
+    shape, cells = region.resolve(file.outline, source, limit=limit)
+    rows, exact = rows_to_keep(file.outline, shape, cells, region.invert)
     exact = file.header.region if region.snap else exact
     may_cut = isinstance(file.description, Scene) and (region.placed or not region.objects.says_cut)
     near = around(file, rows) if may_cut else rows
-    file.prefetch_rows(file.skeleton.shown_rows, near)
+    file.prefetch_rows(file.outline.shown_rows, near)
     report_crop(console, file, rows, exact)
     if may_cut:
-        dense = source.field if region.objects.through_haze else None
-        warn_of_cut(voxels_of_file(file, near), file.header.region, file.cells[rows], exact, dense)
+        hazy = region.objects.through_haze
+        grid = voxels_of_file(file, like_number(file.cells, near)) if hazy else bits_of_file(file, near)
+        warn_of_cut(grid, file.header.region, file.outline.cells[rows], exact, source.field if hazy else None)
     if report is not None:
         write_report(console, file, report, file.load(shape, cells, region.invert), region.snap, overwrite)
-    return shape, cells, settles(file.skeleton, exact)
+    return shape, cells, settles(file.outline, exact)
 
 
 def check_crop(input: str, flags: CropFlags) -> None:
@@ -123,17 +129,17 @@ def check_crop(input: str, flags: CropFlags) -> None:
     check_outputs(flags.overwrite, outputs, [input])
 
 
-def report_crop(console: Console, file: FieldFile, rows: Tensor, region: Region | None) -> None:
+def report_crop(console: Console, file: FieldFile, rows: np.ndarray, region: Region | None) -> None:
     """Print cells, parameters and bytes before and after, and how close the cells come to the region."""
-    from lg_field.table.kept_lines import KEPT
+    from lg_field.table.checkpoint import KEPT
 
-    field, sizes = file.skeleton, file.bytes_by_part()
+    field, sizes = file.outline, file.bytes_by_part()
     count, part = field.num_parameters(), len(rows) / field.num_rows
     local = round(count["local"] * part)
     kept_bytes = round(sizes["rows"] * part)
     shared, shared_bytes = count["shared"], sizes["shared"]
     entries = []
-    for name, mask in file.lines_to_keep(rows).items():
+    for name, mask in file.lines_of_rows(rows).items():
         old = file.reader.entries[name]
         kept = int(mask.sum())
         shared -= (old.shape[0] - kept) * old.shape[1]
@@ -197,14 +203,14 @@ def write_report(
     say(console, f"{path}: {what}")
 
 
-def finer_share(field: Any, rows: Tensor, region: Region) -> float | None:
+def finer_share(field: Outline, rows: np.ndarray, region: Region) -> float | None:
     """Part of the kept cells' space that cells half as wide would keep; None for very large grids."""
     children = field.grid.children(field.cells[rows])
-    if children.numel() > 1 << 18:
+    if children.size > 1 << 18:
         return None
-    boxes = field.grid.refined().boxes(children.flatten())
+    boxes = field.grid.refined().boxes(children.reshape(-1))
     boxes = boxes if field.unwarp_boxes is None else field.unwarp_boxes(boxes)
-    return float(region.touches(boxes).float().mean())
+    return float(region.touches(boxes).mean())
 
 
 def prune(input: Address, output: Output, overwrite: bool = False) -> None:

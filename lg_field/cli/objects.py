@@ -13,15 +13,20 @@ import tyro
 from lg_field.errors import tell
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from lg_field.files import FieldFile
     from lg_field.radiance.components import Pieces
     from lg_field.radiance.field import RadianceField
     from lg_field.radiance.focus import Look
+    from lg_field.radiance.occupancy import Voxels
     from lg_field.radiance.occupancy_grid import OccupancyGrid
     from lg_field.space.regions import HalfSpace, Region
     from lg_field.table.cell_table import CellTable
+    from lg_field.table.outline import Outline
+
+    Table = CellTable | Outline
 
 UP = (0.0, 0.0, 1.0)
 """Upward direction of a scene that does not say its own."""
@@ -90,7 +95,7 @@ class ObjectFlags:
 
     def within(
         self,
-        field: CellTable,
+        field: Table,
         source: VoxelSource,
         shape: Region | None,
         to_scene: Tensor | None = None,
@@ -106,9 +111,7 @@ class ObjectFlags:
         Raises:
             ValueError: not a scene, numbers that make no sense, no such component.
         """
-        from lg_field.radiance.field import RadianceField
-
-        if not isinstance(field, RadianceField):
+        if field.voxel_lattice is None:
             raise ValueError("--component, --focus and --above-plane are for scenes: a signal has no occupied voxels")
         self.check()
         if self.above_plane is not None:
@@ -130,7 +133,7 @@ class ObjectFlags:
         if self.focus is not None and self.component:
             raise ValueError("give --component or --focus, not both")
 
-    def above(self, field: CellTable, source: VoxelSource, shape: Region | None, to_scene: Tensor | None) -> Region:
+    def above(self, field: Table, source: VoxelSource, shape: Region | None, to_scene: Tensor | None) -> Region:
         """The half space above the plane, in scene units; says where a found plane is."""
         from lg_field.radiance.components import shown_voxels
         from lg_field.radiance.ground import SOLID, above_ground
@@ -163,7 +166,7 @@ class ObjectFlags:
             raise ValueError(f"--above-plane takes no number or four, NX NY NZ D, got {list(numbers)}")
         return HalfSpace(numbers[:3], numbers[3])
 
-    def piece(self, field: CellTable, source: VoxelSource, shape: Region | None, to_scene: Tensor | None) -> Region:
+    def piece(self, field: Table, source: VoxelSource, shape: Region | None, to_scene: Tensor | None) -> Region:
         """The component as a set of voxels, cut by the shape; says which one it is."""
         from lg_field.radiance.components import shown_voxels
 
@@ -174,7 +177,7 @@ class ObjectFlags:
         tell(f"component {number} of {len(pieces)}: {listed(pieces, grid)}{self.advice(pieces.sizes)}")
         return self.kept(pieces, [number], shown, shape, grid)
 
-    def focused(self, field: CellTable, source: VoxelSource, shape: Region | None) -> Region:
+    def focused(self, field: Table, source: VoxelSource, shape: Region | None) -> Region:
         """What the cameras look at, as a set of voxels, cut by the shape; says which component it is.
 
         Raises:
@@ -366,6 +369,13 @@ def say_nearest(number: int, away: float) -> int:
     if away > 1.0:
         tell(f"--component: the point lies {away:.1f} voxels from component {number}, the nearest one")
     return number
+
+
+def bits_of_file(file: FieldFile, rows: np.ndarray) -> Voxels:
+    """The occupied voxels of some rows of an open scene file, in numpy."""
+    from lg_field.radiance.outline import voxels_of
+
+    return voxels_of(file.outline, file.outline.cells[rows], file.read_bits("occupied", rows))
 
 
 def voxels_of_file(file: FieldFile, rows: Tensor | None = None) -> OccupancyGrid:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lg_field.signals.signal import Signal
     from lg_field.space.regions import Region
     from lg_field.table.cell_table import CellTable
+    from lg_field.table.outline import Outline
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 OptionalOutput = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
@@ -94,7 +95,7 @@ class RegionFlags:
 
     def resolve(
         self,
-        field: CellTable,
+        field: CellTable | Outline,
         source: VoxelSource | None = None,
         to_field: Tensor | None = None,
         limit: Region | None = None,
@@ -134,7 +135,7 @@ class RegionFlags:
             shape = self.objects.within(field, source or VoxelSource.of_field(field), shape, to_field)
         return shape, None
 
-    def shape(self, field: CellTable) -> Region | None:
+    def shape(self, field: CellTable | Outline) -> Region | None:
         """The shapes asked for, joined, without those to leave out; None if there are none."""
         from lg_field.signals.signal import Signal
 
@@ -151,7 +152,7 @@ class RegionFlags:
             return shape
         return ~joined(holes) if shape is None else shape - joined(holes)
 
-    def placed_in(self, field: CellTable, parts: list[Region], files: list[Path]) -> list[Region]:
+    def placed_in(self, field: CellTable | Outline, parts: list[Region], files: list[Path]) -> list[Region]:
         """Shapes and regions of files, in the field's units."""
         from lg_field.signals.signal import Signal
 
@@ -163,11 +164,11 @@ class RegionFlags:
             region, in_domain = read_region(path)
             if signal is not None and not in_domain:
                 with naming(path):
-                    signal.traits.region_to_samples(signal, region)
+                    signal.places.region_to_samples(signal, region)
             (exact if in_domain else parts).append(region)
         if signal is None:
             return [*parts, *exact]
-        placed = [signal.traits.region_to_samples(signal, part) for part in parts]
+        placed = [signal.places.region_to_samples(signal, part) for part in parts]
         return [*([signal.to_domain(joined(placed), field.grid)] if placed else []), *exact]
 
     def drawn(self, axes: int, signal: Signal | None) -> list[Region]:
@@ -206,7 +207,7 @@ def sample_corners(box: tuple[float, ...], signal: Signal) -> tuple[tuple[float,
 
     low, high = corners_of(box, len(signal.shape), signal)
     Region.box(low, high)  # raises ValueError if they are not a lower and an upper corner
-    ends = [signal.traits.to_samples(signal, corner) for corner in (low, high)]
+    ends = [signal.places.to_samples(signal, corner) for corner in (low, high)]
     return tuple(map(min, *ends)), tuple(map(max, *ends))
 
 

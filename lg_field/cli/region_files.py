@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lg_field.space.partition import PartitionGrid
     from lg_field.space.regions import Region
     from lg_field.table.cell_table import CellTable
+    from lg_field.table.outline import Outline
 
 DOMAIN = "domain"
 """What the entry "units" of a region's JSON says where its numbers are those of the field's domain."""
@@ -28,14 +29,14 @@ def oriented_box(center: Sequence[float], rpy: Sequence[float], size: Sequence[f
         rpy: rotation as roll, pitch, yaw in radians.
         size: along the turned axes.
     """
-    import torch
+    import numpy as np
 
     from lg_field.space.regions import OrientedBox
 
     (cr, cp, cy), (sr, sp, sy) = ([f(float(v)) for v in rpy] for f in (math.cos, math.sin))
-    roll = torch.tensor([[1, 0, 0], [0, cr, -sr], [0, sr, cr]], dtype=torch.float64)
-    pitch = torch.tensor([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]], dtype=torch.float64)
-    yaw = torch.tensor([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]], dtype=torch.float64)
+    roll = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+    pitch = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+    yaw = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
     turn = (yaw @ pitch @ roll).tolist()
     a, b, c = (float(v) for v in center)
     w, d, h = (float(v) for v in size)
@@ -104,7 +105,7 @@ def short_json(data: dict[str, Any]) -> str:
     return text if len(text) <= LONGEST else f"{text[:80]}... ({len(text):,} characters)"
 
 
-def region_json(region: Region, field: CellTable) -> str:
+def region_json(region: Region, field: CellTable | Outline) -> str:
     """A field's exact region as a line of JSON that `--region` reads; one too long to be read is cut short."""
     from lg_field.signals.signal import Signal
 

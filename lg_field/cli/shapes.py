@@ -115,7 +115,7 @@ def corners_of(box: tuple[float, ...], axes: int, signal: Signal | None) -> tupl
         ValueError: another number of numbers than the axes need, or ones that are no numbers; infinite ones of scenes.
     """
     if len(box) != 2 * axes:
-        what = "scene" if signal is None else f"{signal.kind} ({signal.traits.units})"
+        what = "scene" if signal is None else f"{signal.kind} ({signal.places.units})"
         raise ValueError(f"--box of a {what} needs {2 * axes} numbers, got {len(box)}")
     if signal is not None:
         box = half_open(box, signal)
@@ -127,7 +127,7 @@ def corners_of(box: tuple[float, ...], axes: int, signal: Signal | None) -> tupl
 def half_open(box: tuple[float, ...], signal: Signal) -> tuple[float, ...]:
     """A box with the ends of the signal in the place of infinite numbers, in the user's units and order."""
     axes = len(signal.shape)
-    ends = [signal.traits.from_samples(signal, corner) for corner in ((0.0,) * axes, tuple(map(float, signal.shape)))]
+    ends = [signal.places.from_samples(signal, corner) for corner in ((0.0,) * axes, tuple(map(float, signal.shape)))]
     least, most = (tuple(pick(pair) for pair in zip(*ends)) for pick in (min, max))
     return tuple(
         {-math.inf: low, math.inf: high}.get(number, number) for number, low, high in zip(box, least * 2, most * 2)

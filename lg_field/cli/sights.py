@@ -60,11 +60,11 @@ class SightFlags:
 
     def seen_from(self, source: VoxelSource, scene: object) -> VoxelSource:
         """The same voxels, seen from the cameras of the data, if there are any."""
+        if self.data is None:
+            return source
         from lg_field.radiance.focus import Look
         from lg_field.radiance.placement import look_at
 
-        if self.data is None:
-            return source
         views = lru_cache(1)(lambda: self.of(scene).views)
         return source._replace(look=lambda: Look(views(), look_at(views())[0]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,14 +42,16 @@ def train(
     test_photos: int = 16,
     device: str = "auto",
     seed: int = 42,
+    camera_optimizer: Literal["off", "SO3xR3"] = "off",
+    exposure: Literal["auto", "True", "False"] = "auto",
     resume: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Train a scene on photos with cameras, without nerfstudio: blender, instant-ngp, nerfstudio or COLMAP data.
 
     Writes scene.safetensors, which every other command takes, first within a minute and then every five, with a
-    checkpoint beside it. Ctrl-C finishes the step under way and saves both. Only `ns-train lg-field` refines poses and
-    exposures, shows a page, and has rows elsewhere or on many devices.
+    checkpoint beside it. Ctrl-C finishes the step under way and saves both. Only `ns-train lg-field` shows a page, and
+    has rows elsewhere or on many devices.
 
     Args:
         data: the folder of a scene, or its transforms.json.
@@ -64,24 +67,37 @@ def train(
         test_photos: so many of the test photos, evenly spaced, are rendered and scored at the end; 0 = none.
         device: auto, cpu, cuda, cuda:1, ...
         seed: of everything random.
+        camera_optimizer: SO3xR3: doubtful poses of the training cameras are improved, in every fourth step.
+        exposure: True: each training photo gets a change of colour of its own, and the scene the average photo's
+            colours; auto: where photos without alpha or masks differ in exposure.
         resume: go on from the run in OUTPUT, with the same settings; --steps may differ.
         overwrite: replace the run in OUTPUT.
     """
     from lg_field.cli.options import pick_device
     from lg_field.training.run import RunSettings
 
+    check_one_process(method)
     folder = output or Path("outputs") / (data.resolve().parent if data.is_file() else data.resolve()).name
     check_folder(folder, data, resume, overwrite)
     if test_photos < 0:
         raise ValueError(f"--test-photos must not be negative, got {test_photos}")
-    settings = RunSettings(method, steps, rays, masks, background, space, downscale, seed).complete()
+    said = (method, steps, rays, masks, background, space, downscale, seed, camera_optimizer, exposure)
+    settings = RunSettings(*said).complete()
+    train_in(folder, data, settings, pick_device(device), test_photos, resume)
+
+
+def train_in(folder: Path, data: Path, settings: RunSettings, device: str, test_photos: int, resume: bool) -> None:
+    """Train to the end or to Ctrl-C, write everything, and say what came out."""
     console = Console()
-    run = run_on(data, settings, pick_device(device), console)
+    run = run_on(data, settings, device, console)
     if resume:
         run.load(folder / CHECKPOINT)
     say_run(console, run)
     train_on(run, folder, console)
     write_run(run, folder, {})
+    line = run.corrections.described()
+    if line is not None:
+        say(console, f"Training photos: {line}.")
     if run.step < run.settings.steps:
         say(console, f"interrupted after step {run.step}; go on with --resume")
     elif test_photos:
@@ -101,6 +117,16 @@ def run_on(data: Path, settings: RunSettings, device: str, console: Console) -> 
             tell(note)
         with bar(console, "reading photos") as show:
             return SceneRun(capture, settings, device, lambda done, total: show(done, total, ""))
+
+
+def check_one_process(method: str) -> None:
+    """Raise ValueError under torchrun, whose processes would each train on their own."""
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if ranks != "1":
+        raise ValueError(
+            f"`lg-field train` trains in one process, here are {ranks}: on several take `torchrun --nproc-per-node "
+            f"{ranks} -m lg_field.nerfstudio.train {method} --data SCENE`"
+        )
 
 
 def check_folder(folder: Path, data: Path, resume: bool, overwrite: bool) -> None:

@@ -210,7 +210,7 @@ def blocks_of(reader: Reader) -> Iterator[tuple[int, int, int]]:
         line = max(1, entry.row_bytes)
         step = min(max(1, BLOCK_BYTES // line) * line, LONGEST_BLOCK)
         for at in range(0, entry.num_bytes, step):
-            yield entry.start + at, min(step, entry.num_bytes - at), entry.dtype.itemsize
+            yield entry.start + at, min(step, entry.num_bytes - at), entry.type.itemsize
 
 
 def packed_block(data: bytes, width: int) -> tuple[bytes, int]:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Bool, UInt8
-from torch import Tensor
+
+from lg_field.arrays import Tensor, torch
+from lg_field.table.outline import BOOL, Form
+
+
+def stored_form(form: Form) -> Form:
+    """What a tensor saved as it is looks like in a file: booleans are packed into bits along the last axis."""
+    return Form("uint8", (*form.shape[:-1], -(-form.shape[-1] // 8))) if form.dtype == BOOL else form
 
 
 def stored_shape(template: Tensor) -> tuple[int, ...]:
-    """Shape in the file: booleans are packed into bits along the last axis."""
-    if template.dtype != torch.bool:
-        return tuple(template.shape)
-    return (*template.shape[:-1], -(-template.shape[-1] // 8))
+    """Shape of a tensor in a file."""
+    return stored_form(Form(type_name(template), tuple(template.shape))).shape
 
 
 def stored_dtype(template: Tensor) -> torch.dtype:
-    """Type in the file of a tensor saved as it is."""
-    return torch.uint8 if template.dtype == torch.bool else template.dtype
+    """Type in a file of a tensor saved as it is."""
+    found: torch.dtype = getattr(torch, stored_form(Form(type_name(template), (1,))).dtype)
+    return found
+
+
+def type_name(tensor: Tensor) -> str:
+    """What a tensor's type is called."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def pack_bits(values: Bool[Tensor, "*rows n"]) -> UInt8[Tensor, "*rows bytes"]:

@@ -15,23 +15,57 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from lg_field.arrays import Array, Tensor, host, torch
 from lg_field.files.ranges import Ahead, LocalRanges, Range, Ranges
 from lg_field.files.ranges import FileError as FileError
 
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I8": torch.int8,
-    "U8": torch.uint8,
+
+class SampleType(NamedTuple):
+    """A type of numbers in a file."""
+
+    code: str
+    """What the container calls it."""
+    name: str
+    """What torch and numpy call it."""
+    held_as: str
+    """numpy's type of the same bytes: it has no bfloat16."""
+    exponent: int = 0
+    """Floating point: the bits of `held_as`, as whole numbers, that are all set in NaN and infinite numbers."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return np.dtype(self.held_as).itemsize
+
+    @property
+    def is_floating_point(self) -> bool:
+        """Whether it is of floating point."""
+        return self.exponent > 0
+
+    def all_finite(self, numbers: np.ndarray) -> bool:
+        """Whether no number of an array of `held_as` is NaN or infinite."""
+        if not self.is_floating_point:
+            return True
+        bits = numbers.view(f"u{self.itemsize}")
+        return not bool(((bits & bits.dtype.type(self.exponent)) == self.exponent).any())
+
+
+TYPES = {
+    kind.name: kind
+    for kind in (
+        SampleType("F64", "float64", "float64", 0x7FF0_0000_0000_0000),
+        SampleType("F32", "float32", "float32", 0x7F80_0000),
+        SampleType("F16", "float16", "float16", 0x7C00),
+        SampleType("BF16", "bfloat16", "uint16", 0x7F80),
+        SampleType("I64", "int64", "int64"),
+        SampleType("I8", "int8", "int8"),
+        SampleType("U8", "uint8", "uint8"),
+    )
 }
-"""The sample types lg-field's files hold."""
-CODES = {dtype: code for code, dtype in DTYPES.items()}
+"""The sample types lg-field's files hold, by their names."""
+BY_CODE = {kind.code: kind for kind in TYPES.values()}
 MAX_HEADER = 1 << 20
 MAX_TENSORS = 4096
 COPY_BYTES = 1 << 22
@@ -42,20 +76,26 @@ COPY_BYTES = 1 << 22
 class Entry:
     """One tensor of a file."""
 
-    dtype: torch.dtype
+    type: SampleType
     shape: tuple[int, ...]
     start: int
     """Its first byte, counted from the start of the file."""
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Type of the tensor."""
+        found: torch.dtype = getattr(torch, self.type.name)
+        return found
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the tensor."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return math.prod(self.shape) * self.type.itemsize
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one line along the first axis."""
-        return math.prod(self.shape[1:]) * self.dtype.itemsize
+        return math.prod(self.shape[1:]) * self.type.itemsize
 
 
 class Lines(NamedTuple):
@@ -63,8 +103,8 @@ class Lines(NamedTuple):
 
     name: str
     """Of the tensor."""
-    rows: Tensor | None = None
-    """Sorted (n,) line numbers; None = all."""
+    rows: Array | None = None
+    """Sorted (n,) line numbers, in a tensor or in numpy; None = all."""
     most: int | None = None
     """Requests at most, see `Reader.read`."""
 
@@ -129,7 +169,7 @@ class Reader:
         cuts = list(self._cuts(lines))
         return nullcontext() if self._ahead.at(cuts) else self.source.together(cuts)
 
-    def read(self, name: str, rows: Tensor | None = None, most: int | None = None) -> Tensor:
+    def read(self, name: str, rows: Array | None = None, most: int | None = None) -> Tensor:
         """A tensor, or some of its lines.
 
         Args:
@@ -137,7 +177,20 @@ class Reader:
             rows: sorted (n,) line numbers; only these are fetched, neighbours in one request.
             most: requests at most: then the narrowest gaps between lines are fetched, too; None = as many as it takes.
         """
-        entry = self.entries[name]
+        data, shape = self._lines(name, rows, most)
+        if not data:
+            return torch.empty(shape, dtype=self.entries[name].dtype)
+        return torch.frombuffer(data, dtype=self.entries[name].dtype).view(shape)
+
+    def read_array(self, name: str, rows: Array | None = None, most: int | None = None) -> np.ndarray:
+        """The same in numpy, of the type `held_as`."""
+        data, shape = self._lines(name, rows, most)
+        kind = self.entries[name].type.held_as
+        return (np.frombuffer(data, dtype=kind) if data else np.empty(0, dtype=kind)).reshape(shape)
+
+    def _lines(self, name: str, rows: Array | None, most: int | None) -> tuple[bytearray, tuple[int, ...]]:
+        """The bytes of some lines of a tensor, and the shape that they make up."""
+        entry, rows = self.entries[name], None if rows is None else host(rows)
         with self._together(Lines(name, rows, most)):
             if rows is None:
                 data, shape = self.read_at(entry.start, entry.num_bytes), entry.shape
@@ -146,20 +199,18 @@ class Reader:
                 for first, last in runs(rows, most):
                     block = self.read_at(entry.start + first * entry.row_bytes, (last - first) * entry.row_bytes)
                     data += block if most is None else self._lines_of(block, entry, rows, first, last)
-        if not data:
-            return torch.empty(shape, dtype=entry.dtype)
-        return torch.frombuffer(data, dtype=entry.dtype).view(shape)
+        return data, shape
 
     @staticmethod
-    def _lines_of(block: bytearray, entry: Entry, rows: Tensor, first: int, last: int) -> bytearray:
+    def _lines_of(block: bytearray, entry: Entry, rows: np.ndarray, first: int, last: int) -> bytearray:
         """Of the bytes of lines `first` to `last` those of the wanted lines."""
         wanted = rows[(rows >= first) & (rows < last)] - first
         if len(wanted) == last - first:
             return block
-        lines = torch.frombuffer(block, dtype=torch.uint8).view(last - first, entry.row_bytes)[wanted]
-        return bytearray(lines.numpy().tobytes())
+        lines = np.frombuffer(block, dtype=np.uint8).reshape(last - first, entry.row_bytes)[wanted]
+        return bytearray(lines.tobytes())
 
-    def pieces(self, name: str, rows: Tensor) -> Iterator[bytes | bytearray]:
+    def pieces(self, name: str, rows: Array) -> Iterator[bytes | bytearray]:
         """The bytes of some lines, a few MB at a time."""
         if not self.source.far:
             yield from (self.read_at(*cut) for cut in self._cuts(Lines(name, rows)))
@@ -205,13 +256,13 @@ class Reader:
 
     def _entry(self, name: str, value: Any, base: int) -> Entry:
         try:
-            dtype, shape, (start, end) = DTYPES[value["dtype"]], tuple(value["shape"]), value["data_offsets"]
+            kind, shape, (start, end) = BY_CODE[value["dtype"]], tuple(value["shape"]), value["data_offsets"]
         except (KeyError, TypeError, ValueError) as error:
             raise FileError(f"{self.name}: bad header entry for {name[:80]!r}: {str(error)[:80]}") from error
         numbers = (*shape, start, end)
         if not all(type(n) is int and 0 <= n <= self.size for n in numbers) or len(shape) > 8:
             raise FileError(f"{self.name}: shape and offsets of {name[:80]!r} do not fit a file of {self.size:,} bytes")
-        entry = Entry(dtype, shape, base + start)
+        entry = Entry(kind, shape, base + start)
         if entry.num_bytes != end - start:
             raise FileError(
                 f"{self.name}: {name[:80]!r} claims {shape} {value['dtype']} in {end - start:,} bytes, "
@@ -245,29 +296,34 @@ def parse_json(text: bytes | str, name: str) -> dict[str, Any]:
     return data
 
 
-def runs(rows: Tensor, most: int | None = None) -> list[tuple[int, int]]:
+def runs(rows: Array, most: int | None = None) -> list[tuple[int, int]]:
     """Sorted (n,) numbers -> [first, last) of each stretch of neighbours; of at most so many stretches, which then hold
     the narrowest gaps between them, too."""
     if len(rows) == 0:
         return []
-    steps = rows.diff()
-    breaks = (steps != 1).nonzero()[:, 0] + 1
+    rows = host(rows)
+    steps = np.diff(rows)
+    breaks = (steps != 1).nonzero()[0] + 1
     if most is not None and len(breaks) >= most:
-        widest = steps.argsort(descending=True, stable=True)[: most - 1]
-        breaks = widest.sort().values + 1
-    firsts = torch.cat([rows[:1], rows[breaks]])
-    lasts = torch.cat([rows[breaks - 1], rows[-1:]]) + 1
+        breaks = np.sort(np.argsort(-steps, kind="stable")[: most - 1]) + 1
+    firsts = np.concatenate([rows[:1], rows[breaks]])
+    lasts = np.concatenate([rows[breaks - 1], rows[-1:]]) + 1
     return list(zip(firsts.tolist(), lasts.tolist()))
 
 
-def writing_order(shapes: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> list[str]:
+def type_of(dtype: Any) -> SampleType:
+    """The sample type of numbers of a type that torch, numpy or a file names."""
+    return dtype if isinstance(dtype, SampleType) else TYPES[str(dtype).removeprefix("torch.")]
+
+
+def writing_order(shapes: Mapping[str, tuple[Any, tuple[int, ...]]]) -> list[str]:
     """The order of tensors in a file: wide types first, so that every tensor is aligned, then by name."""
-    return sorted(shapes, key=lambda name: (-shapes[name][0].itemsize, name))
+    return sorted(shapes, key=lambda name: (-type_of(shapes[name][0]).itemsize, name))
 
 
 def write_container(
     file: BinaryIO,
-    shapes: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
+    shapes: Mapping[str, tuple[Any, tuple[int, ...]]],
     metadata: Mapping[str, str],
     pieces: Mapping[str, Iterable[bytes | bytearray | memoryview]],
 ) -> None:
@@ -275,7 +331,7 @@ def write_container(
 
     Args:
         file: open for writing.
-        shapes: name -> dtype and shape; written in their `writing_order`.
+        shapes: name -> type (see `type_of`) and shape; written in their `writing_order`.
         metadata: text by name.
         pieces: name -> its bytes, in any portions; drawn only when their turn comes.
     """
@@ -283,9 +339,9 @@ def write_container(
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     position = 0
     for name in order:
-        dtype, shape = shapes[name]
-        end = position + math.prod(shape) * dtype.itemsize
-        header[name] = {"dtype": CODES[dtype], "shape": list(shape), "data_offsets": [position, end]}
+        kind, shape = type_of(shapes[name][0]), shapes[name][1]
+        end = position + math.prod(shape) * kind.itemsize
+        header[name] = {"dtype": kind.code, "shape": list(shape), "data_offsets": [position, end]}
         position = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -294,12 +350,14 @@ def write_container(
     file.write(struct.pack("<Q", len(text)) + text)
     for name in order:
         written = sum(file.write(piece) for piece in pieces[name])
-        dtype, shape = shapes[name]
-        if written != math.prod(shape) * dtype.itemsize:
+        kind, shape = type_of(shapes[name][0]), shapes[name][1]
+        if written != math.prod(shape) * kind.itemsize:
             raise ValueError(f"{name}: {written:,} bytes written, its shape {shape} takes another number")
 
 
-def tensor_bytes(tensor: Tensor) -> memoryview:
-    """The bytes of a tensor, copied only if it is not contiguous on the CPU."""
+def tensor_bytes(tensor: Array) -> memoryview:
+    """The bytes of a tensor or a numpy array, copied only if it is not contiguous on the CPU."""
+    if isinstance(tensor, np.ndarray):
+        return memoryview(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
     flat = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
     return memoryview(flat.numpy())  # type: ignore[arg-type]

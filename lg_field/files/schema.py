@@ -11,17 +11,18 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from lg_field.files.bits import stored_dtype, stored_shape
-from lg_field.files.small_numbers import layouts
+from lg_field.arrays import Array, Tensor, host, torch
+from lg_field.files.bits import stored_form
+from lg_field.files.small_numbers import Layout
 from lg_field.space.partition import MAX_CELLS, PartitionGrid
 from lg_field.space.regions import Region, region_from_dict
-from lg_field.table.cell_table import CellTable
 from lg_field.table.description import Description
+from lg_field.table.outline import FLOAT, Form, Outline
+
+if TYPE_CHECKING:
+    from lg_field.table.cell_table import CellTable
 
 FORMAT = "lg-field"
 VERSION = 1
@@ -46,6 +47,8 @@ class NetworkKind:
     """module:class of the field."""
     description: str
     """module:class of what describes it."""
+    outline: str
+    """module:function of the field's outline, from grid, configuration and cells."""
 
     def network_class(self) -> type[CellTable]:
         """The field's class."""
@@ -59,8 +62,16 @@ class NetworkKind:
 
 
 NETWORKS = {
-    "signal": NetworkKind("lg_field.networks.local_global:LocalGlobalNetwork", "lg_field.signals.signal:Signal"),
-    "radiance": NetworkKind("lg_field.radiance.field:RadianceField", "lg_field.radiance.scene:Scene"),
+    "signal": NetworkKind(
+        "lg_field.networks.local_global:LocalGlobalNetwork",
+        "lg_field.signals.signal:Signal",
+        "lg_field.networks.outline:outline",
+    ),
+    "radiance": NetworkKind(
+        "lg_field.radiance.field:RadianceField",
+        "lg_field.radiance.scene:Scene",
+        "lg_field.radiance.outline:outline",
+    ),
 }
 """What a file may hold, by the name it gives it."""
 
@@ -95,6 +106,22 @@ class Header:
                 self.description.check(made)
         return made.eval()
 
+    def outline(self, cells: Array) -> Outline:
+        """What such a field holds; no torch is imported.
+
+        Args:
+            cells: (P,) sorted cells that have a row.
+
+        Raises:
+            ValueError: as `field` does.
+        """
+        with one_line():
+            made: Outline = _named(NETWORKS[self.network].outline)(self.grid, self.config, host(cells))
+            made.region, made.description, made.history = self.region, self.description, self.history
+            if self.description is not None:
+                self.description.check(made)
+        return made
+
 
 def header_of(field: CellTable) -> tuple[Header, str]:
     """The description of a field: checked as if it had been read, and the JSON text that goes into its file.
@@ -106,20 +133,36 @@ def header_of(field: CellTable) -> tuple[Header, str]:
     names = [name for name, kind in NETWORKS.items() if kind.network == path]
     if not names:
         raise ValueError(f"{type(field).__name__} cannot be saved as a field file")
+    text = description_text(names[0], field.config(), field.grid, field.region, field.description, field.history)
+    return validate(json.loads(text)), text
+
+
+def description_text(
+    network: str,
+    config: Any,
+    grid: PartitionGrid,
+    region: Region | None,
+    about: Description | None,
+    history: Any,
+) -> str:
+    """The JSON text of a description. `network` is a key of `NETWORKS`, `about` says what the field is of.
+
+    Raises:
+        ValueError: something that JSON would not give back as it is.
+    """
     data = {
         "format": FORMAT,
         "version": VERSION,
-        "network": names[0],
-        "config": field.config(),
-        "grid": field.grid.to_dict(),
-        "region": None if field.region is None else field.region.to_dict(),
-        "description": None if field.description is None else field.description.to_dict(),
-        "history": field.history,
+        "network": network,
+        "config": config,
+        "grid": grid.to_dict(),
+        "region": None if region is None else region.to_dict(),
+        "description": None if about is None else about.to_dict(),
+        "history": history,
     }
     for name, value in data.items():
         check_plain(value, name)
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return validate(json.loads(text)), text
+    return json.dumps(data, separators=(",", ":"), allow_nan=False)
 
 
 def validate(data: Any) -> Header:
@@ -216,31 +259,29 @@ def check_plain(value: Any, name: str, levels: int = MAX_DEPTH * 8) -> None:
         raise ValueError(f"{name} must be plain numbers and text, got {type(value).__name__}")
 
 
-def check_tensors(skeleton: CellTable, stored: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> None:
+def check_tensors(outline: Outline, stored: Mapping[str, Form], small: Mapping[str, Layout]) -> None:
     """Raise ValueError unless a file's tensors are those of the field it describes.
 
     Args:
-        skeleton: the field, on the meta device.
+        outline: of the field.
         stored: name -> type and size in the file.
+        small: how those lie in it that it holds as whole numbers.
     """
-    wanted = {name: value for name, value in skeleton.state_dict().items() if torch.is_tensor(value)}
-    small = {n: layout for n, layout in layouts(skeleton).items() if n in stored and stored[n][0] == torch.int8}
+    wanted = outline.forms()
     beside = {n + end: v for n, layout in small.items() for end, v in layout.beside(tuple(wanted[n].shape)).items()}
     needed = wanted.keys() | beside.keys()
     if needed != stored.keys():
         odd = sorted(needed ^ stored.keys())[:5]
         raise ValueError(f"tensors do not fit the description: {', '.join(odd)[:200]}")
     for name, template in wanted.items():
-        dtype, size = stored[name]
-        floating = name in small or dtype in (torch.float32, torch.float16, torch.bfloat16)
-        fits = floating if template.is_floating_point() else dtype == stored_dtype(template)
-        if size != stored_shape(template) or not fits:
-            raise ValueError(
-                f"{name} is {dtype} {size}, the description needs {stored_dtype(template)} {stored_shape(template)}"
-            )
-    for name, needs in beside.items():
-        if stored[name] != needs:
-            raise ValueError(f"{name} is {stored[name]}, the description needs {needs}")
+        (dtype, size), needs = stored[name], stored_form(template)
+        floating = name in small or dtype in ("float32", "float16", "bfloat16")
+        fits = floating if template.dtype == FLOAT else dtype == needs.dtype
+        if size != needs.shape or not fits:
+            raise ValueError(f"{name} is {dtype} {size}, the description needs {needs.dtype} {needs.shape}")
+    for name, (dtype, size) in beside.items():
+        if stored[name] != (dtype, size):
+            raise ValueError(f"{name} is {stored[name][0]} {stored[name][1]}, the description needs {dtype} {size}")
 
 
 class one_line(AbstractContextManager[None]):

@@ -12,14 +12,15 @@ under `NAME_fine` (U8); all are read by rows. Tensors without an entry in `layou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
-from lg_field.ops import ChainSizes
-from lg_field.table.cell_table import CellTable
+from lg_field.arrays import Tensor, torch
+
+if TYPE_CHECKING:
+    from lg_field.ops import ChainSizes
+    from lg_field.table.cell_table import CellTable
 
 SCALE, FINE = "_scale", "_fine"
 """End the names of the tensors that a tensor of whole numbers needs beside it."""
@@ -66,11 +67,11 @@ class Layout(NamedTuple):
         """Bytes of a row beside the first ones."""
         return sum(segment.fine_bytes for segment in self.segments)
 
-    def beside(self, shape: tuple[int, ...]) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-        """What a tensor of this shape needs beside it: end of the name -> type and shape."""
+    def beside(self, shape: tuple[int, ...]) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """What a tensor of this shape needs beside it: end of the name -> type by its name, and shape."""
         scales = (1, shape[1]) if self.by_column else (shape[0], len(self.segments))
-        needed: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {SCALE: (torch.float32, scales)}
-        return needed | ({FINE: (torch.uint8, (shape[0], self.fine_bytes))} if self.fine_bytes else {})
+        needed: dict[str, tuple[str, tuple[int, ...]]] = {SCALE: ("float32", scales)}
+        return needed | ({FINE: ("uint8", (shape[0], self.fine_bytes))} if self.fine_bytes else {})
 
 
 def layouts(field: CellTable) -> dict[str, Layout]:
@@ -79,6 +80,8 @@ def layouts(field: CellTable) -> dict[str, Layout]:
     Args:
         field: of any kind, also on the meta device.
     """
+    from lg_field.ops import ChainSizes
+
     chain = next(
         (v for v in (getattr(field, "chain", None), getattr(field, "sizes", None)) if isinstance(v, ChainSizes)), None
     )

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from lg_field.arrays import Array, Tensor, host, torch
 from lg_field.files.atomic import atomic_write
 from lg_field.files.bits import pack_bits
-from lg_field.files.container import Entry, FileError, Lines, tensor_bytes, write_container, writing_order
+from lg_field.files.container import (
+    TYPES,
+    Entry,
+    FileError,
+    Lines,
+    SampleType,
+    tensor_bytes,
+    type_of,
+    write_container,
+    writing_order,
+)
 from lg_field.files.field_file import FieldFile, load
-from lg_field.files.schema import KEY, check_tensors, header_of
+from lg_field.files.schema import KEY, check_tensors, description_text, header_of, validate
 from lg_field.files.small_numbers import SCALE, Layout, compact, layouts
 from lg_field.space.regions import Region
-from lg_field.table.cell_table import CellTable
-from lg_field.table.checkpoint import check_cell_sets
-from lg_field.table.editing import cell_sets_to_keep, merge, rows_to_keep
-from lg_field.table.kept_lines import KEPT
+from lg_field.table.checkpoint import KEPT, check_cell_sets
+from lg_field.table.keeping import cell_sets_to_keep, rows_to_keep
+from lg_field.table.outline import Form
+
+if TYPE_CHECKING:
+    from lg_field.table.cell_table import CellTable
 
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 SMALL: Precision = "int8"
@@ -31,7 +44,9 @@ ROWS_BYTES = 1 << 24
 """Bytes of float32 rows that are converted at a time."""
 Bytes = Iterable[bytes | bytearray | memoryview]
 ReadLines = Callable[[str, int, int], Tensor]
-Shapes = dict[str, tuple[torch.dtype, tuple[int, ...]]]
+Shapes = dict[str, tuple[SampleType, tuple[int, ...]]]
+Stored = dict[str, tuple[SampleType, Array]]
+"""Name -> type in a file and numbers."""
 
 
 def save(
@@ -70,19 +85,19 @@ def save(
     for name, value in tensors.items():
         if name not in away:
             stored |= _converted_whole(name, value, dtype, small)
-    shapes = {name: (value.dtype, tuple(value.shape)) for name, value in stored.items()}
+    shapes: Shapes = {name: (type_of(value.dtype), tuple(value.shape)) for name, value in stored.items()}
     data: dict[str, Bytes] = {name: _once(value) for name, value in stored.items()}
     for name, value in away.items():
         assert lines is not None
         line = value.new_zeros(1, *value.shape[1:], device="cpu")
         for part, first in _converted_whole(name, line, dtype, small).items():
-            shapes[part] = (first.dtype, (len(value), *first.shape[1:]))
+            shapes[part] = (type_of(first.dtype), (len(value), *first.shape[1:]))
             data[part] = _line_by_line(name, part, value, lines, dtype, small)
-    skeleton = header.field(field.cells.cpu(), "meta")
-    skeleton.set_cell_sets(field.cell_sets())
-    skeleton.resize_lines_({n: kept.mask().cpu() for n, kept in field.kept_lines.items() if not kept.whole})
+    outline = header.outline(field.cells)
+    outline.sets = {name: host(cells) for name, cells in field.cell_sets().items()}
+    outline.kept = {name: host(kept.mask()) for name, kept in field.kept_lines.items() if not kept.whole}
     check_cell_sets(field.cell_sets(), field.cells, field.grid)
-    check_tensors(skeleton, shapes)
+    check_tensors(outline, {name: Form(kind.name, shape) for name, (kind, shape) in shapes.items()}, small)
     with atomic_write(path, overwrite) as temporary, open(temporary, "wb") as file:
         write_container(file, shapes, {KEY: text}, data)
     return Path(path).stat().st_size
@@ -133,41 +148,47 @@ def crop_file(
     """
     opened = nullcontext(source) if isinstance(source, FieldFile) else FieldFile.open(source)
     with opened as file, atomic_write(target, overwrite) as temporary:
-        rows, kept_region = rows_to_keep(file.skeleton, region, cells, invert)
-        sets, skeleton = cell_sets_to_keep(file.skeleton, region, cells, invert), file.skeleton
-        text = _description(skeleton, skeleton.region if snap else kept_region)
+        outline = file.outline
+        rows, kept_region = rows_to_keep(outline, region, cells, invert)
+        sets = cell_sets_to_keep(outline, region, cells, invert)
+        text = _description(file, outline.region if snap else kept_region)
         kept = {}
-        for name in sorted(file.saved().keys() - skeleton.line_names - set(skeleton.cell_set_names)):
+        for name in sorted(outline.forms().keys() - outline.line_names - set(outline.cell_set_names)):
             shape = file.reader.entries[name].shape
-            kept[name] = rows if name in skeleton.row_names else torch.arange(shape[0] if shape else 1)
-        file.prefetch_rows([name for name in skeleton.lines_follow if skeleton.kept_lines and name != "cells"], rows)
-        masks = file.lines_to_keep(rows)
+            kept[name] = rows if name in outline.row_names else np.arange(shape[0] if shape else 1)
+        file.prefetch_rows([name for name in outline.lines_follow if outline.lines and name != "cells"], rows)
+        masks = file.lines_of_rows(rows)
         shapes = _copied_shapes(file, kept, dtype)
         file.reader.foretell(_reads(file, masks, kept, shapes, dtype))
-        whole = {**sets, **_lines_to_store(file, masks, dtype)}
+        whole: Stored = {name: (TYPES["int64"], some) for name, some in sets.items()}
+        whole |= _lines_to_store(file, masks, dtype)
         for name, some in kept.items():
-            whole |= _rows_compacted(file, name, some) if _becomes_small(file, name, dtype) else {}
+            whole |= _typed(_rows_compacted(file, name, some)) if _becomes_small(file, name, dtype) else {}
         data: dict[str, Bytes] = {
             part: _converted(file, part, kept[file.owner(part)], kind, progress) for part, (kind, _) in shapes.items()
         }
-        for name, values in whole.items():
-            shapes[name], data[name] = (values.dtype, tuple(values.shape)), _once(values)
+        for name, (kind, values) in whole.items():
+            shapes[name], data[name] = (kind, tuple(values.shape)), _once(values)
         with open(temporary, "wb") as out:
             write_container(out, shapes, {KEY: text}, data)
         file.reader.prefetch(())
     return Path(target).stat().st_size
 
 
-def _description(skeleton: CellTable, region: Region | None) -> str:
-    """The text of a field's description, with another exact region."""
-    before, skeleton.region = skeleton.region, region
-    try:
-        return header_of(skeleton)[1]
-    finally:
-        skeleton.region = before
+def _description(file: FieldFile, region: Region | None) -> str:
+    """The text of a file's description, with another exact region."""
+    field = file.outline
+    text = description_text(file.header.network, field.config, field.grid, region, field.description, field.history)
+    validate(json.loads(text))
+    return text
 
 
-def _copied_shapes(file: FieldFile, kept: Mapping[str, Tensor], wanted: Precision | None) -> Shapes:
+def _typed(tensors: Mapping[str, Tensor]) -> Stored:
+    """Tensors with the types that they have."""
+    return {name: (type_of(value.dtype), value) for name, value in tensors.items()}
+
+
+def _copied_shapes(file: FieldFile, kept: Mapping[str, np.ndarray], wanted: Precision | None) -> Shapes:
     """Type and shape in a crop's file of what is copied line by line.
 
     Args:
@@ -179,12 +200,16 @@ def _copied_shapes(file: FieldFile, kept: Mapping[str, Tensor], wanted: Precisio
     for name, rows in kept.items():
         for part in () if _becomes_small(file, name, wanted) else _copied_with(file, name, wanted):
             entry = file.reader.entries[part]
-            shapes[part] = (_stored_dtype(entry, wanted), (len(rows), *entry.shape[1:]))
+            shapes[part] = (_stored_type(entry, wanted), (len(rows), *entry.shape[1:]))
     return shapes
 
 
 def _reads(
-    file: FieldFile, masks: Mapping[str, Tensor], kept: Mapping[str, Tensor], shapes: Shapes, wanted: Precision | None
+    file: FieldFile,
+    masks: Mapping[str, np.ndarray],
+    kept: Mapping[str, np.ndarray],
+    shapes: Shapes,
+    wanted: Precision | None,
 ) -> list[Lines]:
     """What a crop reads, in its order."""
     found = file.reads_of_lines(masks)
@@ -193,27 +218,27 @@ def _reads(
         rows = kept[file.owner(name)]
         if name in small or _restores(file, name, shapes[name][0]):
             parts = file.parts_of(name)
-            found += [Lines(part, some) for some in rows.split(_rows_at_once(file, name)) for part in parts]
+            found += [Lines(part, some) for some in _some_at_once(file, name, rows) for part in parts]
         else:
             found.append(Lines(name, rows))
     return found
 
 
-def _restores(file: FieldFile, name: str, wanted: torch.dtype) -> bool:
+def _restores(file: FieldFile, name: str, wanted: SampleType) -> bool:
     """Whether whole numbers of a file become others."""
     return name in file.small and wanted.is_floating_point
 
 
-def _stored_dtype(entry: Entry, wanted: Precision | None) -> torch.dtype:
+def _stored_type(entry: Entry, wanted: Precision | None) -> SampleType:
     """Type of a tensor in a crop's file."""
-    if wanted is None or not (entry.dtype.is_floating_point or entry.dtype == torch.int8):
-        return entry.dtype
-    return _float_type(wanted) if wanted != SMALL or entry.dtype.is_floating_point else entry.dtype
+    if wanted is None or not (entry.type.is_floating_point or entry.type.name == SMALL):
+        return entry.type
+    return _float_type(wanted) if wanted != SMALL or entry.type.is_floating_point else entry.type
 
 
-def _float_type(wanted: Precision) -> torch.dtype:
+def _float_type(wanted: Precision) -> SampleType:
     """Type of the tensors that are not held as whole numbers."""
-    return torch.float32 if wanted == SMALL else getattr(torch, wanted)
+    return TYPES["float32" if wanted == SMALL else wanted]
 
 
 def _becomes_small(file: FieldFile, name: str, wanted: Precision | None) -> bool:
@@ -226,30 +251,41 @@ def _copied_with(file: FieldFile, name: str, wanted: Precision | None) -> list[s
     return file.parts_of(name) if wanted in (None, SMALL) else [name]
 
 
-def _rows_compacted(file: FieldFile, name: str, rows: Tensor) -> dict[str, Tensor]:
+def _rows_compacted(file: FieldFile, name: str, rows: np.ndarray) -> dict[str, Tensor]:
     """Some lines of a tensor as whole numbers, with what stands beside them."""
     layout = layouts(file.skeleton)[name]
-    pieces = [compact(file.read_values(name, some), layout) for some in rows.split(_rows_at_once(file, name))]
+    pieces = [compact(_values(file, name, some), layout) for some in _some_at_once(file, name, rows)]
     return {name + end: torch.cat([piece[end] for piece in pieces]) for end in pieces[0]}
 
 
-def _rows_at_once(file: FieldFile, name: str) -> int:
-    return max(1, ROWS_BYTES // max(1, 4 * math.prod(file.reader.entries[name].shape[1:])))
+def _some_at_once(file: FieldFile, name: str, rows: np.ndarray) -> list[np.ndarray]:
+    """Lines of a tensor, a few MB at a time."""
+    step = max(1, ROWS_BYTES // max(1, 4 * math.prod(file.reader.entries[name].shape[1:])))
+    return [rows[first : first + step] for first in range(0, len(rows), step)]
 
 
-def _lines_to_store(file: FieldFile, masks: Mapping[str, Tensor], wanted: Precision | None) -> dict[str, Tensor]:
-    """What a crop's file holds of the shared tensors that rows read line by line: name -> tensor as it is stored."""
-    stored: dict[str, Tensor] = {}
+def _values(file: FieldFile, name: str, rows: np.ndarray) -> Tensor:
+    """Some lines of a tensor as a field holds them."""
+    return file.read_values(name, torch.from_numpy(rows))
+
+
+def _lines_to_store(file: FieldFile, masks: Mapping[str, np.ndarray], wanted: Precision | None) -> Stored:
+    """What a crop's file holds of the shared tensors that rows read line by line."""
+    stored: Stored = {}
     for name, mask in masks.items():
+        entry = file.reader.entries[name]
+        kind = _stored_type(entry, wanted)
         if _becomes_small(file, name, wanted):
-            stored |= _compacted(name, file.read_lines(name, mask), layouts(file.skeleton)[name])
-        elif name in file.small and wanted in (None, SMALL):
-            stored |= {name: file.lines(name, mask), name + SCALE: file.reader.read(name + SCALE)}
+            values = file.read_lines(name, torch.from_numpy(mask))
+            stored |= _typed(_compacted(name, values, layouts(file.skeleton)[name]))
+        elif kind == entry.type:
+            stored[name] = (kind, file.line_numbers(name, mask))
+            if name in file.small:
+                stored[name + SCALE] = (TYPES["float32"], file.reader.read_array(name + SCALE))
         else:
-            kind = _stored_dtype(file.reader.entries[name], wanted)
-            stored[name] = _fitting(file, name, file.read_lines(name, mask), kind)
-        if not bool(mask.all()):
-            stored[name + KEPT] = pack_bits(mask)
+            stored[name] = (kind, _fitting(file, name, file.read_lines(name, torch.from_numpy(mask)), kind))
+        if not mask.all():
+            stored[name + KEPT] = (TYPES["uint8"], np.packbits(mask))
     return stored
 
 
@@ -277,6 +313,8 @@ def merge_files(
     Returns:
         Bytes of the target.
     """
+    from lg_field.table.editing import merge
+
     with FieldFile.open(first) as file:
         dtype, left = file.precision, file.load()
     return save(merge(left, load(second)), target, dtype=dtype, overwrite=overwrite)  # type: ignore[arg-type]
@@ -290,40 +328,43 @@ def _to_store(name: str, value: Tensor, dtype: Precision) -> Tensor:
     """
     if value.dtype == torch.bool:
         return pack_bits(value)
-    stored = value.to(_float_type(dtype)) if value.is_floating_point() else value
+    stored = value.to(getattr(torch, _float_type(dtype).name)) if value.is_floating_point() else value
     if stored.is_floating_point() and not bool(stored.isfinite().all()):
         raise ValueError(f"{name} holds values that are NaN, infinite or too large for {dtype}")
     return stored
 
 
-def _once(value: Tensor) -> Iterator[memoryview]:
+def _once(value: Array) -> Iterator[memoryview]:
     yield tensor_bytes(value)
 
 
 def _converted(
     file: FieldFile,
     name: str,
-    rows: Tensor,
-    wanted: torch.dtype,
+    rows: np.ndarray,
+    wanted: SampleType,
     progress: Callable[[int], None] | None,
 ) -> Iterator[bytes | bytearray | memoryview]:
     """Lines of a tensor as bytes of the wanted type."""
-    pieces: Iterable[Tensor] = file.values(name, rows)
+    pieces: Iterable[Any] = file.numbers(name, rows)
+    as_they_are = wanted == file.reader.entries[name].type
     if _restores(file, name, wanted):
-        pieces = (file.read_values(name, some) for some in rows.split(_rows_at_once(file, name)))
+        pieces = (_values(file, name, some) for some in _some_at_once(file, name, rows))
+    elif not as_they_are:
+        pieces = file.values(name, torch.from_numpy(rows))
     for values in pieces:
         if progress is not None:
             progress(values.nbytes)
-        yield tensor_bytes(_fitting(file, name, values, wanted))
+        yield tensor_bytes(values if as_they_are else _fitting(file, name, values, wanted))
 
 
-def _fitting(file: FieldFile, name: str, values: Tensor, wanted: torch.dtype) -> Tensor:
+def _fitting(file: FieldFile, name: str, values: Tensor, wanted: SampleType) -> Tensor:
     """Values of the wanted type.
 
     Raises:
         FileError: too large for it.
     """
-    converted = values.to(wanted)
+    converted = values.to(getattr(torch, wanted.name))
     if wanted.is_floating_point and not bool(converted.isfinite().all()):
-        raise FileError(f"{file.reader.name}: {name} holds values too large for {wanted}")
+        raise FileError(f"{file.reader.name}: {name} holds values too large for {wanted.name}")
     return converted

@@ -14,15 +14,14 @@ from nerfbaselines import Method
 from lg_field.files import load, save
 from lg_field.nerfbaselines.data import Pixels, placed, rays, views_of
 from lg_field.nerfbaselines.settings import as_plain, flat, overridden
-from lg_field.ops.adam import Adam
 from lg_field.quality import psnr
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import render_rays
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.radiance.views import far_apart
-from lg_field.training.methods import EPS
 from lg_field.training.notices import say_without_effect
+from lg_field.training.optimizing import fused_adam, set_rates
 from lg_field.training.place import first_grid, goes_on
 
 SCENE, RUN, TRAINING = "scene.safetensors", "run.json", "training.pt"
@@ -136,14 +135,7 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         if placement.hull is not None and placement.box is not None:
             self.trainer.restrict(placement.hull)
         self.field.complete_lines_()
-        grids = [p for p in (self.field.features, self.field.hash_table) if p is not None and p.numel()]
-        others = [p for p in self.field.parameters() if p.numel() and not any(p is grid for grid in grids)]
-        groups = [
-            {"params": others, "rate": self.settings.fields_lr},
-            {"params": grids, "rate": self.settings.grids_lr},
-        ]
-        groups = [group for group in groups if group["params"]]
-        self.optimizer = Adam(groups, lr=self.settings.fields_lr, eps=EPS)
+        self.optimizer = fused_adam(self.field, self.settings.fields_lr, self.settings.grids_lr)
         if self.state is not None:
             self.optimizer.load_state_dict(self.state["optimizer"])
             self.trainer.load_state(self.state["trainer"])
@@ -153,9 +145,7 @@ class LGFieldMethod(Method):  # type: ignore[misc]
     def train_iteration(self, step: int) -> dict[str, float]:
         """One step; the loss and the batch's PSNR."""
         settings = self.settings
-        part = settings.lr_factor ** min(1.0, step / settings.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * part
+        set_rates(self.optimizer, settings.lr_factor ** min(1.0, step / settings.steps))
         self.trainer.begin(step, [self.optimizer])
         origins, directions, colors = (v.to(self.device) for v in self.pixels.draw(settings.rays))
         near = torch.full_like(origins[:, 0], self.near)

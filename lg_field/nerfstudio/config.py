@@ -22,7 +22,9 @@ from lg_field.nerfstudio.model import LGModelConfig, SizesOptions
 from lg_field.nerfstudio.optimizers import DecaySchedulerConfig, FusedAdamOptimizerConfig
 from lg_field.nerfstudio.pipeline import LGPipeline, LGPipelineConfig
 from lg_field.nerfstudio.pixels import ObjectPixelSamplerConfig
-from lg_field.training.methods import EPS, METHODS
+from lg_field.training.corrections import COLOR_RATE, POSE_RATE
+from lg_field.training.methods import METHODS
+from lg_field.training.optimizing import EPS
 
 install_excepthook()  # nerfstudio's scripts import this module and would print a traceback for bad input
 
@@ -104,8 +106,8 @@ def _method(name: str, rays_at_once: int) -> Any:
         optimizers={
             "fields": {"optimizer": FusedAdamOptimizerConfig(lr=method.fields_lr, eps=EPS), "scheduler": schedule},
             "grids": {"optimizer": FusedAdamOptimizerConfig(lr=method.grids_lr, eps=EPS), "scheduler": schedule},
-            POSES: {"optimizer": AdamOptimizerConfig(lr=3e-4, eps=EPS), "scheduler": schedule},
-            COLORS: {"optimizer": AdamOptimizerConfig(lr=2e-3, eps=EPS), "scheduler": schedule},
+            POSES: {"optimizer": AdamOptimizerConfig(lr=POSE_RATE, eps=EPS), "scheduler": schedule},
+            COLORS: {"optimizer": AdamOptimizerConfig(lr=COLOR_RATE, eps=EPS), "scheduler": schedule},
         },
         machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
         viewer=ViewerConfig(websocket_host="127.0.0.1", num_rays_per_chunk=1 << 14),

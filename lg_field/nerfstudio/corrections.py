@@ -1,25 +1,21 @@
-"""What belongs to the training photos and not to the scene: corrections of their cameras' places and of their colours.
-
-They are parameters beside the field and no part of its file: what is rendered is the scene, through cameras as they are
-given, in the colours of the average photo.
-"""
+"""Corrections of training photos (see `training.corrections`) where nerfstudio trains: poses are its optimizer's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from nerfstudio.cameras.camera_optimizers import CameraOptimizer
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor, nn
 
 from lg_field.radiance.exposure import Exposure
-from lg_field.radiance.training import Develop
+from lg_field.training.corrections import COLORS as COLORS
+from lg_field.training.corrections import POSES as POSES
+from lg_field.training.corrections import described as described_changes
+from lg_field.training.corrections import moved_rays
 
-POSES, COLORS = "camera_opt", "exposure"
-"""Parameter groups."""
 PARAMETERS = ("camera_optimizer.", "exposure.")
 """How the names of the corrections begin in a model's state."""
 
@@ -36,17 +32,7 @@ def corrected_rays(
     origins, directions, photos = ray_bundle.origins, ray_bundle.directions, photos_of(ray_bundle)
     if photos is None or optimizer.config.mode == "off":
         return origins, directions
-    change = optimizer(photos)
-    turned = (change[:, :3, :3] @ directions[..., None])[..., 0]
-    return origins + change[:, :3, 3], turned
-
-
-def developed(exposure: Exposure | None, ray_bundle: RayBundle) -> Develop | None:
-    """What the cameras of training rays make of the scene's colours; None: nothing."""
-    photos = photos_of(ray_bundle)
-    if exposure is None or photos is None:
-        return None
-    return lambda rgb, accumulation: exposure(rgb, accumulation, photos)
+    return moved_rays(optimizer(photos), origins, directions)
 
 
 def parameter_groups(optimizer: CameraOptimizer, exposure: Exposure | None) -> dict[str, list[nn.Parameter]]:
@@ -64,15 +50,4 @@ def without_corrections(pipeline: Mapping[str, Any]) -> dict[str, Any]:
 
 def described(optimizer: CameraOptimizer, exposure: Exposure | None) -> str | None:
     """How far photos were corrected, in a line; None where they were not."""
-    parts = []
-    if optimizer.config.mode != "off":
-        moved = optimizer.pose_adjustment.detach()
-        far, turned = moved[:, :3].norm(dim=1), torch.rad2deg(moved[:, 3:].norm(dim=1))
-        parts.append(
-            f"cameras moved by {far.mean():.4f} (at most {far.max():.4f}) scene units and turned by "
-            f"{turned.mean():.2f} (at most {turned.max():.2f}) degrees"
-        )
-    if exposure is not None:
-        gains = exposure.gains()
-        parts.append(f"photos are {gains.min():.2f} to {gains.max():.2f} times as bright as the average")
-    return "; ".join(parts) or None
+    return described_changes(None if optimizer.config.mode == "off" else optimizer.pose_adjustment, exposure)

@@ -21,7 +21,7 @@ from torch.nn import Parameter
 
 from lg_field.errors import UserError
 from lg_field.files import load
-from lg_field.nerfstudio.corrections import PARAMETERS, corrected_rays, described, developed, parameter_groups
+from lg_field.nerfstudio.corrections import PARAMETERS, corrected_rays, described, parameter_groups, photos_of
 from lg_field.nerfstudio.dataset import DEPTH
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
@@ -37,7 +37,9 @@ from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.radiance.views import VIEWPOINTS
+from lg_field.training.corrections import EXPOSURE_PENALTY, POSE_INTERVAL, TRANSLATION_PENALTY, developed
 from lg_field.training.notices import say_without_effect
+from lg_field.training.optimizing import split_by_rate
 from lg_field.training.place import Space, first_grid, goes_on
 from lg_field.training.scores import image_scores
 
@@ -89,16 +91,16 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     """Background of renders and metrics. auto: white, or, of photos that show all there is (no alpha, no masks), their
     mean colour, which is nearer to what none of them shows. `rgba` outputs are transparent whatever it is."""
     camera_optimizer: CameraOptimizerConfig = field(
-        default_factory=lambda: CameraOptimizerConfig(mode="off", trans_l2_penalty=1e-3)
+        default_factory=lambda: CameraOptimizerConfig(mode="off", trans_l2_penalty=TRANSLATION_PENALTY)
     )
     """Corrections of the training cameras' poses. nerfstudio's own penalty of steps, ten times as large, keeps cameras
     where they are."""
-    pose_interval: int = 4
+    pose_interval: int = POSE_INTERVAL
     """Steps between those that improve poses, which take two to three times as long."""
     exposure: bool | Literal["auto"] = "auto"
     """An affine change of colour for each training photo; the scene has the colours of the average one. auto: where
     opaque photos differ in exposure."""
-    exposure_loss_mult: float = 0.1
+    exposure_loss_mult: float = EXPOSURE_PENALTY
     """Weight of the mean square of these changes."""
     teacher: Path | None = None
     """Scene file (`lg-field pack`) of a field to learn from first: KiloNeRF's recipe for per-partition networks."""
@@ -176,8 +178,7 @@ class LGModel(Model):
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """`fields`: all weights; `grids`: the feature grids, which take a larger rate."""
-        grids = [p for p in (self.table.features, self.table.hash_table) if p is not None and _holds_numbers(p)]
-        fields = [p for p in self.field.parameters() if _holds_numbers(p) and not any(p is grid for grid in grids)]
+        fields, grids = split_by_rate(self.table, self.field)
         groups = {"fields": fields, "grids": grids} if grids else {"fields": fields}
         return groups | parameter_groups(self.camera_optimizer, self.exposure)
 
@@ -240,7 +241,8 @@ class LGModel(Model):
             else:
                 with torch.no_grad():
                     origins, directions = corrected_rays(self.camera_optimizer, ray_bundle)
-            view = self.trainer.render(origins, directions, near, far, appearance, developed(self.exposure, ray_bundle))
+            develop = developed(self.exposure, photos_of(ray_bundle))
+            view = self.trainer.render(origins, directions, near, far, appearance, develop)
             return view.picture._asdict() | {VIEW: view}
         least_light = 0.0 if self.whole_rays else self.config.render_least_light
         rays = (origins, directions, near, far)
@@ -347,11 +349,6 @@ class LGModel(Model):
         except ValueError as error:
             raise UserError(str(error)) from error
         return result
-
-
-def _holds_numbers(parameter: Parameter) -> bool:
-    """Whether there is something to train, if only in a table that has no row just now."""
-    return 0 not in (parameter.shape[1:] if parameter.dim() > 1 else parameter.shape)
 
 
 def load_teacher(path: Path) -> RadianceField:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
@@ -13,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lg_field.networks.initialization import init_rows, init_shared
+from lg_field.networks.outline import check_axes, checked_fill, checked_layers
 from lg_field.ops import ChainSizes, local_global_chain, sort_by_row
 from lg_field.space.partition import PartitionGrid
 from lg_field.table.cell_table import CellTable
@@ -53,8 +52,7 @@ class LocalGlobalNetwork(CellTable):
             ValueError: a grid of other axes than the network's inputs, cells not its own, a fill that is not finite.
         """
         super().__init__(grid, cells)
-        if grid.dim != sizes.in_features:
-            raise ValueError(f"the grid has {grid.dim} axes, the network {sizes.in_features} inputs")
+        check_axes(grid, sizes.in_features)
         self.sizes, self.fill = sizes, checked_fill(fill)
         self.add_rows("local", init_rows(sizes, self.num_rows, generator))
         self.add_cell_set("full")
@@ -109,28 +107,13 @@ class LocalGlobalNetwork(CellTable):
 
 
 def checked_config(config: Mapping[str, Any]) -> tuple[ChainSizes, float]:
-    """The sizes and the fill that a configuration states.
-
-    Args:
-        config: what `LocalGlobalNetwork.config` gives; entries with a default may be missing.
+    """The sizes and the fill that a configuration states (see `checked_layers`).
 
     Raises:
         ValueError: an entry that is missing, unknown or out of range, by name.
     """
-    known = {f.name: f.default for f in dataclasses.fields(ChainSizes)} | {"fill": dataclasses.MISSING}
-    unknown = sorted(map(str, config.keys() - known.keys()))
-    missing = sorted(name for name, default in known.items() if default is dataclasses.MISSING and name not in config)
-    if unknown or missing:
-        problem = f"unknown {', '.join(unknown)[:100]}" if unknown else f"missing {', '.join(missing)}"
-        raise ValueError(f"entries of the network's configuration: {problem}")
-    return ChainSizes(**{k: v for k, v in config.items() if k != "fill"}), checked_fill(config["fill"])
-
-
-def checked_fill(fill: Any) -> float:
-    """Raise ValueError unless `fill` is a finite number."""
-    if isinstance(fill, bool) or not isinstance(fill, (int, float)) or not math.isfinite(fill):
-        raise ValueError(f"fill must be a finite number, got {fill!r}")
-    return float(fill)
+    layers, fill = checked_layers(config)
+    return ChainSizes(**vars(layers)), fill
 
 
 def local_global_siren(

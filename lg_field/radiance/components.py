@@ -9,25 +9,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float, Int, Int64
-from torch import Tensor
 
+from lg_field.arrays import Array, Tensor, doubles, host, in_host_memory, index_of, like_number, namespace, torch
 from lg_field.radiance import occupancy
-from lg_field.radiance.field import RadianceField
-from lg_field.radiance.listed import connected
-from lg_field.radiance.occupancy_grid import OccupancyGrid
+from lg_field.radiance.occupancy import Voxels
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Region, VoxelSet
-from lg_field.table.cell_table import NOTHING_KEPT
+from lg_field.table.keeping import NOTHING_KEPT
+
+if TYPE_CHECKING:
+    from lg_field.radiance.field import RadianceField
+    from lg_field.radiance.occupancy_grid import OccupancyGrid
 
 VOXELS = 1 << 20
 """Voxels looked at at a time."""
 
 
-def lattice_of(grid: OccupancyGrid) -> PartitionGrid:
+def lattice_of(grid: OccupancyGrid | Voxels) -> PartitionGrid:
     """The voxels of the whole domain, as cells."""
     return grid.frame.grid.refined(grid.per_axis)
 
@@ -41,19 +43,19 @@ def voxel_set(grid: OccupancyGrid, dense: Bool[Tensor, "nx ny nz"]) -> VoxelSet:
     return VoxelSet.of(dense, lattice_of(grid), grid.frame.contraction)
 
 
-def scene_boxes(grid: OccupancyGrid, index: Int64[Tensor, "n 3"]) -> Float[Tensor, "n 2 3"]:
+def scene_boxes(grid: OccupancyGrid | Voxels, index: Int64[Array, "n 3"]) -> Float[Array, "n 2 3"]:
     """Scene-space boxes (float64) around voxels, on the CPU; those of contracted space are curved."""
     lattice = lattice_of(grid)
-    boxes = lattice.boxes(lattice.ravel(index.cpu()))
+    boxes = lattice.boxes(lattice.ravel(in_host_memory(index)))
     return boxes if grid.frame.unwarp_boxes is None else grid.frame.unwarp_boxes(boxes)
 
 
-def middles(grid: OccupancyGrid, index: Int64[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+def middles(grid: OccupancyGrid | Voxels, index: Int64[Array, "n 3"]) -> Float[Array, "n 3"]:
     """Scene-space middles (float64) of voxels, on the CPU."""
-    return grid.frame.from_places((index.cpu().double() + 0.5) / grid.per_axis)
+    return grid.frame.from_places((doubles(in_host_memory(index)) + 0.5) / grid.per_axis)
 
 
-def shown_voxels(grid: OccupancyGrid, region: Region | None) -> Bool[Tensor, "nx ny nz"]:
+def shown_voxels(grid: OccupancyGrid | Voxels, region: Region | None) -> Bool[Array, "nx ny nz"]:
     """The occupied voxels that a region shows some of, on the CPU.
 
     Args:
@@ -61,16 +63,18 @@ def shown_voxels(grid: OccupancyGrid, region: Region | None) -> Bool[Tensor, "nx
         region: None = everything.
     """
     lattice = lattice_of(grid)
-    shown = grid.dense().cpu().view(lattice.counts).clone()
+    dense = in_host_memory(grid.dense()).reshape(lattice.counts)
+    shown = dense & dense  # a copy
     if region is None:
         return shown
     mask, rest = region.split_voxels(lattice, grid.frame.contraction)
     if mask is not None:
-        shown &= mask
-    if rest is not None:
-        index = shown.nonzero()
-        for some in index.split(VOXELS):
-            shown[tuple(some.unbind(1))] = rest.touches(scene_boxes(grid, some))
+        shown &= like_number(shown, host(mask))
+    index = index_of(shown) if rest is not None else shown[:0]
+    for first in range(0, len(index), VOXELS):
+        some = index[first : first + VOXELS]
+        assert rest is not None
+        shown[tuple(some.T)] = rest.touches(scene_boxes(grid, some))
     return shown
 
 
@@ -100,6 +104,8 @@ class Pieces:
     @staticmethod
     def of_numbers(numbers: Int64[Tensor, " n"], counts: tuple[int, ...]) -> Pieces:
         """`of` voxels by their rising numbers on a lattice."""
+        from lg_field.radiance.listed import connected  # imports torch
+
         return Pieces(numbers, *connected(numbers, counts), counts)
 
     def __len__(self) -> int:
@@ -114,7 +120,7 @@ class Pieces:
 
     def index(self, number: int) -> Int64[Tensor, "n 3"]:
         """The voxels of a piece, by their index per axis."""
-        return index_of(self.numbers[self.owners == number], self.counts)
+        return index_by_axis(self.numbers[self.owners == number], self.counts)
 
     def voxels(self, numbers: Sequence[int] | Tensor) -> Bool[Tensor, "nx ny nz"]:
         """The voxels of some pieces.
@@ -141,13 +147,13 @@ class Pieces:
         """
         if not len(self.numbers):
             raise ValueError("there is no component: no occupied voxel is shown")
-        index = index_of(self.numbers, self.counts)
+        index = index_by_axis(self.numbers, self.counts)
         away = (index.double() + 0.5 - place.double()).norm(dim=-1)
         first = int(away.argmin())
         return int(self.owners[first]), float(away[first])
 
 
-def index_of(numbers: Int64[Tensor, " n"], counts: Sequence[int]) -> Int64[Tensor, "n 3"]:
+def index_by_axis(numbers: Int64[Tensor, " n"], counts: Sequence[int]) -> Int64[Tensor, "n 3"]:
     """Index per axis of voxels by their numbers on a lattice."""
     _, y, z = counts
     return torch.stack([numbers // (y * z), numbers // z % y, numbers % z], dim=1)
@@ -193,10 +199,8 @@ def settled(field: RadianceField, keep_region: bool = False) -> RadianceField:
 
 def settles(field: object, region: Region | None) -> bool:
     """Whether a region of a field says something of whole voxels of it."""
-    if not isinstance(field, RadianceField) or region is None:
-        return False
-    lattice = field.grid.refined(field.sizes.occupancy_voxels)
-    return region.split_voxels(lattice, field.sizes.contraction)[0] is not None
+    lattice = getattr(field, "voxel_lattice", None)
+    return region is not None and lattice is not None and region.split_voxels(*lattice)[0] is not None
 
 
 class Cut(NamedTuple):
@@ -213,7 +217,7 @@ class Cut(NamedTuple):
         return self.cut / max(1, self.surface)
 
 
-def cut_through(shown: Bool[Tensor, "nx ny nz"], kept: Bool[Tensor, "nx ny nz"]) -> Cut:
+def cut_through(shown: Bool[Array, "nx ny nz"], kept: Bool[Array, "nx ny nz"]) -> Cut:
     """What a cut goes through.
 
     Args:
@@ -224,19 +228,21 @@ def cut_through(shown: Bool[Tensor, "nx ny nz"], kept: Bool[Tensor, "nx ny nz"])
     return Cut(int((kept & beside(shown & ~kept)).sum()), int((kept & beside(~kept, True)).sum()))
 
 
-def beside(voxels: Bool[Tensor, "nx ny nz"], outside: bool = False) -> Bool[Tensor, "nx ny nz"]:
+def beside(voxels: Bool[Array, "nx ny nz"], outside: bool = False) -> Bool[Array, "nx ny nz"]:
     """Voxels that share a face with one of some voxels; `outside` says whether those beyond the lattice are such."""
-    padded = torch.nn.functional.pad(voxels, (1,) * 6, value=outside)
-    found = torch.zeros_like(voxels)
+    found = namespace(voxels).zeros_like(voxels)
     for axis in range(3):
-        for shift in (-1, 1):
-            found |= padded.roll(shift, axis)[1:-1, 1:-1, 1:-1]
+        line = (slice(None),) * axis
+        found[(*line, slice(1, None))] |= voxels[(*line, slice(None, -1))]
+        found[(*line, slice(None, -1))] |= voxels[(*line, slice(1, None))]
+        for end in (0, -1):
+            found[(*line, end)] |= outside
     return found
 
 
 def kept_middles(
-    shown: Bool[Tensor, "nx ny nz"], cells: Int64[Tensor, " rows"], region: Region | None, grid: OccupancyGrid
-) -> Bool[Tensor, "nx ny nz"]:
+    shown: Bool[Array, "nx ny nz"], cells: Int64[Array, " rows"], region: Region | None, grid: OccupancyGrid | Voxels
+) -> Bool[Array, "nx ny nz"]:
     """Those of some voxels that a crop keeps the middle of.
 
     Args:
@@ -245,15 +251,17 @@ def kept_middles(
         region: that it shows; None = whole cells.
         grid: of the field before the crop.
     """
-    lattice, kept = lattice_of(grid), shown.clone()
-    has_row = torch.zeros(grid.frame.grid.num_cells, dtype=torch.bool)
-    has_row[cells.cpu()] = True
+    lattice, kept = lattice_of(grid), shown & shown  # a copy
+    has_row = like_number(shown, np.zeros(grid.frame.grid.num_cells, dtype=bool))
+    has_row[host(cells)] = True
     mask, rest = (None, None) if region is None else region.split_voxels(lattice, grid.frame.contraction)
     if mask is not None:
-        kept &= mask
-    for some in kept.nonzero().split(VOXELS):
+        kept &= like_number(kept, host(mask))
+    index = index_of(kept)
+    for first in range(0, len(index), VOXELS):
+        some = index[first : first + VOXELS]
         owned = has_row[grid.frame.grid.ravel(some // grid.per_axis)]
         if rest is not None:
             owned &= rest.contains(middles(grid, some))
-        kept[tuple(some.unbind(1))] = owned
+        kept[tuple(some.T)] = owned
     return kept

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
+from lg_field.arrays import Tensor, torch
 from lg_field.constants import constant
 
 

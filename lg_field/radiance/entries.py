@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Int64
-from torch import Tensor
 
+from lg_field.arrays import Array, doubles, index_of, like, like_number, namespace
 from lg_field.radiance import occupancy
 from lg_field.radiance.frame import Frame
-from lg_field.radiance.hash_grid import ROUNDING, HashGrid
+from lg_field.radiance.hash_layout import ROUNDING, HashLayout
 
 VOXELS = 1 << 19
 """Occupied voxels looked at at a time."""
 
 
 def entries_read(
-    grid: HashGrid, frame: Frame, cells: Int64[Tensor, " rows"], occupied: Bool[Tensor, "rows voxels"]
-) -> Bool[Tensor, " entries"]:
+    grid: HashLayout, frame: Frame, cells: Int64[Array, " rows"], occupied: Bool[Array, "rows voxels"]
+) -> Bool[Array, " entries"]:
     """Which entries points in occupied voxels of some cells read.
 
     Args:
@@ -28,13 +28,14 @@ def entries_read(
     Returns:
         (num_entries,) bool.
     """
-    found = torch.zeros(grid.num_entries, dtype=torch.bool, device=occupied.device)
+    xp, found = namespace(occupied), like_number(occupied, np.zeros(grid.num_entries, dtype=bool))
     per_axis = round(occupied.shape[1] ** (1 / 3))
     margin = ROUNDING * max(a / b for a, b in zip(frame.grid.counts, frame.origin.counts))
-    for some in torch.arange(len(cells), device=cells.device).split(max(1, VOXELS // occupied.shape[1])):
-        row, voxel = occupied[some].nonzero().unbind(1)
-        low = occupancy.voxels_of(cells[some][row], voxel, frame.grid, per_axis)
-        places = torch.stack([low, low + 1], dim=1).double() / per_axis
-        boxes = frame.places_to_unit(places.flatten(0, 1)).unflatten(0, (-1, 2))
-        found |= grid.read(boxes + margin * boxes.new_tensor([[-1.0], [1.0]]))
+    step = max(1, VOXELS // occupied.shape[1])
+    for first in range(0, len(cells), step):
+        row, voxel = index_of(occupied[first : first + step]).T
+        low = occupancy.voxels_of(cells[first + row], voxel, frame.grid, per_axis)
+        places = doubles(xp.stack([low, low + 1], axis=1)) / per_axis
+        boxes = frame.places_to_unit(places.reshape(-1, 3)).reshape(-1, 2, 3)
+        found |= grid.read(boxes + margin * like(boxes, [[-1.0], [1.0]]))
     return found

@@ -51,9 +51,7 @@ class RadianceField(CellTable, Volume):
     frozen: Tensor
     """(P,) bool: rows that training must not change (extension); kept in checkpoints, not in field files."""
     shown_rows = ("occupied",)
-    occupied = voxel_rows("occupied")
-    thickness = voxel_rows("thickness")
-    seen = voxel_rows("seen")
+    occupied, thickness, seen = map(voxel_rows, OccupancyGrid.ROWS)
     lines_follow = ("cells", "occupied")
 
     def __init__(self, grid: PartitionGrid, sizes: RadianceSizes, cells: Tensor | None = None) -> None:
@@ -76,9 +74,8 @@ class RadianceField(CellTable, Volume):
         """Whether some rows are frozen; what they read of the shared part is then frozen, too."""
         self._frozen_lines: Tensor | None = None
         rows = self.num_rows
-        grid_size = sizes.grid_nodes**3 * sizes.grid_features if sizes.parts.rows else 0
         self.add_rows("local", init_rows(self.chain, rows))
-        self.add_rows("features", uniform((rows, grid_size), 1e-2))
+        self.add_rows("features", uniform((rows, sizes.grid_width), 1e-2))
         self.add_rows("frozen", torch.zeros(rows, dtype=torch.bool), trainable=False, saved=False)
         self.occupancy = OccupancyGrid(self._frame, self.cells, sizes.occupancy_voxels)
         self._row_names += OccupancyGrid.ROWS
@@ -88,9 +85,8 @@ class RadianceField(CellTable, Volume):
             self.hash_table = None
         else:
             self.add_lines("hash_table", self.hash_grid.init_table())
-        color_in = sizes.color_features + SH_FEATURES + sizes.appearance_features
-        width = sizes.color_width
-        self.color = nn.Sequential(*([nn.Linear(color_in, width), nn.ReLU(), nn.Linear(width, 3)] if width else []))
+        layers = [nn.Linear(*width) for width in sizes.color_layers()]
+        self.color = nn.Sequential(*[part for layer in layers for part in (layer, nn.ReLU())][:-1])
 
     def config(self) -> dict[str, Any]:
         """The entries of its `RadianceSizes`."""
@@ -129,6 +125,11 @@ class RadianceField(CellTable, Volume):
     def unwarp_boxes(self) -> BoxMap | None:
         """See `Frame.unwarp_boxes`."""
         return self.frame.unwarp_boxes
+
+    @property
+    def voxel_lattice(self) -> tuple[PartitionGrid, bool]:
+        """The occupancy voxels."""
+        return self.grid.refined(self.sizes.occupancy_voxels), self.sizes.contraction
 
     # -- queries
 
@@ -396,5 +397,4 @@ class RadianceField(CellTable, Volume):
             self.occupancy.restore_(state_dict[name])
             self._frozen_lines = None
         unexpected_keys = args[3] if len(args) > 3 else kwargs["unexpected_keys"]
-        if name in unexpected_keys:
-            unexpected_keys.remove(name)
+        unexpected_keys[:] = [key for key in unexpected_keys if key != name]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from lg_field.radiance.components import VOXELS, Pieces, index_of, lattice_of, mask_of, middles
+from lg_field.radiance.components import VOXELS, Pieces, index_by_axis, lattice_of, mask_of, middles
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.ground import SOLID, above_ground
 from lg_field.radiance.occupancy_grid import OccupancyGrid
@@ -99,7 +99,7 @@ def far_out(grid: OccupancyGrid, numbers: Int64[Tensor, " n"]) -> Bool[Tensor, "
     """`surroundings` of voxels by their numbers on the lattice."""
     counts, far = lattice_of(grid).counts, torch.zeros(len(numbers), dtype=torch.bool)
     for some in torch.arange(len(numbers)).split(VOXELS) if grid.frame.contraction else ():
-        far[some] = (middles(grid, index_of(numbers[some], counts)).abs() > REACH).any(-1)
+        far[some] = (middles(grid, index_by_axis(numbers[some], counts)).abs() > REACH).any(-1)
     return far
 
 
@@ -133,7 +133,7 @@ def looked_at(field: RadianceField, look: Look, shown: Bool[Tensor, "nx ny nz"],
         ground = above_ground(grid, solid, field.description.up)
     except ValueError:
         return None
-    over = [ground.contains(middles(grid, index_of(some, shown.shape))) for some in numbers.split(VOXELS)]
+    over = [ground.contains(middles(grid, index_by_axis(some, shown.shape))) for some in numbers.split(VOXELS)]
     above = torch.cat(over) if over else near.far
     return _first_that_ends(mask_of(numbers[above], shown.shape), near.only(above), True)
 

@@ -14,12 +14,11 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int64
-from torch import Tensor
 
+from lg_field.arrays import Array, Tensor, torch
 from lg_field.constants import constant
-from lg_field.radiance.sampling import steps_at
 from lg_field.space.contraction import contract, contraction_rate, uncontract, uncontract_boxes
 from lg_field.space.ownership import index_of_places
 from lg_field.space.partition import PartitionGrid
@@ -85,7 +84,7 @@ class Frame:
         lower, size = self._box(domain)
         return (domain - lower) / size
 
-    def from_unit(self, unit: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+    def from_unit(self, unit: Float[Array, "points 3"]) -> Float[Array, "points 3"]:
         """Inverse of `to_unit`."""
         lower, size = self._box(unit)
         domain = lower + unit * size
@@ -105,8 +104,11 @@ class Frame:
         """(3,) lower corner and (3,) size of the box."""
         return self.origin.lower, tuple(high - low for low, high in zip(self.origin.lower, self.origin.upper))
 
-    def _box(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """(3,) lower corner and (3,) size of the box, as numbers of the type of another tensor."""
+    def _box(self, like: Array) -> tuple[Array, Array]:
+        """(3,) lower corner and (3,) size of the box, as numbers of the type of another tensor or array."""
+        if isinstance(like, np.ndarray):
+            low, high = (constant(corner, like) for corner in (self.origin.lower, self.origin.upper))
+            return low, high - low
         return _corner_and_size(self.origin.lower, self.origin.upper, like.dtype, like.device)
 
     def unit_to_places(self, unit: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
@@ -114,7 +116,7 @@ class Frame:
         places = unit * constant(self.origin.counts, unit)
         return places + constant(self.shift, unit) if any(self.shift) else places
 
-    def places_to_unit(self, places: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+    def places_to_unit(self, places: Float[Array, "points 3"]) -> Float[Array, "points 3"]:
         """Inverse of `unit_to_places`."""
         moved = places - constant(self.shift, places) if any(self.shift) else places
         return moved / constant(self.origin.counts, places)
@@ -123,7 +125,7 @@ class Frame:
         """Scene points -> places."""
         return self.unit_to_places(self.to_unit(positions))
 
-    def from_places(self, places: Float[Tensor, "points 3"]) -> Float[Tensor, "points 3"]:
+    def from_places(self, places: Float[Array, "points 3"]) -> Float[Array, "points 3"]:
         """Inverse of `to_places`."""
         return self.from_unit(self.places_to_unit(places))
 
@@ -160,6 +162,8 @@ class Frame:
 
     def step_lengths(self, positions: Float[Tensor, "points 3"], step: float) -> Float[Tensor, " points"]:
         """Length of a marching step at scene points; `step` is its length near the origin."""
+        from lg_field.radiance.sampling import steps_at
+
         return steps_at(positions, step, self.contraction)
 
     @property

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lg_field.radiance.arrangement import Place
-from lg_field.radiance.components import Pieces, beside, index_of, lattice_of, middles, scene_boxes, shown_voxels
+from lg_field.radiance.components import Pieces, beside, index_by_axis, lattice_of, middles, scene_boxes, shown_voxels
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.ground import BELOW, level_plane, upper_sides
 from lg_field.radiance.occupancy_grid import OccupancyGrid
@@ -203,7 +203,7 @@ def contacts(first: Stack, own: Pieces, second: Stack, others: Pieces) -> Int64[
     surface has a corner, or the middle of an edge or a side, in a voxel of the other."""
     labels, hers = own.labels, others.labels
     index = ((labels > 0) & beside(labels == 0, True)).nonzero()
-    theirs = index_of(others.numbers, others.counts)
+    theirs = index_by_axis(others.numbers, others.counts)
     if not len(index) or not len(theirs):
         return torch.zeros(0, 2, dtype=torch.int64)
     around = second.boxes(theirs)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
+from lg_field.arrays import Array, Tensor, namespace, torch
 from lg_field.constants import constant
 from lg_field.space.ownership import raveled
 from lg_field.space.partition import PartitionGrid
+
+if TYPE_CHECKING:
+    from lg_field.radiance.frame import Frame
 
 MARGIN = 2
 """Voxels around occupied ones that count as near."""
@@ -29,13 +34,32 @@ def voxel_index(places: Tensor, counts: tuple[int, ...], per_axis: int) -> Tenso
     return raveled(index, size)
 
 
-def dense_occupancy(bits: Tensor, cells: Tensor, grid: PartitionGrid, per_axis: int, none: int = 0) -> Tensor:
+class Voxels(NamedTuple):
+    """The voxels of some cells, in numpy: what of an `OccupancyGrid` says where something is."""
+
+    frame: Frame
+    cells: np.ndarray
+    """(n,) int64."""
+    occupied: np.ndarray
+    """(n, r^3) bool."""
+    per_axis: int
+    """Voxels per cell and axis r."""
+
+    def dense(self) -> np.ndarray:
+        """(C1 r * C2 r * C3 r,) bool: the whole domain's voxels; False in other cells."""
+        return dense_occupancy(self.occupied, self.cells, self.frame.grid, self.per_axis)
+
+
+def dense_occupancy(bits: Array, cells: Array, grid: PartitionGrid, per_axis: int, none: int = 0) -> Array:
     """(P, r^3) rows -> (C1 r * C2 r * C3 r,) of the same type, `none` where no row owns the voxel."""
     r, counts = per_axis, grid.counts
-    full = torch.full((grid.num_cells, r**3), none, dtype=bits.dtype, device=bits.device)
+    if isinstance(bits, np.ndarray):
+        full = np.full((grid.num_cells, r**3), none, dtype=bits.dtype)
+    else:
+        full = bits.new_full((grid.num_cells, r**3), none)
     full[cells] = bits
-    full = full.view(*counts, r, r, r).permute(0, 3, 1, 4, 2, 5)
-    return full.reshape(-1)
+    full = full.reshape(*counts, r, r, r)
+    return namespace(bits).moveaxis(full, (3, 4, 5), (1, 3, 5)).reshape(-1)
 
 
 def rows_of_dense(dense: Tensor, cells: Tensor, grid: PartitionGrid, per_axis: int) -> Tensor:
@@ -91,7 +115,7 @@ def points_in_voxels(cells: Tensor, voxels: Tensor, grid: PartitionGrid, per_axi
     return (index + torch.rand(index.shape, device=cells.device)) / per_axis
 
 
-def voxels_of(cells: Tensor, voxels: Tensor, grid: PartitionGrid, per_axis: int) -> Tensor:
+def voxels_of(cells: Array, voxels: Array, grid: PartitionGrid, per_axis: int) -> Array:
     """Where voxels are in the whole domain.
 
     Args:
@@ -102,7 +126,7 @@ def voxels_of(cells: Tensor, voxels: Tensor, grid: PartitionGrid, per_axis: int)
         (M, 3) int64, counted in voxels from the domain's lower corner.
     """
     r = per_axis
-    inner = torch.stack([voxels // (r * r), voxels // r % r, voxels % r], dim=-1)
+    inner = namespace(voxels).stack([voxels // (r * r), voxels // r % r, voxels % r], axis=-1)
     return grid.unravel(cells) * r + inner
 
 

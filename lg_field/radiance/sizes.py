@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from lg_field.chain_layers import ChainLayers
 from lg_field.network_parts import PARTS, Network, NetworkParts, parts_of
-from lg_field.ops import ChainSizes
+from lg_field.networks.outline import check_activation
 from lg_field.radiance.encodings import SH_FEATURES, frequency_features
-from lg_field.radiance.hash_grid import HashGrid
+from lg_field.radiance.hash_layout import HashLayout
 from lg_field.table.checkpoint import CheckpointError
+
+if TYPE_CHECKING:
+    from lg_field.ops import ChainSizes
+    from lg_field.radiance.hash_grid import HashGrid
 
 OLDER = {"global_reads_grid": False}
 """What entries meant that fields and runs from before there was a choice do not have."""
@@ -126,7 +131,7 @@ class RadianceSizes:
                 "hash_features must be 1, 2, 4 or 8 and the finest of the hash_levels below 2^20 nodes, got "
                 f"{self.hash_features} features and {self.hash_levels} levels from {self.hash_base_res} nodes"
             )
-        self.chain()
+        check_activation(self.layers())
 
     def _check_choices(self) -> None:
         for name, choices in (("network", tuple(PARTS)), ("merge", ("concat", "add"))):
@@ -159,19 +164,42 @@ class RadianceSizes:
         """What the network is made of."""
         return parts_of(self.network)
 
-    def hash_grid(self) -> HashGrid | None:
-        """The shared part's grid."""
+    def hash_layout(self) -> HashLayout | None:
+        """Sizes of the shared part's grid."""
         if not self.hash_levels or not self.parts.shared:
             return None
-        return HashGrid(self.hash_levels, self.hash_features, self.log2_hashmap_size, self.hash_base_res)
+        return HashLayout(self.hash_levels, self.hash_features, self.log2_hashmap_size, self.hash_base_res)
+
+    def hash_grid(self) -> HashGrid | None:
+        """The shared part's grid."""
+        from lg_field.radiance.hash_grid import HashGrid
+
+        layout = self.hash_layout()
+        return None if layout is None else HashGrid(**vars(layout))
+
+    @property
+    def grid_width(self) -> int:
+        """Features of a cell's grid, all its nodes together."""
+        return self.grid_nodes**3 * self.grid_features if self.parts.rows else 0
+
+    def color_layers(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of the layers that make colours of features and directions."""
+        inputs = self.color_features + SH_FEATURES + self.appearance_features
+        return [(inputs, self.color_width), (self.color_width, 3)] if self.color_width else []
 
     def chain(self) -> ChainSizes:
         """Wiring of the density network."""
+        from lg_field.ops import ChainSizes
+
+        return ChainSizes(**vars(self.layers()))
+
+    def layers(self) -> ChainLayers:
+        """The entries of `chain`."""
         rows, shared = self.parts
         grid = self.grid_features if self.grid_nodes else 0
         shared_in = frequency_features(3, self.global_frequencies) + (grid if self.global_reads_grid and rows else 0)
         shared_in += self.hash_levels * self.hash_features
-        return ChainSizes(
+        return ChainLayers(
             in_features=frequency_features(3, self.local_frequencies) + grid,
             out_features=1 + self.color_features,
             local_width=self.local_width if rows else 0,

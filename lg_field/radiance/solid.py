@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from lg_field.radiance.components import Pieces, index_of, lattice_of, mask_of, scene_boxes
+from lg_field.radiance.components import Pieces, index_by_axis, lattice_of, mask_of, scene_boxes
 from lg_field.radiance.field import RadianceField
 
 VOXELS = 1 << 15
@@ -47,7 +47,7 @@ def densest(field: RadianceField, numbers: Int64[Tensor, " n"]) -> Float[Tensor,
     """`voxel_opacity` of some voxels alone, by their numbers on the lattice."""
     counts, found = lattice_of(field.occupancy).counts, torch.zeros(len(numbers), dtype=torch.float64)
     for some in torch.arange(len(numbers)).split(VOXELS):
-        found[some] = eighths_opacity(field, index_of(numbers[some], counts)).amax(1)
+        found[some] = eighths_opacity(field, index_by_axis(numbers[some], counts)).amax(1)
     return found
 
 

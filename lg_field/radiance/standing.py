@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from lg_field.errors import notice
-from lg_field.radiance.components import VOXELS, Cut, index_of, lattice_of, middles, voxel_set
+from lg_field.radiance.components import VOXELS, Cut, index_by_axis, lattice_of, middles, voxel_set
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.focus import REACH, Found, Look, known_look
 from lg_field.radiance.listed import Listed
@@ -101,7 +101,7 @@ class Eighths:
         """
         grid = field.occupancy
         near = [
-            some[((middles(grid, index_of(some, shown.shape)) - focus).abs() <= REACH).all(-1)]
+            some[((middles(grid, index_by_axis(some, shown.shape)) - focus).abs() <= REACH).all(-1)]
             for some in shown.reshape(-1).nonzero()[:, 0].split(VOXELS)
         ]
         numbers = torch.cat(near) if near else torch.zeros(0, dtype=torch.int64)
@@ -111,7 +111,7 @@ class Eighths:
                 f"what stands in the middle is looked for among {len(numbers):,} whole voxels: their eighths are "
                 f"looked at up to {MOST:,}; --box or --sphere around it leaves fewer"
             )
-        index = index_of(numbers, shown.shape)
+        index = index_by_axis(numbers, shown.shape)
         opacity = eighths_opacity(field, index) if fine else densest(field, numbers)[:, None]
         places = (index[:, None] + (eighths() if fine else torch.full((1, 3), 0.5))) / grid.per_axis
         points = field.frame.from_places(places.flatten(0, 1)).view(len(index), -1, 3)

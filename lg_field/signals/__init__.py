@@ -1,6 +1,38 @@
-"""Signals: files of pixels or samples on one side, values on a regular grid on the other."""
+"""Signals: files of pixels or samples on one side, values on a regular grid on the other.
 
-import lg_field.signals.kinds  # noqa: F401, they register themselves
-from lg_field.signals.data import SignalData as SignalData
-from lg_field.signals.decode import decode as decode
-from lg_field.signals.reading import read_signal as read_signal
+The names below are imported when they are first asked for: descriptions of signals need no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lg_field.signals.data import SignalData as SignalData
+    from lg_field.signals.decode import decode as decode
+    from lg_field.signals.reading import read_signal as read_signal
+
+_HOMES = {"SignalData": "data", "decode": "decode", "read_signal": "reading"}
+"""Public name -> the module here that it lives in."""
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported now (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lg_field.signals' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lg_field.signals.{_HOMES[name]}"), name)
+
+
+class _Room(ModuleType):
+    """This package: `decode` is the function, though the module that it lives in is called so, too."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value.decode if name == "decode" and isinstance(value, ModuleType) else value)
+
+
+sys.modules[__name__].__class__ = _Room

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lg_field.signals.own_places import PLACES
 from lg_field.signals.parts import split_part
+from lg_field.signals.places import Places
 
 if TYPE_CHECKING:
     from lg_field.signals.kinds.base import Kind
 
-KINDS: dict[str, Kind] = {}
-"""Name -> kind, in the order of registration."""
+    KINDS: dict[str, Kind]
+    """Name -> kind, in the order of registration."""
+
+_registered: dict[str, Kind] = {}
+
+
+def __getattr__(name: str) -> Any:
+    """`KINDS`, with the kinds that are part of lg-field: they register themselves when they are imported."""
+    if name != "KINDS":
+        raise AttributeError(f"module 'lg_field.signals.registry' has no attribute {name!r}")
+    return _kinds()
+
+
+def _kinds() -> dict[str, Kind]:
+    importlib.import_module("lg_field.signals.kinds")
+    return _registered
 
 
 def register(kind: Kind) -> None:
@@ -20,9 +37,9 @@ def register(kind: Kind) -> None:
     Raises:
         ValueError: its name is taken.
     """
-    if kind.name in KINDS:
+    if kind.name in _registered:
         raise ValueError(f"there is a kind of signal called {kind.name!r} already")
-    KINDS[kind.name] = kind
+    _registered[kind.name] = kind
 
 
 def kind_named(name: str) -> Kind:
@@ -31,9 +48,19 @@ def kind_named(name: str) -> Kind:
     Raises:
         ValueError: there is none.
     """
-    if name not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {name!r}")
-    return KINDS[name]
+    kinds = _kinds()
+    if name not in kinds:
+        raise ValueError(f"kind must be one of {', '.join(kinds)}, got {name!r}")
+    return kinds[name]
+
+
+def places_named(name: str) -> Places:
+    """Where things are in signals of the kind of this name. Only kinds that are no part of lg-field are imported.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    return PLACES[name] if name in PLACES else kind_named(name)
 
 
 def kind_of_file(path: Path) -> Kind:
@@ -43,7 +70,7 @@ def kind_of_file(path: Path) -> Kind:
         ValueError: none does.
     """
     folder = split_part(path)[0].is_dir()
-    for kind in KINDS.values():
+    for kind in _kinds().values():
         if (kind.folders or not folder) and kind.matches(path):
             return kind
     if folder:
@@ -72,4 +99,4 @@ def kind_to_read(path: Path, name: str = "") -> Kind:
 
 def readable_suffixes() -> tuple[str, ...]:
     """Suffixes of all files that some kind reads, lower case."""
-    return tuple(dict.fromkeys(suffix for kind in KINDS.values() for suffix in kind.reads))
+    return tuple(dict.fromkeys(suffix for kind in _kinds().values() for suffix in kind.reads))

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64, Shaped
-from torch import Tensor
 
-from lg_field.signals.registry import kind_named
+from lg_field.arrays import Tensor, torch
+from lg_field.signals.registry import kind_named, places_named
 from lg_field.space.ownership import index_of_samples, sample_coordinates, sample_edges
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Box, Region, Scaled
@@ -19,6 +19,7 @@ from lg_field.table.description import Description, known_entries
 
 if TYPE_CHECKING:
     from lg_field.signals.kinds.base import Kind
+    from lg_field.signals.places import Places
 
 LIMITS: dict[str, tuple[float, float]] = {
     "uint8": (0, 255),
@@ -69,8 +70,8 @@ class Signal(Description):
     def __post_init__(self) -> None:
         low, high = self.value_range
         object.__setattr__(self, "value_range", (float(low), float(high)))  # as they are read back from a file
-        traits = kind_named(self.kind)
-        axes = traits.axes
+        places = self.places
+        axes = places.axes
         if len(self.shape) != len(axes) or not all(isinstance(n, int) and 1 <= n < 2**31 for n in self.shape):
             raise ValueError(f"{self.kind} needs {len(axes)} positive sizes in its shape, got {self.shape}")
         if not isinstance(self.channels, int) or not 1 <= self.channels <= 4096:
@@ -87,7 +88,12 @@ class Signal(Description):
             check_affine(self.affine, len(self.shape))
         if not isinstance(self.extra, Mapping):
             raise ValueError(f"extra must be an object of plain data, got {self.extra!r}")
-        traits.check_extra(self.extra)
+        places.check_extra(self.extra)
+
+    @property
+    def places(self) -> Places:
+        """Where things are in signals of this kind: axes and units. No kind is imported."""
+        return places_named(self.kind)
 
     @property
     def traits(self) -> Kind:
@@ -218,5 +224,5 @@ def check_affine(affine: tuple[tuple[float, ...], ...], axes: int) -> None:
     if len(affine) != axes + 1 or not all(rows) or affine[-1] != (*(0.0,) * axes, 1.0):
         last = " ".join(["0"] * axes + ["1"])
         raise ValueError(f"affine must be {axes + 1} rows of {axes + 1} finite numbers, the last {last}; got {affine}")
-    if float(torch.tensor(affine, dtype=torch.float64).det()) == 0.0:
+    if float(np.linalg.det(np.array(affine, dtype=np.float64))) == 0.0:
         raise ValueError(f"affine must be a matrix that can be inverted, got {affine}")

@@ -11,16 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from jaxtyping import Float, Float32, Int, Int64, Shaped
-from torch import Tensor
 
+from lg_field.arrays import Array, Tensor, namespace, torch, whole
 from lg_field.constants import constant
 
 
 def index_of_points(
-    points: Float[Tensor, "*batch d"], lower: Sequence[float], upper: Sequence[float], counts: Sequence[int]
-) -> Int64[Tensor, "*batch d"]:
+    points: Float[Array, "*batch d"], lower: Sequence[float], upper: Sequence[float], counts: Sequence[int]
+) -> Int64[Array, "*batch d"]:
     """Cell index per axis of domain coordinates, not clipped to the domain.
 
     Args:
@@ -32,12 +32,13 @@ def index_of_points(
     Returns:
         (..., d) int64, below 0 or not below `counts` outside. Monotone in every coordinate, whatever the rounding.
     """
+    xp = namespace(points)
     low, high = (constant(tuple(corner), points) for corner in (lower, upper))
     scale = constant(tuple(c / (u - lo) for lo, u, c in zip(lower, upper, counts)), points)
-    index = torch.floor((points - low) * scale).long()
+    index = whole(xp.floor((points - low) * scale))
     ends = constant(tuple(counts), index)
     at_end = (points == high) | (index == ends)
-    return torch.where(at_end & (points <= high), ends - 1, index)
+    return xp.where(at_end & (points <= high), ends - 1, index)
 
 
 def index_of_places(
@@ -72,9 +73,9 @@ def nearest_index_of_places(places: Float[Tensor, "*batch d"], counts: Tensor) -
     return torch.minimum(places.long().clamp_min(0), counts - 1)
 
 
-def raveled(index: Int[Tensor, "*batch d"], counts: Sequence[int]) -> Int[Tensor, "*batch"]:
+def raveled(index: Int[Array, "*batch d"], counts: Sequence[int]) -> Int[Array, "*batch"]:
     """(..., d) index per axis of a grid with `counts` (d,) cells -> (...) number, the last axis fastest."""
-    if not index.is_cpu:  # where each operation costs more than what it computes
+    if not isinstance(index, np.ndarray) and not index.is_cpu:  # where each operation costs more than what it computes
         steps = tuple(math.prod(counts[axis + 1 :]) for axis in range(len(counts)))
         return (index * constant(steps, index)).sum(-1, dtype=index.dtype)
     number = index[..., 0]

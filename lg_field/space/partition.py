@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int64
-from torch import Tensor
 
+from lg_field.arrays import Array, Tensor, like, namespace, torch
 from lg_field.constants import constant
 from lg_field.space.ownership import index_of_places, index_of_points, index_of_samples, raveled, sample_edges
 
@@ -62,7 +62,7 @@ class PartitionGrid:
         """Extent of a cell per axis, in domain units."""
         return tuple((u - lo) / c for lo, u, c in zip(self.lower, self.upper, self.counts))
 
-    def index(self, points: Float[Tensor, "*batch d"]) -> Int64[Tensor, "*batch d"]:
+    def index(self, points: Float[Array, "*batch d"]) -> Int64[Array, "*batch d"]:
         """Integer cell index per axis, not clipped to the domain.
 
         Args:
@@ -73,7 +73,7 @@ class PartitionGrid:
         """
         return index_of_points(points, self.lower, self.upper, self.counts)
 
-    def locate(self, points: Float[Tensor, "*batch d"]) -> Int64[Tensor, "*batch"]:
+    def locate(self, points: Float[Array, "*batch d"]) -> Int64[Array, "*batch"]:
         """Cell number of each point.
 
         Args:
@@ -83,8 +83,8 @@ class PartitionGrid:
             (...) int64 cell numbers, -1 outside the domain (and for non-finite coordinates).
         """
         index = self.index(points)
-        inside = self._holds(index) & points.isfinite().all(-1)
-        return torch.where(inside, self.ravel(index), -1)
+        xp = namespace(points)
+        return xp.where(self._holds(index) & xp.isfinite(points).all(-1), self.ravel(index), -1)
 
     def locate_places(
         self, places: Float[Tensor, "*batch d"], shift: Sequence[int] | None = None
@@ -103,7 +103,7 @@ class PartitionGrid:
         inside = self._holds(index)
         return torch.where(inside, self.ravel(index * inside[..., None]), -1)
 
-    def _holds(self, index: Int64[Tensor, "*batch d"]) -> Bool[Tensor, "*batch"]:
+    def _holds(self, index: Int64[Array, "*batch d"]) -> Bool[Array, "*batch"]:
         """Whether an index per axis is one of a cell."""
         return ((index >= 0) & (index < constant(self.counts, index))).all(-1)
 
@@ -124,55 +124,55 @@ class PartitionGrid:
         """(counts[axis] + 1,) first sample of each cell on an axis, then the number of samples."""
         return sample_edges(samples, self.lower[axis], self.upper[axis], self.counts[axis])
 
-    def ravel(self, index: Int[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
+    def ravel(self, index: Int[Array, "*batch d"]) -> Int[Array, "*batch"]:
         """(..., d) index per axis -> (...) cell number."""
         return raveled(index, self.counts)
 
-    def unravel(self, cells: Int[Tensor, "*batch"]) -> Int[Tensor, "*batch d"]:
+    def unravel(self, cells: Int[Array, "*batch"]) -> Int[Array, "*batch d"]:
         """(...) cell number -> (..., d) index per axis."""
         axes = []
         for count in reversed(self.counts):
             axes.append(cells % count)
-            cells = torch.div(cells, count, rounding_mode="floor")
-        return torch.stack(axes[::-1], dim=-1)
+            cells = cells // count
+        return namespace(cells).stack(axes[::-1], axis=-1)
 
-    def boxes(self, cells: Int[Tensor, " n"]) -> Float64[Tensor, "n 2 d"]:
+    def boxes(self, cells: Int[Array, " n"]) -> Float64[Array, "n 2 d"]:
         """(n,) cell numbers -> (n, 2, d) float64 lower and upper corners in domain units."""
-        index = self.unravel(cells).double()
-        lower, size = (constant(v, cells, torch.float64) for v in (self.lower, self.cell_size))
-        return torch.stack([lower + index * size, lower + (index + 1) * size], dim=1)
+        xp, index = namespace(cells), self.unravel(cells)
+        lower, size = (constant(v, cells, xp.float64) for v in (self.lower, self.cell_size))
+        return xp.stack([lower + index * size, lower + (index + 1) * size], axis=1)
 
     def touched_by_box(self, lower: Sequence[float], upper: Sequence[float]) -> Int64[Tensor, " touched"]:
+        """`cells_of_box`, as a tensor."""
+        return torch.from_numpy(self.cells_of_box(lower, upper))
+
+    def cells_of_box(self, lower: Sequence[float], upper: Sequence[float]) -> Int64[np.ndarray, " touched"]:
         """Cells that the half-open box `[lower, upper)` touches.
 
         Returns:
             Sorted (n,) int64. Every point of the box inside the domain lies in one of them, but for those that are
             within a millionth of a cell of a face: a box drawn along cell borders keeps only the cells within.
         """
-        corners = torch.tensor([list(lower), list(upper)], dtype=torch.float64).clamp(-1e30, 1e30)
-        margin = torch.minimum(
-            1e-6 * torch.tensor(self.cell_size, dtype=torch.float64), 0.1 * (corners[1] - corners[0])
-        )
-        before = torch.nextafter(corners[1].float(), torch.full((self.dim,), -torch.inf))
-        corners = torch.stack([corners[0] + margin, corners[1] - margin]).float()
-        last = torch.minimum(corners[1], before)
-        limits = torch.tensor(self.counts) - 1
-        domain_low, domain_up = torch.tensor(self.lower), torch.tensor(self.upper)
-        first_index = self.index(corners[0].clamp(domain_low, domain_up)).clamp_min(0)
-        last_index = torch.minimum(self.index(last.clamp(domain_low, domain_up)), limits)
-        outside = (corners[0] > domain_up) | (last < domain_low)
-        ranges = [torch.arange(int(a), int(b) + 1) for a, b in zip(first_index.tolist(), last_index.tolist())]
-        if bool(outside.any()) or any(len(r) == 0 for r in ranges):
-            return torch.empty(0, dtype=torch.int64)
-        return self.ravel(torch.stack(torch.meshgrid(*ranges, indexing="ij"), dim=-1)).reshape(-1)
+        corners = np.array([list(lower), list(upper)], dtype=np.float64).clip(-1e30, 1e30)
+        margin = np.minimum(1e-6 * np.array(self.cell_size), 0.1 * (corners[1] - corners[0]))
+        before = np.nextafter(corners[1].astype(np.float32), np.float32(-np.inf))
+        first, last = (corners[0] + margin).astype(np.float32), (corners[1] - margin).astype(np.float32)
+        last = np.minimum(last, before)
+        low, up = (np.array(corner, dtype=np.float32) for corner in (self.lower, self.upper))
+        first_index = np.maximum(self.index(first.clip(low, up)), 0)
+        last_index = np.minimum(self.index(last.clip(low, up)), np.array(self.counts) - 1)
+        ranges = [np.arange(int(a), int(b) + 1) for a, b in zip(first_index, last_index)]
+        if bool(((first > up) | (last < low)).any()) or any(len(r) == 0 for r in ranges):
+            return np.empty(0, dtype=np.int64)
+        return self.ravel(np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1)).reshape(-1)
 
     def refined(self, factor: int = 2) -> PartitionGrid:
         """The grid with every cell cut into `factor` per axis."""
         return PartitionGrid(tuple(c * factor for c in self.counts), self.lower, self.upper)
 
-    def children(self, cells: Int[Tensor, " n"], factor: int = 2) -> Int[Tensor, "n children"]:
+    def children(self, cells: Int[Array, " n"], factor: int = 2) -> Int[Array, "n children"]:
         """(n,) cells of this grid -> (n, factor ** d) cells of `refined(factor)` that fill each, row-major."""
-        steps = torch.cartesian_prod(*[torch.arange(factor, device=cells.device)] * self.dim).reshape(-1, self.dim)
+        steps = like(cells, lattice_points((factor,) * self.dim))
         return self.refined(factor).ravel(self.unravel(cells)[:, None] * factor + steps)
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,6 +183,11 @@ class PartitionGrid:
     def from_dict(data: dict[str, Any]) -> PartitionGrid:
         """Inverse of `to_dict`."""
         return PartitionGrid(tuple(data["counts"]), tuple(data["lower"]), tuple(data["upper"]))
+
+
+def lattice_points(counts: Sequence[int]) -> Int64[np.ndarray, "points d"]:
+    """(n, d) index per axis of every point of a lattice with so many per axis, the last axis fastest."""
+    return np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, len(counts))
 
 
 def automatic_counts(shape: Sequence[int], cell_size: Sequence[int]) -> tuple[int, ...]:

@@ -21,10 +21,9 @@ from lg_field.space.regions import BoxMap, Region, region_from_dict
 from lg_field.table.checkpoint import CheckpointError as CheckpointError
 from lg_field.table.checkpoint import check_cells, check_state
 from lg_field.table.description import Description
+from lg_field.table.keeping import NOTHING_KEPT as NOTHING_KEPT
 from lg_field.table.kept_lines import KEPT, KeptLines
 from lg_field.table.optimizer_state import RowTransform, replace_parameter
-
-NOTHING_KEPT = "nothing would be kept: no cell of the field is in what you asked for"
 
 Table = TypeVar("Table", bound="CellTable")
 
@@ -236,6 +235,12 @@ class CellTable(nn.Module):
         raise NotImplementedError
 
     # -- space
+
+    @property
+    def voxel_lattice(self) -> tuple[PartitionGrid, bool] | None:
+        """The voxels that rows say something of, as cells, and whether they divide contracted space; None without
+        such."""
+        return None
 
     @property
     def unwarp_boxes(self) -> BoxMap | None:

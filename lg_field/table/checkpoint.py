@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor
-
+from lg_field.arrays import Array, namespace, torch
 from lg_field.space.partition import PartitionGrid
-from lg_field.table.kept_lines import KEPT
+
+KEPT = "_kept"
+"""Ends the name under which a state holds which lines of a tensor are kept: (N,) bool; not there if all are."""
 
 
 @runtime_checkable
@@ -38,32 +38,32 @@ class CheckpointError(ValueError):
     """A checkpoint does not fit the field it is loaded into, or is damaged."""
 
 
-def check_cells(cells: Tensor, grid: PartitionGrid) -> None:
+def check_cells(cells: Array, grid: PartitionGrid) -> None:
     """Raise CheckpointError unless `cells` is a non-empty sorted list of distinct cells of `grid`."""
-    if cells.dim() != 1 or cells.dtype != torch.int64 or len(cells) == 0:
+    if cells.ndim != 1 or cells.dtype != namespace(cells).int64 or len(cells) == 0:
         raise CheckpointError(f"cells must be (P,) int64 with P >= 1, got {cells.dtype} {tuple(cells.shape)}")
     if int(cells[0]) < 0 or int(cells[-1]) >= grid.num_cells or not bool((cells[1:] > cells[:-1]).all()):
         raise CheckpointError(f"cells must be sorted, distinct and in 0..{grid.num_cells - 1}")
 
 
-def check_cell_sets(sets: Mapping[str, Tensor], cells: Tensor, grid: PartitionGrid) -> None:
+def check_cell_sets(sets: Mapping[str, Array], cells: Array, grid: PartitionGrid) -> None:
     """Raise CheckpointError unless each set is a non-empty sorted list of distinct cells of `grid` that have no row
     and are in no other set."""
-    taken = cells
+    taken, xp = cells, namespace(cells)
     for name, members in sets.items():
         try:
             check_cells(members, grid)
         except CheckpointError as error:
             raise CheckpointError(f"{name} {error}") from error
-        if bool(torch.isin(members, taken).any()):
+        if bool(xp.isin(members, taken).any()):
             raise CheckpointError(f"{name} cells must have no row, and be in no other set")
-        taken = torch.cat([taken, members])
+        taken = xp.concatenate([taken, members])
 
 
-def check_kept_lines(mask: Tensor, name: str, total: int) -> None:
+def check_kept_lines(mask: Array, name: str, total: int) -> None:
     """Raise CheckpointError unless `mask` says of each of `total` lines of a tensor whether it is kept, and some are
     not."""
-    if mask.dtype != torch.bool or tuple(mask.shape) != (total,) or bool(mask.all()):
+    if str(mask.dtype) not in ("bool", "torch.bool") or tuple(mask.shape) != (total,) or bool(mask.all()):
         raise CheckpointError(
             f"{name}{KEPT} must say of each of {total} lines whether it is kept, and not be there if all are; got "
             f"{mask.dtype} {tuple(mask.shape)}"

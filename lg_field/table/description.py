@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lg_field.table.cell_table import CellTable
+    from lg_field.table.outline import Outline
 
 
 class Description(ABC):
@@ -27,7 +28,7 @@ class Description(ABC):
         """
 
     @abstractmethod
-    def check(self, field: CellTable) -> None:
+    def check(self, field: CellTable | Outline) -> None:
         """Raise ValueError if this cannot be what `field` is of."""
 
 

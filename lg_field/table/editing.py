@@ -15,7 +15,10 @@ from torch import Tensor
 
 from lg_field.space.partition import MAX_CELLS, PartitionGrid
 from lg_field.space.regions import Region
-from lg_field.table.cell_table import NOTHING_KEPT, CellTable, Table
+from lg_field.table.cell_table import CellTable, Table
+from lg_field.table.keeping import cell_numbers
+from lg_field.table.keeping import cell_sets_to_keep as cell_sets_to_keep
+from lg_field.table.keeping import rows_to_keep as rows_to_keep
 
 
 def crop(
@@ -47,59 +50,6 @@ def crop(
     result.set_cell_sets(cell_sets_to_keep(field, region, cells, invert))
     result.drop_unread_lines_()
     return result
-
-
-def rows_to_keep(
-    field: CellTable, region: Region | None, cells: Sequence[int] | Tensor | None, invert: bool = False
-) -> tuple[Int64[Tensor, " rows"], Region | None]:
-    """What `crop` keeps: sorted (n,) row numbers, and the exact region to mask queries with."""
-    if (region is None) == (cells is None):
-        raise ValueError("give either a region or cells to keep")
-    if region is not None:
-        region = ~region if invert else region
-        rows = field.rows_touching(region)
-        if len(rows) == 0:
-            raise ValueError(NOTHING_KEPT)
-        return rows, region if field.region is None else field.region & region
-    kept = torch.isin(field.cells, cell_numbers(cells, field.grid).to(field.cells.device))
-    rows = (~kept if invert else kept).nonzero()[:, 0]
-    if len(rows) == 0:
-        raise ValueError(NOTHING_KEPT)
-    return rows, field.region
-
-
-def cell_sets_to_keep(
-    field: CellTable, region: Region | None, cells: Sequence[int] | Tensor | None, invert: bool = False
-) -> dict[str, Tensor]:
-    """What `crop` keeps of each set of cells without a row: name -> sorted (n,) cells; empty ones are left out."""
-    sets = field.cell_sets()
-    if not sets:
-        return {}
-    if region is not None:
-        wanted, invert = (~region if invert else region).touched(field.grid, field.unwarp_boxes), False
-    else:
-        wanted = cell_numbers(cells, field.grid)
-    kept = {name: old[torch.isin(old, wanted.to(old.device)) != invert] for name, old in sets.items()}
-    return {name: left for name, left in kept.items() if len(left)}
-
-
-def cell_numbers(cells: Sequence[int] | Tensor | None, grid: PartitionGrid) -> Int64[Tensor, " n"]:
-    """Cells as someone gives them, on the device where they are.
-
-    Raises:
-        ValueError: not a list of whole numbers, or not cells of the grid.
-    """
-    try:
-        given = torch.as_tensor(cells if isinstance(cells, Tensor) else list(cells or ()))
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"cells must be a list of whole numbers, got {str(cells)[:60]}") from error
-    if given.dim() != 1 or (len(given) and (given.is_floating_point() or given.dtype == torch.bool)):
-        raise ValueError(f"cells must be a list of whole numbers, got {given.dtype} {tuple(given.shape)}")
-    given = given.to(torch.int64)
-    unknown = given[(given < 0) | (given >= grid.num_cells)]
-    if len(unknown):
-        raise ValueError(f"no cell {unknown.tolist()[:10]}: the grid {grid.counts} has 0..{grid.num_cells - 1}")
-    return given
 
 
 def extend(field: Table, lower: Sequence[float], upper: Sequence[float]) -> Table:
@@ -165,7 +115,7 @@ def regrow(field: Table, cells: Sequence[int] | Tensor) -> Table:
     Raises:
         ValueError: not cells of the grid, or a cell has a row already.
     """
-    fresh = cell_numbers(cells, field.grid).cpu().unique()
+    fresh = torch.from_numpy(cell_numbers(cells, field.grid)).unique()
     taken = fresh[torch.isin(fresh, field.cells.cpu())]
     if len(taken):
         raise ValueError(f"cells {taken.tolist()[:10]} have a row already")

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Int, Int64, Shaped
 from torch import Tensor, nn
 
-KEPT = "_kept"
-"""Ends the name under which a state holds which lines of a tensor are kept: (N,) bool; not there if all are."""
+from lg_field.table.checkpoint import KEPT as KEPT
+
 BLOCK = 256
 """Lines that are counted together."""
 ABSENT = 255

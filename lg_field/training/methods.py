@@ -9,8 +9,6 @@ from lg_field.radiance.sizes import RadianceSizes
 
 FIRST_CELLS = 64
 """Cells at the start, about."""
-EPS = 1e-15
-"""Adam's."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from torch import Tensor
 from lg_field.captures import Capture
 from lg_field.captures.backdrop import BackgroundMode, before_backdrop
 from lg_field.files import atomic_write
-from lg_field.ops.adam import Adam
 from lg_field.quality import psnr
 from lg_field.radiance.compositing import image_on
 from lg_field.radiance.field import RadianceField
@@ -30,15 +29,19 @@ from lg_field.radiance.render import render_rays
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.radiance.views import far_apart
+from lg_field.training.corrections import Corrections, ExposureMode, PoseMode
 from lg_field.training.exposures import DIFFER, exposures_differ
 from lg_field.training.masks import MaskMode, meaning, only_masked
-from lg_field.training.methods import EPS, METHODS
+from lg_field.training.methods import METHODS
+from lg_field.training.optimizing import fused_adam, set_rates
 from lg_field.training.photo_set import Draw, PhotoSet, Pixels, Report, small_alphas, small_masks
 from lg_field.training.place import Space, find_place, first_grid, goes_on
 from lg_field.training.scores import image_scores
 
 CHECKPOINT = ("settings", "photos", "step", "seconds", "field", "trainer", "optimizer")
 """Keys of a checkpoint."""
+BEFORE_CORRECTIONS = {"exposure": "False"}
+"""What settings meant that do not say it."""
 WHITE = (1.0, 1.0, 1.0)
 """Behind a scene in pictures."""
 
@@ -63,6 +66,11 @@ class RunSettings:
     """Photos are this many times smaller per axis."""
     seed: int = 42
     """Of everything random."""
+    camera_optimizer: PoseMode = "off"
+    """Corrections of the training cameras' poses."""
+    exposure: ExposureMode = "auto"
+    """A change of colour for each training photo; the scene has the colours of the average one. auto: where photos
+    without alpha, and masks that mean empty space, differ in exposure."""
 
     def complete(self) -> RunSettings:
         """With the method's numbers where nothing is said.
@@ -79,6 +87,8 @@ class RunSettings:
             ("masks", get_args(MaskMode)),
             ("background", get_args(BackgroundMode)),
             ("space", get_args(Space)),
+            ("camera_optimizer", get_args(PoseMode)),
+            ("exposure", get_args(ExposureMode)),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
@@ -144,7 +154,7 @@ class SceneRun:
             )
         self.draw = Draw(self.photos, self.method.object_share)
         self.backdrop = self.photos.mean_color() if alphas is None else WHITE
-        self.notes += self._lacks() if alphas is None else []
+        changes = self.settings.exposure == "True" or self._exposures_differ(alphas is None)
         share = self.method.opaque_share if alphas is None else 1.0
         self.rays = max(1, round(share * self.settings.rays))
         torch.manual_seed(self.settings.seed)
@@ -154,17 +164,21 @@ class SceneRun:
         hull = self.place.placement.hull
         if hull is not None and not self.field.sizes.contraction:
             self.trainer.restrict(hull.to(device))
+        self.corrections = Corrections(len(self.photos), self.settings.camera_optimizer != "off", changes).to(device)
         self.optimizer = self._fresh_optimizer()
 
     # -- beginnings
 
-    def _lacks(self) -> list[str]:
-        """What these photos would need that is not done here, a line each."""
+    def _exposures_differ(self, opaque: bool) -> bool:
+        """Whether it is to be found out, and is so, that photos differ in exposure; then that is said."""
         photos = self.capture.part("train")
+        if self.settings.exposure != "auto" or not opaque:
+            return False
         poses = np.stack([photo.pose for photo in photos])
-        if not exposures_differ([photo.image for photo in photos], poses[:, :3, 3], -poses[:, :3, 2]):
-            return []
-        return [f"{DIFFER}: `ns-train` corrects that, `lg-field train` does not."]
+        differ = exposures_differ([photo.image for photo in photos], poses[:, :3, 3], -poses[:, :3, 2])
+        if differ:
+            self.notes.append(f"{DIFFER}: each gets a change of colour of its own (--exposure False: none).")
+        return differ
 
     def _read(self, split: str, report: Report = lambda done, total: None) -> PhotoSet:
         scale = 1.0 / self.settings.downscale
@@ -177,12 +191,8 @@ class SceneRun:
         return RadianceField(grid, replace(self.method.sizes, contraction=self.contracted))
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
-        """Adam over networks and, faster, over feature grids."""
-        field, method = self.field, self.method
-        grids = [p for p in (field.features, field.hash_table) if p is not None and p.numel()]
-        others = [p for p in field.parameters() if p.numel() and not any(p is grid for grid in grids)]
-        groups = [{"params": others, "rate": method.fields_lr}, {"params": grids, "rate": method.grids_lr}]
-        return Adam([g for g in groups if g["params"]], lr=method.fields_lr, eps=EPS)
+        """Adam over networks, feature grids and corrections."""
+        return fused_adam(self.field, self.method.fields_lr, self.method.grids_lr, self.corrections.groups())
 
     # -- training
 
@@ -209,18 +219,20 @@ class SceneRun:
 
     def begin(self, step: int) -> None:
         """What happens before a step: learning rates, rows, empty space."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * self.method.rate(step, self.settings.steps)
+        set_rates(self.optimizer, self.method.rate(step, self.settings.steps))
         self.trainer.begin(step, [self.optimizer])
 
     def learn(self, pixels: Pixels) -> Step:
         """Make the losses of some training pixels smaller."""
         origins, directions = (v.to(self.device) for v in self.photos.rays(pixels))
+        photos = pixels.photos.to(self.device)
+        origins, directions = self.corrections.rays(origins, directions, photos, self.step)
         near = torch.full_like(origins[:, 0], self.near)
-        view = self.trainer.render(origins, directions, near)
+        view = self.trainer.render(origins, directions, near, develop=self.corrections.develop(photos))
         depth = self.photos.depth(pixels)
         depth = None if depth is None else depth.to(self.device)
         losses = self.trainer.losses(view, self.photos.colors(pixels).to(self.device), depth)
+        losses |= self.corrections.losses()
         loss: Tensor = sum(losses.values())  # type: ignore[assignment]
         self.optimizer.zero_grad()
         loss.backward()
@@ -303,6 +315,7 @@ class SceneRun:
             "field": self.field.state_dict(),
             "trainer": self.trainer.state(),
             "optimizer": self.optimizer.state_dict(),
+            "corrections": self.corrections.state_dict(),
         }
         with atomic_write(path, overwrite=True) as temporary:
             torch.save(state, temporary)
@@ -319,7 +332,7 @@ class SceneRun:
         """
         state = read_checkpoint(path)
         try:
-            before = RunSettings(**state["settings"])
+            before = RunSettings(**BEFORE_CORRECTIONS | state["settings"])
         except TypeError as error:
             raise ValueError(f"{path} is of another version of lg-field: {error}") from error
         check_same(before, self.settings, path)
@@ -330,6 +343,7 @@ class SceneRun:
             )
         self.field.load_state_dict(state["field"])
         self.field.to(self.device)
+        self.corrections.load_state_dict(state.get("corrections", {}))
         self.optimizer = self._fresh_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
         self.trainer.load_state(state["trainer"])
@@ -364,5 +378,5 @@ def check_same(before: RunSettings, now: RunSettings, path: Path) -> None:
     odd = [name for name, value in vars(before).items() if name != "steps" and value != getattr(now, name)]
     if odd:
         odd = odd if before.method == now.method else ["method"]  # others may follow from it
-        had = ", ".join(f"--{name} {getattr(before, name)}" for name in odd)
+        had = ", ".join(f"--{name.replace('_', '-')} {getattr(before, name)}" for name in odd)
         raise ValueError(f"{path} is of a run with {had}: go on with the same, or give another folder")

@@ -33,13 +33,9 @@ CAPTURES = ("lego_400", "fox", "fruit", "can", "cattoy", "bronze_head", "drone")
 
 
 @dataclass
-class Args:
-    """Compare methods on captures."""
+class Runs:
+    """What is asked of runs on captures."""
 
-    captures: list[str] = field(default_factory=lambda: list(CAPTURES))
-    """Scene folders; a name alone is one of ../shared/data/nerf."""
-    methods: list[str] = field(default_factory=lambda: ["lg-field-tiny", "hash-global"])
-    """nerfstudio method names, or those of radiance.VARIANTS."""
     minutes: float = 2.0
     """Training time of each, start-up not counted."""
     steps: int = 0
@@ -50,10 +46,20 @@ class Args:
     """Test views scored, evenly spaced."""
     set: list[str] = field(default_factory=list)
     """Settings changed, each a path into the method's configuration = a Python value."""
-    output: Path = Path("outputs/tables/captures")
-    """Folder for results."""
     seed: int = 42
     """Random seed."""
+
+
+@dataclass
+class Args(Runs):
+    """Compare methods on captures."""
+
+    captures: list[str] = field(default_factory=lambda: list(CAPTURES))
+    """Scene folders; a name alone is one of ../shared/data/nerf."""
+    methods: list[str] = field(default_factory=lambda: ["lg-field-tiny", "hash-global"])
+    """nerfstudio method names, or those of radiance.VARIANTS."""
+    output: Path = Path("outputs/tables/captures")
+    """Folder for results."""
     one: tuple[str, str] | None = None
     """(internal) train this method on this capture in this process."""
 

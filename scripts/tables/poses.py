@@ -42,7 +42,7 @@ CASES = {"as given": (0.0, "off"), "disturbed": (1.0, "off"), "disturbed, correc
 
 
 @dataclass
-class Args:
+class Args(captures.Runs):
     """Disturb poses and find them again."""
 
     captures: list[str] = field(default_factory=lambda: ["lego_400", "fruit"])
@@ -55,20 +55,8 @@ class Args:
     """By how much every training camera is turned."""
     share: float = 0.01
     """By how much it is moved, of the mean distance from what they look at."""
-    minutes: float = 2.0
-    """Training time of each, start-up not counted."""
-    steps: int = 0
-    """Steps to train instead, however long they take; 0 = until the time is spent."""
-    pixels: int = 200
-    """Longer side of the images."""
-    views: int = 8
-    """Test views scored, evenly spaced."""
-    set: list[str] = field(default_factory=list)
-    """Settings changed, each a path into the method's configuration = a Python value."""
     output: Path = Path("outputs/tables/poses")
     """Folder for results."""
-    seed: int = 42
-    """Random seed."""
     one: tuple[str, str] | None = None
     """(internal) train this case on this capture in this process."""
 

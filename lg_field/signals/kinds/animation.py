@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lg_field.memory import check_memory
 from lg_field.orientation import orientation_of, upright
 from lg_field.signals.data import SignalData
 from lg_field.signals.kinds.frames import Timing, even_timing
+from lg_field.signals.own_places import PLAYS as PLAYS
 from lg_field.signals.parts import split_part
 from lg_field.signals.pictures.webp import check_canvas
 from lg_field.signals.signal import Signal
@@ -24,8 +25,6 @@ from lg_field.signals.signal import Signal
 READS = (".gif", ".webp", ".png", ".apng")
 WRITES = {".gif": 65_535, ".webp": 16_383, ".apng": 2**31 - 1}
 """Suffixes that are written, and their most pixels a side."""
-PLAYS = "plays"
-"""Entry of `Signal.extra`: how often the animation is played, 0 = for ever."""
 NO_TIME = Fraction(1, 10)
 """Seconds that a frame without a duration is shown, as browsers do."""
 TICK = {".gif": 10}
@@ -111,13 +110,6 @@ def _plays(image: Any) -> int:
     if image.format == "GIF":
         return 1 if loop is None else int(loop) + 1 if loop else 0
     return 1 if loop is None else int(loop)
-
-
-def check_plays(extra: Mapping[str, Any]) -> None:
-    """Raise ValueError unless this says how often an animation is played, and nothing else."""
-    plays = extra.get(PLAYS)
-    if set(extra) != {PLAYS} or type(plays) is not int or not 0 <= plays < 2**31:
-        raise ValueError(f"a video says its pixel_aspect or how often it plays besides, got {dict(extra)}")
 
 
 def write_animation(slabs: Iterable[Shaped[Tensor, "_ height width channels"]], path: Path, signal: Signal) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Float32, Shaped
@@ -15,11 +14,10 @@ from lg_field.quality import psnr
 from lg_field.signals.data import SignalData
 from lg_field.signals.features import sound_features
 from lg_field.signals.kinds.base import Kind
+from lg_field.signals.own_places import KEPT, AudioPlaces
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 
-KEPT = ("PCM_S8", "PCM_U8", "PCM_24", "PCM_32", "DOUBLE", "ULAW", "ALAW")
-"""Sample formats, by libsndfile's names, that a sound is written in again."""
 UNBOUNDED = ("FLOAT", "DOUBLE")
 """Sample formats with values beyond full scale."""
 LIMITS = {".wav": (1024, 2**31 - 1, "WAV"), ".flac": (8, 655_350, "FLAC"), ".ogg": (255, 200_000, "Vorbis")}
@@ -28,13 +26,9 @@ BLOCK = 1 << 13
 """Frames written at a time: Vorbis takes as much of the stack as it is given frames."""
 
 
-class Audio(Kind):
+class Audio(AudioPlaces, Kind):
     """A sound, of any number of channels. Users give seconds."""
 
-    name = "audio"
-    axes = ("time",)
-    units = "seconds"
-    round = False
     reads = (".wav", ".flac", ".ogg")
     writes = reads
     fill = 0.0  # silence
@@ -51,24 +45,11 @@ class Audio(Kind):
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_audio(path)
 
-    def check_extra(self, extra: Mapping[str, Any]) -> None:
-        """The sample format it was read from, one of `KEPT`."""
-        if extra and (set(extra) != {"subtype"} or extra["subtype"] not in KEPT):
-            raise ValueError(f"a sound says its subtype besides, one of {', '.join(KEPT)}, got {dict(extra)}")
-
     def check_write(self, path: Path, signal: Signal) -> None:
         check_sound(path, signal)
 
     def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
         write_audio(slabs, path, signal)
-
-    def to_samples(self, signal: Signal, point: Sequence[float]) -> tuple[float, ...]:
-        self.check_axes(point)
-        return (point[0] * signal.rate,)
-
-    def from_samples(self, signal: Signal, point: Sequence[float]) -> tuple[float, ...]:
-        self.check_axes(point)
-        return (point[0] / signal.rate,)
 
     def unit_values(self, values: Float[Tensor, "*values"]) -> Float[Tensor, "*values"]:
         """Amplitudes, as they are."""

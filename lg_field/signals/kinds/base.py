@@ -15,10 +15,10 @@ from lg_field.quality import psnr
 from lg_field.signals.data import Samples, SignalData
 from lg_field.signals.extend import extend_to
 from lg_field.signals.parts import split_part
+from lg_field.signals.places import Places
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 from lg_field.space.partition import automatic_counts
-from lg_field.space.regions import Box, Complement, Intersection, OrientedBox, Region, Scaled, Sphere, Union
 
 Bounds = tuple[tuple[float, ...], tuple[float, ...]]
 """Lower and upper corner of a box in sample units, in the order of the domain's axes."""
@@ -35,28 +35,14 @@ class Figures:
         return {}
 
 
-class Kind(ABC):
+class Kind(Places, ABC):
     """A kind of signal: what files hold it, what its axes and units are, how it is trained, measured and shown.
 
-    Samples lie on a regular grid. *Sample units* count samples on the axes of the field's domain, in their order: 0 is
-    the edge of the first sample, 1 its other edge. Users give and see places in the kind's own units and order
-    (`units`); `to_samples`, `from_samples` and `region_to_samples` lead from one to the other.
+    Samples lie on a regular grid; where, its `Places` say.
     """
 
-    name: ClassVar[str]
-    """What files and messages call it."""
-    axes: ClassVar[tuple[str, ...]]
-    """Names of the domain's axes."""
-    order: ClassVar[tuple[int, ...] | None] = None
-    """Which of a user's numbers belongs to each axis; None = one after the other."""
-    units: ClassVar[str]
-    """In which units, and order, users give places."""
-    round: ClassVar[bool] = True
-    """Whether the axes have one unit, so that spheres and turned boxes make sense."""
     frozen: ClassVar[tuple[str, ...]] = ()
     """Axes whose samples stay as they are when a signal is decoded at another scale."""
-    sample: ClassVar[str] = "sample"
-    """What one sample is called."""
     reads: ClassVar[tuple[str, ...]]
     """Suffixes of the files it is read from, lower case."""
     on_request: ClassVar[tuple[str, ...]] = ()
@@ -89,11 +75,6 @@ class Kind(ABC):
     up: ClassVar[str] = "z"
     """Axis that points up in pictures of the surface."""
 
-    def check_extra(self, extra: Mapping[str, Any]) -> None:
-        """Raise ValueError if this is not what a signal of this kind may say besides (`Signal.extra`): nothing."""
-        if extra:
-            raise ValueError(f"a {self.name} says nothing besides, got {dict(extra)}")
-
     # -- files
 
     def matches(self, path: Path) -> bool:
@@ -117,10 +98,10 @@ class Kind(ABC):
             ImportError: a library is missing; the message names what to install.
         """
 
-    def check_write(self, path: Path, signal: Signal) -> None:  # noqa: B027
+    def check_write(self, path: Path, signal: Signal) -> None:
         """Raise ValueError, before anything is decoded, if a file of this suffix cannot hold such a signal."""
 
-    def say_array(self, path: Path, signal: Signal) -> None:  # noqa: B027
+    def say_array(self, path: Path, signal: Signal) -> None:
         """Say what of such a signal an array file (.npy) cannot hold and nobody would expect to be missing."""
 
     def write(self, slabs: Iterable[Shaped[Tensor, "_ *rest channels"]], path: Path, signal: Signal) -> None:
@@ -142,73 +123,6 @@ class Kind(ABC):
     def counts(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Cells per axis of a signal of this shape, unless said otherwise."""
         return automatic_counts(shape, self.cell_size)
-
-    def to_samples(self, signal: Signal, point: Sequence[float]) -> tuple[float, ...]:
-        """A place in the user's units and order, in sample units.
-
-        Raises:
-            ValueError: another number of axes.
-        """
-        self.check_axes(point)
-        return tuple(point[i] for i in self._order())
-
-    def from_samples(self, signal: Signal, point: Sequence[float]) -> tuple[float, ...]:
-        """Inverse of `to_samples`."""
-        self.check_axes(point)
-        return tuple(point[self._order().index(i)] for i in range(len(self.axes)))
-
-    def region_to_samples(self, signal: Signal, region: Region) -> Region:
-        """A region in the user's units and order, in sample units.
-
-        Raises:
-            ValueError: a region of another number of axes, or one that mixes units.
-        """
-        if isinstance(region, Box):
-            return Region.box(self.to_samples(signal, region.lower), self.to_samples(signal, region.upper))
-        if isinstance(region, Complement):
-            return Complement(self.region_to_samples(signal, region.part))
-        if isinstance(region, (Union, Intersection)):
-            return type(region)(tuple(self.region_to_samples(signal, part) for part in region.parts))
-        if not self.round:
-            raise ValueError(f"a sphere or turned box of {self.name} mixes units ({self.units}): use a box")
-        return self._placed(signal, self._permuted(region))
-
-    def _placed(self, signal: Signal, region: Region) -> Region:
-        """A region with its axes in the domain's order, but in the user's units, in sample units."""
-        return region
-
-    def _permuted(self, region: Region) -> Region:
-        """A region with its axes in the domain's order."""
-        order = self._order()
-
-        def turn(numbers: Sequence[Any]) -> tuple[Any, ...]:
-            self.check_axes(numbers)
-            return tuple(numbers[i] for i in order)
-
-        if isinstance(region, Sphere):
-            return Sphere(turn(region.center), region.radius)
-        if isinstance(region, OrientedBox):
-            center, rotation = turn(region.center), turn(region.rotation)
-            return OrientedBox(center, rotation, region.size)  # type: ignore[arg-type]
-        if isinstance(region, Scaled):
-            return Scaled(self._permuted(region.part), turn(region.scale), turn(region.offset))
-        if isinstance(region, Box):
-            return Box(turn(region.lower), turn(region.upper))
-        if isinstance(region, Complement):
-            return Complement(self._permuted(region.part))
-        if isinstance(region, (Union, Intersection)):
-            return type(region)(tuple(map(self._permuted, region.parts)))
-        raise ValueError(f"a region of type {type(region).__name__} cannot be placed in a {self.name}")
-
-    def check_axes(self, numbers: Sequence[Any]) -> None:
-        """Raise ValueError unless there is one of these for each axis."""
-        if len(numbers) != len(self.axes):
-            raise ValueError(
-                f"a place in a {self.name} has {len(self.axes)} numbers ({self.units}), got {len(numbers)}"
-            )
-
-    def _order(self) -> tuple[int, ...]:
-        return self.order or tuple(range(len(self.axes)))
 
     # -- training and measuring
 

@@ -17,6 +17,7 @@ from lg_field.signals.arrays import as_samples
 from lg_field.signals.data import SignalData
 from lg_field.signals.kinds.scan import Scan
 from lg_field.signals.kinds.volume import as_volume
+from lg_field.signals.own_places import DicomPlaces
 from lg_field.signals.parts import split_part
 from lg_field.signals.settings import ShapeConfig
 
@@ -26,10 +27,9 @@ SCANNER, MILLIMETRES = 1, 2
 """NIfTI's codes of such an affine and of its units."""
 
 
-class Dicom(Scan):
+class Dicom(DicomPlaces, Scan):
     """A scan in DICOM files."""
 
-    name = "dicom"
     folders = True
     reads = (".dcm", ".dicom", ".ima")
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Float32, Shaped
@@ -15,7 +14,8 @@ from lg_field.signals.data import SignalData
 from lg_field.signals.features import picture_features
 from lg_field.signals.kinds.animation import is_animation
 from lg_field.signals.kinds.base import Bounds, Figures, Kind
-from lg_field.signals.pictures.hdr import KNEE, linear
+from lg_field.signals.own_places import ImagePlaces
+from lg_field.signals.pictures.hdr import linear
 from lg_field.signals.pictures.reading import read_image
 from lg_field.signals.pictures.writing import to_pixels as to_pixels
 from lg_field.signals.pictures.writing import write_image as write_image
@@ -24,14 +24,9 @@ from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 
 
-class Image(Kind):
+class Image(ImagePlaces, Kind):
     """A picture: rows from top to bottom, in each pixels from left to right."""
 
-    name = "image"
-    axes = ("y", "x")
-    order = (1, 0)
-    units = "pixels (x, y)"
-    sample = "pixel"
     writes = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".exr", ".hdr")
     reads = (*writes, ".gif", ".avif", ".heic", ".heif")
     cell_size = (32, 32)
@@ -51,15 +46,6 @@ class Image(Kind):
 
     def stored(self, samples: Shaped[Tensor, "*shape"], signal: Signal) -> Shaped[Tensor, "*shape"]:
         return linear(samples, signal.extra)
-
-    def check_extra(self, extra: Mapping[str, Any]) -> None:
-        """What linear float pictures say: the knee of their logarithm, and whether they were of 16 bits."""
-        knee = extra.get(KNEE, 1.0)
-        sound = (
-            isinstance(knee, (int, float)) and 0.0 < knee < float("inf") and isinstance(extra.get("half", True), bool)
-        )
-        if not (sound and extra.keys() <= {KNEE, "half"}):
-            raise ValueError(f"extra of an image may have a positive {KNEE} and half, true or false; got {dict(extra)}")
 
     def features(
         self, samples: Shaped[Tensor, "*shape channels"], signal: Signal, weights: Weights = "random"

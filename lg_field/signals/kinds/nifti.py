@@ -18,14 +18,14 @@ from lg_field.signals.arrays import as_samples
 from lg_field.signals.data import SignalData
 from lg_field.signals.kinds.scan import EXTRA, WRITERS, Scan
 from lg_field.signals.kinds.volume import as_volume
+from lg_field.signals.own_places import NiftiPlaces
 from lg_field.signals.settings import ShapeConfig
 from lg_field.signals.signal import Signal
 
 
-class Nifti(Scan):
+class Nifti(NiftiPlaces, Scan):
     """A scan in a NIfTI file."""
 
-    name = "nifti"
     reads = (".nii", ".nii.gz")
 
     def read(self, path: Path, options: ShapeConfig) -> SignalData:

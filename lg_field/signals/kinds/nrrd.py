@@ -15,6 +15,7 @@ from lg_field.signals.arrays import as_samples
 from lg_field.signals.data import SignalData
 from lg_field.signals.kinds.scan import EXTRA, SPACE, WRITERS, Scan
 from lg_field.signals.kinds.volume import as_volume
+from lg_field.signals.own_places import NrrdPlaces
 from lg_field.signals.settings import ShapeConfig
 from lg_field.signals.signal import Signal
 
@@ -29,10 +30,9 @@ UNSAID = ("kinds", "space dimension", "space units", "units", "axis mins", "axis
 MILLIMETRES = 2
 
 
-class Nrrd(Scan):
+class Nrrd(NrrdPlaces, Scan):
     """A scan in an NRRD file."""
 
-    name = "nrrd"
     reads = (".nrrd",)
 
     def read(self, path: Path, options: ShapeConfig) -> SignalData:

@@ -13,21 +13,17 @@ from lg_field.signals.arrays import ARRAYS, holds_booleans, is_array, load_array
 from lg_field.signals.data import Samples
 from lg_field.signals.features import volume_features
 from lg_field.signals.kinds.base import Figures, Kind
+from lg_field.signals.own_places import ShapePlaces
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.shapes.extend import extend_shape
 from lg_field.signals.shapes.mesh_file import MESHES
 from lg_field.signals.shapes.occupancy import OccupancyData, from_array, read_shape
 from lg_field.signals.signal import Signal
-from lg_field.space.regions import Region, Scaled
 
 
-class Shape(Kind):
+class Shape(ShapePlaces, Kind):
     """A solid body. Users give places in the units and pose of the mesh file."""
 
-    name = "occupancy"
-    axes = ("x", "y", "z")
-    units = "the mesh's units"
-    sample = "voxel"
     reads = (*ARRAYS, *MESHES)
     fit = {"lr": 1.5e-3, "steps": 1500, "points": 50_000, "overlap": 1, "lr_factor": 0.03}
     surface = True
@@ -44,19 +40,6 @@ class Shape(Kind):
 
     def read(self, path: Path, options: ShapeConfig) -> OccupancyData:
         return from_array(load_array(path), str(path)) if is_array(path) else read_shape(path, options)
-
-    def to_samples(self, signal: Signal, point: Sequence[float]) -> tuple[float, ...]:
-        self.check_axes(point)
-        origin = signal.origin or (0.0,) * len(point)
-        return tuple((p - o) / signal.spacing for p, o in zip(point, origin))
-
-    def from_samples(self, signal: Signal, point: Sequence[float]) -> tuple[float, ...]:
-        self.check_axes(point)
-        origin = signal.origin or (0.0,) * len(point)
-        return tuple(p * signal.spacing + o for p, o in zip(point, origin))
-
-    def _placed(self, signal: Signal, region: Region) -> Region:
-        return Scaled(region, (signal.spacing,) * 3, signal.origin) if signal.origin else region
 
     def figures(self, signal: Signal) -> Figures:
         return OccupancyOverlap()

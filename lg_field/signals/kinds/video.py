@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,15 @@ from lg_field.quality import SSIM_WINDOW, ssim
 from lg_field.signals.data import SignalData
 from lg_field.signals.features import volume_features
 from lg_field.signals.kinds.animation import (
-    PLAYS,
     READS,
     WRITES,
-    check_plays,
     is_animation,
     read_animation,
     write_animation,
 )
 from lg_field.signals.kinds.base import Bounds, Figures, Kind
 from lg_field.signals.kinds.frames import Timing, display_matrix, even_timing, say_left_out, standard_colours, upright
+from lg_field.signals.own_places import PLAYS, VideoPlaces, pixel_aspect
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 
@@ -40,16 +39,10 @@ LARGEST = 16_384
 """Pixels of a side that H.264 and VP9 encoders take."""
 
 
-class Video(Kind):
+class Video(VideoPlaces, Kind):
     """Frames of 8-bit RGB. Users give the number of a frame, then x and y."""
 
-    name = "video"
-    axes = ("time", "y", "x")
-    order = (0, 2, 1)
-    units = "frame, x, y"
-    round = False
     frozen = ("time",)
-    sample = "pixel"
     reads = (*CONTAINERS, ".apng")
     on_request = (".gif", ".webp", ".png")
     writes = (*CONTAINERS, *WRITES)
@@ -71,12 +64,6 @@ class Video(Kind):
         if signal.extra.get(PLAYS, 1) != 1:
             notice(f"{path.suffix} is played once: that it repeats is left out; .gif, .webp and .apng keep it")
         write_video(slabs, path, signal.rate, pixel_aspect(signal.extra))
-
-    def check_extra(self, extra: Mapping[str, Any]) -> None:
-        """The shape of pixels that are not square, or how often an animation is played."""
-        if PLAYS in extra:
-            check_plays(extra)
-        pixel_aspect(extra)
 
     def check_write(self, path: Path, signal: Signal) -> None:
         _, height, width = signal.shape
@@ -186,21 +173,6 @@ def _decoded(path: Path, container: Any, stream: Any) -> tuple[list[tuple[np.nda
     if not frames:
         raise ValueError(f"{path} has no frames: there is nothing to encode")
     return frames, sorted(times), last  # .avi gives frames the times in which they were stored
-
-
-def pixel_aspect(extra: Mapping[str, Any]) -> Fraction | None:
-    """Width of a pixel over its height, as a description's `extra` says it; None if it says nothing.
-
-    Raises:
-        ValueError: something else is said.
-    """
-    if not extra or PLAYS in extra:
-        return None
-    pair: Any = extra.get("pixel_aspect")
-    whole = isinstance(pair, (list, tuple)) and len(pair) == 2 and all(type(n) is int for n in pair)
-    if set(extra) != {"pixel_aspect"} or not whole or not all(0 < n < 2**31 for n in pair):
-        raise ValueError(f"a video says its pixel_aspect besides, two positive whole numbers, got {dict(extra)}")
-    return Fraction(*pair)
 
 
 def write_video(

@@ -14,17 +14,15 @@ from lg_field.signals.arrays import ARRAYS, as_samples, holds_booleans, is_array
 from lg_field.signals.data import SignalData
 from lg_field.signals.features import volume_features
 from lg_field.signals.kinds.base import Kind
+from lg_field.signals.own_places import VolumePlaces
 from lg_field.signals.pictures.stack import TIFF, read_stack, write_stack
 from lg_field.signals.settings import ShapeConfig, Weights
 from lg_field.signals.signal import Signal
 
 
-class Volume(Kind):
+class Volume(VolumePlaces, Kind):
     """Numbers on a grid of x, y and z."""
 
-    name = "volume"
-    axes = ("x", "y", "z")
-    units = "voxels"
     reads: ClassVar[tuple[str, ...]] = ARRAYS
     on_request: ClassVar[tuple[str, ...]] = TIFF
     writes: ClassVar[tuple[str, ...]] = TIFF

@@ -14,10 +14,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from lg_field.signals.own_places import KNEE as KNEE
 from lg_field.signals.pictures.raster import Raster
-
-KNEE = "log_knee"
-"""Entry of `Signal.extra`: where the curve goes from straight to logarithmic, in values of the file."""
 
 
 def curve(values: np.ndarray, knee: float) -> np.ndarray:

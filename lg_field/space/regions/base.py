@@ -7,17 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
-from torch import Tensor
 
-from lg_field.space.partition import PartitionGrid
+from lg_field.arrays import Array, Tensor, like, namespace, torch
+from lg_field.space.partition import PartitionGrid, lattice_points
 from lg_field.space.regions.similarity import Similarity
 
-BoxMap = Callable[[Tensor], Tensor]
+BoxMap = Callable[[Array], Array]
 """Maps axis-aligned boxes (n, 2, d) of a grid's domain to boxes around them in the space regions are given in."""
 KINDS: dict[str, Any] = {}
 """The kinds of regions, by the name that JSON gives them. A subclass of `Region` with a kind registers itself."""
+CELLS = 1 << 14
+"""Cells looked at at a time."""
 MAX_NESTING = 64
 """Regions made of regions are at most so many levels deep."""
 
@@ -25,7 +27,8 @@ MAX_NESTING = 64
 class Region(ABC):
     """A set of points, in the units of the space it is given in (for scenes: nerfstudio's scene space).
 
-    Subclasses say what it holds (`_contains`, `_touches`, `_covers`); what they are given is of the right dimension.
+    Subclasses say what it holds (`_contains`, `_touches`, `_covers`); what they are given is of the right dimension, in
+    tensors or in numpy arrays.
     """
 
     kind: ClassVar[str]
@@ -115,7 +118,7 @@ class Region(ABC):
 
     # -- which points
 
-    def contains(self, points: Float[Tensor, "*batch d"]) -> Bool[Tensor, "*batch"]:
+    def contains(self, points: Float[Array, "*batch d"]) -> Bool[Array, "*batch"]:
         """(..., d) points -> (...) bool.
 
         Raises:
@@ -124,7 +127,7 @@ class Region(ABC):
         self.check_dim(points.shape[-1], "the points have")
         return self._contains(points)
 
-    def touches(self, boxes: Float[Tensor, "n 2 d"]) -> Bool[Tensor, " n"]:
+    def touches(self, boxes: Float[Array, "n 2 d"]) -> Bool[Array, " n"]:
         """(n, 2, d) axis-aligned boxes -> (n,) bool: False only where box and region are apart.
 
         Raises:
@@ -133,7 +136,7 @@ class Region(ABC):
         self.check_dim(boxes.shape[-1], "the boxes have")
         return self._touches(boxes)
 
-    def covers(self, boxes: Float[Tensor, "n 2 d"]) -> Bool[Tensor, " n"]:
+    def covers(self, boxes: Float[Array, "n 2 d"]) -> Bool[Array, " n"]:
         """(n, 2, d) axis-aligned boxes -> (n,) bool: True only where the region holds all of the box.
 
         Raises:
@@ -155,6 +158,10 @@ class Region(ABC):
         Raises:
             ValueError: a grid of another dimension.
         """
+        return torch.from_numpy(self.touched_cells(grid, unwarp_boxes))
+
+    def touched_cells(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None = None) -> Int64[np.ndarray, " touched"]:
+        """`touched`, in numpy."""
         self.check_dim(grid.dim, "the field has")
         return self._touched(grid, unwarp_boxes)
 
@@ -182,26 +189,27 @@ class Region(ABC):
         return (None, self) if whole is None else (whole, None)
 
     @abstractmethod
-    def _contains(self, points: Tensor) -> Tensor:
+    def _contains(self, points: Array) -> Array:
         """`contains`, of points of the region's dimension."""
 
     @abstractmethod
-    def _touches(self, boxes: Tensor) -> Tensor:
+    def _touches(self, boxes: Array) -> Array:
         """`touches`, of boxes of the region's dimension."""
 
     @abstractmethod
-    def _covers(self, boxes: Tensor) -> Tensor:
+    def _covers(self, boxes: Array) -> Array:
         """`covers`, of boxes of the region's dimension."""
 
-    def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> Tensor:
-        """`touched`, by asking every cell's box."""
+    def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> np.ndarray:
+        """`touched_cells`, by asking every cell's box."""
         found = []
-        for cells in torch.arange(grid.num_cells).split(2**14):
-            boxes = grid.boxes(cells)
+        for first in range(0, grid.num_cells, CELLS):
+            boxes = grid.boxes(np.arange(first, min(first + CELLS, grid.num_cells)))
+            count = len(boxes)
             if unwarp_boxes is not None:
                 boxes = unwarp_boxes(_subdivide(boxes, 4))
-            found.append(self._touches(_widen(boxes)).view(len(cells), -1).any(1))
-        return torch.cat(found).nonzero()[:, 0]
+            found.append(self._touches(_widen(boxes)).reshape(count, -1).any(1))
+        return np.concatenate(found).nonzero()[0]
 
     # -- moving and storing
 
@@ -290,22 +298,20 @@ def finite(values: Any) -> tuple[float, ...]:
     return result
 
 
-def corners(boxes: Float[Tensor, "n 2 d"]) -> Float[Tensor, "n corners d"]:
+def corners(boxes: Float[Array, "n 2 d"]) -> Float[Array, "n corners d"]:
     """(n, 2, d) boxes -> (n, 2^d, d) their corners."""
-    dim = boxes.shape[-1]
-    picks = torch.cartesian_prod(*[torch.arange(2)] * dim).reshape(-1, dim).to(boxes.device)
-    return boxes[:, picks, torch.arange(dim, device=boxes.device)]
+    upper = like(boxes, lattice_points((2,) * boxes.shape[-1])) > 0
+    return namespace(boxes).where(upper, boxes[:, 1:], boxes[:, :1])
 
 
-def _subdivide(boxes: Float64[Tensor, "n 2 d"], parts: int) -> Float64[Tensor, "m 2 d"]:
+def _subdivide(boxes: Float64[np.ndarray, "n 2 d"], parts: int) -> Float64[np.ndarray, "m 2 d"]:
     """(n, 2, d) -> (n * parts^d, 2, d), each box cut into equal parts."""
-    dim = boxes.shape[-1]
-    steps = torch.cartesian_prod(*[torch.arange(parts)] * dim).reshape(-1, dim).to(boxes)
+    steps = lattice_points((parts,) * boxes.shape[-1]).astype(boxes.dtype)
     lower, size = boxes[:, None, 0], (boxes[:, None, 1] - boxes[:, None, 0]) / parts
-    return torch.stack([lower + steps * size, lower + (steps + 1) * size], dim=2).flatten(0, 1)
+    return np.stack([lower + steps * size, lower + (steps + 1) * size], axis=2).reshape(-1, 2, boxes.shape[-1])
 
 
-def _widen(boxes: Float[Tensor, "n 2 d"]) -> Float[Tensor, "n 2 d"]:
+def _widen(boxes: Float[np.ndarray, "n 2 d"]) -> Float[np.ndarray, "n 2 d"]:
     """Boxes grown by what float32 coordinates are rounded to."""
-    margin = 1e-6 * boxes.abs().amax(1)
-    return torch.stack([boxes[:, 0] - margin, boxes[:, 1] + margin], dim=1)
+    margin = 1e-6 * np.abs(boxes).max(1)
+    return np.stack([boxes[:, 0] - margin, boxes[:, 1] + margin], axis=1)

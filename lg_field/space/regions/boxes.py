@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from lg_field.arrays import Array, Tensor, like, torch
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions.base import BoxMap, Region, corners, finite
 from lg_field.space.regions.similarity import Similarity
@@ -56,18 +56,18 @@ class Box(Region, kind="box"):
             raise ValueError(f"boxes {self.to_dict()} and {other.to_dict()} do not overlap: nothing would be kept")
         return Box(lower, upper)
 
-    def _contains(self, points: Tensor) -> Tensor:
-        return ((points >= points.new_tensor(self.lower)) & (points < points.new_tensor(self.upper))).all(-1)
+    def _contains(self, points: Array) -> Array:
+        return ((points >= like(points, self.lower)) & (points < like(points, self.upper))).all(-1)
 
-    def _touches(self, boxes: Tensor) -> Tensor:
-        return ((boxes[:, 0] < boxes.new_tensor(self.upper)) & (boxes[:, 1] > boxes.new_tensor(self.lower))).all(-1)
+    def _touches(self, boxes: Array) -> Array:
+        return ((boxes[:, 0] < like(boxes, self.upper)) & (boxes[:, 1] > like(boxes, self.lower))).all(-1)
 
-    def _covers(self, boxes: Tensor) -> Tensor:
-        return ((boxes[:, 0] >= boxes.new_tensor(self.lower)) & (boxes[:, 1] < boxes.new_tensor(self.upper))).all(-1)
+    def _covers(self, boxes: Array) -> Array:
+        return ((boxes[:, 0] >= like(boxes, self.lower)) & (boxes[:, 1] < like(boxes, self.upper))).all(-1)
 
-    def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> Tensor:
+    def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> np.ndarray:
         if unwarp_boxes is None:
-            return grid.touched_by_box(self.lower, self.upper)
+            return grid.cells_of_box(self.lower, self.upper)
         return super()._touched(grid, unwarp_boxes)
 
     def bounds(self) -> Tensor:
@@ -101,8 +101,8 @@ class OrientedBox(Region, kind="oriented_box"):
     def __post_init__(self) -> None:
         if not len(self.center) == len(self.size) == len(self.rotation) == 3:
             raise ValueError(f"a turned box needs a center and a size of 3 axes, got {self.center} and {self.size}")
-        turn = torch.tensor(self.rotation, dtype=torch.float64) if all(len(r) == 3 for r in self.rotation) else None
-        if turn is None or not torch.allclose(turn @ turn.T, torch.eye(3, dtype=torch.float64), atol=1e-4):
+        turn = np.array(self.rotation, dtype=np.float64) if all(len(r) == 3 for r in self.rotation) else None
+        if turn is None or not np.allclose(turn @ turn.T, np.eye(3), atol=1e-4):
             raise ValueError(f"rotation must be an orthonormal 3x3 matrix, got {self.rotation}")
         if not all(math.isfinite(c) and math.isfinite(s) and s > 0 for c, s in zip(self.center, self.size)):
             raise ValueError(f"the box needs a finite center and positive sizes, got {self.center} and {self.size}")
@@ -115,21 +115,20 @@ class OrientedBox(Region, kind="oriented_box"):
     def noun(self) -> str:
         return "a turned box"
 
-    def _contains(self, points: Tensor) -> Tensor:
-        inner = (points - points.new_tensor(self.center)) @ points.new_tensor(self.rotation)
-        return (inner.abs() <= points.new_tensor(self.size) / 2).all(-1)
+    def _contains(self, points: Array) -> Array:
+        inner = (points - like(points, self.center)) @ like(points, self.rotation)
+        return (abs(inner) <= like(points, self.size) / 2).all(-1)
 
-    def _touches(self, boxes: Tensor) -> Tensor:
+    def _touches(self, boxes: Array) -> Array:
         """By separating axes: three of each box and their nine cross products."""
-        turn, half = boxes.new_tensor(self.rotation), boxes.new_tensor(self.size) / 2
-        middle, extent = boxes.mean(1) - boxes.new_tensor(self.center), (boxes[:, 1] - boxes[:, 0]) / 2
-        eye = torch.eye(3, dtype=boxes.dtype, device=boxes.device)
-        crossed = [torch.linalg.cross(eye[i], turn[:, j]) for i, j in itertools.product(range(3), range(3))]
-        axes = torch.stack([*eye, *turn.T, *crossed], dim=1)
-        reach = extent @ axes.abs() + half @ (turn.T @ axes).abs()
-        return ((middle @ axes).abs() <= reach + 1e-9).all(-1)
+        turn, eye = np.array(self.rotation), np.eye(3)
+        crossed = [np.cross(eye[i], turn[:, j]) for i, j in itertools.product(range(3), range(3))]
+        axes = np.stack([*eye, *turn.T, *crossed], axis=1)
+        reach = like(boxes, np.array(self.size) / 2 @ abs(turn.T @ axes))
+        middle, extent = boxes.mean(1) - like(boxes, self.center), (boxes[:, 1] - boxes[:, 0]) / 2
+        return (abs(middle @ like(boxes, axes)) <= extent @ like(boxes, abs(axes)) + reach + 1e-9).all(-1)
 
-    def _covers(self, boxes: Tensor) -> Tensor:
+    def _covers(self, boxes: Array) -> Array:
         return self._contains(corners(boxes)).all(1)
 
     def bounds(self) -> Tensor:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from lg_field.arrays import Array, Tensor, like, torch
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions.base import MAX_NESTING, BoxMap, Region, finite, region_from_dict
 from lg_field.space.regions.similarity import Similarity
@@ -44,13 +46,13 @@ class Complement(Region, kind="complement"):
     def __invert__(self) -> Region:
         return self.part
 
-    def _contains(self, points: Tensor) -> Tensor:
+    def _contains(self, points: Array) -> Array:
         return ~self.part._contains(points)
 
-    def _touches(self, boxes: Tensor) -> Tensor:
+    def _touches(self, boxes: Array) -> Array:
         return ~self.part._covers(boxes)
 
-    def _covers(self, boxes: Tensor) -> Tensor:
+    def _covers(self, boxes: Array) -> Array:
         return ~self.part._touches(boxes)
 
     def bounds(self) -> Tensor:
@@ -100,21 +102,21 @@ class Scaled(Region, kind="scaled"):
     def nesting(self) -> int:
         return 1 + self.part.nesting
 
-    def _contains(self, points: Tensor) -> Tensor:
+    def _contains(self, points: Array) -> Array:
         return self.part._contains(self._scaled(points))
 
-    def _touches(self, boxes: Tensor) -> Tensor:
+    def _touches(self, boxes: Array) -> Array:
         return self.part._touches(self._scaled(boxes))
 
-    def _covers(self, boxes: Tensor) -> Tensor:
+    def _covers(self, boxes: Array) -> Array:
         return self.part._covers(self._scaled(boxes))
 
     def bounds(self) -> Tensor:
         inner = self.part.bounds()
         return (inner - inner.new_tensor(self.offset)) / inner.new_tensor(self.scale)
 
-    def _scaled(self, values: Tensor) -> Tensor:
-        return values * values.new_tensor(self.scale) + values.new_tensor(self.offset)
+    def _scaled(self, values: Array) -> Array:
+        return values * like(values, self.scale) + like(values, self.offset)
 
     def to_dict(self) -> dict[str, Any]:
         scale, offset = list(self.scale), list(self.offset)
@@ -185,14 +187,14 @@ class Union(Joined, kind="union"):
 
     article: ClassVar[str] = "a"
 
-    def _contains(self, points: Tensor) -> Tensor:
-        return torch.stack([part._contains(points) for part in self.parts]).any(0)
+    def _contains(self, points: Array) -> Array:
+        return reduce(or_, (part._contains(points) for part in self.parts))
 
-    def _touches(self, boxes: Tensor) -> Tensor:
-        return torch.stack([part._touches(boxes) for part in self.parts]).any(0)
+    def _touches(self, boxes: Array) -> Array:
+        return reduce(or_, (part._touches(boxes) for part in self.parts))
 
-    def _covers(self, boxes: Tensor) -> Tensor:
-        return torch.stack([part._covers(boxes) for part in self.parts]).any(0)
+    def _covers(self, boxes: Array) -> Array:
+        return reduce(or_, (part._covers(boxes) for part in self.parts))
 
     def bounds(self) -> Tensor:
         lower, upper = self.part_bounds()
@@ -202,8 +204,8 @@ class Union(Joined, kind="union"):
         found = self.part_voxels(lattice, contracted)
         return None if found is None else torch.stack(found).any(0)
 
-    def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> Tensor:
-        return torch.cat([part._touched(grid, unwarp_boxes) for part in self.parts]).unique()
+    def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> np.ndarray:
+        return np.unique(np.concatenate([part._touched(grid, unwarp_boxes) for part in self.parts]))
 
 
 @dataclass(frozen=True)
@@ -212,14 +214,14 @@ class Intersection(Joined, kind="intersection"):
 
     article: ClassVar[str] = "an"
 
-    def _contains(self, points: Tensor) -> Tensor:
-        return torch.stack([part._contains(points) for part in self.parts]).all(0)
+    def _contains(self, points: Array) -> Array:
+        return reduce(and_, (part._contains(points) for part in self.parts))
 
-    def _touches(self, boxes: Tensor) -> Tensor:
-        return torch.stack([part._touches(boxes) for part in self.parts]).all(0)
+    def _touches(self, boxes: Array) -> Array:
+        return reduce(and_, (part._touches(boxes) for part in self.parts))
 
-    def _covers(self, boxes: Tensor) -> Tensor:
-        return torch.stack([part._covers(boxes) for part in self.parts]).all(0)
+    def _covers(self, boxes: Array) -> Array:
+        return reduce(and_, (part._covers(boxes) for part in self.parts))
 
     def bounds(self) -> Tensor:
         lower, upper = self.part_bounds()
@@ -236,8 +238,8 @@ class Intersection(Joined, kind="intersection"):
         left = None if not rest else rest[0] if len(rest) == 1 else Intersection(rest)
         return torch.stack(masks).all(0) if masks else None, left
 
-    def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> Tensor:
+    def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> np.ndarray:
         kept = self.parts[0]._touched(grid, unwarp_boxes)
         for part in self.parts[1:]:
-            kept = kept[torch.isin(kept, part._touched(grid, unwarp_boxes))]
+            kept = kept[np.isin(kept, part._touched(grid, unwarp_boxes))]
         return kept

@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from lg_field.arrays import Array, Tensor, like, namespace, torch
 from lg_field.space.regions.base import Region, finite
 from lg_field.space.regions.similarity import Similarity
 
@@ -35,19 +33,19 @@ class HalfSpace(Region, kind="half_space"):
     def noun(self) -> str:
         return "a half space"
 
-    def _contains(self, points: Tensor) -> Tensor:
-        return points @ points.new_tensor(self.normal) + self.offset >= 0
+    def _contains(self, points: Array) -> Array:
+        return points @ like(points, self.normal) + self.offset >= 0
 
-    def _touches(self, boxes: Tensor) -> Tensor:
+    def _touches(self, boxes: Array) -> Array:
         return self._contains(self._extreme(boxes, 1))
 
-    def _covers(self, boxes: Tensor) -> Tensor:
+    def _covers(self, boxes: Array) -> Array:
         return self._contains(self._extreme(boxes, 0))
 
-    def _extreme(self, boxes: Tensor, end: int) -> Tensor:
+    def _extreme(self, boxes: Array, end: int) -> Array:
         """(n, d) corner of each box that lies farthest along the normal (end 1) or against it (end 0)."""
-        ahead = boxes.new_tensor(self.normal) >= 0
-        return torch.where(ahead, boxes[:, end], boxes[:, 1 - end])
+        ahead = like(boxes, self.normal) >= 0
+        return namespace(boxes).where(ahead, boxes[:, end], boxes[:, 1 - end])
 
     def bounds(self) -> Tensor:
         bounds = super().bounds()

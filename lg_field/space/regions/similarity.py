@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Float64
-from torch import Tensor
+
+from lg_field.arrays import Tensor, torch
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from lg_field.arrays import Array, Tensor, like, namespace, torch
 from lg_field.space.regions.base import Region, corners, finite
 from lg_field.space.regions.similarity import Similarity
 
@@ -33,14 +31,15 @@ class Sphere(Region, kind="sphere"):
     def noun(self) -> str:
         return "a sphere"
 
-    def _contains(self, points: Tensor) -> Tensor:
-        return (points - points.new_tensor(self.center)).norm(dim=-1) <= self.radius
+    def _contains(self, points: Array) -> Array:
+        away = points - like(points, self.center)
+        return namespace(points).linalg.norm(away, axis=-1) <= self.radius
 
-    def _touches(self, boxes: Tensor) -> Tensor:
-        center = boxes.new_tensor(self.center)
-        return self._contains(torch.minimum(torch.maximum(center, boxes[:, 0]), boxes[:, 1]))
+    def _touches(self, boxes: Array) -> Array:
+        xp, center = namespace(boxes), like(boxes, self.center)
+        return self._contains(xp.minimum(xp.maximum(center, boxes[:, 0]), boxes[:, 1]))
 
-    def _covers(self, boxes: Tensor) -> Tensor:
+    def _covers(self, boxes: Array) -> Array:
         return self._contains(corners(boxes)).all(1)
 
     def bounds(self) -> Tensor:

@@ -11,13 +11,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool
-from torch import Tensor
 
+from lg_field.arrays import Array, Tensor, like, like_number, namespace, torch, whole
 from lg_field.space.contraction import contract, uncontract_boxes
 from lg_field.space.partition import PartitionGrid
-from lg_field.space.regions.base import BoxMap, Region, finite
+from lg_field.space.regions.base import CELLS, BoxMap, Region, finite
 from lg_field.space.regions.similarity import Similarity
 
 MAX_VOXELS = 1 << 28
@@ -46,7 +45,7 @@ class VoxelSet(Region, kind="voxels"):
             raise ValueError(f"voxels need counts, lower and upper of 3 axes, got {self.counts}")
         if math.prod(self.counts) > MAX_VOXELS:
             raise ValueError(f"a lattice has at most {MAX_VOXELS:,} voxels, got {self.counts}")
-        if not bool(self.dense.any()):
+        if not self._dense.any():
             raise ValueError("a set of voxels needs at least one")
 
     @staticmethod
@@ -71,9 +70,14 @@ class VoxelSet(Region, kind="voxels"):
         """The voxels, as cells."""
         return PartitionGrid(self.counts, self.lower, self.upper)
 
-    @cached_property
+    @property
     def dense(self) -> Bool[Tensor, "nx ny nz"]:
-        """Whether each voxel is one of them.
+        """Whether each voxel is one of them."""
+        return torch.from_numpy(self._dense)
+
+    @cached_property
+    def _dense(self) -> Bool[np.ndarray, "nx ny nz"]:
+        """`dense`, in numpy.
 
         Raises:
             ValueError: bits of another number of voxels.
@@ -88,13 +92,12 @@ class VoxelSet(Region, kind="voxels"):
         if len(packed) != size or not inflate.eof:
             raise ValueError(f"the bits of a set of voxels are not those of {count:,} voxels")
         bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=count)
-        return torch.from_numpy(bits.astype(bool)).view(self.counts)
+        return bits.astype(bool).reshape(self.counts)
 
     @cached_property
-    def _sums(self) -> Tensor:
+    def _sums(self) -> np.ndarray:
         """(nx + 1, ny + 1, nz + 1) int64: how many of them lie before each node."""
-        sums = torch.nn.functional.pad(self.dense.long(), (1, 0) * 3)
-        return sums.cumsum(0).cumsum(1).cumsum(2)
+        return np.pad(self._dense.astype(np.int64), (1, 0)).cumsum(0).cumsum(1).cumsum(2)
 
     @property
     def dim(self) -> int:
@@ -104,54 +107,54 @@ class VoxelSet(Region, kind="voxels"):
     def noun(self) -> str:
         return "a set of voxels"
 
-    def _contains(self, points: Tensor) -> Tensor:
+    def _contains(self, points: Array) -> Array:
         number = self.lattice.locate(contract(points) if self.contracted else points)
-        dense = self.dense.to(points.device).view(-1)
-        return dense[number.clamp_min(0)] & (number >= 0)
+        dense = like_number(points, self._dense.reshape(-1))
+        return dense[number.clip(0, None)] & (number >= 0)
 
-    def _touches(self, boxes: Tensor) -> Tensor:
+    def _touches(self, boxes: Array) -> Array:
         return self._count(self._contracted(boxes))[0] > 0
 
-    def _covers(self, boxes: Tensor) -> Tensor:
+    def _covers(self, boxes: Array) -> Array:
         boxes = self._contracted(boxes)
-        inside = (boxes[:, 0] >= boxes.new_tensor(self.lower)) & (boxes[:, 1] <= boxes.new_tensor(self.upper))
+        inside = (boxes[:, 0] >= like(boxes, self.lower)) & (boxes[:, 1] <= like(boxes, self.upper))
         found, of = self._count(boxes)
         return inside.all(-1) & (found == of)
 
-    def _count(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    def _count(self, boxes: Array) -> tuple[Array, Array]:
         """Of the voxels that (n, 2, 3) boxes of the domain touch, (n,) how many are of the set, and how many there
         are."""
-        low, size = (boxes.new_tensor(v, dtype=torch.float64) for v in (self.lower, self.lattice.cell_size))
-        counts = torch.tensor(self.counts, device=boxes.device)
-        places = (boxes.double() - low) / size
-        places = places.clamp(-1.0, float(max(self.counts)) + 1.0)
-        first = (places[:, 0] + EDGE).floor().long()
-        last = (places[:, 1] - EDGE).ceil().long().maximum(first + 1)
+        xp = namespace(boxes)
+        low, size, counts = (like_number(boxes, np.array(v)) for v in (self.lower, self.lattice.cell_size, self.counts))
+        places = ((boxes - low) / size).clip(-1.0, float(max(self.counts)) + 1.0)
+        first = whole(xp.floor(places[:, 0] + EDGE))
+        last = xp.maximum(whole(xp.ceil(places[:, 1] - EDGE)), first + 1)
         apart = ((last <= 0) | (first >= counts)).any(-1)
-        first, last = first.clamp_min(0).minimum(counts), last.clamp_min(0).minimum(counts)
-        sums, found = self._sums.to(boxes.device), 0
+        first, last = (xp.minimum(end.clip(0, None), counts) for end in (first, last))
+        sums, found = like_number(boxes, self._sums), 0
         for pick in np.ndindex(2, 2, 2):
-            node = torch.stack([(last if p else first)[:, axis] for axis, p in enumerate(pick)])
-            found = found + (-1) ** (3 - sum(pick)) * sums[tuple(node)]
-        return torch.where(apart, 0, found), (last - first).prod(-1)
+            node = tuple((last if p else first)[:, axis] for axis, p in enumerate(pick))
+            found = found + (-1) ** (3 - sum(pick)) * sums[node]
+        return xp.where(apart, 0, found), (last - first).prod(-1)
 
-    def _contracted(self, boxes: Tensor) -> Tensor:
+    def _contracted(self, boxes: Array) -> Array:
         """Boxes of scene space as boxes around what they are in the lattice's domain."""
         if not self.contracted:
             return boxes
-        nearest = boxes[:, 0].clamp_min(0.0).maximum(-boxes[:, 1].clamp_max(0.0)).amax(-1)
+        xp = namespace(boxes)
+        nearest = xp.amax(xp.maximum(boxes[:, 0].clip(0.0, None), -boxes[:, 1].clip(None, 0.0)), -1)
         factors = []
-        for norm in (nearest, boxes.abs().amax((1, 2))):
-            norm = norm.clamp_min(1.0)
+        for norm in (nearest, xp.amax(xp.abs(boxes), (1, 2))):
+            norm = norm.clip(1.0, None)
             factors.append((2.0 - 1.0 / norm) / norm)
-        ends = torch.stack([boxes * f[:, None, None] for f in factors], dim=1).flatten(1, 2)
-        return torch.stack([ends.amin(1), ends.amax(1)], dim=1)
+        ends = xp.concatenate([boxes * f[:, None, None] for f in factors], axis=1)
+        return xp.stack([xp.amin(ends, 1), xp.amax(ends, 1)], axis=1)
 
-    def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> Tensor:
+    def _touched(self, grid: PartitionGrid, unwarp_boxes: BoxMap | None) -> np.ndarray:
         if self.contracted != (unwarp_boxes is not None):
             return super()._touched(grid, unwarp_boxes)
-        parts = torch.arange(grid.num_cells).split(2**16)
-        return torch.cat([cells[self._count(grid.boxes(cells))[0] > 0] for cells in parts])
+        parts = [np.arange(first, min(first + CELLS, grid.num_cells)) for first in range(0, grid.num_cells, CELLS)]
+        return np.concatenate([cells[self._count(grid.boxes(cells))[0] > 0] for cells in parts])
 
     def bounds(self) -> Tensor:
         index = self.dense.nonzero()

@@ -1,0 +1,142 @@
+"""What belongs to the training photos and not to the scene: corrections of their cameras' places and of their colours.
+
+They are parameters beside the field and no part of its file: what is rendered is the scene, through cameras as they are
+given, in the colours of the average photo.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from lg_field.radiance.exposure import Exposure
+from lg_field.radiance.training import Develop
+
+PoseMode = Literal["off", "SO3xR3"]
+"""How places of cameras are corrected: not at all, or turned and moved."""
+ExposureMode = Literal["auto", "True", "False"]
+"""Whether each photo has a change of colour of its own; auto: where opaque photos differ in exposure."""
+POSES, COLORS = "camera_opt", "exposure"
+"""Parameter groups."""
+POSE_RATE, COLOR_RATE = 3e-4, 2e-3
+"""Adam's learning rates of them at first."""
+POSE_INTERVAL = 4
+"""Steps between those that improve poses, which take two to three times as long."""
+TRANSLATION_PENALTY, ROTATION_PENALTY = 1e-3, 1e-3
+"""Weights of the mean length of moves, in scene units, and of turns, in radians."""
+EXPOSURE_PENALTY = 0.1
+"""Weight of the mean square of the changes of colour."""
+
+
+class PoseCorrections(nn.Module):
+    """How each camera is turned and moved."""
+
+    pose_adjustment: nn.Parameter
+    """(photos, 6): moves x, y, z, scene units, then turns about x, y, z, radians."""
+
+    def __init__(self, photos: int) -> None:
+        """No change of any of so many cameras."""
+        super().__init__()
+        self.pose_adjustment = nn.Parameter(torch.zeros(photos, 6))
+
+    def forward(self, photos: Int64[Tensor, " rays"]) -> Float[Tensor, "rays 3 4"]:
+        """(N,) photos -> (N, 3, 4): a rotation, which turns directions, and what is added to origins."""
+        moves, (x, y, z) = self.pose_adjustment[:, :3], self.pose_adjustment[:, 3:].unbind(1)
+        zero = torch.zeros_like(x)
+        turns = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
+        return torch.cat([torch.linalg.matrix_exp(turns), moves[..., None]], dim=2)[photos]
+
+    def penalty(self) -> Float[Tensor, ""]:
+        """What holds cameras where they are."""
+        moves, turns = (part.norm(dim=1).mean() for part in self.pose_adjustment.split(3, dim=1))
+        return TRANSLATION_PENALTY * moves + ROTATION_PENALTY * turns
+
+
+class Corrections(nn.Module):
+    """The corrections of a run's training photos."""
+
+    def __init__(self, photos: int, poses: bool, colors: bool) -> None:
+        """
+        Args:
+            photos: how many.
+            poses: correct where their cameras are.
+            colors: correct their colours.
+        """
+        super().__init__()
+        self.camera_optimizer = PoseCorrections(photos) if poses else None
+        self.exposure = Exposure(photos) if colors else None
+
+    def rays(
+        self,
+        origins: Float[Tensor, "rays 3"],
+        directions: Float[Tensor, "rays 3"],
+        photos: Int64[Tensor, " rays"],
+        step: int,
+    ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]]:
+        """Origins and unit directions of training rays where their cameras are thought to be; with gradients in every
+        `POSE_INTERVAL`-th step."""
+        if self.camera_optimizer is None:
+            return origins, directions
+        with torch.set_grad_enabled(torch.is_grad_enabled() and step % POSE_INTERVAL == 0):
+            return moved_rays(self.camera_optimizer(photos), origins, directions)
+
+    def develop(self, photos: Int64[Tensor, " rays"]) -> Develop | None:
+        """What the cameras of training rays make of the scene's colours; None: nothing."""
+        return developed(self.exposure, photos)
+
+    def losses(self) -> dict[str, Float[Tensor, ""]]:
+        """What keeps corrections small, to be added to the trainer's losses."""
+        found = {}
+        if self.camera_optimizer is not None:
+            found["camera_opt_regularizer"] = self.camera_optimizer.penalty()
+        if self.exposure is not None:
+            found["exposure_loss"] = EXPOSURE_PENALTY * self.exposure.penalty()
+        return found
+
+    def groups(self) -> dict[float, list[nn.Parameter]]:
+        """Their parameters by the learning rate that each takes."""
+        pairs = ((POSE_RATE, self.camera_optimizer), (COLOR_RATE, self.exposure))
+        return {rate: list(part.parameters()) for rate, part in pairs if part is not None}
+
+    def described(self) -> str | None:
+        """How far photos were corrected, in a line; None where they were not."""
+        poses = self.camera_optimizer
+        return described(None if poses is None else poses.pose_adjustment, self.exposure)
+
+
+def moved_rays(
+    change: Float[Tensor, "rays 3 4"], origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
+) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]]:
+    """Origins and directions of rays whose cameras are turned and moved so."""
+    return origins + change[:, :3, 3], (change[:, :3, :3] @ directions[..., None])[..., 0]
+
+
+def developed(exposure: Exposure | None, photos: Int64[Tensor, " rays"] | None) -> Develop | None:
+    """What the cameras of rays make of the scene's colours, by the photo of each; None: nothing."""
+    if exposure is None or photos is None:
+        return None
+    return lambda rgb, accumulation: exposure(rgb, accumulation, photos)
+
+
+def described(poses: Float[Tensor, "photos 6"] | None, exposure: Exposure | None) -> str | None:
+    """How far photos were corrected, in a line; None where they were not.
+
+    Args:
+        poses: (photos, 6) moves, then turns, of their cameras.
+        exposure: changes of their colours.
+    """
+    parts = []
+    if poses is not None:
+        far, turned = (part.norm(dim=1) for part in poses.detach().split(3, dim=1))
+        turned = torch.rad2deg(turned)
+        parts.append(
+            f"cameras moved by {far.mean():.4f} (at most {far.max():.4f}) scene units and turned by "
+            f"{turned.mean():.2f} (at most {turned.max():.2f}) degrees"
+        )
+    if exposure is not None:
+        gains = exposure.gains()
+        parts.append(f"photos are {gains.min():.2f} to {gains.max():.2f} times as bright as the average")
+    return "; ".join(parts) or None
