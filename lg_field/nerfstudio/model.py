@@ -36,6 +36,7 @@ from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.radiance.views import VIEWPOINTS
+from lg_field.training.few_photos import coarse_until
 from lg_field.training.notices import say_without_effect
 from lg_field.training.place import Space, first_grid, goes_on
 from lg_field.training.scores import image_scores
@@ -182,6 +183,7 @@ class LGModel(Model):
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Before each step: split, prune and look for empty space when it is time."""
         say_without_effect(self.config, self.table.sizes.contraction)
+        self._learn_coarse_first(getattr(getattr(attributes.trainer, "config", None), "max_num_iterations", 0))
 
         def begin(step: int) -> None:
             optimizers = attributes.optimizers
@@ -200,6 +202,16 @@ class LGModel(Model):
             TrainingCallback([where.AFTER_TRAIN], self._look),
             TrainingCallback([where.AFTER_TRAIN], lambda step: self._tell_corrections()),
         ]
+
+    def _learn_coarse_first(self, steps: int) -> None:
+        """Let grids begin one after the other in a run of so many steps where photos are few, and say so."""
+        if self.table.extending or self.config.teacher is not None:
+            return
+        few = self.kwargs.get("metadata", {}).get("few_photos")
+        found = coarse_until(self.config, few, steps, bool(self.table.rows_elsewhere))
+        self.trainer.coarse_until, line = found
+        if line is not None:
+            CONSOLE.print(line)
 
     def _tell_corrections(self) -> None:
         """Say how far training has corrected cameras and colours of the photos."""
