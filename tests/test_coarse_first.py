@@ -217,3 +217,10 @@ def test_both_trainers_see_the_same(count: int, tmp_path: Path, capsys: pytest.C
     assert len(notes) == (count == 12) and all(note in said for note in notes)
     never = SceneRun(read_capture(data), RunSettings("lg-field-tiny", steps=steps, coarse_first="never"))
     assert never.trainer.coarse_until == 0
+
+
+def test_runs_from_before_there_was_a_choice_learn_everything_from_the_start() -> None:
+    old = LGModelConfig.__new__(LGModelConfig)
+    old.__setstate__({"steps_per_scene": 99})
+    assert (old.coarse_first, old.steps_per_scene) == ("never", 99)
+    assert LGModelConfig().coarse_first == "auto"

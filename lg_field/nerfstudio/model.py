@@ -43,6 +43,8 @@ from lg_field.training.scores import image_scores
 
 LOOKS = (500, 1000, 2000, 4000, 8000)
 """Steps after which a failed run is said to have failed, beside the last."""
+OLDER = {"exposure": False, "pose_interval": 1, "coarse_first": "never"}
+"""What entries meant that a config.yml from before there was a choice does not have."""
 VIEW = "training view"
 """Key of a training step's `TrainingView` among the model's outputs."""
 
@@ -107,9 +109,10 @@ class LGModelConfig(ModelConfig, TrainingSettings):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """From a config.yml: entries that it lacks have their defaults, but exposures that it does not name were not
-        corrected, and poses in every step; `shape` is what version 1 called `sizes`."""
+        corrected, poses in every step, and nothing was learned coarse first; `shape` is what version 1 called
+        `sizes`."""
         state = {"sizes" if name == "shape" else name: value for name, value in state.items()}
-        self.__dict__.update(LGModelConfig().__dict__ | {"exposure": False, "pose_interval": 1} | state)
+        self.__dict__.update(LGModelConfig().__dict__ | OLDER | state)
 
 
 class LGModel(Model):
