@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,54 +18,96 @@ from test_placing import capture, manager
 from lg_field import PartitionGrid
 from lg_field.captures import read_capture
 from lg_field.nerfstudio.model import LGModelConfig
-from lg_field.radiance.coarse_first import held, waiting
+from lg_field.radiance.coarse_first import held, lines_of_frequencies, waiting
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.hash_grid import HashGrid
 from lg_field.radiance.settings import TrainingSettings
 from lg_field.radiance.sizes import RadianceSizes
+from lg_field.radiance.trainable import trainable_shared
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.training.few_photos import APART, FEW, coarse_until, few_photos, neighbours_apart
+from lg_field.training.methods import METHODS
 from lg_field.training.run import RunSettings, SceneRun
 
 SIZES = RadianceSizes(
-    local_width=4, global_width=8, grid_nodes=3, hash_levels=3, hash_base_res=4, log2_hashmap_size=7, occupancy_voxels=4
+    local_width=4,
+    global_width=8,
+    grid_nodes=3,
+    hash_levels=3,
+    hash_base_res=4,
+    log2_hashmap_size=7,
+    global_frequencies=3,
+    occupancy_voxels=4,
 )
 QUICK = {"steps_per_scene": 48, "samples_per_batch": 4096, "occupancy_points": 512, "split_steps": (), "prune_from": 99}
-grids = st.builds(HashGrid, st.integers(1, 6), st.just(2), st.integers(3, 9), st.integers(2, 8))
+sizes_drawn = st.builds(
+    RadianceSizes,
+    network=st.sampled_from(["local-global", "global", "per-partition"]),
+    hash_levels=st.integers(0, 6),
+    log2_hashmap_size=st.integers(3, 9),
+    hash_base_res=st.integers(2, 8),
+    global_frequencies=st.integers(0, 8),
+    grid_nodes=st.sampled_from([0, 3]),
+    global_reads_grid=st.booleans(),
+)
 
 
 # -- what waits
 
 
-@given(grid=grids, until=st.integers(1, 900), steps=st.lists(st.integers(0, 1000), min_size=2, max_size=9))
-def test_grids_begin_one_after_the_other_and_go_on(grid: HashGrid, until: int, steps: list[int]) -> None:
-    first = grid.entries(0)
-    learning = []
+@given(sizes=sizes_drawn, until=st.integers(1, 900), steps=st.lists(st.integers(0, 1000), min_size=2, max_size=9))
+def test_what_has_begun_goes_on_and_at_the_end_all_has(sizes: RadianceSizes, until: int, steps: list[int]) -> None:
+    grid = sizes.hash_grid()
+    every = 0 if grid is None else grid.num_entries
+    begun, silent = [], []
     for step in sorted(steps):
-        found = waiting(grid, step, until)
+        found = waiting(sizes, step, until)
         assert (found is None) == (step >= until)
-        learning.append(grid.num_entries + 1 if found is None else found.first_line)
-        assert learning[-1] >= first
-    assert learning == sorted(learning)
-    assert waiting(grid, 0, until).first_line == first  # type: ignore[union-attr]
-    assert waiting(grid, until - 1, until).first_line <= grid.num_entries  # type: ignore[union-attr]
+        begun.append(every if found is None else found.first_line)
+        silent.append(set() if found is None else set(found.frequency_lines))
+    assert begun == sorted(begun) and all(later <= earlier for earlier, later in pairwise(silent))
+    start = waiting(sizes, 0, until)
+    assert start is not None and start.first_line == 0
+    frequencies = sizes.global_frequencies if sizes.parts.shared else 0
+    assert len(start.frequency_lines) == 6 * (frequencies - frequencies // 2)
 
 
-def test_a_field_without_shared_grid_has_its_cells_wait() -> None:
-    assert waiting(None, 3, 4) == (0,) and waiting(None, 4, 4) is None and waiting(None, 0, 0) is None
+def test_a_stage_lets_in_a_frequency_and_a_level() -> None:
+    sizes = METHODS["lg-field-tiny"].sizes
+    grid, found = sizes.hash_grid(), [waiting(sizes, step, 750) for step in (0, 149, 150, 300, 450, 600, 749)]
+    assert grid is not None
+    starts = [sum(map(grid.entries, range(level))) for level in (0, 0, 1, 2, 3, 4, 4)]
+    assert [one.first_line for one in found if one is not None] == starts
+    assert [len(one.frequency_lines) // 6 for one in found if one is not None] == [3, 3, 2, 1, 0, 0, 0]
+    assert waiting(sizes, 750, 750) is None and waiting(sizes, 0, 0) is None
+
+
+@pytest.mark.parametrize("reads_grid", [True, False])
+@pytest.mark.parametrize("first", range(5))
+def test_lines_of_frequencies_are_those_that_read_them(first: int, reads_grid: bool) -> None:
+    """Points half a wave of frequency `first` apart differ in its phases and higher ones', not in their positions."""
+    sizes = RadianceSizes(**vars(SIZES) | {"global_frequencies": 4, "global_reads_grid": reads_grid})
+    field = RadianceField(PartitionGrid((1, 1, 1), (-1.0,) * 3, (1.0,) * 3), sizes)
+    field.backend = "torch"
+    points = torch.rand(5, 3)
+    inputs = field._inputs(points, torch.zeros(5, dtype=torch.int64), torch.tensor([0, 5]))[1]
+    assert inputs is not None
+    lines, angle = lines_of_frequencies(sizes, first), torch.pi * 2.0 ** torch.arange(first, 4)
+    phases = (points[:, None] * angle[:, None]).flatten(1)
+    assert len(set(lines)) == len(lines) == 6 * (4 - first)
+    assert torch.allclose(inputs[:, list(lines)], torch.cat([phases.sin(), phases.cos()], dim=1), atol=1e-5)
 
 
 @given(lines=st.integers(0, 9), first=st.integers(0, 12))
 def test_what_is_held_has_its_values_and_no_gradients(lines: int, first: int) -> None:
     values = torch.randn(lines, 2, requires_grad=True)
-    seen = held(values, first)
+    seen = held(values, slice(first, None))
     assert torch.equal(seen, values)
     (3.0 * seen).sum().backward()
     expected = torch.full((lines, 2), 3.0)
     expected[first:] = 0.0
     assert values.grad is not None and torch.equal(values.grad, expected)
     with torch.no_grad():
-        assert held(values, first) is values
+        assert held(values, slice(None)) is values
 
 
 # -- a training step
@@ -79,9 +123,8 @@ def a_trainer(until: int, contraction: bool = True, backend: str = "auto") -> tu
     return trainer, torch.optim.Adam(field.parameters(), lr=1e-2)
 
 
-def steps_of(trainer: RadianceTrainer, optimizer: torch.optim.Adam, steps: range) -> list[torch.Tensor]:
-    """Rendered colours of some steps on the same rays."""
-    pictures = []
+def steps_of(trainer: RadianceTrainer, optimizer: torch.optim.Adam, steps: range) -> None:
+    """Some steps on the same rays."""
     generator = torch.Generator().manual_seed(1)
     directions = torch.nn.functional.normalize(torch.randn(64, 3, generator=generator), dim=-1)
     colors = torch.rand(64, 3, generator=generator)
@@ -93,35 +136,39 @@ def steps_of(trainer: RadianceTrainer, optimizer: torch.optim.Adam, steps: range
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
-        pictures.append(view.picture.rgb.detach())
-    return pictures
 
 
 @pytest.mark.parametrize("backend", ["auto", "torch"])
 @pytest.mark.parametrize("contraction", [True, False])
 def test_what_waits_stays_to_the_bit_and_the_rest_learns(contraction: bool, backend: str) -> None:
+    """In stages of 2 steps: a level and a frequency begin at step 2, a level at 4, everything at 6."""
     trainer, optimizer = a_trainer(6, contraction, backend)
-    plain, other = a_trainer(0, contraction, backend)
-    field, sizes = trainer.field, SIZES.hash_grid()
-    assert sizes is not None and field.hash_table is not None
-    levels = [sizes.entries(k) for k in range(3)]
-    before = [field.hash_table.detach().clone(), field.features.detach().clone()]
-    assert torch.equal(steps_of(trainer, optimizer, range(1))[0], steps_of(plain, other, range(1))[0])
-    steps_of(trainer, optimizer, range(1, 2))  # level k begins at step 2 k
+    field, sizes = trainer.field, trainer.field.sizes
+    grid = sizes.hash_grid()
+    assert grid is not None and field.hash_table is not None
+    high = [lines_of_frequencies(sizes, 1), lines_of_frequencies(sizes, 2)]
+    alone = [line for line in high[0] if line not in high[1]]
+    parts = [grid.entries(k) for k in range(3)]
+    before = copy.deepcopy(field)
+    assert before.hash_table is not None
 
     def changed() -> list[bool]:
-        parts = [*zip(field.hash_table.detach().split(levels), before[0].split(levels)), (field.features, before[1])]
-        return [not torch.equal(now, then) for now, then in parts]
+        pairs = [*zip(field.hash_table.split(parts), before.hash_table.split(parts)), (field.features, before.features)]
+        return [not torch.equal(now, then) for now, then in pairs]
 
-    assert changed() == [True, False, False, False]
+    def silent() -> list[bool]:
+        weights = field.shared["global_weight_0"].detach()
+        return [not weights[lines].any() for lines in (alone, list(high[1]))]
+
+    assert silent() == [False, False]
+    steps_of(trainer, optimizer, range(2))
+    assert changed() == [False] * 4 and silent() == [True, True]
     steps_of(trainer, optimizer, range(2, 4))
-    assert changed() == [True, True, False, False]
+    assert changed() == [True, False, False, False] and silent() == [False, True]
     steps_of(trainer, optimizer, range(4, 6))
-    assert changed() == [True, True, True, False]
+    assert changed() == [True, True, False, False] and silent() == [False, False]
     steps_of(trainer, optimizer, range(6, 7))
     assert changed() == [True] * 4
-    assert plain.field.hash_table is not None
-    assert not torch.equal(plain.field.features, before[1]) and not torch.equal(plain.field.hash_table, before[0])
 
 
 def test_a_step_that_waits_for_nothing_asks_the_tables_themselves() -> None:
@@ -131,13 +178,16 @@ def test_a_step_that_waits_for_nothing_asks_the_tables_themselves() -> None:
     field = trainer.field
     assert field.waiting is None and field._trainable_rows(field.features) is field.features
     assert field.hash_table is not None and field._trainable_lines(field.hash_table) is field.hash_table
+    assert all(trainable_shared(field)[name] is tensor for name, tensor in field.shared.items())
+    assert torch.equal(field.shared["global_weight_0"], a_trainer(0)[0].field.shared["global_weight_0"])
 
 
 def test_beside_frozen_rows_nothing_waits() -> None:
     trainer, optimizer = a_trainer(6)
     trainer.field.freeze_(torch.arange(8) < 4)
+    before = trainer.field.shared["global_weight_0"].detach().clone()
     trainer.begin(0, [optimizer])
-    assert trainer.field.waiting is None
+    assert trainer.field.waiting is None and torch.equal(trainer.field.shared["global_weight_0"], before)
 
 
 def test_cells_weights_learn_while_their_grids_wait() -> None:

@@ -18,7 +18,7 @@ from lg_field.networks.initialization import init_rows, init_shared, uniform
 from lg_field.ops import local_global_chain, sort_by_row
 from lg_field.ops.sorting import RowSort
 from lg_field.radiance import occupancy
-from lg_field.radiance.coarse_first import Waiting, waiting
+from lg_field.radiance.coarse_first import Waiting
 from lg_field.radiance.encodings import SH_FEATURES, frequency_parts, spherical_harmonics, view_dependence
 from lg_field.radiance.entries import entries_read
 from lg_field.radiance.feature_grid import interpolate, split_grid
@@ -29,7 +29,7 @@ from lg_field.radiance.occupancy_grid import OccupancyGrid, voxel_rows
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.sizes import saved_sizes as saved_sizes
 from lg_field.radiance.tcnn import Implementation, encoder
-from lg_field.radiance.trainable import trainable_lines, trainable_rows
+from lg_field.radiance.trainable import trainable_lines, trainable_rows, trainable_shared, wait_
 from lg_field.radiance.volume import Volume
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap
@@ -260,7 +260,7 @@ class RadianceField(CellTable, Volume):
     def _outputs(self, unit: Tensor, rows: Tensor, by_row: RowSort) -> Tensor:
         """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
         local_x, global_x = self._inputs(by_row.sort(unit), by_row.rows_of(rows), by_row.offsets)
-        inputs = local_x, by_row.offsets, self._trainable_rows(self.local), dict(self.shared), self.chain
+        inputs = local_x, by_row.offsets, self._trainable_rows(self.local), trainable_shared(self), self.chain
         return local_global_chain(*inputs, global_x=global_x, backend=self.backend)
 
     def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
@@ -355,8 +355,8 @@ class RadianceField(CellTable, Volume):
             parameter.requires_grad_(trained or not self.extending)
 
     def wait_(self, step: int, until: int) -> None:
-        """Let grids learn coarse first: at step `until` all do. Where rows are frozen nothing waits."""
-        self.waiting = None if self.extending else waiting(self.hash_grid, step, until)
+        """Learn coarse first: from step `until` on everything learns. Where rows are frozen nothing waits."""
+        wait_(self, step, until)
 
     def lines_of_frozen(self) -> dict[str, Bool[Tensor, " lines"]]:
         """Which entries of the shared part's grid frozen rows read, by the grid's name; on the CPU."""

@@ -22,6 +22,7 @@ from lg_field.ops.backends.triton import shade as triton_shade
 from lg_field.ops.sorting import RowSort
 from lg_field.radiance.compositing import Samples, depths
 from lg_field.radiance.sampling import steps_of_rays, to_steps
+from lg_field.radiance.trainable import trainable_shared
 
 if TYPE_CHECKING:
     from lg_field.radiance.field import RadianceField
@@ -212,11 +213,13 @@ def fused_look(
     if asked is None:
         return None
     inputs, entries = asked
-    tables, shared = (field._trainable_rows(field.local), field._trainable_rows(field.features), entries), field.shared
+    tables = field._trainable_rows(field.local), field._trainable_rows(field.features), entries
     places = unit, *encode.sort_points(rows, field.num_rows)
     sizes, corners = (inputs, field.chain), field.occupancy.corners()
     bias = field.sizes.density_bias
-    density, rgb, dependence = looks.look(places, (rays, directions), corners, tables, dict(shared), sizes, bias)
+    density, rgb, dependence = looks.look(
+        places, (rays, directions), corners, tables, trainable_shared(field), sizes, bias
+    )
     return field.frame.per_length(density, unit), rgb, dependence
 
 

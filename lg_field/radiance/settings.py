@@ -72,10 +72,11 @@ class TrainingSettings:
     where photos come with such points."""
 
     coarse_first: CoarseFirst = "auto"
-    """Grids begin to learn one after the other, the shared part's coarsest at once, the cells' own last: few photos far
-    apart are then explained by a shape that they agree on. auto: where photos are few and far apart."""
+    """What tells fine things apart begins to learn later, high frequencies and the levels of the shared grid one after
+    the other, the cells' grids last: few photos far apart are then explained by a shape that they agree on. auto:
+    where photos are few and far apart."""
     coarse_steps: int = 750
-    """Step from which on all of them learn, or half the run where that is shorter."""
+    """Step from which on all of it learns, or half the run where that is shorter."""
 
     def without_effect(self, contraction: bool, usual: Sequence[TrainingSettings]) -> list[str]:
         """Names of what was set and does nothing in a scene.

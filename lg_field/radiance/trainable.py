@@ -1,4 +1,4 @@
-"""What of a field's tables a training step changes: all but frozen rows, the entries they read, and what waits."""
+"""What of a field a training step changes: all but frozen rows, the entries they read, and what waits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from lg_field.radiance.coarse_first import FIRST_LAYER, silence_, waiting
 
 if TYPE_CHECKING:
     from lg_field.radiance.field import RadianceField
@@ -35,3 +37,16 @@ def trainable_lines(field: RadianceField, table: Float[Tensor, "lines width"]) -
         kept = field.kept_lines["hash_table"]
         field._frozen_lines = frozen = field.lines_of_frozen()["hash_table"][kept.mask().cpu()].to(table.device)
     return torch.where(frozen[:, None], table.detach(), table)
+
+
+def trainable_shared(field: RadianceField) -> dict[str, Tensor]:
+    """The shared network's tensors by name, without gradients to what waits."""
+    shared = dict(field.shared)
+    return shared if field.waiting is None or not torch.is_grad_enabled() else field.waiting.weights(shared)
+
+
+def wait_(field: RadianceField, step: int, until: int) -> None:
+    """Let a field learn coarse first: see `coarse_first.waiting`. Where rows are frozen nothing waits."""
+    field.waiting = None if field.extending else waiting(field.sizes, step, until)
+    if step == 0 and field.waiting is not None and field.waiting.frequency_lines:
+        silence_(field.shared[FIRST_LAYER], field.waiting.frequency_lines)

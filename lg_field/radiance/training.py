@@ -58,7 +58,7 @@ class RadianceTrainer:
     """Trains a field step by step: `begin`, `render`, `losses`; the caller's optimizer does the rest."""
 
     at_once = True  # what is asked beside the samples goes along with them, where that is faster
-    coarse_until = 0  # step from which on all grids learn; before it they begin one after the other (`coarse_first`)
+    coarse_until = 0  # step from which on everything learns; before it, coarse first (`coarse_first.waiting`)
 
     def __init__(self, field: RadianceField, settings: TrainingSettings, teacher: RadianceField | None = None) -> None:
         """

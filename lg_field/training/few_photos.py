@@ -1,4 +1,4 @@
-"""Whether photos are few and far apart: then grids learn coarse first (`radiance.coarse_first`)."""
+"""Whether photos are few and far apart: then a scene is learned coarse first (`radiance.coarse_first`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lg_field.radiance.settings import TrainingSettings
 
 FEW = 40
 """Photos from which on there are enough of them."""
-APART = 10.0
+APART = 18.0
 """Degrees from a camera to the next, seen from what they look at, from which on photos are far apart."""
 WHOLE = 0.5
 """Part of a run that everything learns in, at least."""
@@ -44,7 +44,7 @@ def few_photos(origins: Float[Tensor, "photos 3"]) -> str | None:
 def coarse_until(
     settings: TrainingSettings, few: str | None, steps: int, rows_elsewhere: bool = False
 ) -> tuple[int, str | None]:
-    """Step from which on all grids learn, 0 where they do from the start, and a line that says so.
+    """Step from which on everything learns, 0 where it does from the start, and a line that says so.
 
     Args:
         settings: of the run.
