@@ -263,7 +263,7 @@ def test_both_trainers_see_the_same(count: int, tmp_path: Path, capsys: pytest.C
     said = " ".join(capsys.readouterr().out.split())
     run = SceneRun(read_capture(data), RunSettings("lg-field-tiny", steps=steps))
     assert run.trainer.coarse_until == model.trainer.coarse_until == (steps // 2 if count == 12 else 0)
-    notes = [note for note in run.notes if "learned from step" in note]
+    notes = [note for note in run.notes if "detail waits until" in note]
     assert len(notes) == (count == 12) and all(note in said for note in notes)
     never = SceneRun(read_capture(data), RunSettings("lg-field-tiny", steps=steps, coarse_first="never"))
     assert never.trainer.coarse_until == 0

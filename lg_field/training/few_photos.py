@@ -56,9 +56,6 @@ def coarse_until(
         return 0, None
     why = f"{few}: fine" if few is not None else "Fine"
     if rows_elsewhere:
-        return (
-            0,
-            f"{why} detail is learned from the start, as rows are not on the device; coarse first would be better.",
-        )
+        return 0, f"{why} detail does not wait for the coarse, as rows are not on the device: expect haze."
     until = settings.coarse_steps if steps == 0 else min(settings.coarse_steps, int(WHOLE * steps))
-    return until, f"{why} detail is learned from step {until} on (coarse_first never: from the start)."
+    return until, f"{why} detail waits until step {until} (coarse_first never: it does not)."
