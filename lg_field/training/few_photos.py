@@ -10,7 +10,7 @@ from lg_field.radiance.settings import TrainingSettings
 
 FEW = 40
 """Photos from which on there are enough of them."""
-APART = 18.0
+APART = 20.0
 """Degrees from a camera to the next, seen from what they look at, from which on photos are far apart."""
 WHOLE = 0.5
 """Part of a run that everything learns in, at least."""
