@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -179,7 +180,8 @@ def test_losses_are_those_of_ns_train(masks: str, tmp_path: Path, small: None) -
     groups = {name: config.optimizers[name] for name in ("fields", "grids")}
     optimizers = Optimizers(groups, pipeline.get_param_groups())
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    begin, *_ = pipeline.model.get_training_callbacks(TrainingCallbackAttributes(optimizers, scaler, pipeline, None))
+    attributes = TrainingCallbackAttributes(optimizers, scaler, pipeline, SimpleNamespace(config=config))
+    begin, *_ = pipeline.model.get_training_callbacks(attributes)
     run = SceneRun(read_capture(data), RunSettings("lg-field-tiny", steps=count))
     run.field.load_state_dict(pipeline.model.table.state_dict())
     pipeline.train()

@@ -20,6 +20,7 @@ from lg_field.radiance.render import render_rays
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.radiance.views import far_apart
+from lg_field.training.few_photos import coarse_until, few_photos
 from lg_field.training.notices import say_without_effect
 from lg_field.training.optimizing import fused_adam, set_rates
 from lg_field.training.place import first_grid, goes_on
@@ -132,6 +133,10 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         say_without_effect(self.settings.training, self.field.sizes.contraction)
         self.trainer = RadianceTrainer(self.field, self.settings.training)
         self.trainer.close = placement.close
+        origins = views_of(dataset["cameras"]).origins @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+        self.trainer.coarse_until, line = coarse_until(self.settings.training, few_photos(origins), self.settings.steps)
+        if line is not None:
+            print(line)
         if placement.hull is not None and placement.box is not None:
             self.trainer.restrict(placement.hull)
         self.field.complete_lines_()

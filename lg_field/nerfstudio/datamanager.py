@@ -27,6 +27,7 @@ from lg_field.nerfstudio.placing import find_place, move
 from lg_field.nerfstudio.rays import PixelRays
 from lg_field.radiance.placement import Placement
 from lg_field.training.exposures import DIFFER, exposures_differ
+from lg_field.training.few_photos import few_photos
 from lg_field.training.masks import MaskMode
 from lg_field.training.photo_set import mean_color
 
@@ -118,6 +119,7 @@ class LGDataManager(VanillaDataManager[InputDataset]):
             CONSOLE.print(f"The scene: {self.placement.reason}.")
         dataset = CaptureDataset(outputs, config.camera_res_scale_factor, self.masks)
         dataset.depths &= config.depths or (bool(outputs.metadata["bounded"]) and not config.contracted)
+        dataset.metadata["few_photos"] = few_photos(dataset.cameras.camera_to_worlds[..., 3])
         if self.opaque:
             dataset.metadata["backdrop"] = torch.tensor(mean_color(len(dataset), dataset.get_image_float32))
             dataset.metadata["exposures_differ"] = self._exposures_differ(outputs)

@@ -38,6 +38,7 @@ from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.radiance.views import VIEWPOINTS
 from lg_field.training.corrections import EXPOSURE_PENALTY, POSE_INTERVAL, TRANSLATION_PENALTY, developed
+from lg_field.training.few_photos import coarse_until
 from lg_field.training.notices import say_without_effect
 from lg_field.training.optimizing import split_by_rate
 from lg_field.training.place import Space, first_grid, goes_on
@@ -45,6 +46,8 @@ from lg_field.training.scores import image_scores
 
 LOOKS = (500, 1000, 2000, 4000, 8000)
 """Steps after which a failed run is said to have failed, beside the last."""
+OLDER = {"exposure": False, "pose_interval": 1, "coarse_first": "never"}
+"""What entries meant that a config.yml from before there was a choice does not have."""
 VIEW = "training view"
 """Key of a training step's `TrainingView` among the model's outputs."""
 
@@ -109,9 +112,10 @@ class LGModelConfig(ModelConfig, TrainingSettings):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """From a config.yml: entries that it lacks have their defaults, but exposures that it does not name were not
-        corrected, and poses in every step; `shape` is what version 1 called `sizes`."""
+        corrected, poses in every step, and nothing was learned coarse first; `shape` is what version 1 called
+        `sizes`."""
         state = {"sizes" if name == "shape" else name: value for name, value in state.items()}
-        self.__dict__.update(LGModelConfig().__dict__ | {"exposure": False, "pose_interval": 1} | state)
+        self.__dict__.update(LGModelConfig().__dict__ | OLDER | state)
 
 
 class LGModel(Model):
@@ -185,6 +189,7 @@ class LGModel(Model):
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Before each step: split, prune and look for empty space when it is time."""
         say_without_effect(self.config, self.table.sizes.contraction)
+        self._learn_coarse_first(getattr(getattr(attributes.trainer, "config", None), "max_num_iterations", 0))
 
         def begin(step: int) -> None:
             optimizers = attributes.optimizers
@@ -203,6 +208,16 @@ class LGModel(Model):
             TrainingCallback([where.AFTER_TRAIN], self._look),
             TrainingCallback([where.AFTER_TRAIN], lambda step: self._tell_corrections()),
         ]
+
+    def _learn_coarse_first(self, steps: int) -> None:
+        """Let grids begin one after the other in a run of so many steps where photos are few, and say so."""
+        if self.table.extending or self.config.teacher is not None:
+            return
+        few = self.kwargs.get("metadata", {}).get("few_photos")
+        found = coarse_until(self.config, few, steps, bool(self.table.rows_elsewhere))
+        self.trainer.coarse_until, line = found
+        if line is not None:
+            CONSOLE.print(line)
 
     def _tell_corrections(self) -> None:
         """Say how far training has corrected cameras and colours of the photos."""

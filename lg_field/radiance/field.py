@@ -18,6 +18,7 @@ from lg_field.networks.initialization import init_rows, init_shared, uniform
 from lg_field.ops import local_global_chain, sort_by_row
 from lg_field.ops.sorting import RowSort
 from lg_field.radiance import occupancy
+from lg_field.radiance.coarse_first import Waiting
 from lg_field.radiance.encodings import SH_FEATURES, frequency_parts, spherical_harmonics, view_dependence
 from lg_field.radiance.entries import entries_read
 from lg_field.radiance.feature_grid import interpolate, split_grid
@@ -28,6 +29,7 @@ from lg_field.radiance.occupancy_grid import OccupancyGrid, voxel_rows
 from lg_field.radiance.sizes import RadianceSizes as RadianceSizes
 from lg_field.radiance.sizes import saved_sizes as saved_sizes
 from lg_field.radiance.tcnn import Implementation, encoder
+from lg_field.radiance.trainable import trainable_lines, trainable_rows, trainable_shared, wait_
 from lg_field.radiance.volume import Volume
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import BoxMap
@@ -73,6 +75,8 @@ class RadianceField(CellTable, Volume):
         self.extending = False
         """Whether some rows are frozen; what they read of the shared part is then frozen, too."""
         self._frozen_lines: Tensor | None = None
+        self.waiting: Waiting | None = None
+        """What does not learn yet, in training: no part of the state either."""
         rows = self.num_rows
         self.add_rows("local", init_rows(self.chain, rows))
         self.add_rows("features", uniform((rows, sizes.grid_width), 1e-2))
@@ -257,7 +261,7 @@ class RadianceField(CellTable, Volume):
     def _outputs(self, unit: Tensor, rows: Tensor, by_row: RowSort) -> Tensor:
         """(n, 1 + color_features) of the chain for the points that have a row, sorted by row."""
         local_x, global_x = self._inputs(by_row.sort(unit), by_row.rows_of(rows), by_row.offsets)
-        inputs = local_x, by_row.offsets, self._trainable_rows(self.local), dict(self.shared), self.chain
+        inputs = local_x, by_row.offsets, self._trainable_rows(self.local), trainable_shared(self), self.chain
         return local_global_chain(*inputs, global_x=global_x, backend=self.backend)
 
     def _said(self, out: Tensor, by_row: RowSort, points: int) -> tuple[Tensor, Tensor]:
@@ -293,20 +297,12 @@ class RadianceField(CellTable, Volume):
         return interpolate(self._trainable_rows(self.features), rows, local, sizes.grid_nodes, sizes.grid_features)
 
     def _trainable_rows(self, rows: Tensor) -> Tensor:
-        """The rows, without gradients to frozen ones."""
-        if not (self.extending and torch.is_grad_enabled()):
-            return rows
-        return torch.where(self.frozen[:, None], rows.detach(), rows)
+        """The rows, without gradients to frozen ones, nor to grids that wait."""
+        return trainable_rows(self, rows)
 
     def _trainable_lines(self, table: Tensor) -> Tensor:
-        """The shared part's grid, without gradients to the entries that frozen rows read."""
-        if not (self.extending and torch.is_grad_enabled()):
-            return table
-        frozen = self._frozen_lines
-        if frozen is None or frozen.device != table.device or len(frozen) != len(table):
-            kept = self.kept_lines["hash_table"]
-            self._frozen_lines = frozen = self.lines_of_frozen()["hash_table"][kept.mask().cpu()].to(table.device)
-        return torch.where(frozen[:, None], table.detach(), table)
+        """The shared part's grid, without gradients to the entries that frozen rows read, nor to those that wait."""
+        return trainable_lines(self, table)
 
     def rows_of_unit(self, unit: Float[Tensor, "points 3"]) -> Int64[Tensor, " points"]:
         """Unit coordinates of points -> the row that owns each, -1 where none does."""
@@ -358,6 +354,10 @@ class RadianceField(CellTable, Volume):
         for name, parameter in self.named_parameters():
             trained = name in self.row_names or name in self.kept_lines
             parameter.requires_grad_(trained or not self.extending)
+
+    def wait_(self, step: int, until: int) -> None:
+        """Learn coarse first: from step `until` on everything learns. Where rows are frozen nothing waits."""
+        wait_(self, step, until)
 
     def lines_of_frozen(self) -> dict[str, Bool[Tensor, " lines"]]:
         """Which entries of the shared part's grid frozen rows read, by the grid's name; on the CPU."""

@@ -26,6 +26,7 @@ from lg_field.radiance.compositing import Samples, depths
 from lg_field.radiance.hash_grid import HashGrid
 from lg_field.radiance.sampling import steps_of_rays, to_steps
 from lg_field.radiance.sizes import RadianceSizes
+from lg_field.radiance.trainable import shared_tensors, trainable_shared
 
 if TYPE_CHECKING:
     from lg_field.radiance.field import RadianceField
@@ -113,12 +114,6 @@ def _levels(grid: HashGrid) -> dict[str, int]:
     }
 
 
-def _shared(field: RadianceField) -> dict[str, Tensor]:
-    """The shared part's tensors by name; `ParameterDict` looks each of them up at length."""
-    found = field.shared._parameters
-    return found if len(found) == len(field.shared) else dict(field.shared)  # type: ignore[return-value]
-
-
 def fused_march(
     field: RadianceField,
     origins: Tensor,
@@ -173,7 +168,7 @@ def _can_look(field: RadianceField, unit: Tensor, directions: Tensor) -> bool:
     if wanted is None:
         return False
     tables += [] if field.hash_table is None else [field.hash_table]
-    shared = _shared(field)
+    shared = shared_tensors(field)
     return looks.why_not(wanted, field.chain, unit, directions, *tables, shared=shared) is None
 
 
@@ -234,7 +229,7 @@ def fused_look(
     inputs, entries = asked
     tables, shared = (
         (field._trainable_rows(field.local), field._trainable_rows(field.features), entries),
-        _shared(field),
+        trainable_shared(field),
     )
     places = unit, *encode.sort_points(rows, field.num_rows)
     sizes, corners = (inputs, field.chain), field.occupancy.corners()
@@ -261,7 +256,7 @@ def fused_density(field: RadianceField, positions: Tensor, held: bool = False) -
     if torch.is_grad_enabled() or field.rows_elsewhere or not may_take(field.backend, "cpu"):
         return None
     tables = [t for t in (field.local, field.features, field.hash_table) if t is not None]
-    wanted, shared = _sizes_read(field), _shared(field)
+    wanted, shared = _sizes_read(field), trainable_shared(field)
     if wanted is None or march.why_not(positions) is not None:
         return None
     asked = looks.why_not_density(wanted, field.chain, positions, *tables, shared=shared)
@@ -332,7 +327,7 @@ def fused_rounds(
         (samples.rays, samples.starts, samples.ends),
         where,
         tables,
-        _shared(field),
+        shared_tensors(field),
         wiring,
         bias,
         (sizes, limit),

@@ -265,11 +265,10 @@ def place(
         up: the world's upward direction, if it is known.
         focus: what the cameras look at, if it is known.
         box: lower and upper corner of all there is in world axes, if that is known.
-        seek: finds points that photos show, where there are no sparse points and cameras alone do not say where they
-            look.
+        seek: finds points that photos show; asked of cameras that look outward, where there are no sparse points.
     """
     sought = ""
-    if points is None and box is None and alphas is None and (meeting_point(views) is None or look_outward(views)):
+    if points is None and box is None and alphas is None and focus is None and look_outward(views):
         points = seek()
         sought = "" if points is None else f"by {len(points)} points found in the photos"
     rotation = turn(upward(views, points) if up is None else up.double() / up.double().norm())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from lg_field.radiance.stopping import TRAINING
 
+CoarseFirst = Literal["auto", "always", "never"]
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 CONTRACTED = ("opacity_loss_mult", "distortion_loss_mult", "gradient_scaling")
 """Settings that say something of contracted scenes alone."""
@@ -73,6 +74,13 @@ class TrainingSettings:
     """Weight of how far what a ray sees lies from the sparse point that its pixel shows, in parts of the longest ray,
     where photos come with such points."""
 
+    coarse_first: CoarseFirst = "auto"
+    """What tells fine things apart begins to learn later, high frequencies and the levels of the shared grid one after
+    the other, the cells' grids last: few photos far apart are then explained by a shape that they agree on. auto:
+    where photos are few and far apart."""
+    coarse_steps: int = 750
+    """Step from which on all of it learns, or half the run where that is shorter."""
+
     def without_effect(self, contraction: bool, usual: Sequence[TrainingSettings]) -> list[str]:
         """Names of what was set and does nothing in a scene.
 
@@ -103,6 +111,7 @@ class TrainingSettings:
             "depth_loss_mult",
             "outliers_from",
             "gradient_scaling",
+            "coarse_steps",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -110,6 +119,8 @@ class TrainingSettings:
             raise ValueError(
                 f"near_plane must be positive and below far_plane, got {self.near_plane}, {self.far_plane}"
             )
+        if self.coarse_first not in get_args(CoarseFirst):
+            raise ValueError(f"coarse_first must be {', '.join(get_args(CoarseFirst))}, got {self.coarse_first!r}")
         if self.least_light >= 1.0:
             raise ValueError(f"least_light must be below 1, got {self.least_light}")
         if self.background_color not in ("random", *BACKGROUNDS):

@@ -57,6 +57,7 @@ class RadianceTrainer:
     """Trains a field step by step: `begin`, `render`, `losses`; the caller's optimizer does the rest."""
 
     at_once = True  # what is asked beside the samples goes along with them, where that is faster
+    coarse_until = 0  # step from which on everything learns; before it, coarse first (`coarse_first.waiting`)
 
     def __init__(self, field: RadianceField, settings: TrainingSettings, teacher: RadianceField | None = None) -> None:
         """
@@ -107,6 +108,7 @@ class RadianceTrainer:
         settings, field, optimizers = self.settings, self.field, list(optimizers)
         field.complete_lines_(optimizers)
         self.step, cells = step, field.cells
+        field.wait_(step, self.coarse_until)
         if step in settings.split_steps:
             self._split(optimizers)
         if step and step % settings.occupancy_interval == 0:

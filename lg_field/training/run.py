@@ -27,10 +27,12 @@ from lg_field.radiance.field import RadianceField
 from lg_field.radiance.memory_bound import rays_at_once
 from lg_field.radiance.render import render_rays
 from lg_field.radiance.scene import Scene
+from lg_field.radiance.settings import CoarseFirst
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.radiance.views import far_apart
 from lg_field.training.corrections import Corrections, ExposureMode, PoseMode
 from lg_field.training.exposures import DIFFER, exposures_differ
+from lg_field.training.few_photos import coarse_until, few_photos
 from lg_field.training.masks import MaskMode, meaning, only_masked
 from lg_field.training.methods import METHODS
 from lg_field.training.optimizing import fused_adam, set_rates
@@ -71,6 +73,8 @@ class RunSettings:
     exposure: ExposureMode = "auto"
     """A change of colour for each training photo; the scene has the colours of the average one. auto: where photos
     without alpha, and masks that mean empty space, differ in exposure."""
+    coarse_first: CoarseFirst = "auto"
+    """Whether grids learn coarse first. auto: of few photos that are far apart."""
 
     def complete(self) -> RunSettings:
         """With the method's numbers where nothing is said.
@@ -89,6 +93,7 @@ class RunSettings:
             ("space", get_args(Space)),
             ("camera_optimizer", get_args(PoseMode)),
             ("exposure", get_args(ExposureMode)),
+            ("coarse_first", get_args(CoarseFirst)),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
@@ -159,8 +164,12 @@ class SceneRun:
         self.rays = max(1, round(share * self.settings.rays))
         torch.manual_seed(self.settings.seed)
         self.field = self._fresh_field().to(device)
-        self.trainer = RadianceTrainer(self.field, self.method.training)
+        training = replace(self.method.training, coarse_first=self.settings.coarse_first)
+        self.trainer = RadianceTrainer(self.field, training)
         self.trainer.close = self.place.placement.close
+        few = few_photos(self.photos.lenses.poses[..., 3])
+        self.trainer.coarse_until, line = coarse_until(training, few, self.settings.steps)
+        self.notes += [line] if line else []
         hull = self.place.placement.hull
         if hull is not None and not self.field.sizes.contraction:
             self.trainer.restrict(hull.to(device))
