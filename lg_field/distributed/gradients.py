@@ -1,9 +1,9 @@
 """Sums of gradients over ranks.
 
 The shared part's grid is most of it, and a rank's rays read some of its entries, so that it has few lines there that
-are not zeros: only these travel. Line i is added up by rank i mod N, its *keeper*: ranks give it their lines, the keepers give what comes of it to all.
-Which lines these are is told by a bit each. So a rank sends (N - 1)/N of its own lines, and of those that any rank has;
-to add up all of them takes two times (N - 1)/N of the tensor.
+are not zeros: only these travel. Line i is added up by rank i mod N, its *keeper*: ranks give it their lines, the
+keepers give what comes of it to all. Which lines these are is told by a bit each. So a rank sends (N - 1)/N of its own
+lines, and of those that any rank has; to add up all of them takes two times (N - 1)/N of the tensor.
 """
 
 from __future__ import annotations

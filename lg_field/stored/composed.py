@@ -13,8 +13,8 @@ from lg_field.stored.file_rows import row_bytes, stored_field
 
 
 def shares(sizes: Sequence[int], budget: int) -> list[int]:
-    """How a budget is divided: what needs less than an equal part of it gets what it needs, and the others what is left,
-    in equal parts.
+    """How a budget is divided: what needs less than an equal part of it gets what it needs, the others what is left, in
+    equal parts.
 
     Args:
         sizes: what each would need.
