@@ -118,8 +118,8 @@ class RankTrainer(RadianceTrainer):
 
     def _add_up(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Add up the gradients of an optimizer's shared parameters."""
-        field, kinds = self.field, {}
-        for names, kind in ((field.row_names, "own"), (field.kept_lines, "lines")):
+        field, kinds = self.field, dict[int, str]()
+        for names, kind in ((field.row_names, "own"), (tuple(field.kept_lines), "lines")):
             kinds |= {id(getattr(field, name)): kind for name in names}
         found: dict[str, list[Tensor]] = {"shared": [], "lines": [], "own": []}
         for parameter in (p for group in optimizer.param_groups for p in group["params"]):
