@@ -202,10 +202,13 @@ def in_processes(args: Args, blocks: int, where: str, steps: int) -> dict[str, A
             told = None
         for one in workers:
             one.join()
-    full = told is None or "error" in told
-    if full and not args.limit:
-        raise SystemExit(f"rows on {where}, {blocks} blocks: {told}")
-    return None if full else told
+    if told is not None and "error" not in told:
+        return told
+    why = "a process ended" if told is None else (told["error"].splitlines() or ["no memory"])[0][:200]
+    if not args.limit:
+        raise SystemExit(f"rows on {where}, {blocks} blocks: {why}")
+    print(f"rows on {where}: {blocks} blocks do not fit for {steps} steps: {why}", flush=True)
+    return None
 
 
 def largest(args: Args, where: str) -> dict[str, Any]:
@@ -217,13 +220,11 @@ def largest(args: Args, where: str) -> dict[str, Any]:
         middle = (fits + beyond) // 2
         told = in_processes(args, sizes[middle - 1], where, PROBE)
         fits, beyond = (fits, middle) if told is None else (middle, beyond)
-        print(f"rows on {where}: {sizes[middle - 1]} blocks {'do not fit' if told is None else 'fit'}", flush=True)
     line: dict[str, Any] = {"rows on": where, "limit": args.limit}
     for blocks in reversed(sizes[:fits]):
         told = in_processes(args, blocks, where, args.train or PROBE)
         if told is not None:
             return line | {"blocks": blocks} | told
-        print(f"rows on {where}: {blocks} blocks do not fit for {args.train or PROBE} steps", flush=True)
     return line | {"blocks": 0}
 
 
