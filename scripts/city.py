@@ -27,6 +27,8 @@ EYES = 0.25
 """Height of the cameras."""
 REACH = 24
 """Blocks that a ray looks through at most: what is farther away is not seen."""
+SHELL_VOXELS = 1 << 15
+"""Voxels of `City.shell` looked at at a time."""
 HELD_OUT = 1 << 40
 """Seed of rays that are trained with in no step."""
 
@@ -147,7 +149,7 @@ class City:
         lower, upper = (torch.tensor(corner, dtype=torch.float64) for corner in self.box)
         size = (upper - lower) / torch.tensor(counts)
         parts = []
-        for x in torch.arange(counts[0]).split(16):
+        for x in torch.arange(counts[0]).split(max(1, SHELL_VOXELS // (counts[1] * counts[2]))):
             index = torch.cartesian_prod(x, *(torch.arange(n) for n in counts[1:]))
             near = self.distance(lower + (index + 0.5) * size) < 0.5 * float(size.norm()) + margin
             parts.append(near.view(len(x), *counts[1:]))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from on_ranks import on_ranks
 
 from lg_field import PartitionGrid
-from lg_field.distributed.owners import Owners, morton
+from lg_field.distributed.owners import MOST_CELLS, Owners, morton
 from lg_field.distributed.ranks import Ranks
 from lg_field.distributed.runs import OwnRuns, Runs
 from lg_field.distributed.shards import Shards, at, replaced, save_shards
@@ -88,6 +88,16 @@ def test_cells_are_spread_evenly_and_stay_together():
     assert even < uneven and even < 1.2
     along = owners.rank[morton(GRID.unravel(cells)).argsort()]
     assert bool((along.diff() >= 0).all()), "a rank's cells are not one piece of the curve"
+
+
+@given(st.integers(1, 9), st.integers(0, 2**20), st.floats(0.0, 12.0))
+def test_no_rank_has_many_more_cells_than_others_however_uneven_the_load_is(size: int, seed: int, sharp: float):
+    cells = torch.arange(GRID.num_cells)
+    load = torch.rand(len(cells), generator=torch.Generator().manual_seed(seed)).double() ** sharp
+    owners = Owners.balanced(GRID, cells, size, load * (cells > seed % 40))
+    assert max(owners.counts) <= -(-MOST_CELLS * len(cells) // size)
+    alone = Owners.balanced(GRID, cells, size, (cells == seed % 60).double())
+    assert max(alone.counts) <= -(-MOST_CELLS * len(cells) // size)
 
 
 def test_mortons_curve_visits_every_cell_once():

@@ -79,6 +79,30 @@ def test_the_file_is_the_one_packed_in_memory_to_the_bit(tmp_path, name, monkeyp
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.parametrize("name", list(WRITERS))
+def test_a_run_is_rendered_as_its_scene_file_within_a_memory(tmp_path, name):
+    folder, looks = tmp_path / "run", ("--orbit", 1, "--width", 24, "--height", 24)
+    WRITERS[name](folder)
+    lg("pack", "--load-config", folder, "-o", "scene.safetensors", cwd=tmp_path)
+    lg("render", "scene.safetensors", *looks, "-o", "file.png", cwd=tmp_path)
+    said = lg("render", "--load-config", folder, *looks, "-o", "pictures/run.png", "--memory", 1e-5, cwd=tmp_path)
+    assert "a scene file of" in said and "are read as they are looked at" in said
+    assert (tmp_path / "pictures/run.png").read_bytes() == (tmp_path / "file.png").read_bytes()
+    assert list((tmp_path / "pictures").iterdir()) == [tmp_path / "pictures/run.png"]
+    assert not list(tmp_path.glob(".*")), "the scene file is still there"
+
+
+def test_what_a_field_file_is_asked_of_and_is_a_runs_says_how_to_make_one(tmp_path):
+    looks = ("--orbit", 1, "-o", "x.png")
+    for words in ((*looks, "config.yml"), ("step-7.ckpt", *looks), ("models/step-7.shards/", *looks)):
+        text = lg("render", *words, cwd=tmp_path, fails=True)
+        assert "is of a training run, a field file is needed: `lg-field pack --load-config" in text
+    for words in (looks, (*looks, "scene.safetensors", "--load-config", "config.yml")):
+        assert "give either a scene file or composition, or --load-config" in lg(
+            "render", *words, cwd=tmp_path, fails=True
+        )
+
+
 def test_moments_stay_on_disk_and_rows_are_in_order(tmp_path):
     by_ranks(tmp_path)
     opened = load_run(tmp_path, tmp_path, moments=False)

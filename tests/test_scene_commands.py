@@ -122,6 +122,16 @@ def test_units_are_those_asked_for(places, tmp_path):
         transforms.write_text(kept)
 
 
+def test_a_run_that_takes_more_than_the_memory_says_how_to_keep_within_it(places, tmp_path):
+    config, scene = places
+    field = lg_field.load(scene)
+    size = (field.local.nbytes + field.features.nbytes) / 1e9
+    words = ("--resolution", 8, "--threshold", 0.05, "--no-colors", "-o", "m.ply", "--overwrite")
+    for memory, said in ((0.9 * size, True), (1.1 * size, False)):
+        text = lg("mesh", "--load-config", config, *words, "--memory", memory, cwd=tmp_path)
+        assert ("mesh the scene file that `lg-field pack` makes" in text) == said
+
+
 def test_an_empty_part_is_one_line(places, tmp_path):
     asked_for = ("--threshold", 1e9, "--resolution", RESOLUTION, "-o", "x.ply")
     said = lg("mesh", places[1], *asked_for, cwd=tmp_path, fails=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from lg_field.cli.composed_regions import kept_of
 from lg_field.cli.console import say
-from lg_field.cli.opening import CropFlags, Part, Source
+from lg_field.cli.opening import CropFlags, Part, Shown, Source
 from lg_field.cli.options import Output, check_outputs
 from lg_field.cli.sights import NO_SIGHTS
 from lg_field.errors import doing, notice
@@ -186,12 +187,37 @@ class CompositionSource(Source):
         from lg_field.radiance.opening import CompositionFile
 
         with CompositionFile.open(self.name) as file:
-            kept = kept_of(region, file) if region.given else None
-            field = file.load(kept=kept)
-            if kept is not None:
-                self.arrangement = left_of(file, kept, Path(self.name))
-                say_kept(file, kept)
-            return Part(field, "float32", file.bytes_read)
+            return Part(file.load(kept=self._kept(file, region)), "float32", file.bytes_read)
+
+    @contextmanager
+    def shown(self, region: RegionFlags, device: str, memory: float) -> Iterator[Shown]:
+        """Of files whose rows are too many only those are read that are looked at (see `FieldSource.shown`)."""
+        from lg_field.cli.options import bounded, check_memory_flag
+        from lg_field.cli.sources import GIGABYTE, ROWS_SHARE
+        from lg_field.radiance.opening import CompositionFile
+        from lg_field.stored.composed import composition_sizes, stored_composition
+
+        check_memory_flag(memory)
+        with CompositionFile.open(self.name) as file:
+            kept, limit = self._kept(file, region), int(ROWS_SHARE * memory * GIGABYTE)
+            size = sum(composition_sizes(file, kept).values())
+            field = stored_composition(file, limit, kept)
+            if size > limit:
+                memory *= 1.0 - ROWS_SHARE
+                notice(
+                    f"{size / GIGABYTE:,.2f} GB of rows of {len(field.parts)} parts are read as they are looked at: a "
+                    "larger --memory keeps more"
+                )
+            yield Shown(bounded(field.to(device), memory), "float32", lambda: file.bytes_read)
+
+    def _kept(self, file: CompositionFile, region: RegionFlags) -> Arrangement:
+        """What flags show of a composition; says how much of each part that is."""
+        if not region.given:
+            return file.arrangement
+        kept = kept_of(region, file)
+        self.arrangement = left_of(file, kept, Path(self.name))
+        say_kept(file, kept)
+        return kept
 
     def crop(self, flags: CropFlags) -> None:
         """Writes another composition, of the parts that are left; their files stay as they are."""

@@ -21,6 +21,7 @@ from lg_field.errors import doing, notice, tell
 if TYPE_CHECKING:
     from lg_field.meshing.mesh import Mesh
     from lg_field.networks import LocalGlobalNetwork
+    from lg_field.radiance.field import RadianceField
     from lg_field.radiance.volume import Volume
     from lg_field.signals.shapes.mesh_file import SourceMesh
 
@@ -242,6 +243,7 @@ def part_of_run(
     described = (run.config_path.parent / TRANSFORMS).exists()
     source = voxels_of_run(run) if described else None
     whole: Any = run.field() if source is None else source.field()
+    say_loaded(whole, memory)
     if not described:
         notice(f"{run.config_path.parent} has no {TRANSFORMS}: where cameras were is not known; all is meshed")
     field = whole
@@ -251,6 +253,16 @@ def part_of_run(
         field.region = whole.region if region.snap else field.region
         field = settled(field)
     yield bounded(field.to(device), memory), lambda: np.asarray(run.scene_to_world(), dtype=np.float64)
+
+
+def say_loaded(field: RadianceField, memory: float) -> None:
+    """Say so where the rows of a run take more than so many GB."""
+    size = sum(getattr(field, name).nbytes for name in ("local", "features")) / 1e9
+    if size > memory:
+        notice(
+            f"all rows of the run are in memory, {size:,.2f} GB, whatever --memory says: mesh the scene file that "
+            "`lg-field pack` makes of it to keep within that"
+        )
 
 
 def looked_at_alone(field: Volume) -> Any:

@@ -91,10 +91,23 @@ SOURCES: dict[bool, str] = {False: "lg_field.cli.sources:FieldSource", True: "lg
 """module:class of what is open, by whether its name is that of a composition."""
 
 
+OF_RUNS = (".yml", ".yaml", ".ckpt", ".shards")
+"""What names of a run's parts end with."""
+
+
 def source_of(name: str) -> Source:
-    """What a path or an address names."""
+    """What a path or an address names.
+
+    Raises:
+        ValueError: it is that of a run.
+    """
     from lg_field.cli.lazy import function_at
     from lg_field.radiance.arrangement import is_composition
 
+    if name.rstrip("/").lower().endswith(OF_RUNS):
+        raise ValueError(
+            f"{name} is of a training run, a field file is needed: `lg-field pack --load-config config.yml -o "
+            "scene.safetensors` makes one, a few rows at a time"
+        )
     found: Source = function_at(SOURCES[is_composition(name)])(name)  # type: ignore[assignment]
     return found

@@ -30,19 +30,16 @@ if TYPE_CHECKING:
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 OptionalOutput = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
 Input = tyro.conf.Positional[Path]
-Address = tyro.conf.Positional[
-    Annotated[
-        str,
-        PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="FILE",
-            instance_from_str=lambda words: os.path.expanduser(words[0]),
-            is_instance=lambda value: isinstance(value, str),
-            str_from_instance=lambda value: [value],
-        ),
-    ]
-]
+_PATH = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="FILE",
+    instance_from_str=lambda words: os.path.expanduser(words[0]),
+    is_instance=lambda value: isinstance(value, str),
+    str_from_instance=lambda value: [value],
+)
+Address = tyro.conf.Positional[Annotated[str, _PATH]]
 """A field file: a path, or an address fsspec reads."""
+OptionalAddress = tyro.conf.Positional[Annotated[str, _PATH] | None]
 
 UNITS = ", ".join(f"{kind.name}: {kind.units}" for kind in FACTS)
 """In which units each kind of signal takes places."""

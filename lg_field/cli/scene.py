@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import mimetypes
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,8 +18,8 @@ from rich.progress import Progress
 
 from lg_field.cli.console import say
 from lg_field.cli.opening import source_of
-from lg_field.cli.options import NO_REGION, Address, Output, RegionFlags, pick_device, progress_bar
-from lg_field.errors import doing
+from lg_field.cli.options import NO_REGION, OptionalAddress, Output, RegionFlags, pick_device, progress_bar
+from lg_field.errors import doing, notice
 from lg_field.files import atomic_write, refuse_existing
 
 if TYPE_CHECKING:
@@ -46,15 +48,8 @@ def pack(
         dtype: of the weights in the file.
         overwrite: replace an existing output.
     """
-    from lg_field.files import save
-    from lg_field.nerfstudio.runs import load_run, outline
-
     refuse_existing(output, overwrite)
-    scratch = next(folder for folder in output.resolve().parents if folder.is_dir())
-    run = load_run(load_config, scratch, moments=False)
-    field, lines = outline(run)
-    size = save(field, output, dtype=dtype, overwrite=overwrite, lines=lines)
-    before = run.size
+    field, size, before = packed(load_config, output, dtype, overwrite)
     Console().print(
         f"{output}: {field.num_rows} cells, {field.num_parameters()['total']:,} parameters, {size:,} bytes "
         f"(checkpoint: {before:,})",
@@ -63,9 +58,29 @@ def pack(
     )
 
 
+def packed(load_config: Path, output: Path, dtype: Any = "float32", overwrite: bool = False) -> tuple[Any, int, int]:
+    """Write the scene file of a run; a few rows at a time are in memory.
+
+    Returns:
+        The field without its rows, and the bytes of the file and of the checkpoint.
+    """
+    from lg_field.files import save
+    from lg_field.nerfstudio.runs import load_run, outline
+
+    run = load_run(load_config, folder_for(output), moments=False)
+    field, lines = outline(run)
+    return field, save(field, output, dtype=dtype, overwrite=overwrite, lines=lines), run.size
+
+
+def folder_for(output: Path) -> Path:
+    """The nearest folder above an output that is there."""
+    return next(folder for folder in output.resolve().parents if folder.is_dir())
+
+
 def render(
-    input: Address,
     output: Output,
+    input: OptionalAddress = None,
+    load_config: Path | None = None,
     orbit: int = 0,
     camera: Path | None = None,
     region: Annotated[RegionFlags, tyro.conf.arg(name="")] = NO_REGION,
@@ -84,8 +99,9 @@ def render(
     """Render a scene file to a picture, a folder of pictures, or a video.
 
     Args:
-        input: scene file or composition, or an address fsspec reads.
         output: .png, .jpg or .webp for one picture, .mp4, .mkv or .mov for a video, without suffix a folder of PNGs.
+        input: scene file or composition, or an address fsspec reads.
+        load_config: or config.yml of a run: a scene file of it is beside the output as long as it is rendered.
         orbit: cameras on a circle around the scene.
         camera: or a nerfstudio camera path (JSON); its size is taken unless it has none.
         region: load and show only this part.
@@ -97,32 +113,56 @@ def render(
         least_light: rays end where less than this part of the light gets through; 0 = where the scene ends.
         fps: pictures a second of a video.
         device: auto, cpu, cuda, ...
-        memory: GB that rows and what is computed of a picture may take at a time. Of a scene file with more rows only
-            those are read that rays reach.
+        memory: GB that rows and what is computed of a picture may take; of more rows those are read that rays reach.
         max_size: GB of pixels in all; what is larger is refused before anything is rendered.
         overwrite: replace existing files.
     """
     holds, look = what_it_holds(output, transparent), look_of(show, transparent)
-    check_numbers(orbit, camera, width, height, elevation, fps)
-    if not 0.0 <= least_light < 1.0:
-        raise ValueError(f"--least-light must be at least 0 and below 1, got {least_light}")
+    check_numbers(orbit, camera, width, height, elevation, fps, least_light)
     refuse_existing(output, overwrite)
     console, begin = Console(), time.perf_counter()
     path = None if camera is None else read_path(camera, width, height)
     sizes = [(c.width, c.height) for c in path or ()] or [(width, height)] * orbit
     check_count(output, holds, len(sizes))
     check_pixels(sizes, 4 if transparent else 3, max_size)
-    with source_of(input).shown(region, pick_device(device), memory) as shown:
-        scene = scene_of(shown.field, input)
+    with (
+        file_of(input, load_config, output) as name,
+        source_of(name).shown(region, pick_device(device), memory) as shown,
+    ):
+        scene = scene_of(shown.field, name)
         cameras = orbit_of(shown.field, scene, orbit, width, height, elevation) if path is None else path
         with doing(f"rendering {output}"), progress_bar(console) as progress:
             task = progress.add_task("rendering", total=len(cameras))
             pictures = (rendered(shown.field, scene, c, look, least_light, progress, task) for c in cameras)
             write_pictures(pictures, output, holds, fps, overwrite)
-        read = shown.bytes_read()
-    seconds, count = time.perf_counter() - begin, len(cameras)
+        say_rendered(console, output, cameras, shown.bytes_read(), time.perf_counter() - begin)
+
+
+def say_rendered(console: Console, output: Path, cameras: Sequence[Camera], read: int, seconds: float) -> None:
+    """How many pictures there are, and what they took."""
+    count = len(cameras)
     size = f"{count} pictures of {cameras[0].width} x {cameras[0].height}"
     say(console, f"{output}: {size}, {read:,} bytes read, {seconds:.1f} s, {seconds / count:.2f} s each")
+
+
+@contextmanager
+def file_of(input: str | None, load_config: Path | None, output: Path) -> Iterator[str]:
+    """The file to be looked at: that which is given, or one of a run, beside the output and gone afterwards.
+
+    Raises:
+        ValueError: not one of both.
+    """
+    if (input is None) == (load_config is None):
+        raise ValueError("give either a scene file or composition, or --load-config config.yml")
+    if load_config is None:
+        assert input is not None
+        yield input
+        return
+    with tempfile.TemporaryDirectory(prefix=".lg-field.", dir=folder_for(output)) as folder:
+        path = Path(folder, "scene.safetensors")
+        _, size, _ = packed(load_config, path)
+        notice(f"{load_config}: a scene file of {size:,} bytes is made for this; `lg-field pack` makes one to keep")
+        yield str(path)
 
 
 def what_it_holds(output: Path, transparent: bool) -> Holds:
@@ -143,7 +183,9 @@ def what_it_holds(output: Path, transparent: bool) -> Holds:
     return holds
 
 
-def check_numbers(orbit: int, camera: Path | None, width: int, height: int, elevation: float | None, fps: int) -> None:
+def check_numbers(
+    orbit: int, camera: Path | None, width: int, height: int, elevation: float | None, fps: int, least_light: float
+) -> None:
     """Raise ValueError for cameras and sizes that make no sense, before any work."""
     from lg_field.radiance.camera_path import check_size
 
@@ -152,6 +194,8 @@ def check_numbers(orbit: int, camera: Path | None, width: int, height: int, elev
     check_size(width, height)
     if fps < 1 or not math.isfinite(elevation or 0.0):
         raise ValueError(f"--fps must be at least 1 and --elevation finite, got {fps} and {elevation}")
+    if not 0.0 <= least_light < 1.0:
+        raise ValueError(f"--least-light must be at least 0 and below 1, got {least_light}")
 
 
 def check_count(output: Path, holds: Holds, count: int) -> None:

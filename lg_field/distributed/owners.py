@@ -6,6 +6,7 @@ seldom.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,6 +18,8 @@ from lg_field.space.partition import PartitionGrid
 
 IDLE = 0.02
 """A cell counts as at least this part of the mean load, so that cells without samples are spread, too."""
+MOST_CELLS = 1.25
+"""A rank has at most this many times the mean number of cells: what it has room for, however uneven the load is."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Owners:
 
     @staticmethod
     def balanced(grid: PartitionGrid, cells: Tensor, size: int, load: Tensor | None = None) -> Owners:
-        """Owners with about the same load.
+        """Owners with about the same load, as far as none has more than `MOST_CELLS` times its share of the cells.
 
         Args:
             grid: the partition.
@@ -48,12 +51,15 @@ class Owners:
             if len(cells) < size:
                 raise ValueError(f"{size} ranks are more than the {len(cells)} cells: start fewer, or with more cells")
             load = torch.ones(len(cells), device=cells.device)
-        weight = load.double().cpu()
-        weight = weight.clamp_min(IDLE * float(weight.mean()))
         order = morton(grid.unravel(cells.cpu())).argsort(stable=True)
-        middle = (weight[order].cumsum(0) - 0.5 * weight[order]) / weight.sum()
-        rank = torch.empty(len(cells), dtype=torch.int64)
-        rank[order] = (middle * size).long().clamp_max(size - 1)
+        along = load.double().cpu()[order]
+        least, most = IDLE * float(along.mean()), math.ceil(MOST_CELLS * len(cells) / size)
+        parts = _divided(along.clamp_min(least), size)
+        while int(parts.bincount().max()) > most:  # the more a cell counts at least, the more alike they are
+            least *= 1.5
+            parts = _divided(along.clamp_min(least), size)
+        rank = torch.empty_like(parts)
+        rank[order] = parts
         return Owners(grid, cells, rank.to(cells.device), size)
 
     def to(self, device: torch.device) -> Owners:
@@ -102,6 +108,12 @@ class Owners:
         )
         mean = float(of_rank.mean())
         return float(of_rank.max()) / mean if mean > 0.0 else 1.0
+
+
+def _divided(weight: Float[Tensor, " cells"], size: int) -> Int64[Tensor, " cells"]:
+    """Which of `size` parts of about the same weight each of some weights in a row is in; each part is one piece."""
+    middle = (weight.cumsum(0) - 0.5 * weight) / weight.sum()
+    return (middle * size).long().clamp_max(size - 1)
 
 
 def morton(index: Int64[Tensor, "cells d"]) -> Int64[Tensor, " cells"]:

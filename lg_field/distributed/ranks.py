@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -98,14 +98,15 @@ class Ranks:
     # -- without
 
     def gather_(self, values: Tensor, counts: Sequence[int], what: str = "runs") -> Tensor:
-        """`gather` without gradients; `what` is the name it is counted under."""
+        """`gather` without gradients; `what` is the name it is counted under. A rank sends as many lines as the one
+        with the most."""
         if self.size == 1 or sum(counts) == 0:
             return values.clone()
-        self._count(what, values, self.size - 1)
         flat = values.detach().flatten(1) if values.dim() > 1 else values.detach()[:, None]
         flat = flat.view(torch.uint8) if flat.dtype == torch.bool else flat
         padded = flat.new_zeros(max(counts), flat.shape[1])
         padded[: len(flat)] = flat
+        self._count(what, padded, self.size - 1)
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
         whole = torch.cat([part[:count] for part, count in zip(parts, counts)])
@@ -118,30 +119,8 @@ class Ranks:
             dist.all_reduce(values)
         return values
 
-    def sum_gradients(self, shared: Iterable[Tensor], own: Iterable[Tensor]) -> None:
-        """Add up the gradients of what all ranks hold, in place. Of parameters that only some ranks reached, own rows
-        too, the others get zeros, so that all ranks' optimizers go on alike.
-
-        Args:
-            shared: parameters that are the same on all ranks.
-            own: parameters whose rows are this rank's.
-        """
-        shared, own = list(shared), list(own)
-        every = shared + own
-        if self.size == 1 or not every:
-            return
-        reached = every[0].new_tensor([float(p.grad is not None) for p in every])
-        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in shared]
-        whole = self.sum_(torch.cat([*(part.flatten() for part in parts), reached]), "gradients")
-        *sums, reached = whole.split([*(part.numel() for part in parts), len(every)])
-        for parameter, value, some in zip(every, [*sums, *(None for _ in own)], (reached > 0).tolist()):
-            if some and value is not None:
-                parameter.grad = value.view_as(parameter)
-            elif some and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-
     def exchange(
-        self, lines: Shaped[Tensor, "mine *rest"], give: Sequence[int], take: Sequence[int]
+        self, lines: Shaped[Tensor, "mine *rest"], give: Sequence[int], take: Sequence[int], what: str = "rows"
     ) -> Shaped[Tensor, "taken *rest"]:
         """Give lines to other ranks and take theirs.
 
@@ -149,6 +128,7 @@ class Ranks:
             lines: (n, ...) sorted by the rank that they go to.
             give: lines for each rank.
             take: lines from each rank.
+            what: the name that sent bytes are counted under.
 
         Returns:
             (sum of `take`, ...), rank by rank.
@@ -157,7 +137,7 @@ class Ranks:
             return lines.clone()
         flat = lines.detach().reshape(len(lines), math.prod(lines.shape[1:]))
         flat = flat.view(torch.uint8) if flat.dtype == torch.bool else flat
-        self._count("rows", flat[: sum(give) - give[self.rank]], 1.0)
+        self._count(what, flat[: sum(give) - give[self.rank]], 1.0)
         taken = flat.new_empty(sum(take), flat.shape[1])
         if flat.shape[1]:
             dist.all_to_all_single(taken, flat.contiguous(), list(take), list(give))

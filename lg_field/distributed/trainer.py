@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lg_field.distributed.gradients import sum_gradients
 from lg_field.distributed.owners import Owners
 from lg_field.distributed.ranks import Ranks
 from lg_field.distributed.rays import SharedRays
@@ -117,9 +118,13 @@ class RankTrainer(RadianceTrainer):
 
     def _add_up(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Add up the gradients of an optimizer's shared parameters."""
-        rows = {id(getattr(self.field, name)) for name in self.field.row_names}
-        every = [p for group in optimizer.param_groups for p in group["params"]]
-        self.ranks.sum_gradients(*([p for p in every if (id(p) in rows) == own] for own in (False, True)))
+        field, kinds = self.field, dict[int, str]()
+        for names, kind in ((field.row_names, "own"), (tuple(field.kept_lines), "lines")):
+            kinds |= {id(getattr(field, name)): kind for name in names}
+        found: dict[str, list[Tensor]] = {"shared": [], "lines": [], "own": []}
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            found[kinds.get(id(parameter), "shared")].append(parameter)
+        sum_gradients(self.ranks, **found)
 
     def _split(self, optimizers: list[torch.optim.Optimizer]) -> None:
         super()._split(optimizers)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Int64
@@ -21,6 +21,20 @@ from lg_field.radiance.field import RadianceField
 from lg_field.radiance.scene import Scene
 from lg_field.space.regions import Region, both
 from lg_field.table.cell_table import NOTHING_KEPT
+
+
+class Cut(NamedTuple):
+    """What is needed of a file of a composition."""
+
+    address: str
+    region: Region | None
+    """What its copies show of it wherever they stand; None = everything."""
+    asked: Region | None
+    """What any of them shows in what is shown of the composition, in the file's scene space; None = everything."""
+
+
+Read = Callable[[Cut], RadianceField]
+"""Makes the field of a cut, of which `FieldFile.load` of what is asked is one."""
 
 
 @dataclass(frozen=True)
@@ -91,51 +105,65 @@ class CompositionFile:
         skeleton, asked = self.file_of(part).skeleton, as_seen_by(part, region)
         return torch.arange(skeleton.num_rows) if asked is None else skeleton.rows_touching(asked)
 
-    def load(self, region: Region | None = None, kept: Arrangement | None = None) -> Composition:
+    def load(
+        self, region: Region | None = None, kept: Arrangement | None = None, read: Read | None = None
+    ) -> Composition:
         """The composition, or a part of it: then only the rows that this needs are fetched, each file's once, or once
         for each way in which its copies are cut.
 
         Args:
             region: units of the composition; within the composition's own. None = all that it shows.
             kept: what to show instead: the composition's arrangement, with less in it.
+            read: makes the fields; None = all their rows are fetched.
 
         Raises:
             FileError: NaN or infinite weights.
             ValueError: nothing would be kept.
         """
         kept = self.kept(region) if kept is None else kept
-        fields: dict[tuple[str, Region | None], RadianceField | None] = {}
-        entries = self.parts_in(kept)
-        for part in entries:
-            key = (self.addresses[part.name], part.region)
-            if key not in fields:
-                copies = [other for other in entries if (self.addresses[other.name], other.region) == key]
-                fields[key] = self._load(key[0], copies, kept.region)
+        read = read or (lambda cut: cast(RadianceField, self.files[cut.address].load(cut.asked)))
+        fields = {(cut.address, cut.region): self._settled(read(cut), cut) for cut in self.cuts(kept)}
         parts = []
-        for part in entries:
+        for part in self.parts_in(kept):
             field = fields[self.addresses[part.name], part.region]
             parts += [] if field is None else [Part(part.name, field, part.place)]
         if not parts:
             raise ValueError(NOTHING_KEPT)
         return Composition(parts, kept.region, self.scene())
 
+    def cuts(self, kept: Arrangement) -> tuple[Cut, ...]:
+        """What is needed of each file: once, or once for each way in which its copies are cut.
+
+        Args:
+            kept: the composition's arrangement, with less in it.
+        """
+        copies: dict[tuple[str, Region | None], list[Region | None]] = {}
+        for part in self.parts_in(kept):
+            asked = as_seen_by(part, kept.region)
+            copies.setdefault((self.addresses[part.name], part.region), []).append(asked)
+        return tuple(Cut(address, region, _any_of(asked)) for (address, region), asked in copies.items())
+
     def scene(self) -> Scene:
         """What the composition says of itself, whatever part of it is loaded."""
         pairs = [(cast(Scene, self.file_of(part).description), part.place) for part in self.arrangement.parts]
         return common_scene(pairs, self.arrangement.background)
 
-    def _load(self, address: str, copies: list[PartEntry], region: Region | None) -> RadianceField | None:
-        """The rows of a file that any of its copies shows, which are cut alike; None if those hold nothing."""
-        file = self.files[address]
-        asked = [as_seen_by(part, region) for part in copies]
-        if any(some is None for some in asked):
-            return cast(RadianceField, file.load())
-        field = cast(RadianceField, file.load(reduce(lambda a, b: a | b, cast("list[Region]", asked))))
-        own = both(file.header.region, copies[0].region)
+    def _settled(self, field: RadianceField, cut: Cut) -> RadianceField | None:
+        """What was read of a file, which shows what its copies do; None if that holds nothing."""
+        if cut.asked is None:
+            return field
+        own = both(self.files[cut.address].header.region, cut.region)
         field.region = own
         if not settles(field, own):
             return field
         return settled(field) if bool(shown_voxels(field.occupancy, own).any()) else None
+
+
+def _any_of(asked: Sequence[Region | None]) -> Region | None:
+    """What any of several regions holds; None = everything."""
+    if any(some is None for some in asked):
+        return None
+    return reduce(lambda a, b: a | b, cast("list[Region]", asked))
 
 
 def as_seen_by(part: PartEntry, region: Region | None) -> Region | None:

@@ -25,7 +25,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from lg_field.distributed.trainer import RankTrainer
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.sizes import RadianceSizes
 from lg_field.radiance.training import TrainingSettings
+from lg_field.training.methods import METHODS
 
 NEVER = 10**6
 FALL = 0.05
@@ -65,8 +66,10 @@ class Args:
     """In a step."""
     steps: int = 12
     """Measured, after as many that are not."""
-    grid_nodes: int = 6
-    """Nodes per axis of a cell's feature grid."""
+    method: str = "lg-field-tiny"
+    """Whose sizes rows and shared part have."""
+    grid_nodes: int = 0
+    """Nodes per axis of a cell's feature grid; 0: as the method has."""
     train: int = 0
     """Steps before the PSNR is looked at; 0: work and bytes are measured instead."""
     seeds: tuple[int, ...] = (0,)
@@ -74,11 +77,9 @@ class Args:
 
 
 def sizes_of(args: Args) -> RadianceSizes:
-    """Of the table."""
-    plain = {"color_width": 0, "color_features": 27}  # no colour layer
-    return RadianceSizes(
-        local_width=16, global_width=64, grid_nodes=args.grid_nodes, hash_levels=4, occupancy_voxels=4, **plain
-    )
+    """Of the table; with few voxels, of which the rays of a process do not profit."""
+    sizes = replace(METHODS[args.method].sizes, occupancy_voxels=4, contracted_density=False)
+    return replace(sizes, grid_nodes=args.grid_nodes) if args.grid_nodes else sizes
 
 
 def start(args: Args, ranks: Ranks) -> tuple[RankTrainer, torch.optim.Optimizer]:

@@ -14,6 +14,7 @@ PSNR after so many steps. `--cameras` and `--within` say how far apart a step's 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -167,7 +168,8 @@ def measure(args: Args, blocks: int, where: str, steps: int) -> dict[str, Any]:
 
 
 def worker(rank: int, folder: str, answer: Connection, args: Args, blocks: int, where: str, steps: int) -> None:
-    """A process of a measurement; the first one answers. What memory does not suffice for ends it without an answer.
+    """A process of a measurement; the first one answers, and any that fails. What memory does not suffice for may end
+    it without an answer.
 
     One that fails ends at once, with its connections, so that the others do not wait for it."""
     size = RANKS.get(where, 1)
@@ -180,7 +182,7 @@ def worker(rank: int, folder: str, answer: Connection, args: Args, blocks: int, 
         told = measure(args, blocks, where, steps)
     except (MemoryError, RuntimeError) as error:
         told = {"error": str(error)}
-    if rank == 0:
+    if rank == 0 or "error" in told:
         answer.send(told)
     if "error" in told:
         os._exit(1)
@@ -196,16 +198,20 @@ def in_processes(args: Args, blocks: int, where: str, steps: int) -> dict[str, A
         for one in workers:
             one.start()
         theirs.close()
-        try:
-            told = ours.recv()
-        except EOFError:
-            told = None
+        answers: list[dict[str, Any]] = []
+        with contextlib.suppress(EOFError):  # when all have ended
+            while True:
+                answers.append(ours.recv())
         for one in workers:
             one.join()
-    full = told is None or "error" in told
-    if full and not args.limit:
-        raise SystemExit(f"rows on {where}, {blocks} blocks: {told}")
-    return None if full else told
+    if answers and not any("error" in told for told in answers):
+        return answers[0]
+    first = next((told["error"] for told in answers if "error" in told), "a process ended")
+    why = (first.splitlines() or ["no memory"])[0][:200]
+    if not args.limit:
+        raise SystemExit(f"rows on {where}, {blocks} blocks: {why}")
+    print(f"rows on {where}: {blocks} blocks do not fit for {steps} steps: {why}", flush=True)
+    return None
 
 
 def largest(args: Args, where: str) -> dict[str, Any]:
@@ -217,13 +223,11 @@ def largest(args: Args, where: str) -> dict[str, Any]:
         middle = (fits + beyond) // 2
         told = in_processes(args, sizes[middle - 1], where, PROBE)
         fits, beyond = (fits, middle) if told is None else (middle, beyond)
-        print(f"rows on {where}: {sizes[middle - 1]} blocks {'do not fit' if told is None else 'fit'}", flush=True)
     line: dict[str, Any] = {"rows on": where, "limit": args.limit}
     for blocks in reversed(sizes[:fits]):
         told = in_processes(args, blocks, where, args.train or PROBE)
         if told is not None:
             return line | {"blocks": blocks} | told
-        print(f"rows on {where}: {blocks} blocks do not fit for {args.train or PROBE} steps", flush=True)
     return line | {"blocks": 0}
 
 
