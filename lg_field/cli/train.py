@@ -44,6 +44,7 @@ def train(
     seed: int = 42,
     camera_optimizer: Literal["off", "SO3xR3"] = "off",
     exposure: Literal["auto", "True", "False"] = "auto",
+    coarse_first: Literal["auto", "always", "never"] = "auto",
     resume: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -70,6 +71,7 @@ def train(
         camera_optimizer: SO3xR3: doubtful poses of the training cameras are improved, in every fourth step.
         exposure: True: each training photo gets a change of colour of its own, and the scene the average photo's
             colours; auto: where photos without alpha or masks differ in exposure.
+        coarse_first: fine detail waits until the shape is found; auto: of few photos that are far apart.
         resume: go on from the run in OUTPUT, with the same settings; --steps may differ.
         overwrite: replace the run in OUTPUT.
     """
@@ -81,7 +83,7 @@ def train(
     check_folder(folder, data, resume, overwrite)
     if test_photos < 0:
         raise ValueError(f"--test-photos must not be negative, got {test_photos}")
-    said = (method, steps, rays, masks, background, space, downscale, seed, camera_optimizer, exposure)
+    said = (method, steps, rays, masks, background, space, downscale, seed, camera_optimizer, exposure, coarse_first)
     settings = RunSettings(*said).complete()
     train_in(folder, data, settings, pick_device(device), test_photos, resume)
 
