@@ -206,11 +206,16 @@ def ring(count: int, turns: float = 1.0) -> torch.Tensor:
     return torch.stack([2 * angle.cos(), 2 * angle.sin(), torch.full_like(angle, 0.3)], dim=-1)
 
 
+def inward(places: torch.Tensor) -> torch.Tensor:
+    """Unit directions from places to the origin."""
+    return -torch.nn.functional.normalize(places, dim=-1)
+
+
 @given(count=st.integers(2, 60), turns=st.floats(0.02, 1.0), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 9))
 def test_photos_are_few_by_number_and_angle_in_any_unit(count: int, turns: float, scale: float, seed: int) -> None:
     places = ring(count, turns)
     apart = neighbours_apart(places)
-    few = few_photos(places)
+    few = few_photos(places, inward(places))
     assert (few is not None) == (count < FEW and apart >= APART)
     turned = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(seed)).double())[0]
     assert neighbours_apart(scale * places @ turned) == pytest.approx(apart, abs=1e-3)
@@ -218,13 +223,15 @@ def test_photos_are_few_by_number_and_angle_in_any_unit(count: int, turns: float
 
 
 def test_a_photo_alone_or_none_is_no_matter_of_angles() -> None:
-    assert few_photos(ring(1)) is None and few_photos(torch.zeros(0, 3)) is None
+    assert few_photos(ring(1), inward(ring(1))) is None and few_photos(torch.zeros(0, 3), torch.zeros(0, 3)) is None
 
 
 def test_rings_of_twelve_are_few_and_of_sixty_are_not() -> None:
-    assert few_photos(ring(12)) is not None
-    assert few_photos(ring(60)) is None
-    assert few_photos(ring(12, turns=0.1)) is None  # near each other, as from a stand
+    assert few_photos(ring(12), inward(ring(12))) is not None
+    assert few_photos(ring(60), inward(ring(60))) is None
+    stand = ring(12, turns=0.1)
+    assert few_photos(stand, inward(stand)) is None, "near each other"
+    assert few_photos(ring(12), -inward(ring(12))) is None, "of a room, the angles say nothing"
 
 
 @pytest.mark.parametrize("few", ["12 photos, 30 degrees from one to the next", None])

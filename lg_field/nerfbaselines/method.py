@@ -133,8 +133,10 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         say_without_effect(self.settings.training, self.field.sizes.contraction)
         self.trainer = RadianceTrainer(self.field, self.settings.training)
         self.trainer.close = placement.close
-        origins = views_of(dataset["cameras"]).origins @ self.matrix[:3, :3].T + self.matrix[:3, 3]
-        self.trainer.coarse_until, line = coarse_until(self.settings.training, few_photos(origins), self.settings.steps)
+        views = views_of(dataset["cameras"])
+        origins = views.origins @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+        few = few_photos(origins, views.axes @ self.rotation.T)
+        self.trainer.coarse_until, line = coarse_until(self.settings.training, few, self.settings.steps)
         if line is not None:
             print(line)
         if placement.hull is not None and placement.box is not None:

@@ -119,7 +119,8 @@ class LGDataManager(VanillaDataManager[InputDataset]):
             CONSOLE.print(f"The scene: {self.placement.reason}.")
         dataset = CaptureDataset(outputs, config.camera_res_scale_factor, self.masks)
         dataset.depths &= config.depths or (bool(outputs.metadata["bounded"]) and not config.contracted)
-        dataset.metadata["few_photos"] = few_photos(dataset.cameras.camera_to_worlds[..., 3])
+        poses = dataset.cameras.camera_to_worlds
+        dataset.metadata["few_photos"] = few_photos(poses[..., 3], -poses[..., 2])
         if self.opaque:
             dataset.metadata["backdrop"] = torch.tensor(mean_color(len(dataset), dataset.get_image_float32))
             dataset.metadata["exposures_differ"] = self._exposures_differ(outputs)

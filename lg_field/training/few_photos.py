@@ -12,6 +12,8 @@ FEW = 40
 """Photos from which on there are enough of them."""
 APART = 20.0
 """Degrees from a camera to the next, seen from what they look at, from which on photos are far apart."""
+TOWARD = 0.3
+"""Median cosine between cameras' axes and the directions to the focus, below which they do not look at it."""
 WHOLE = 0.5
 """Part of a run that everything learns in, at least."""
 
@@ -28,14 +30,19 @@ def neighbours_apart(origins: Float[Tensor, "photos 3"]) -> float:
     return float(torch.rad2deg(torch.arccos(cosine.amax(1).clamp(-1.0, 1.0))).median())
 
 
-def few_photos(origins: Float[Tensor, "photos 3"]) -> str | None:
-    """How few photos there are and how far apart; None where there are enough.
+def few_photos(origins: Float[Tensor, "photos 3"], axes: Float[Tensor, "photos 3"]) -> str | None:
+    """How few photos there are and how far apart; None where there are enough, and where cameras do not look at the
+    focus, as in a room: there it does not say how far apart they are.
 
     Args:
         origins: (n, 3) camera centres of the training photos about the focus, any unit.
+        axes: (n, 3) unit directions in which they look.
     """
     count = len(origins)
     if not 2 <= count < FEW:
+        return None
+    toward = -torch.nn.functional.normalize(origins.double(), dim=-1)
+    if float((toward * axes.double()).sum(-1).median()) < TOWARD:
         return None
     apart = neighbours_apart(origins)
     return f"{count} photos, {apart:.0f} degrees from one to the next" if apart >= APART else None

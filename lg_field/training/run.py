@@ -167,7 +167,7 @@ class SceneRun:
         training = replace(self.method.training, coarse_first=self.settings.coarse_first)
         self.trainer = RadianceTrainer(self.field, training)
         self.trainer.close = self.place.placement.close
-        few = few_photos(self.photos.lenses.poses[..., 3])
+        few = few_photos(self.photos.lenses.poses[..., 3], -self.photos.lenses.poses[..., 2])
         self.trainer.coarse_until, line = coarse_until(training, few, self.settings.steps)
         self.notes += [line] if line else []
         hull = self.place.placement.hull
