@@ -281,3 +281,14 @@ def test_runs_from_before_there_was_a_choice_learn_everything_from_the_start() -
     old.__setstate__({"steps_per_scene": 99})
     assert (old.coarse_first, old.steps_per_scene) == ("never", 99)
     assert LGModelConfig().coarse_first == "auto"
+
+
+@pytest.mark.parametrize(("known", "until"), [(True, 40), (False, 0)])
+def test_a_run_that_goes_on_waits_as_long_as_it_was_to(known: bool, until: int) -> None:
+    """However many steps it is to have now; of before there was such a thing nothing waits."""
+    field = RadianceField(PartitionGrid((2, 2, 2), (-1.0,) * 3, (1.0,) * 3), RadianceSizes())
+    first, second = (RadianceTrainer(field, TrainingSettings()) for _ in range(2))
+    first.coarse_until, second.coarse_until = 40, 400
+    state = first.state()
+    second.load_state(state if known else {name: v for name, v in state.items() if name != "coarse_until"})
+    assert second.coarse_until == until and second.resumed and not first.resumed

@@ -135,3 +135,35 @@ def test_a_capture_of_a_walk_is_placed_by_its_photos(tmp_path: Path) -> None:
     assert place.placement.close < 1.0 and "outward" in place.placement.reason
     scale = float(torch.linalg.det(place.to_world[:3, :3])) ** (1 / 3)
     assert 2.0 < scale < 7.0, "world units in a radius: the corridor is 6 long to either side"
+
+
+def test_photos_that_lie_on_their_side_are_turned_upright(tmp_path: Path) -> None:
+    views = walk()
+    paths = photographed(views, tmp_path)
+    upright = seen_points(views, paths)
+    for path in paths:
+        picture = Image.open(path).transpose(Image.Transpose.ROTATE_90)
+        exif = picture.getexif()
+        exif[0x0112] = 6  # turn it by 90 degrees clockwise to see it upright
+        picture.save(path, exif=exif)
+    turned = seen_points(views, paths, [True] * len(paths))
+    assert upright is not None and turned is not None and torch.equal(upright, turned)
+
+
+def test_a_run_whose_scene_was_placed_otherwise_does_not_go_on() -> None:
+    grid = PartitionGrid((2, 2, 2), (-2.0,) * 3, (2.0,) * 3)
+    trainer = RadianceTrainer(RadianceField(grid, RadianceSizes(contraction=True)), TrainingSettings())
+    trainer.place = torch.eye(4, dtype=torch.float64)
+    state = trainer.state()
+    trainer.load_state(state)
+    old = {name: value for name, value in state.items() if name != "place"}
+    trainer.load_state(old)
+    trainer.close = 0.3
+    with pytest.raises(ValueError, match="placed otherwise"):
+        trainer.load_state(old)  # of a version that places such scenes otherwise
+    trainer.load_state(state)
+    trainer.place = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0], dtype=torch.float64))
+    with pytest.raises(ValueError, match="placed otherwise"):
+        trainer.load_state(state)
+    trainer.place = None
+    trainer.load_state(state)  # the place was told

@@ -132,12 +132,12 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         self.field = self.field.to(self.device)
         say_without_effect(self.settings.training, self.field.sizes.contraction)
         self.trainer = RadianceTrainer(self.field, self.settings.training)
-        self.trainer.close = placement.close
+        self.trainer.close, self.trainer.place = placement.close, placement.matrix()
         views = views_of(dataset["cameras"])
         origins = views.origins @ self.matrix[:3, :3].T + self.matrix[:3, 3]
         few = few_photos(origins, views.axes @ self.rotation.T)
         self.trainer.coarse_until, line = coarse_until(self.settings.training, few, self.settings.steps)
-        if line is not None:
+        if line is not None and self.state is None:
             print(line)
         if placement.hull is not None and placement.box is not None:
             self.trainer.restrict(placement.hull)

@@ -46,7 +46,7 @@ from lg_field.training.scores import image_scores
 
 LOOKS = (500, 1000, 2000, 4000, 8000)
 """Steps after which a failed run is said to have failed, beside the last."""
-OLDER = {"exposure": False, "pose_interval": 1, "coarse_first": "never"}
+OLDER = {"exposure": False, "pose_interval": 1, "coarse_first": "never", "outliers_from": 0.0}
 """What entries meant that a config.yml from before there was a choice does not have."""
 VIEW = "training view"
 """Key of a training step's `TrainingView` among the model's outputs."""
@@ -160,6 +160,7 @@ class LGModel(Model):
         if metadata.get("hull") is not None and not contracted:
             self.trainer.restrict(metadata["hull"])
         near, self.trainer.close = float(metadata.get("near", 0.0)), float(metadata.get("close", math.inf))
+        self.trainer.place = metadata.get("place")
         self.register_buffer("near", torch.tensor(rays_begin(config.near_plane, near, self.trainer.close)))
         self.register_buffer("backdrop", metadata.get("backdrop", torch.ones(3)).clone())
         self.register_buffer("viewpoints", metadata.get("viewpoints", torch.zeros(VIEWPOINTS, 3)))
@@ -211,7 +212,11 @@ class LGModel(Model):
 
     def _learn_coarse_first(self, steps: int) -> None:
         """Let grids begin one after the other in a run of so many steps where photos are few, and say so."""
+        if self.trainer.resumed:
+            return
         if self.table.extending or self.config.teacher is not None:
+            if self.config.coarse_first == "always":
+                CONSOLE.print("coarse_first does nothing where a scene is extended or learns from a teacher first.")
             return
         few = self.kwargs.get("metadata", {}).get("few_photos")
         found = coarse_until(self.config, few, steps, bool(self.table.rows_elsewhere))

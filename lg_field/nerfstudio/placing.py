@@ -72,14 +72,14 @@ def find_place(
         transform[:, :3] @ torch.tensor(up, dtype=torch.float64) if up else None,
         to_scene(focus)[0] if focus else None,
         box,
-        lambda: seen_points(views, outputs.image_filenames),
+        lambda: seen_points(views, outputs.image_filenames, [p.upright for p in outputs.metadata.get("photos", ())]),
     )
 
 
 def move(outputs: DataparserOutputs, placement: Placement) -> None:
     """Move what a data parser found, in place, to a placement's space; the way to the data set's units stays known.
 
-    Sets the scene box, and `bounded`, `near`, `close`, `hull` and `viewpoints` in the metadata.
+    Sets the scene box, and `bounded`, `near`, `close`, `hull`, `place` and `viewpoints` in the metadata.
     """
     matrix, rotation, radius = placement.matrix(), placement.rotation, placement.radius
     poses = outputs.cameras.camera_to_worlds.double()
@@ -98,5 +98,5 @@ def move(outputs: DataparserOutputs, placement: Placement) -> None:
     corners = torch.tensor([[-1.0] * 3, [1.0] * 3]) if box is None else box.float()
     outputs.scene_box = SceneBox(corners)
     outputs.metadata |= {"bounded": box is not None, "near": placement.near, "close": placement.close}
-    outputs.metadata["hull"] = placement.hull
+    outputs.metadata |= {"hull": placement.hull, "place": matrix}
     outputs.metadata["viewpoints"] = far_apart(outputs.cameras.camera_to_worlds[..., 3])

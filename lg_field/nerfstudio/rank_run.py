@@ -24,12 +24,11 @@ from lg_field.nerfstudio.resuming import ResumedRun, check_by_number, without_vi
 from lg_field.nerfstudio.runs import STATE, TABLE
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.training import RadianceTrainer
+from lg_field.radiance.training_state import OF_ROWS
 from lg_field.space.partition import PartitionGrid
 
 CELLS: TreePath = ("pipeline", TABLE + "cells")
 """Where the cells of a checkpoint's rows are."""
-STATE_ROWS = ("thickness", "seen")
-"""Rows of the trainer's state."""
 
 
 def check_options(config: Any) -> None:
@@ -96,7 +95,7 @@ class RankRun(ResumedRun):
         table: RadianceField = self.pipeline.model.table  # type: ignore[assignment]
         state = self.pipeline.state_dict()
         found: list[TreePath] = [("pipeline", TABLE + name) for name in table.row_names if TABLE + name in state]
-        found += [("pipeline", STATE, "training", name) for name in STATE_ROWS]
+        found += [("pipeline", STATE, "training", name) for name in OF_ROWS]
         rows = {id(getattr(table, name)) for name in table.row_names}
         for name, optimizer in self.optimizers.optimizers.items():
             every = [p for group in optimizer.param_groups for p in group["params"]]
@@ -158,7 +157,7 @@ def whole_rows(checkpoint: dict[str, Any]) -> list[TreePath]:
     names = [name for name in ("cells", "local", "features", "occupied") if TABLE + name in pipeline]
     found: list[TreePath] = [("pipeline", TABLE + name) for name in names]
     if pipeline.get(STATE, {}).get("training"):
-        found += [("pipeline", STATE, "training", name) for name in STATE_ROWS]
+        found += [("pipeline", STATE, "training", name) for name in OF_ROWS]
     shapes = {pipeline[TABLE + name].shape for name in ("local", "features")}
     for name, optimizer in checkpoint["optimizers"].items():
         for index, moments in optimizer["state"].items():

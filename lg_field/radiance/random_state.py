@@ -42,3 +42,12 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
 def drawn_on(state: dict[str, Any]) -> str:
     """The kind of device that a state is of: its training drew random numbers there."""
     return str(state.get("device", "cuda" if "cuda" in state else "cpu"))
+
+
+def other_numbers(state: dict[str, Any], device: torch.device) -> list[str]:
+    """A line if random numbers on a device go on otherwise than where the states are of."""
+    if drawn_on(state) == device.type:
+        return []
+    return [
+        f"the checkpoint is of training on {drawn_on(state)}: on {device.type} it goes on with other random numbers"
+    ]

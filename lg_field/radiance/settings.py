@@ -77,7 +77,7 @@ class TrainingSettings:
     coarse_first: CoarseFirst = "auto"
     """What tells fine things apart begins to learn later, high frequencies and the levels of the shared grid one after
     the other, the cells' grids last: few photos far apart are then explained by a shape that they agree on. auto:
-    where photos are few and far apart."""
+    where photos are few and far apart. A `RadianceTrainer` of one's own has it from its `coarse_until` on."""
     coarse_steps: int = 750
     """Step from which on all of it learns, or half the run where that is shorter."""
 

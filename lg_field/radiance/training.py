@@ -36,14 +36,14 @@ from lg_field.radiance.compositing import Samples, image_on, over
 from lg_field.radiance.distillation import imitation_loss
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.gradient_scaling import change_of_scaling, scaled_near
-from lg_field.radiance.random_state import drawn_on, random_state, restore_random_state
+from lg_field.radiance.random_state import other_numbers, random_state, restore_random_state
 from lg_field.radiance.ray_losses import away, distortion, misplacement
 from lg_field.radiance.render import Appearance, Asked, Picture, ask, field_samples, picture, shade
 from lg_field.radiance.sampling import LINEAR_UNTIL, to_steps
 from lg_field.radiance.seams import border_disagreement
 from lg_field.radiance.settings import BACKGROUNDS
 from lg_field.radiance.settings import TrainingSettings as TrainingSettings
-from lg_field.radiance.training_state import WITHOUT_STATE, bring_back, of_rows
+from lg_field.radiance.training_state import WITHOUT_STATE, bring_back, check_place, of_rows
 from lg_field.radiance.training_view import TrainingView as TrainingView
 
 FIRST_STRIDE, LONGEST_STRIDE = 8.0, 16.0
@@ -73,9 +73,13 @@ class RadianceTrainer:
         self.field, self.settings, self.teacher = field, settings, teacher
         self.step, self.stride = 0, FIRST_STRIDE
         self.error = torch.tensor(float("nan"))
-        """Mean squared error of colour of the last step's rays."""
+        """Mean squared error of colour of the last step's rays that were compared with photos."""
         self.close = math.inf
         """Distance from a camera within which only that one sees what is there, scene units; inf: not known."""
+        self.place: Tensor | None = None
+        """(4, 4) float64, from the data to scene space, where that was found; a checkpoint has to have the same."""
+        self.resumed = False
+        """Whether a checkpoint was loaded, which says `coarse_until`."""
         self.restricted = False
         """Whether only what `restrict` left may hold something."""
         self._random: dict[str, Any] | None = None
@@ -357,6 +361,8 @@ class RadianceTrainer:
         grid, device = self.field.occupancy, self.field.cells.device
         return {
             **of_rows(grid),
+            **({} if self.place is None else {"place": self.place}),
+            "coarse_until": self.coarse_until,
             "stride": self.stride,
             "random": random_state(device),
             "gradient_scaling": self._scaled_until,
@@ -370,13 +376,15 @@ class RadianceTrainer:
             expected: whether it is worth a warning that there is none.
 
         Raises:
-            ValueError: of another table.
+            ValueError: of another table, or of a scene that is placed otherwise.
         """
         self.stride, self._random, self._lines = FIRST_STRIDE, None, []
+        self.coarse_until, self.resumed = int((state or {}).get("coarse_until", 0)), True
         if state is None:
             self._lines = [WITHOUT_STATE] if expected else []
             return
         grid = self.field.occupancy
+        check_place(state.get("place"), self.place, self.close < math.inf)
         bring_back(state, grid)
         self.stride, self._random = float(state["stride"]), state["random"]
         self._lines = change_of_scaling(state.get("gradient_scaling"), self._scaled_until)
@@ -386,12 +394,7 @@ class RadianceTrainer:
         if self._random is not None:
             device = self.field.cells.device
             restore_random_state(self._random, device)
-            if drawn_on(self._random) != device.type:
-                warnings.warn(
-                    f"the checkpoint is of training on {drawn_on(self._random)}: on {device.type} it goes on with "
-                    "other random numbers",
-                    stacklevel=3,
-                )
+            self._lines += other_numbers(self._random, device)
         for line in self._lines:
             warnings.warn(line, stacklevel=3)
         self._random, self._lines = None, []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lg_field.radiance.occupancy_grid import OccupancyGrid
@@ -14,6 +16,29 @@ WITHOUT_STATE = (
     "the checkpoint has no training state (it is of an earlier version): training goes on with estimates of what was "
     "seen and other random numbers"
 )
+
+
+ELSEWHERE = (
+    "the checkpoint is of a run whose scene was placed otherwise in these photos, by another version of lg-field or by "
+    "other photos: its field would be looked at from wrong places. Train it anew, or go on with its scene file"
+)
+SAME = 1e-2
+"""Differences of places, in radii of the scene, that are roundings."""
+
+
+def check_place(before: Float[Tensor, "4 4"] | None, now: Float[Tensor, "4 4"] | None, amid: bool) -> None:
+    """Raise ValueError if a run's scene was placed otherwise than it is now.
+
+    Args:
+        before: from the data to scene space, of the checkpoint; None = it does not say it.
+        now: as found now; None = the place was told.
+        amid: cameras are amid what they see, which versions whose checkpoints do not say it placed otherwise.
+    """
+    if now is None:
+        return
+    moved = amid if before is None else float((before @ torch.linalg.inv(now) - torch.eye(4)).abs().max()) > SAME
+    if moved:
+        raise ValueError(ELSEWHERE)
 
 
 def of_rows(grid: OccupancyGrid) -> dict[str, Tensor]:

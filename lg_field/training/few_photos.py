@@ -6,14 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lg_field.radiance.placement import TOWARD
 from lg_field.radiance.settings import TrainingSettings
 
 FEW = 40
 """Photos from which on there are enough of them."""
 APART = 20.0
 """Degrees from a camera to the next, seen from what they look at, from which on photos are far apart."""
-TOWARD = 0.3
-"""Median cosine between cameras' axes and the directions to the focus, below which they do not look at it."""
 WHOLE = 0.5
 """Part of a run that everything learns in, at least."""
 
@@ -65,4 +64,4 @@ def coarse_until(
     if rows_elsewhere:
         return 0, f"{why} detail does not wait for the coarse, as rows are not on the device: expect haze."
     until = settings.coarse_steps if steps == 0 else min(settings.coarse_steps, int(WHOLE * steps))
-    return until, f"{why} detail waits until step {until} (coarse_first never: it does not)."
+    return until, None if until == 0 else f"{why} detail waits until step {until} (coarse_first never: it does not)."

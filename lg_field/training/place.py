@@ -60,8 +60,9 @@ def find_place(
     if capture.format == "blender":
         placement = stay(views, torch.tensor([[-half] * 3, [half] * 3]), alphas)
     else:
-        photos = [photo.image for photo in capture.part("train")]
-        placement = place(views, points, alphas, seek=lambda: seen_points(views, photos))
+        photos = capture.part("train")
+        images, upright = [photo.image for photo in photos], [photo.upright for photo in photos]
+        placement = place(views, points, alphas, seek=lambda: seen_points(views, images, upright))
     matrix = placement.matrix() @ frame
     return ScenePlace(placement, matrix, torch.from_numpy(capture.to_world) @ torch.linalg.inv(matrix))
 

@@ -82,6 +82,8 @@ class RunSettings:
         Raises:
             ValueError: settings that make no sense.
         """
+        if isinstance(self.exposure, bool):
+            return replace(self, exposure="True" if self.exposure else "False").complete()
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
         for name, least in (("steps", 0), ("rays", 0), ("downscale", 1), ("seed", 0)):
@@ -166,10 +168,10 @@ class SceneRun:
         self.field = self._fresh_field().to(device)
         training = replace(self.method.training, coarse_first=self.settings.coarse_first)
         self.trainer = RadianceTrainer(self.field, training)
-        self.trainer.close = self.place.placement.close
+        self.trainer.close, self.trainer.place = self.place.placement.close, self.place.matrix
         few = few_photos(self.photos.lenses.poses[..., 3], -self.photos.lenses.poses[..., 2])
-        self.trainer.coarse_until, line = coarse_until(training, few, self.settings.steps)
-        self.notes += [line] if line else []
+        self.trainer.coarse_until, self._waits = coarse_until(training, few, self.settings.steps)
+        self.notes += [self._waits] if self._waits else []
         hull = self.place.placement.hull
         if hull is not None and not self.field.sizes.contraction:
             self.trainer.restrict(hull.to(device))
@@ -356,6 +358,7 @@ class SceneRun:
         self.optimizer = self._fresh_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
         self.trainer.load_state(state["trainer"])
+        self.notes = [note for note in self.notes if note != self._waits]
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
 
 

@@ -36,12 +36,13 @@ TEXTURE, SPREAD = 0.7, 1.0
 """Least mean slope of a patch in any direction, of 255 a pixel; least standard deviation of what is compared."""
 
 
-def seen_points(views: Views, photos: Sequence[Path]) -> Float[Tensor, "points 3"] | None:
+def seen_points(views: Views, photos: Sequence[Path], upright: Sequence[bool] = ()) -> Float[Tensor, "points 3"] | None:
     """Points that several photos show.
 
     Args:
         views: cameras, whose lenses are taken to be without distortion.
         photos: of them.
+        upright: whether the views are of photos turned upright (EXIF), of each; () = of none.
 
     Returns:
         float64, in the cameras' units; None where fewer than 100 are found.
@@ -67,18 +68,21 @@ def seen_points(views: Views, photos: Sequence[Path]) -> Float[Tensor, "points 3
         neighbours = [int(order[rank]) for rank in RANKS if rank < len(order)]
         for j in (k, *neighbours):
             if j not in greys:
-                greys[j] = _grey(photos[j])
+                greys[j] = _grey(photos[j], bool(upright) and upright[j])
         if len(neighbours) > 1:
             found.append(_points_of(views, greys, k, neighbours, distances))
     points = torch.cat(found) if found else torch.zeros(0, 3, dtype=torch.float64)
     return points if len(points) >= 100 else None
 
 
-def _grey(path: Path) -> Float[Tensor, "height width"]:
+def _grey(path: Path, upright: bool) -> Float[Tensor, "height width"]:
     """A photo's mean of colours, 0..255, of few pixels."""
+    from PIL import ImageOps
+
     with decoding(path) as image:
         image.draft("RGB", (2 * SIDE, 2 * SIDE))
-        pixels = eight_bits(image, path)[..., :3].astype(np.float32).mean(2)
+        turned = ImageOps.exif_transpose(image) if upright else image
+        pixels = eight_bits(turned, path)[..., :3].astype(np.float32).mean(2)
     step = max(1, max(pixels.shape) // SIDE)
     height, width = (n // step for n in pixels.shape)
     blocks = pixels[: height * step, : width * step].reshape(height, step, width, step)
