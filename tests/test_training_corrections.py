@@ -43,7 +43,7 @@ def test_poses_are_corrected_as_nerfstudio_does(seed: int, size: float) -> None:
     photos = torch.tensor([3, 0, 0, 2])
     torch.testing.assert_close(mine(photos), theirs(photos), rtol=0, atol=2e-5 * max(1.0, size))
     turn = mine(photos)[:, :, :3]
-    torch.testing.assert_close(turn @ turn.mT, torch.eye(3).expand(4, 3, 3), rtol=0, atol=1e-6)
+    torch.testing.assert_close(turn @ turn.mT, torch.eye(3).expand(4, 3, 3), rtol=0, atol=3e-6)
     found: dict[str, torch.Tensor] = {}
     theirs.get_loss_dict(found)
     torch.testing.assert_close(mine.penalty(), found["camera_opt_regularizer"])

@@ -219,7 +219,7 @@ class LGModel(Model):
                 CONSOLE.print("coarse_first does nothing where a scene is extended or learns from a teacher first.")
             return
         few = self.kwargs.get("metadata", {}).get("few_photos")
-        found = coarse_until(self.config, few, steps, bool(self.table.rows_elsewhere))
+        found = coarse_until(self.config, few, steps)
         self.trainer.coarse_until, line = found
         if line is not None:
             CONSOLE.print(line)

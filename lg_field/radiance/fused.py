@@ -253,22 +253,27 @@ def fused_density(field: RadianceField, positions: Tensor, held: bool = False) -
         held: 0 where no voxel is occupied, and outside of the exact region.
     """
     grid = field.occupancy
-    if torch.is_grad_enabled() or field.rows_elsewhere or not may_take(field.backend, "cpu"):
-        return None
-    tables = [t for t in (field.local, field.features, field.hash_table) if t is not None]
-    wanted, shared = _sizes_read(field), trainable_shared(field)
-    if wanted is None or march.why_not(positions) is not None:
-        return None
-    asked = looks.why_not_density(wanted, field.chain, positions, *tables, shared=shared)
-    read = _reads(field, positions) if asked is None else None
-    if read is None:
+    if torch.is_grad_enabled() or not may_take(field.backend, "cpu") or march.why_not(positions) is not None:
         return None
     places, occupied = grid.places_of_voxels(), grid.dense() if held else None
     unit, voxels = march.find(positions, voxels_of(field), places, occupied)
     rows = torch.where(voxels >= 0, rows_of_places(field, unit, voxels), -1)
     if field.region is not None:
         rows = torch.where(field.region.contains(positions), rows, -1)
-    points, corners = (unit, *encode.sort_points(rows, field.num_rows)), grid.corners()
+    return fused_density_of(field, unit, rows)
+
+
+@functools.singledispatch
+def fused_density_of(field: RadianceField, unit: Tensor, rows: Tensor) -> Tensor | None:
+    """`fused_density` at (M, 3) unit coordinates, by (M,) rows (-1: none)."""
+    tables = [t for t in (field.local, field.features, field.hash_table) if t is not None]
+    wanted, shared = _sizes_read(field), trainable_shared(field)
+    if wanted is None or looks.why_not_density(wanted, field.chain, unit, *tables, shared=shared) is not None:
+        return None
+    read = _reads(field, unit)
+    if read is None:
+        return None
+    points, corners = (unit, *encode.sort_points(rows, field.num_rows)), field.occupancy.corners()
     sizes, how = (read[0], field.chain), (field.sizes.density_bias, _contracted(field))
     return looks.density(points, corners, (field.local, field.features, read[1]), shared, sizes, *how)
 

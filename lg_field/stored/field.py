@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from lg_field.radiance.field import RadianceField
-from lg_field.radiance.fused import fused_look
+from lg_field.radiance.fused import fused_density_of, fused_look
 from lg_field.radiance.occupancy_grid import OccupancyGrid
 from lg_field.table.cell_table import NOTHING_KEPT
 
@@ -183,7 +183,7 @@ class StoredField(RadianceField):
         (field,) = self._asked
         field.grid, field.region, field.hash_table = self.grid, None, self.hash_table
         field.kept_lines = self.kept_lines
-        field.implementation, field.backend = self.implementation, self.backend
+        field.implementation, field.backend, field.waiting = self.implementation, self.backend, self.waiting
         field.cells, field.frozen = self.cells[rows], self.frozen[rows]
         for name, values in self.source.gather(rows.cpu()).items():
             setattr(field, name, nn.Parameter(values.to(self.cells.device), torch.is_grad_enabled()))
@@ -197,3 +197,15 @@ def look_stored(
 ) -> tuple[Tensor, ...] | None:
     """`fused_look` of rows that are gathered."""
     return field.by_rows(rows, lambda part, some, of: fused_look(part, unit[some], of, rays[some], directions))
+
+
+@fused_density_of.register(StoredField)
+def density_stored(field: StoredField, unit: Tensor, rows: Tensor) -> Tensor | None:
+    """`fused_density_of` of rows that are gathered."""
+
+    def ask(part: RadianceField, some: Any, of: Tensor) -> tuple[Tensor, ...] | None:
+        found = fused_density_of(part, unit[some], of)
+        return None if found is None else (found,)
+
+    found = field.by_rows(rows, ask)
+    return None if found is None else found[0]

@@ -47,21 +47,16 @@ def few_photos(origins: Float[Tensor, "photos 3"], axes: Float[Tensor, "photos 3
     return f"{count} photos, {apart:.0f} degrees from one to the next" if apart >= APART else None
 
 
-def coarse_until(
-    settings: TrainingSettings, few: str | None, steps: int, rows_elsewhere: bool = False
-) -> tuple[int, str | None]:
+def coarse_until(settings: TrainingSettings, few: str | None, steps: int) -> tuple[int, str | None]:
     """Step from which on everything learns, 0 where it does from the start, and a line that says so.
 
     Args:
         settings: of the run.
         few: of `few_photos`.
         steps: length of the run; 0 = not known.
-        rows_elsewhere: rows are in host memory or in files, where all learn from the start.
     """
     if settings.coarse_first == "never" or (settings.coarse_first == "auto" and few is None):
         return 0, None
     why = f"{few}: fine" if few is not None else "Fine"
-    if rows_elsewhere:
-        return 0, f"{why} detail does not wait for the coarse, as rows are not on the device: expect haze."
     until = settings.coarse_steps if steps == 0 else min(settings.coarse_steps, int(WHOLE * steps))
     return until, None if until == 0 else f"{why} detail waits until step {until} (coarse_first never: it does not)."
