@@ -200,3 +200,13 @@ def disagree() -> str:
 
 def test_ranks_that_disagree_say_so():
     assert on_ranks(2, disagree) == ["the ranks disagree about the options: rank 1 has another than rank 0"] * 2
+
+
+def test_ranks_are_overfull_where_pruning_left_one_with_too_many_cells():
+    owners = Owners.balanced(GRID, torch.arange(60), 3)
+    keep = (owners.rank == 0) | (torch.arange(60) % 10 == 0)
+    left = owners.kept(keep)
+    assert not owners.overfull and left.overfull and left.unevenness(torch.zeros(len(left.cells))) == 1.0
+    again = Owners.balanced(GRID, left.cells, 3, torch.zeros(len(left.cells)))
+    assert not again.overfull and max(again.counts) < max(left.counts)
+    assert not owners.kept(torch.arange(60) < 2).overfull, "two cells are not enough for three"

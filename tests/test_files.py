@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 import lg_field
 from lg_field import PartitionGrid, Region
 from lg_field.files import FieldFile, FileError, crop_file, merge_files
+from lg_field.files.atomic import temporary_folder
 from lg_field.networks.local_global import local_global_siren
 from lg_field.radiance.field import RadianceField, RadianceSizes
 from lg_field.radiance.scene import Scene
@@ -367,3 +368,18 @@ def test_kills_leave_source_and_target_whole(tmp_path: Path) -> None:
     stray.write_text("another machine's")
     crop_file(source, target, cells=[0], overwrite=True)
     assert list(tmp_path.glob(".target*")) == [stray], "what the killed left is gone, what others write is not"
+
+
+def test_a_temporary_folder_is_gone_afterwards_also_one_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    with temporary_folder(tmp_path / "new" / "out.png") as folder:
+        (folder / "scene.safetensors").write_bytes(b"0")
+        assert folder.parent == tmp_path / "new"
+        with temporary_folder(tmp_path / "new" / "out.png") as other:
+            assert folder.exists() and other != folder, "a living process's"
+    assert not list((tmp_path / "new").iterdir())
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    name = folder.name.split("-")
+    killed = folder.with_name("-".join(name[:-1]) + f"-{int(ended.stdout)}.0123")
+    (killed / "deep").mkdir(parents=True)
+    with temporary_folder(tmp_path / "new" / "out.png"):
+        assert not killed.exists()

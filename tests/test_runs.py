@@ -44,7 +44,7 @@ def config_of(scene: Path, output: Path, steps: int) -> LGTrainerConfig:
     model = config.pipeline.model
     model.sizes = replace(model.sizes, **SIZES, color_width=8, color_features=5, occupancy_voxels=4)
     model.counts, model.split_steps, model.steps_per_scene = (2, 2, 2), (4,), 48
-    model.occupancy_interval, model.occupancy_points = 3, 2000
+    model.occupancy_interval, model.occupancy_points, model.coarse_steps = 3, 2000, 3
     model.prune_from, model.prune_interval, model.unseen_from, model.overlap = 8, 2, 6, 0.05
     return config
 

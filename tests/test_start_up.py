@@ -15,6 +15,7 @@ from commands import lg
 from small_scene import small_scene
 
 import lg_field
+import lg_field.networks
 from lg_field import PartitionGrid
 from lg_field.cli import COMMANDS, commands, needed
 from lg_field.cli.kind_facts import ARRAY, FACTS, KindFacts
@@ -219,3 +220,13 @@ def test_a_described_function_is_the_function_when_it_is_run(tmp_path: Path) -> 
 def test_the_help_of_a_command_is_its_own(tmp_path: Path) -> None:
     text = lg("crop", "--help", cwd=tmp_path)
     assert text.startswith("usage: lg-field crop [-h]") and "--dry-run" in text
+
+
+def test_modules_of_packages_that_import_late_are_there() -> None:
+    code = (
+        "import sys, lg_field.networks, lg_field.signals; assert 'torch' not in sys.modules; "
+        "print(*(m.__name__ for m in (lg_field.networks.local_global, lg_field.signals.kinds, lg_field.signals.data)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["lg_field.networks.local_global", "lg_field.signals.kinds", "lg_field.signals.data"]
+    assert not hasattr(lg_field.networks, "nothing")

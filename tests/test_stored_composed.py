@@ -110,3 +110,12 @@ def test_commands_keep_within_the_memory_and_say_so(parts: Path, tmp_path: Path)
     assert (tmp_path / "2.0.ply").read_bytes() == (tmp_path / "0.0005.ply").read_bytes()
     said = lg("render", "all.json", *looks, "-o", "no.png", "--memory", 0, cwd=tmp_path, fails=True)
     assert "--memory must be a positive number of GB, got 0" in said
+
+
+def test_copies_of_a_file_take_turns(parts: Path) -> None:
+    """However they are cut: their rows are read at one place of the file at a time."""
+    with CompositionFile.open(str(parts / "scene.json")) as file:
+        composition = stored_composition(file, 4 * max(map(row_bytes, file.files.values())), file.kept(HALF))
+        turns = [part.field._turn for part in composition.parts if isinstance(part.field, StoredField)]
+        assert len(turns) > 1 and len({id(turn) for turn in turns}) <= len(file.files)
+        assert {id(turn) for turn in turns} <= {id(one.turn) for one in file.files.values()}

@@ -129,7 +129,19 @@ def test_an_extension_moves_every_cell_as_it_is(seed: int, before: int, after: i
 
 
 @pytest.mark.parametrize(
-    "cells", [[0.5], torch.tensor([1.0]), torch.ones(12, dtype=torch.bool), [[0, 1]], [10**30], ["a"], [-1], [12], "12"]
+    "cells",
+    [
+        [0.5],
+        torch.tensor([1.0]),
+        torch.ones(12, dtype=torch.bool),
+        [[0, 1]],
+        [10**30],
+        [2**63],
+        ["a"],
+        [-1],
+        [12],
+        "12",
+    ],
 )
 def test_cells_that_are_no_list_of_cells_are_refused(cells: Any) -> None:
     field = ground(1)
@@ -137,6 +149,13 @@ def test_cells_that_are_no_list_of_cells_are_refused(cells: Any) -> None:
         with pytest.raises((ValueError, TypeError)) as refusal:
             edit()
         assert "cell" in str(refusal.value)
+
+
+def test_cells_may_come_in_any_sequence() -> None:
+    field = ground(1)
+    wanted = sorted(field.cells[:2].tolist())
+    for cells in (tuple(wanted), range(wanted[0], wanted[1] + 1)):
+        assert set(crop(field, cells=cells).cells.tolist()) >= set(wanted)
 
 
 @pytest.mark.parametrize("numbers", [torch.int32, torch.uint8, torch.int64])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import mimetypes
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from lg_field.cli.opening import source_of
 from lg_field.cli.options import NO_REGION, OptionalAddress, Output, RegionFlags, pick_device, progress_bar
 from lg_field.errors import doing, notice
 from lg_field.files import atomic_write, refuse_existing
+from lg_field.files.atomic import temporary_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,8 +158,8 @@ def file_of(input: str | None, load_config: Path | None, output: Path) -> Iterat
         assert input is not None
         yield input
         return
-    with tempfile.TemporaryDirectory(prefix=".lg-field.", dir=folder_for(output)) as folder:
-        path = Path(folder, "scene.safetensors")
+    with temporary_folder(output.absolute()) as folder:
+        path = folder / "scene.safetensors"
         _, size, _ = packed(load_config, path)
         notice(f"{load_config}: a scene file of {size:,} bytes is made for this; `lg-field pack` makes one to keep")
         yield str(path)

@@ -53,7 +53,7 @@ class Owners:
             load = torch.ones(len(cells), device=cells.device)
         order = morton(grid.unravel(cells.cpu())).argsort(stable=True)
         along = load.double().cpu()[order]
-        least, most = IDLE * float(along.mean()), math.ceil(MOST_CELLS * len(cells) / size)
+        least, most = IDLE * float(along.mean()), most_cells(len(cells), size)
         parts = _divided(along.clamp_min(least), size)
         while int(parts.bincount().max()) > most:  # the more a cell counts at least, the more alike they are
             least *= 1.5
@@ -79,6 +79,11 @@ class Owners:
     def counts(self) -> list[int]:
         """Cells of each rank."""
         return torch.bincount(self.rank, minlength=self.size).tolist()
+
+    @property
+    def overfull(self) -> bool:
+        """Whether a rank has more cells than it may have, and there are enough for all."""
+        return max(self.counts) > most_cells(len(self.cells), self.size) and len(self.cells) >= self.size
 
     def of(self, rank: int) -> Int64[Tensor, " mine"]:
         """Places in `cells` of those that a rank owns, sorted."""
@@ -108,6 +113,11 @@ class Owners:
         )
         mean = float(of_rank.mean())
         return float(of_rank.max()) / mean if mean > 0.0 else 1.0
+
+
+def most_cells(cells: int, ranks: int) -> int:
+    """Cells that one of some ranks may have of so many."""
+    return math.ceil(MOST_CELLS * cells / ranks)
 
 
 def _divided(weight: Float[Tensor, " cells"], size: int) -> Int64[Tensor, " cells"]:

@@ -159,16 +159,18 @@ class RankTrainer(RadianceTrainer):
         grid.know_others(owners.cells[owners.by_rank][other], unpack_bits(packed[other], template))
 
     def balance(self, optimizers: Iterable[torch.optim.Optimizer] = ()) -> bool:
-        """Give rows to other ranks, with their optimizer state, where that evens out the samples.
+        """Give rows to other ranks, with their optimizer state, where that evens out the samples, or where one has more
+        than it has room for.
 
         Returns:
             Whether any changed owner.
         """
         old = self.owners
-        if old.unevenness(self.load) <= EVEN or not bool(self.load.any()):
+        if not old.overfull and (old.unevenness(self.load) <= EVEN or not bool(self.load.any())):
             return False
         new = Owners.balanced(old.grid, old.cells, old.size, self.load)
-        if bool((new.rank == old.rank).all()) or new.unevenness(self.load) >= old.unevenness(self.load):
+        evener = new.unevenness(self.load) < old.unevenness(self.load)
+        if bool((new.rank == old.rank).all()) or not (evener or old.overfull):
             return False
         self._move(old, new, optimizers)
         return True

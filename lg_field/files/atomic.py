@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,18 @@ def atomic_write(path: str | os.PathLike[str], overwrite: bool = False) -> Itera
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """A folder beside a path, gone afterwards; of a process that is killed it is gone at the next of the same path."""
+    remove_leftovers(target)
+    folder = target.parent / f"{_leftover_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def file_to_write(path: Path) -> Path:
     """Where links lead.
 
@@ -66,10 +79,10 @@ def _new_file(target: Path) -> Path:
 def remove_leftovers(target: Path) -> None:
     """Remove what processes of this machine that were killed while writing `target` left beside it."""
     prefix = _leftover_prefix(target)
-    for path in target.parent.iterdir():
+    for path in target.parent.iterdir() if target.parent.is_dir() else ():
         number = path.name[len(prefix) :].split(".")[0] if path.name.startswith(prefix) else ""
         if number.isdigit() and not _is_alive(int(number)):
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _leftover_prefix(target: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -46,7 +47,8 @@ class FieldFile:
         Raises:
             FileError: what is wrong, in one line.
         """
-        self.reader = reader
+        self.reader, self.turn = reader, threading.RLock()
+        """Threads that read it take turns."""
         if KEY not in reader.metadata:
             raise FileError(f"{reader.name} is a safetensors file, but not a field file: it has no {KEY!r} metadata")
         self.data = parse_json(reader.metadata[KEY], reader.name)

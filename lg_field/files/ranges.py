@@ -209,7 +209,10 @@ class FarRanges(Ranges):
     def _described(self) -> int | None:
         """Ask the file's size, and which version of it this is."""
         options = {"trace_request_ctx": self._version} if self._told else {}
-        info = self.system.info(self.path, **options)
+        try:
+            info = self.system.info(self.path, **options)
+        except FileNotFoundError:  # of kinds that keep copies, which say its size alone
+            info = {"size": self.system.size(self.path)}
         if not self._told:
             self._version.described(info)
         size: int | None = info.get("size")

@@ -6,6 +6,7 @@ The names below are imported when they are first asked for: `outline` needs no t
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ __all__ = ["LocalGlobalNetwork", "local_global_siren", "siren", "siren_per_parti
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported now (PEP 562)."""
-    if name not in __all__:
-        raise AttributeError(f"module 'lg_field.networks' has no attribute {name!r}")
-    return getattr(importlib.import_module("lg_field.networks.local_global"), name)
+    """A public name or a module of this package, imported now (PEP 562)."""
+    if name in __all__:
+        return getattr(importlib.import_module("lg_field.networks.local_global"), name)
+    if not name.startswith("_") and importlib.util.find_spec(f"lg_field.networks.{name}") is not None:
+        return importlib.import_module(f"lg_field.networks.{name}")
+    raise AttributeError(f"module 'lg_field.networks' has no attribute {name!r}")

@@ -6,6 +6,7 @@ The names below are imported when they are first asked for: descriptions of sign
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,12 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, imported now (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'lg_field.signals' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"lg_field.signals.{_HOMES[name]}"), name)
+    """A public name or a module of this package, imported now (PEP 562)."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"lg_field.signals.{_HOMES[name]}"), name)
+    if not name.startswith("_") and importlib.util.find_spec(f"lg_field.signals.{name}") is not None:
+        return importlib.import_module(f"lg_field.signals.{name}")
+    raise AttributeError(f"module 'lg_field.signals' has no attribute {name!r}")
 
 
 class _Room(ModuleType):

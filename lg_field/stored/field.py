@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ ROWS = ("local", "features")
 class RowSource(ABC):
     """Where the rows of a field are."""
 
+    turn: AbstractContextManager[Any]
+    """Threads that ask it take turns, with those that ask what shares its memory or its file."""
     most: int
     """Rows gathered at a time, at most, where no gradients are wanted."""
     widths: dict[str, int]
@@ -81,7 +83,7 @@ class StoredField(RadianceField):
             setattr(self, name, getattr(like, name))
         self.source = source
         self._asked: tuple[RadianceField] = (like,)  # in a tuple: its parameters are not the field's own
-        self._turn = threading.RLock()
+        self._turn = source.turn
         self.train(like.training)
 
     def selected(self, rows: Tensor) -> StoredField:
@@ -90,7 +92,7 @@ class StoredField(RadianceField):
             raise ValueError(NOTHING_KEPT)
         with self._turn:
             part = type(self)(self._asked[0], self.cells[rows], self.source.selected(rows.cpu()))
-        part._turn, part.hash_table, part.kept_lines = self._turn, self.hash_table, copy.deepcopy(self.kept_lines)
+        part.hash_table, part.kept_lines = self.hash_table, copy.deepcopy(self.kept_lines)
         for name in ("description", "history", "implementation", "backend", "memory"):
             setattr(part, name, getattr(self, name))
         part.occupancy.bits_alone_(self.occupied[rows])

@@ -35,7 +35,7 @@ class FileRows(RowSource):
             rows: (P,) where each row is in the file.
             budget: bytes for rows; half of it keeps them, and half is for those that are asked at a time.
         """
-        self.file, self.rows, self.budget = file, rows, budget
+        self.file, self.rows, self.budget, self.turn = file, rows, budget, file.turn
         self.widths = {name: math.prod(file.saved()[name].shape[1:]) for name in ROWS}
         self._numbers = torch.arange(len(rows))
         size = max(1, row_bytes(file))

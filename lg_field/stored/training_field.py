@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,6 +30,7 @@ class RowStore(RowSource):
             field: its rows are copied.
             new: makes zeros of a shape and `dtype` where rows are to be.
         """
+        self.turn = threading.RLock()
         self.late = {name: LateRows(getattr(field, name).detach().cpu(), new) for name in ROWS}
         size = sum(late.values[:1].nbytes for late in self.late.values())
         self.most = max(1, ASKED_BYTES // max(1, size))

@@ -87,13 +87,13 @@ def cell_numbers(cells: Any, grid: PartitionGrid) -> Int64[np.ndarray, " n"]:
     """
     wrong = "cells must be a list of whole numbers, got "
     try:
-        given = np.asarray(cells.cpu() if hasattr(cells, "cpu") else [] if cells is None else cells)
+        cells = cells.cpu() if hasattr(cells, "cpu") else [] if cells is None else cells
+        given = np.asarray(cells if hasattr(cells, "__array__") else list(cells))
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{wrong}{str(cells)[:60]}") from error
     if given.ndim != 1 or (len(given) and given.dtype.kind not in "iu"):
         raise ValueError(f"{wrong}{given.dtype} {given.shape}")
-    given = given.astype(np.int64)
-    unknown = given[(given < 0) | (given >= grid.num_cells)]
+    unknown = given[(given < 0) | (given >= grid.num_cells)] if len(given) else given
     if len(unknown):
         raise ValueError(f"no cell {unknown.tolist()[:10]}: the grid {grid.counts} has 0..{grid.num_cells - 1}")
-    return given
+    return given.astype(np.int64)

@@ -7,6 +7,8 @@ zeros.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Int, Int64, Shaped
 from torch import Tensor, nn
@@ -128,6 +130,10 @@ class KeptLines(nn.Module):
         if made is None or made[0] is not self.bits or not same_bits(made[1], now):
             self._spread = made = self.bits, now.clone(), self.spread(now)
         return made[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies make their own."""
+        return self.__dict__ | {"_spread": None}
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
