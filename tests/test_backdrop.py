@@ -74,8 +74,16 @@ def thing_before_graded(color: tuple[int, int, int], seed: int, light: np.ndarra
     return seen.clip(0, 255).round().astype(np.uint8), covered
 
 
+LIGHTS = {
+    "corners": shade(0.25),
+    "side": shade(0.0, 0.3),
+    "both": shade(0.15, -0.2),
+    "strong": shade(0.0, 0.6),
+}
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-@pytest.mark.parametrize("light", [shade(0.25), shade(0.0, 0.3), shade(0.15, -0.2)], ids=["corners", "side", "both"])
+@pytest.mark.parametrize("light", LIGHTS.values(), ids=LIGHTS)
 @pytest.mark.parametrize("color", [(160, 158, 150), (60, 190, 80)])
 def test_an_unevenly_lit_backdrop_is_cut_out_to_the_thing(
     color: tuple[int, int, int], light: np.ndarray, suffix: str, tmp_path: Path
@@ -87,6 +95,14 @@ def test_an_unevenly_lit_backdrop_is_cut_out_to_the_thing(
     for path, (_, covered) in zip(paths, pictures):
         alpha = cut_out(np.asarray(Image.open(path)), found)[..., 3] / 255.0
         assert (alpha[covered == 0] > 0.5).mean() < 0.002 and (alpha[covered == 1] > 0.9).mean() > 0.95
+
+
+@pytest.mark.parametrize("light", [shade(0.0), shade(0.1, 0.4)], ids=["even", "side"])
+def test_a_thing_along_the_border_is_cut_from_a_graded_backdrop(light: np.ndarray) -> None:
+    pixels = (200.0 * light).repeat(3, axis=2)
+    pixels[100:, 60:200] = (90, 40, 20)
+    alpha = cut_out(pixels.clip(0, 255).round().astype(np.uint8), GRADED)[..., 3]
+    assert (alpha[104:, 64:196] == 255).all() and not alpha[:96].any() and not alpha[:, :56].any()
 
 
 GRADED = Backdrop((200, 200, 200), 12, graded=True)
