@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,8 @@ from test_placing import SIZE, capture, manager
 
 from lg_field.captures import read_capture
 from lg_field.captures.backdrop import before_backdrop, find_backdrop
-from lg_field.captures.capture import Backdrop
-from lg_field.captures.cut_out import cut_out
+from lg_field.captures.capture import Backdrop, CaptureError
+from lg_field.captures.cut_out import cut_out, parted
 from lg_field.training.run import RunSettings, SceneRun
 
 WIDTH, HEIGHT = 240, 160
@@ -73,8 +74,16 @@ def thing_before_graded(color: tuple[int, int, int], seed: int, light: np.ndarra
     return seen.clip(0, 255).round().astype(np.uint8), covered
 
 
+LIGHTS = {
+    "corners": shade(0.25),
+    "side": shade(0.0, 0.3),
+    "both": shade(0.15, -0.2),
+    "strong": shade(0.0, 0.6),
+}
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-@pytest.mark.parametrize("light", [shade(0.25), shade(0.0, 0.3), shade(0.15, -0.2)], ids=["corners", "side", "both"])
+@pytest.mark.parametrize("light", LIGHTS.values(), ids=LIGHTS)
 @pytest.mark.parametrize("color", [(160, 158, 150), (60, 190, 80)])
 def test_an_unevenly_lit_backdrop_is_cut_out_to_the_thing(
     color: tuple[int, int, int], light: np.ndarray, suffix: str, tmp_path: Path
@@ -86,6 +95,53 @@ def test_an_unevenly_lit_backdrop_is_cut_out_to_the_thing(
     for path, (_, covered) in zip(paths, pictures):
         alpha = cut_out(np.asarray(Image.open(path)), found)[..., 3] / 255.0
         assert (alpha[covered == 0] > 0.5).mean() < 0.002 and (alpha[covered == 1] > 0.9).mean() > 0.95
+
+
+@pytest.mark.parametrize("light", [shade(0.0), shade(0.1, 0.4)], ids=["even", "side"])
+def test_a_thing_along_the_border_is_cut_from_a_graded_backdrop(light: np.ndarray) -> None:
+    pixels = (200.0 * light).repeat(3, axis=2)
+    pixels[100:, 60:200] = (90, 40, 20)
+    alpha = cut_out(pixels.clip(0, 255).round().astype(np.uint8), GRADED)[..., 3]
+    assert (alpha[104:, 64:196] == 255).all() and not alpha[:96].any() and not alpha[:, :56].any()
+
+
+GRADED = Backdrop((200, 200, 200), 12, graded=True)
+
+
+def test_a_thing_along_half_of_the_border_is_no_shade_of_a_graded_backdrop() -> None:
+    pixels = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
+    pixels[HEIGHT // 2 :] = 150
+    alpha = cut_out(pixels, GRADED)[..., 3]
+    assert (alpha[HEIGHT // 2 + 4 :] == 255).all() and not alpha[: HEIGHT // 2 - 4].any()
+
+
+def test_a_dark_photo_says_nothing_of_how_a_backdrop_is_graded() -> None:
+    pixels = np.full((HEIGHT, WIDTH, 3), 30, np.uint8)
+    pixels[60:100] = 136
+    assert (cut_out(pixels, GRADED)[..., 3] == 255).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [0, 90, 255])
+def test_a_photo_whose_border_is_not_the_backdrops_stays(value: int) -> None:
+    pixels = np.full((HEIGHT, WIDTH, 3), value, np.uint8)
+    assert (cut_out(pixels, GRADED)[..., 3] == 255).all()
+    assert (cut_out(np.dstack([noise(1), np.full((HEIGHT, WIDTH), 255.0)]).astype(np.uint8), GRADED)[..., 3] > 0).any()
+
+
+def test_without_scipy_one_line_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read_capture(capture(tmp_path / "scene", masks="backdrop"))
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    tries: list[Callable[[], object]] = [
+        lambda: before_backdrop(found, "auto", "--background"),
+        lambda: cut_out(np.full((9, 9, 3), 255, np.uint8), GRADED),
+        lambda: parted(np.full((9, 9, 3), 255, np.uint8), GRADED),
+    ]
+    for one in tries:
+        with pytest.raises(CaptureError, match=r"need SciPy.*lg-field\[mesh\].*--background keep") as said:
+            one()
+        assert "\n" not in str(said.value)
+    assert before_backdrop(found, "keep", "--background") == (found, [])
 
 
 @pytest.mark.parametrize("color", [(255, 255, 255), (0, 0, 0), (40, 170, 60), (128, 126, 120)])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from lg_field.captures.see_through import FIRST, View, bent, holes_of, looked_at
 pytest.importorskip("scipy")
 SIZE, FOCAL, DISTANCE = 120, 150.0, 3.0
 WHITE = (255, 255, 255)
+BACKDROP = Backdrop(WHITE, 12)
 LENS = Lens(SIZE, SIZE, FOCAL, FOCAL, SIZE / 2, SIZE / 2)
 BALL, RING, SPOT = np.array([-0.35, 0.0, 0.0]), np.array([0.45, 0.0, 0.0]), np.array([-0.85, 0.0, 0.0])
 
@@ -43,17 +46,46 @@ def camera(angle: float, height: float) -> np.ndarray:
     return pose
 
 
-def pictured(pose: np.ndarray, color: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class Thing(NamedTuple):
+    """What is in the photos: the distance to it, and which points of it are painted in the backdrop's colour."""
+
+    distance: Callable[[np.ndarray], np.ndarray]
+    painted: Callable[[np.ndarray], np.ndarray]
+
+
+BALL_AND_RING = Thing(distance, lambda points: np.linalg.norm(points - SPOT, axis=1) < 0.25)
+
+
+def box(depth: float, radius: float, open_through: bool) -> Thing:
+    """A box, `depth` deep along y, with a round opening from its front to its back, or round labels on both."""
+    half = np.array([1.4, depth, 1.2]) / 2
+
+    def to_box(points: np.ndarray) -> np.ndarray:
+        away = np.abs(points) - half
+        solid = np.linalg.norm(away.clip(0.0), axis=1) + away.max(1).clip(None, 0.0)
+        return np.maximum(solid, radius - np.hypot(points[:, 0], points[:, 2])) if open_through else solid
+
+    def label(points: np.ndarray) -> np.ndarray:
+        return (np.hypot(points[:, 0], points[:, 2]) < radius) & (np.abs(points[:, 1]) > half[1] - 0.02)
+
+    return Thing(to_box, label)
+
+
+def pictured(
+    pose: np.ndarray, color: tuple[int, int, int], thing: Thing = BALL_AND_RING
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(SIZE, SIZE, 3) picture before a colour; where the thing is, and where paint of that colour is on it."""
     at = (np.arange(SIZE) + 0.5 - SIZE / 2) / FOCAL
     x, y = np.meshgrid(at, -at)
     away = np.stack([x, y, -np.ones_like(x)], axis=-1).reshape(-1, 3) @ pose[:3, :3].T
     away /= np.linalg.norm(away, axis=1, keepdims=True)
-    points = np.broadcast_to(pose[:3, 3], away.shape) + 1.5 * away
+    points = pose[:3, 3] + 1.5 * away
+    moving = np.arange(len(points))
     for _ in range(60):
-        points = points + np.minimum(distance(points), 0.5)[:, None] * away
-    hit = distance(points) < 0.01
-    paint = hit & (np.linalg.norm(points - SPOT, axis=1) < 0.25)
+        points[moving] += np.minimum(thing.distance(points[moving]), 0.5)[:, None] * away[moving]
+        moving = moving[np.linalg.norm(points[moving] - pose[:3, 3], axis=1) < 5.0]
+    hit = thing.distance(points) < 0.01
+    paint = hit & thing.painted(points)
     own = 90.0 + 50.0 * np.sin(9.0 * points)
     seen = np.where((hit & ~paint)[:, None], own, np.array(color, dtype=np.float64))
     shape = (SIZE, SIZE)
@@ -63,11 +95,13 @@ def pictured(pose: np.ndarray, color: tuple[int, int, int]) -> tuple[np.ndarray,
 class Shown:
     """Photos, and what they truly show."""
 
-    def __init__(self, folder: Path, angles: np.ndarray, color: tuple[int, int, int] = WHITE) -> None:
+    def __init__(
+        self, folder: Path, angles: np.ndarray, color: tuple[int, int, int] = WHITE, thing: Thing = BALL_AND_RING
+    ) -> None:
         self.photos, self.solid, self.paint = [], [], []
         for k, angle in enumerate(angles):
             pose = camera(angle, 0.5 * np.sin(2.4 * k))
-            picture, solid, paint = pictured(pose, color)
+            picture, solid, paint = pictured(pose, color, thing)
             Image.fromarray(picture).save(folder / f"{k:03}.png")
             self.photos.append(Photo(folder / f"{k:03}.png", pose, LENS))
             self.solid.append(solid)
@@ -95,6 +129,34 @@ def test_holes_are_empty_and_paint_is_not(around: Shown) -> None:
         lost += int((alpha[paint] < plain[paint]).sum())
         assert (alpha == plain).all() or photo.backdrop.holes is not None
     assert before > 2000 and left < 0.05 * before and lost == 0
+
+
+def opaque(shown: Shown) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Where photos are opaque with what is found to be holes, and without."""
+    photos = [
+        (np.asarray(Image.open(photo.image)), hole)
+        for photo, hole in zip(shown.photos, holes_of(shown.photos, BACKDROP))
+    ]
+    after = [cut_out(pixels, replace(BACKDROP, holes=hole))[..., 3] > 127 for pixels, hole in photos]
+    return after, [cut_out(pixels, BACKDROP)[..., 3] > 127 for pixels, _ in photos]
+
+
+@pytest.mark.parametrize("depth, radius, count", [(0.2, 0.35, 28), (0.5, 0.35, 60), (0.5, 0.5, 28), (1.0, 0.5, 60)])
+def test_paint_on_both_sides_of_a_thing_stays(depth: float, radius: float, count: int, tmp_path: Path) -> None:
+    shown = Shown(tmp_path, np.linspace(0.0, 2.0 * np.pi, count, endpoint=False), thing=box(depth, radius, False))
+    after, before = opaque(shown)
+    labels = sum(int((was & paint).sum()) for was, paint in zip(before, shown.paint))
+    kept = sum(int((now & paint).sum()) for now, paint in zip(after, shown.paint))
+    assert labels > 200 * count and kept >= 0.95 * labels
+
+
+@pytest.mark.parametrize("depth, count", [(0.2, 28), (0.5, 60)])
+def test_an_opening_through_a_thing_is_empty(depth: float, count: int, tmp_path: Path) -> None:
+    shown = Shown(tmp_path, np.linspace(0.0, 2.0 * np.pi, count, endpoint=False), thing=box(depth, 0.35, True))
+    after, before = opaque(shown)
+    closed = sum(int((was & ~solid).sum()) for was, solid in zip(before, shown.solid))
+    left = sum(int((now & ~solid).sum()) for now, solid in zip(after, shown.solid))
+    assert closed > 150 * count and left < 0.05 * closed
 
 
 def test_what_no_camera_sees_from_behind_stays(tmp_path: Path) -> None:

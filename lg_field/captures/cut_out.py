@@ -16,6 +16,9 @@ GRADED = 0.35
 """Part by which a graded backdrop may be darker or lighter than its colour."""
 ROUNDS, SAMPLES = 3, 1 << 14
 """How often what is found of a graded backdrop says how it is graded, by about so many pixels."""
+SHOWN, STRIDE = 0.2, 9
+"""Part of a photo's border that shows the backdrop, from which on it says how that is graded there; a thing begins
+where the border's colour changes within so many pixels."""
 SPECK = 12
 """Pixels of a piece that is noise."""
 
@@ -35,12 +38,7 @@ def cut_out(pixels: np.ndarray, backdrop: Backdrop) -> np.ndarray:
     Raises:
         CaptureError: SciPy is missing.
     """
-    try:
-        from scipy import ndimage
-    except ImportError as error:
-        raise CaptureError(
-            "photos before a plain backdrop need SciPy: pip install 'lg-field[mesh]', or keep it (background keep)"
-        ) from error
+    ndimage = image_measures()
     color, outside, within = parted(pixels, backdrop)
     if backdrop.holes is not None:
         outside |= _holes(within, backdrop.holes)
@@ -65,14 +63,14 @@ def parted(pixels: np.ndarray, backdrop: Backdrop) -> tuple[np.ndarray, np.ndarr
     Raises:
         CaptureError: SciPy is missing.
     """
-    from scipy import ndimage
-
+    ndimage = image_measures()
     values = pixels[..., :3].astype(np.float32)
     color = np.broadcast_to(_color_here(values, backdrop), values.shape)
     places = unit_places(*values.shape[:2])
-    known = frame_of(values.shape[:2])
-    for _ in range(ROUNDS if backdrop.graded else 1):
-        here = color if not backdrop.graded else shaded(values, color[0, 0], places, known)
+    known = _border_of(values, backdrop) if backdrop.graded else frame_of(values.shape[:2])
+    graded = backdrop.graded and known.sum() >= SHOWN * frame_of(values.shape[:2]).sum()
+    for _ in range(ROUNDS if graded else 1):
+        here = shaded(values, color[0, 0], places, known) if graded and known.any() else color
         near = np.abs(values - here).max(2) <= backdrop.tolerance
         if pixels.shape[2] == 4:
             near |= pixels[..., 3] == 0
@@ -82,6 +80,23 @@ def parted(pixels: np.ndarray, backdrop: Backdrop) -> tuple[np.ndarray, np.ndarr
         outer[0] = False
         known = outer[pieces]
     return here, known, np.where(known, 0, pieces)
+
+
+def image_measures() -> ModuleType:
+    """SciPy's `ndimage`.
+
+    Raises:
+        CaptureError: SciPy is missing.
+    """
+    try:
+        from scipy import ndimage
+    except ImportError as error:
+        raise CaptureError(
+            "photos before a plain backdrop need SciPy, which is not installed: pip install 'lg-field[mesh]', or keep "
+            "the backdrop in the scene (--background keep; ns-train: --pipeline.datamanager.background keep)"
+        ) from error
+    module: ModuleType = ndimage
+    return module
 
 
 def frame_of(shape: tuple[int, ...], width: int = 1) -> np.ndarray:
@@ -179,5 +194,30 @@ def _color_here(values: np.ndarray, backdrop: Backdrop) -> np.ndarray:
     """The backdrop's colour in one photo: the median of what is near it along the borders."""
     borders = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
     color = np.array(backdrop.color, dtype=np.float32)
-    near = borders[np.abs(borders - color).max(1) <= backdrop.tolerance + SAME]
+    near = borders[_near(borders, backdrop)]
     return np.median(near, axis=0).astype(np.float32) if len(near) else color
+
+
+def _near(colors: np.ndarray, backdrop: Backdrop) -> np.ndarray:
+    """(n,) bool: which (n, 3) colours are about a backdrop's."""
+    near: np.ndarray = np.abs(colors - np.array(backdrop.color, dtype=np.float32)).max(1) <= backdrop.tolerance + SAME
+    return near
+
+
+def _border_of(values: np.ndarray, backdrop: Backdrop) -> np.ndarray:
+    """(height, width) bool: where a photo's border shows a graded backdrop: the colour changes slowly along it from
+    there to where it is about the backdrop's."""
+    height, width = values.shape[:2]
+    across, down = np.arange(width), np.arange(height)
+    rows = np.concatenate((0 * across, down, 0 * across + height - 1, down[::-1]))
+    columns = np.concatenate((across, 0 * down + width - 1, across[::-1], 0 * down))
+    line = values[rows, columns]
+    mean = sum(np.roll(line, -k, axis=0) for k in range(STRIDE)) / STRIDE
+    jump = np.abs(mean - np.roll(mean, STRIDE, axis=0)).max(1) > backdrop.tolerance
+    start = int(jump.argmax())
+    run = np.roll(np.cumsum(np.roll(jump, -start)), start)
+    shows = np.bincount(run, weights=_near(line, backdrop) & ~jump) >= STRIDE
+    known = np.zeros((height, width), dtype=bool)
+    kept = shows[run] & ~jump
+    known[rows[kept], columns[kept]] = True
+    return known

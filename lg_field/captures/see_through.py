@@ -4,6 +4,10 @@ Such a region has the backdrop's colour, as paint on the thing may have, and the
 where other cameras, from behind, see the backdrop, too, at every point that the thing may have on the way of its light:
 points inside the visual hull (Laurentini, IEEE PAMI 16(2), 1994) of what lies within the photos' outer backdrop; points
 that cameras see through holes that are known already are empty. Paint has something behind it that these cameras see.
+Paint on both sides looks like a hole straight on only: light that comes in at an angle leaves a hole by its other
+opening, and would leave paint beside the paint of the other side. So one of the cameras that are nearest to opposite
+must see the backdrop where the light leaves, and nearly all photos that show the backdrop's colour at the openings must
+show a hole there. Of a plate so thin that this makes no difference paint on both sides is taken for a hole.
 What no camera sees from behind stays.
 """
 
@@ -16,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lg_field.captures.capture import Backdrop, Lens, Photo
-from lg_field.captures.cut_out import parted
+from lg_field.captures.cut_out import image_measures, parted
 from lg_field.captures.photo_file import read_photo
 
 SIDE = 192
@@ -37,10 +41,14 @@ BEHIND = 0.3
 """Cosine from which on a camera is behind a point."""
 AGREE = (2, 0.1)
 """Cameras behind a point, and part of those there are, that must see the backdrop there."""
+OPPOSITE = 8
+"""Cameras behind the end of a way, the nearest to opposite, of which one at least must see the backdrop there."""
 ROUNDS = 4
 """Holes that are known say of others that they are some."""
-MOST = 0.5
-"""Part of the ways from which on their region is a hole."""
+MOST, KNOWN = 0.7, 0.5
+"""Part of the ways from which on their region is a hole; and where they end in holes that are known."""
+PAINTED = 0.2
+"""Part of what shows the backdrop's colour at a hole's openings, and is no known hole, from which on it is paint."""
 
 
 class View(NamedTuple):
@@ -63,8 +71,7 @@ class View(NamedTuple):
         Raises:
             CaptureError: a broken photo, or SciPy is missing.
         """
-        from scipy import ndimage
-
+        ndimage = image_measures()
         scale = min(1.0, SIDE / max(photo.lens.width, photo.lens.height))
         pixels = read_photo(replace(photo, backdrop=None), False, scale)
         _, outside, pieces = parted(pixels, backdrop)
@@ -133,16 +140,71 @@ def holes_of(photos: Sequence[Photo], backdrop: Backdrop) -> list[np.ndarray | N
     views = [known.get(k) or View.of(photo, backdrop) for k, photo in enumerate(photos)]
     focus = looked_at([photo.pose for photo in photos])
     asked = spread(len(views), VIEWS)
-    left = [(k, number) for k, view in enumerate(views) for number in np.unique(view.pieces[view.pieces > 0])]
-    for _ in range(ROUNDS):
-        others = {k: [views[other] for other in asked if other != k] for k in {k for k, _ in left}}
-        new = [(k, n) for k, n in left if is_hole(views[k], views[k].pieces == n, others[k], focus)]
-        for k, number in new:
-            views[k].holes[views[k].pieces == number] = True
-        left = [one for one in left if one not in new]
-        if not new:
+    left = [(k, number) for k, view in enumerate(views) for number in np.unique(view.pieces[view.pieces > 0]).tolist()]
+    others = {k: [views[other] for other in asked if other != k] for k in {k for k, _ in left}}
+    proven: dict[tuple[int, int], Ways] = {}
+    for sure in (True, False):
+        for _ in range(ROUNDS):
+            found = {
+                (k, n): ways
+                for k, n in left
+                if (ways := ways_through(views[k], views[k].pieces == n, others[k], focus, sure)) is not None
+            }
+            for k, number in found:
+                views[k].holes[views[k].pieces == number] = True
+            proven.update(found)
+            left = [one for one in left if one not in found]
+            if not found:
+                break
+        without_paint(views, proven, others)
+        if not proven:
             break
     return [view.holes if view.holes.any() else None for view in views]
+
+
+class Ways(NamedTuple):
+    """Where light that comes through a hole enters and leaves what may be the thing."""
+
+    along: np.ndarray
+    """(n, 3) unit directions away from the camera."""
+    near: np.ndarray
+    """(n, 3) the ends toward the camera."""
+    far: np.ndarray
+    """(n, 3) the other ends."""
+
+
+def without_paint(views: Sequence[View], known: dict[tuple[int, int], Ways], others: dict[int, list[View]]) -> None:
+    """Takes back, in `views` and `known`, what were holes if other photos did not show paint there.
+
+    Args:
+        views: of all photos.
+        known: ways through each hole, by photo and piece.
+        others: the views that are asked about those of each photo.
+    """
+    while paint := [(k, n) for (k, n), ways in known.items() if painted(ways, others[k]) > PAINTED]:
+        for k, number in paint:
+            views[k].holes[views[k].pieces == number] = False
+            del known[k, number]
+
+
+def painted(ways: Ways, others: Sequence[View]) -> float:
+    """The part of what photos from either side show of the ends of ways in the backdrop's colour that is no known hole
+    and not outside."""
+    plain = unknown = 0
+    for points, side in ((ways.near, -ways.along), (ways.far, ways.along)):
+        for other in others:
+            inside, place = other.at(points)
+            seen = inside & (facing(other, points, side) > BEHIND) & other.plain[place]
+            plain += int(seen.sum())
+            unknown += int((seen & (other.pieces[place] > 0) & ~other.holes[place]).sum())
+    return unknown / max(plain, 1)
+
+
+def facing(view: View, points: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """(n,) cosines between unit directions from points and those to a camera."""
+    back = view.photo.pose[:3, 3] - points
+    cosines: np.ndarray = (back * directions).sum(1) / np.maximum(np.linalg.norm(back, axis=1), 1e-9)
+    return cosines
 
 
 def spread(count: int, most: int) -> list[int]:
@@ -151,14 +213,15 @@ def spread(count: int, most: int) -> list[int]:
     return found
 
 
-def is_hole(view: View, region: np.ndarray, others: Sequence[View], focus: np.ndarray) -> bool:
-    """Whether light comes through a region of a photo from the backdrop behind.
+def ways_through(view: View, region: np.ndarray, others: Sequence[View], focus: np.ndarray, sure: bool) -> Ways | None:
+    """The ways of light from the backdrop behind through a region of a photo; None where it is no hole.
 
     Args:
         view: the photo.
         region: (height, width) bool.
         others: asked.
         focus: (3,) what all cameras look at.
+        sure: `MOST` of the ways, and those end where others see the backdrop's colour; else `KNOWN`, in known holes.
     """
     rows, columns = region.nonzero()
     some = spread(len(rows), RAYS)
@@ -171,15 +234,29 @@ def is_hole(view: View, region: np.ndarray, others: Sequence[View], focus: np.nd
         inside, place = other.at(points)
         shown += inside
         missed += inside & ~other.solid[place]
-        back = other.photo.pose[:3, 3] - points
-        back = inside & ((back * forward).sum(1) > BEHIND * np.linalg.norm(back, axis=1))
+        back = inside & (facing(other, points, forward) > BEHIND)
         behind += back
         agree += back & other.plain[place]
         empty += inside & other.holes[place]
-    hull = (shown >= max(2.0, SHOWN * len(others))) & (missed <= MISSES * shown)
+    hull = ((shown >= max(2.0, SHOWN * len(others))) & (missed <= MISSES * shown)).reshape(-1, STEPS)
     through = (agree >= np.maximum(AGREE[0], AGREE[1] * behind)) | (empty >= AGREE[0])
-    ways = (through | ~hull).reshape(-1, STEPS).all(1) & hull.reshape(-1, STEPS).any(1)
-    return bool(ways.mean() >= MOST)
+    places, each = points.reshape(-1, STEPS, 3), np.arange(len(along))
+    near, far = places[each, hull.argmax(1)], places[each, STEPS - 1 - hull[:, ::-1].argmax(1)]
+    ways = (through.reshape(-1, STEPS) | ~hull).all(1) & hull.any(1) & leaves(far, along, others, sure)
+    return Ways(along[ways], near[ways], far[ways]) if ways.mean() >= (MOST if sure else KNOWN) else None
+
+
+def leaves(points: np.ndarray, along: np.ndarray, others: Sequence[View], sure: bool) -> np.ndarray:
+    """(n,) bool: which points where light leaves show the backdrop's colour (not `sure`: a known hole) to one of the
+    cameras nearest to opposite."""
+    cosines, seen = np.zeros((len(others), len(points))), np.zeros((len(others), len(points)), dtype=bool)
+    for k, other in enumerate(others):
+        inside, place = other.at(points)
+        cosines[k] = np.where(inside, facing(other, points, along), -1.0)
+        seen[k] = (other.plain if sure else other.holes)[place] & (cosines[k] > BEHIND)
+    nearest = np.argsort(-cosines, axis=0)[:OPPOSITE]
+    found: np.ndarray = np.take_along_axis(seen, nearest, axis=0).any(0)
+    return found
 
 
 def looked_at(poses: Sequence[np.ndarray]) -> np.ndarray:
