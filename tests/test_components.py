@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import lg_field
 from lg_field.meshing.mesh import EmptyMeshError
-from lg_field.radiance.carving import Held, edit_words, floaters, noted, pieces_of_field, without_pieces
+from lg_field.radiance.carving import Held, floaters, noted, pieces_of_field, without_pieces
 from lg_field.radiance.components import (
     Pieces,
     beside,
@@ -25,6 +25,7 @@ from lg_field.radiance.components import (
     shown_voxels,
     voxel_set,
 )
+from lg_field.radiance.edits import edit_words
 from lg_field.radiance.ground import above_ground
 from lg_field.radiance.hull import visual_hull
 from lg_field.radiance.occupancy import rows_of_dense

@@ -113,9 +113,9 @@ def test_the_map_shows_every_kept_cell_and_fits(counts: list[int], data: st.Data
 def test_videos_are_seen_as_frames_and_solids_from_above():
     signal = Signal("video", (4, 6, 9), 1, rate=1.0)
     field = field_on((2, 2, 3), [0, 6], signal)
-    assert torch.equal(kept_in_plane(field), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    assert kept_in_plane(field).tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     field.description = replace(PLACES["volume"][0], shape=(4, 4, 6))
-    assert torch.equal(kept_in_plane(field), torch.tensor([[0.0, 0.0], [1 / 3, 1 / 3]]))
+    assert kept_in_plane(field).tolist() == [[0.0, 0.0], [1 / 3, 1 / 3]]
 
 
 @pytest.mark.parametrize(

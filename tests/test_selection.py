@@ -24,8 +24,9 @@ from small_scene import small_scene
 import lg_field
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.ops import ChainSizes
-from lg_field.radiance.carving import edit_words, pieces_of_field
+from lg_field.radiance.carving import pieces_of_field
 from lg_field.radiance.components import shown_voxels
+from lg_field.radiance.edits import edit_words
 from lg_field.radiance.outputs import distinct_colors
 from lg_field.space.partition import PartitionGrid
 from lg_field.space.regions import Region

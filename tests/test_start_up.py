@@ -18,6 +18,7 @@ import lg_field
 import lg_field.networks
 from lg_field import PartitionGrid
 from lg_field.cli import COMMANDS, commands, needed
+from lg_field.cli.info import facts_of
 from lg_field.cli.kind_facts import ARRAY, FACTS, KindFacts
 from lg_field.cli.lazy import docstring_at, function_at, only_described
 from lg_field.cli.options import RegionFlags
@@ -230,3 +231,17 @@ def test_modules_of_packages_that_import_late_are_there() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["lg_field.networks.local_global", "lg_field.signals.kinds", "lg_field.signals.data"]
     assert not hasattr(lg_field.networks, "nothing")
+
+
+def test_what_is_in_a_file_is_told_without_torch(tmp_path: Path) -> None:
+    fields = files_of_all_kinds(tmp_path)
+    words = [["info", str(tmp_path / f"{name}.safetensors"), *more] for name in fields for more in ((), ("--json",))]
+    command = [sys.executable, "-W", "error", "-c", SEVERAL, json.dumps(words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=200)
+    assert done.returncode == 0 and done.stdout.endswith("TORCH False\n"), done.stdout[-500:] + done.stderr[-2000:]
+    for name, field in fields.items():
+        with FieldFile.open(tmp_path / f"{name}.safetensors") as file:
+            facts = facts_of(file)
+        assert {key: facts["parameters"][key] for key in ("local", "shared", "total")} == field.num_parameters()
+        parts = sum(count for key, count in facts["parameters"].items() if key not in ("local", "shared", "total"))
+        assert parts == facts["parameters"]["shared"] and facts["cells"]["kept"] == field.num_rows

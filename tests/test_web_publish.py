@@ -29,7 +29,7 @@ from lg_field.cli.publish import part_file
 from lg_field.errors import Notice
 from lg_field.files import save
 from lg_field.files.ranges import Ranges, open_ranges
-from lg_field.radiance.carving import was_cropped
+from lg_field.radiance.edits import was_cropped
 from lg_field.web.publish import IMPORT, MODULES, PAGE, STILL, Site, contents, filled, publish
 from lg_field.web.server import PageServer, part_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,7 @@ from lg_field.cli.opening import source_of
 from lg_field.cli.options import Address
 from lg_field.cli.region_files import region_json
 from lg_field.errors import doing
+from lg_field.table.outline import FLOAT, Outline
 
 if TYPE_CHECKING:
     from lg_field.files import FieldFile
@@ -44,13 +46,12 @@ def info_of_field(input: str, as_json: bool) -> None:
         for name, text in lines_of(file):
             table.add_row(name, Text(text))
         console.print(table, highlight=False)
-        console.print(cell_map(file.skeleton, shades_for(console)), highlight=False)
+        console.print(cell_map(file.outline, shades_for(console)), highlight=False)
 
 
 def facts_of(file: FieldFile) -> dict[str, Any]:
     """Plain data about an open file."""
-    field, data = file.skeleton, file.data
-    names = [n for n in field.row_names if n in file.saved()]
+    field, data = file.outline, file.data
     return {
         "file": file.reader.name,
         "network": data["network"],
@@ -61,10 +62,12 @@ def facts_of(file: FieldFile) -> dict[str, Any]:
             "kept": field.num_rows,
             "of": field.grid.num_cells,
             "without_row": {name: len(cells) for name, cells in field.cell_sets().items()},
-            "rows": names,
+            "rows": list(field.row_names),
         },
         "region": data["region"],
-        "lines": {name: {"kept": int(k.mask().sum()), "of": k.total} for name, k in field.kept_lines.items()},
+        "lines": {
+            name: {"kept": int(field.mask(name).sum()), "of": form.shape[0]} for name, form in field.lines.items()
+        },
         "parameters": field.num_parameters() | parts_of(field),
         "bytes": file.bytes_by_part(),
         "precision": file.precision,
@@ -72,13 +75,13 @@ def facts_of(file: FieldFile) -> dict[str, Any]:
     }
 
 
-def parts_of(field: Any) -> dict[str, int]:
+def parts_of(field: Outline) -> dict[str, int]:
     """Parameters of the shared part by the first word of their name: global, merge, head, color."""
     parts: dict[str, int] = {}
-    for name, value in field.named_parameters():
-        if name not in field.row_names:
+    for name, form in field.forms().items():
+        if form.dtype == FLOAT and name not in field.row_names:
             part = name.removeprefix("shared.").split("_")[0].split(".")[0]
-            parts[part] = parts.get(part, 0) + value.numel()
+            parts[part] = parts.get(part, 0) + form.numbers
     return parts
 
 
@@ -105,11 +108,11 @@ def lines_of(file: FieldFile) -> list[tuple[str, str]]:
 
 def description_lines(file: FieldFile) -> list[tuple[str, str]]:
     """What the field is of; nothing if its file does not say."""
-    from lg_field.radiance.carving import edit_words
+    from lg_field.radiance.edits import edit_words
     from lg_field.radiance.scene import Scene
     from lg_field.signals.signal import Signal
 
-    about = file.skeleton.description
+    about = file.outline.description
     if isinstance(about, Signal):
         return signal_lines(about)
     if isinstance(about, Scene):
@@ -124,17 +127,17 @@ def signal_lines(signal: Signal) -> list[tuple[str, str]]:
     shape = " x ".join(map(str, signal.shape))
     lines = [(signal.kind, f"{shape} samples x {signal.channels} {signal.dtype}{rate}")]
     if signal.origin or signal.affine:
-        world = signal.to_world()
-        corners = [world @ world.new_tensor([*corner, 1.0]) for corner in ([0.0] * len(signal.shape), signal.shape)]
+        world = signal.world_matrix()
+        corners = [world @ np.array([*corner, 1.0]) for corner in ([0.0] * len(signal.shape), signal.shape)]
         low, high = (" ".join(f"{v:.6g}" for v in corner[:-1].tolist()) for corner in corners)
-        steps = sorted({f"{v:.6g}" for v in world[:-1, :-1].norm(dim=0).tolist()})
-        lines.append(("place", f"from {low} to {high}, {signal.traits.sample}s of {' x '.join(steps)}"))
+        steps = sorted({f"{v:.6g}" for v in np.linalg.norm(world[:-1, :-1], axis=0).tolist()})
+        lines.append(("place", f"from {low} to {high}, {signal.places.sample}s of {' x '.join(steps)}"))
     return lines
 
 
 def grid_lines(file: FieldFile, facts: dict[str, Any]) -> list[tuple[str, str]]:
     """The partition, which of its cells are kept, and what of them is shown."""
-    field, cells, count = file.skeleton, facts["cells"], facts["parameters"]
+    field, cells, count = file.outline, facts["cells"], facts["parameters"]
     lower, upper = ("(" + ", ".join(f"{v:g}" for v in end) + ")" for end in (field.grid.lower, field.grid.upper))
     lines = [
         ("grid", f"{' x '.join(map(str, field.grid.counts))} cells from {lower} to {upper}"),

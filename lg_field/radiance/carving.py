@@ -14,6 +14,7 @@ from torch import Tensor
 from lg_field.files import FieldFile, save
 from lg_field.files.writing import Precision
 from lg_field.radiance.components import Pieces, middles, settled, shown_voxels, voxel_set
+from lg_field.radiance.edits import CROP, with_edit
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.hull import visual_hull
 from lg_field.radiance.occupancy_grid import OccupancyGrid
@@ -22,12 +23,6 @@ from lg_field.radiance.sight import cameras_that_see
 from lg_field.radiance.views import Views
 from lg_field.space.regions import Region
 
-EDITS = "edits"
-"""Entry of a field's history that holds what was dropped voxel by voxel."""
-CROP = "crop"
-"""The edit that keeps a part of a scene."""
-MOST_EDITS = 16
-"""The latest ones are kept."""
 POINTS = 1 << 18
 """Voxels looked at at a time."""
 
@@ -89,29 +84,10 @@ class Held(NamedTuple):
 
 def noted(field: RadianceField, edit: str, before: Held) -> RadianceField:
     """The field, with what an edit dropped written down in its history."""
-    after, old = Held.by(field), field.history.get(EDITS, [])
-    entry = {"edit": edit, "voxels": [before.voxels, after.voxels], "cells": [before.cells, after.cells]}
-    field.history = field.history | {EDITS: [*(old if isinstance(old, list) else []), entry][-MOST_EDITS:]}
+    after = Held.by(field)
+    found = (before.voxels, after.voxels), (before.cells, after.cells)
+    field.history = with_edit(field.history, edit, *found)
     return field
-
-
-def was_cropped(history: dict[str, Any]) -> bool:
-    """Whether a history, perhaps one from anyone, says that a part of a scene was kept, voxel by voxel."""
-    found = history.get(EDITS, [])
-    return isinstance(found, list) and any(isinstance(one, dict) and one.get("edit") == CROP for one in found)
-
-
-def edit_words(history: dict[str, Any]) -> list[str]:
-    """The edits of a history in words; of one from anyone, those that make sense."""
-    found = history.get(EDITS, [])
-    words = []
-    for entry in found if isinstance(found, list) else []:
-        try:
-            (a, b), (c, d) = entry["voxels"], entry["cells"]
-            words.append(f"{str(entry['edit'])[:40]}: voxels {a:,} -> {b:,}, cells {c:,} -> {d:,}")
-        except (TypeError, KeyError, ValueError):
-            continue
-    return words
 
 
 def floaters(

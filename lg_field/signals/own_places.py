@@ -30,6 +30,7 @@ class ImagePlaces(Places):
     """Pixels, x first."""
 
     name = "image"
+    flat = True
     axes = ("y", "x")
     order = (1, 0)
     units = "pixels (x, y)"
@@ -49,6 +50,7 @@ class AudioPlaces(Places):
     """Seconds."""
 
     name = "audio"
+    flat = True
     axes = ("time",)
     units = "seconds"
     round = False
@@ -71,6 +73,7 @@ class VideoPlaces(Places):
     """The number of a frame, then x and y in pixels."""
 
     name = "video"
+    flat = True
     axes = ("time", "y", "x")
     order = (0, 2, 1)
     units = "frame, x, y"

@@ -31,6 +31,8 @@ class Places:
     """Whether the axes have one unit, so that spheres and turned boxes make sense."""
     sample: ClassVar[str] = "sample"
     """What one sample is called."""
+    flat: ClassVar[bool] = False
+    """Whether it is shown in a plane: the last two axes as a picture (frames of it, with a third), one as a wave."""
 
     def check_extra(self, extra: Mapping[str, Any]) -> None:
         """Raise ValueError if this is not what a signal of this kind may say besides (`Signal.extra`): nothing."""

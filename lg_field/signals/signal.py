@@ -157,11 +157,16 @@ class Signal(Description):
 
     def to_world(self) -> Float64[Tensor, "rows columns"]:
         """(d + 1, d + 1) matrix from sample units (0 = edge of the first sample) to world units, or to themselves."""
+        return torch.from_numpy(self.world_matrix())
+
+    def world_matrix(self) -> np.ndarray:
+        """The same in numpy, float64."""
         d = len(self.shape)
-        matrix = torch.eye(d + 1, dtype=torch.float64)
+        matrix = np.eye(d + 1)
         if self.affine:
             matrix[:d, d] = -0.5
-            return torch.tensor(self.affine, dtype=torch.float64) @ matrix
+            placed: np.ndarray = np.array(self.affine, dtype=np.float64) @ matrix
+            return placed
         for axis, start in enumerate(self.origin):
             matrix[axis, axis], matrix[axis, d] = self.spacing, start
         return matrix

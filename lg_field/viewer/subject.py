@@ -14,8 +14,9 @@ from torch import Tensor
 from lg_field.files import atomic_write, refuse_existing, save
 from lg_field.meshing.mesh import EmptyMeshError, Mesh
 from lg_field.meshing.writing import write_mesh
-from lg_field.radiance.carving import CROP, Held, noted
+from lg_field.radiance.carving import Held, noted
 from lg_field.radiance.components import settled
+from lg_field.radiance.edits import CROP
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.surface import mesh_bounds, radiance_mesh

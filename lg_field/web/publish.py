@@ -24,7 +24,7 @@ from lg_field.files.archive import decompress, unpacked
 from lg_field.files.ranges import open_ranges
 from lg_field.files.small_numbers import SCALE
 from lg_field.radiance.cameras import Camera, orbit
-from lg_field.radiance.carving import was_cropped
+from lg_field.radiance.edits import was_cropped
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.render import render
 from lg_field.radiance.scene import Scene

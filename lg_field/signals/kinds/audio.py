@@ -35,7 +35,6 @@ class Audio(AudioPlaces, Kind):
     reach = 100.0  # paper, audio
     fit = {"lr": 1e-4}
     unit_values_in_incode = False
-    flat = True
     playable = True
 
     def counts(self, shape: Sequence[int]) -> tuple[int, ...]:

@@ -64,8 +64,6 @@ class Kind(Places, ABC):
     is noise that training keeps."""
     unit_values_in_incode: ClassVar[bool] = True
     """Whether INCODE is trained on values in [0, 1], rather than [-1, 1]."""
-    flat: ClassVar[bool] = False
-    """Whether it is shown in a plane: the last two axes as a picture (frames of it, with a third), one as a wave."""
     playable: ClassVar[bool] = False
     """Whether it can be listened to."""
     surface: ClassVar[bool] = False

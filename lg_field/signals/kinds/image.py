@@ -32,7 +32,6 @@ class Image(ImagePlaces, Kind):
     cell_size = (32, 32)
     fit = {"lr": 5e-4}
     network = {}
-    flat = True
 
     def matches(self, path: Path) -> bool:
         """A still: animations are videos."""
