@@ -88,6 +88,7 @@ def test_who_walks_amid_things_is_close_to_them(tmp_path: Path) -> None:
     assert 0.1 < begin < 0.5 < close < 2.0, "the nearest wall is at most one unit away"
     assert found.radius < 0.5 * blind.radius and blind.close == math.inf
     assert "points found in the photos" in found.reason and "points" not in blind.reason
+    assert f"rays begin at {found.near:.2g}" in found.reason and "guessed" in blind.reason, "nothing is silent"
     assert blind.begin(0.05) == max(0.05, blind.near)
 
 

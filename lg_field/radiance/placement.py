@@ -270,7 +270,7 @@ def place(
     sought = ""
     if points is None and box is None and alphas is None and focus is None and look_outward(views):
         points = seek()
-        sought = "" if points is None else f"by {len(points)} points found in the photos"
+        sought = "its size guessed by theirs" if points is None else f"by {len(points)} points found in the photos"
     rotation = turn(upward(views, points) if up is None else up.double() / up.double().norm())
     middle, radius, how = look_at(views, points)
     if focus is not None:
@@ -298,7 +298,9 @@ def place(
         middle, extent = rotation.T @ turned.mean(0), turned[1] - turned[0]
         radius = float(extent.amax()) / 2
         turned = (turned - turned.mean(0)) / radius
-    reason = ", ".join(v for v in (how, why, sought) if v)
+    if close < math.inf:
+        why = f"rays begin at {near / radius:.2g} and gradients are whole from {close / radius:.2g} scene units on"
+    reason = ", ".join(v for v in (how, sought, why) if v)
     return Placement(middle, radius, rotation, turned, near / radius, close / radius, hull, reason)
 
 

@@ -25,7 +25,7 @@ class TrainingSettings:
     samples_per_batch: int = 2**18
     """Samples a training step aims for: steps along rays are longer while more space is occupied."""
     near_plane: float = 0.05
-    """Distance at which rays start."""
+    """Distance at which rays start; where something is found to be farther, or closer amid things, that says it."""
     far_plane: float = 1000.0
     """Distance at which rays end."""
     background_color: Literal["random", "white", "black"] = "random"
