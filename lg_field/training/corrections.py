@@ -21,12 +21,10 @@ ExposureMode = Literal["auto", "True", "False"]
 """Whether each photo has a change of colour of its own; auto: where opaque photos differ in exposure."""
 POSES, COLORS = "camera_opt", "exposure"
 """Parameter groups."""
-POSE_RATE, COLOR_RATE = 3e-4, 2e-3
-"""Adam's learning rates of them at first."""
-POSE_INTERVAL = 4
-"""Steps between those that improve poses, which take two to three times as long."""
-TRANSLATION_PENALTY, ROTATION_PENALTY = 1e-3, 1e-3
-"""Weights of the mean length of moves, in scene units, and of turns, in radians."""
+COLOR_RATE = 2e-3
+"""Adam's learning rate of colours at first."""
+POSE_RATE = 0.0
+"""Adam has no gradients of poses: `pose_fitting.PoseFitting` improves them. They are a group of its all the same."""
 EXPOSURE_PENALTY = 0.1
 """Weight of the mean square of the changes of colour."""
 
@@ -49,12 +47,6 @@ class PoseCorrections(nn.Module):
         turns = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
         return torch.cat([torch.linalg.matrix_exp(turns), moves[..., None]], dim=2)[photos]
 
-    def penalty(self) -> Float[Tensor, ""]:
-        """What holds cameras where they are."""
-        moves, turns = (part.norm(dim=1).mean() for part in self.pose_adjustment.split(3, dim=1))
-        return TRANSLATION_PENALTY * moves + ROTATION_PENALTY * turns
-
-
 class Corrections(nn.Module):
     """The corrections of a run's training photos."""
 
@@ -74,13 +66,11 @@ class Corrections(nn.Module):
         origins: Float[Tensor, "rays 3"],
         directions: Float[Tensor, "rays 3"],
         photos: Int64[Tensor, " rays"],
-        step: int,
     ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]]:
-        """Origins and unit directions of training rays where their cameras are thought to be; with gradients in every
-        `POSE_INTERVAL`-th step."""
+        """Origins and unit directions of training rays where their cameras are thought to be."""
         if self.camera_optimizer is None:
             return origins, directions
-        with torch.set_grad_enabled(torch.is_grad_enabled() and step % POSE_INTERVAL == 0):
+        with torch.no_grad():
             return moved_rays(self.camera_optimizer(photos), origins, directions)
 
     def develop(self, photos: Int64[Tensor, " rays"]) -> Develop | None:
@@ -89,12 +79,7 @@ class Corrections(nn.Module):
 
     def losses(self) -> dict[str, Float[Tensor, ""]]:
         """What keeps corrections small, to be added to the trainer's losses."""
-        found = {}
-        if self.camera_optimizer is not None:
-            found["camera_opt_regularizer"] = self.camera_optimizer.penalty()
-        if self.exposure is not None:
-            found["exposure_loss"] = EXPOSURE_PENALTY * self.exposure.penalty()
-        return found
+        return {} if self.exposure is None else {"exposure_loss": EXPOSURE_PENALTY * self.exposure.penalty()}
 
     def groups(self) -> dict[float, list[nn.Parameter]]:
         """Their parameters by the learning rate that each takes."""

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from lg_field.captures import Photo
 from lg_field.captures.photo_file import read_mask, read_photo
+from lg_field.radiance.compositing import image_on
+from lg_field.training.camera_fit import Seen, telling_pixels
 from lg_field.training.depths import DEPTH_SHARE, depth_image
 from lg_field.training.lenses import Lenses
 from lg_field.training.masks import SIZE, near_object, something_empty, to_size
@@ -117,6 +119,18 @@ class PhotoSet:
         widths, sizes = self.lenses.sizes[:, 0], self.lenses.sizes.prod(1)
         begins = sizes.cumsum(0) - sizes
         return self.depths[begins[pixels.photos] + pixels.rows * widths[pixels.photos] + pixels.columns]
+
+    def seen(self, photos: Int64[Tensor, " cameras"], count: int, background: Sequence[float]) -> Seen:
+        """What the cameras of some photos have at so many of the pixels that tell most, on a (3,) background."""
+        places = []
+        for photo in photos.tolist():
+            counted = None if self.counted is None else self.counted[photo]
+            rows, columns = telling_pixels(self.images[photo], count, counted)
+            places.append(Pixels(torch.full_like(rows, photo), rows, columns))
+        pixels = Pixels(*map(torch.cat, zip(*places)))
+        rays, colors = self.rays(pixels), image_on(self.colors(pixels), torch.tensor(background))
+        pixel = 1.0 / self.lenses.focals[photos].mean(1)
+        return Seen(*(part.double().view(len(photos), count, 3) for part in (*rays, colors)), pixel)
 
     def all_of(self, photo: int) -> Pixels:
         """Every pixel of a photo, row by row."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -37,6 +38,7 @@ from lg_field.training.masks import MaskMode, meaning, only_masked
 from lg_field.training.methods import METHODS
 from lg_field.training.optimizing import fused_adam, set_rates
 from lg_field.training.photo_set import Draw, PhotoSet, Pixels, Report, small_alphas, small_masks
+from lg_field.training.pose_fitting import PoseFitting, ShowPhotos, shown_by
 from lg_field.training.place import Space, find_place, first_grid, goes_on
 from lg_field.training.scores import image_scores
 
@@ -176,6 +178,7 @@ class SceneRun:
         if hull is not None and not self.field.sizes.contraction:
             self.trainer.restrict(hull.to(device))
         self.corrections = Corrections(len(self.photos), self.settings.camera_optimizer != "off", changes).to(device)
+        self.fitting = PoseFitting(partial(self.photos.seen, background=self.backdrop), self._showing())
         self.optimizer = self._fresh_optimizer()
 
     # -- beginnings
@@ -232,12 +235,19 @@ class SceneRun:
         """What happens before a step: learning rates, rows, empty space."""
         set_rates(self.optimizer, self.method.rate(step, self.settings.steps))
         self.trainer.begin(step, [self.optimizer])
+        if self.corrections.camera_optimizer is not None:
+            self.fitting(step, self.corrections.camera_optimizer.pose_adjustment)
+
+    def _showing(self) -> ShowPhotos:
+        """How training photos see the field."""
+        background = torch.tensor(self.backdrop, device=self.device)
+        return shown_by(self.trainer, self.near, background, self.corrections.exposure)
 
     def learn(self, pixels: Pixels) -> Step:
         """Make the losses of some training pixels smaller."""
         origins, directions = (v.to(self.device) for v in self.photos.rays(pixels))
         photos = pixels.photos.to(self.device)
-        origins, directions = self.corrections.rays(origins, directions, photos, self.step)
+        origins, directions = self.corrections.rays(origins, directions, photos)
         near = torch.full_like(origins[:, 0], self.near)
         view = self.trainer.render(origins, directions, near, develop=self.corrections.develop(photos))
         depth = self.photos.depth(pixels)
