@@ -168,6 +168,28 @@ def test_a_table_that_was_not_made_now_stays_in_the_page(tmp_path: Path, capsys:
         page.main(replace(written, tables=tmp_path / "second"))
 
 
+def test_a_place_for_a_table_that_may_be_missing_is_left_out_with_its_paragraph(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Until there is the table; then it stands there, and stays."""
+    import page
+
+    (tmp_path / "around.md").write_text("# A\n\nOf one:\n{{one?}}\n\nbetween\n\nOf two:\n{{two?}}\n")
+    (tmp_path / "t" / "one").mkdir(parents=True)
+    (tmp_path / "t" / "one" / "results.md").write_text("table one\n")
+    args = page.Args(tmp_path / "t", tmp_path / "page.md", tmp_path / "around.md", tmp_path / "none")
+    page.main(args)
+    text = (tmp_path / "page.md").read_text()
+    assert text == "# A\n\nOf one:\n<!-- one -->\n\ntable one\n\n<!-- end of one -->\n\nbetween\n"
+    assert "1 tables; not made yet: two\n" in capsys.readouterr().out
+    (tmp_path / "t" / "one").rename(tmp_path / "t" / "two")
+    page.main(args)
+    text = (tmp_path / "page.md").read_text()
+    assert text.index("table one") < text.index("between") < text.index("Of two:\n<!-- two -->\n\ntable one")
+    assert text.endswith("<!-- end of two -->\n") and "?}}" not in text
+    assert "left as they were: one\n" in capsys.readouterr().out
+
+
 def test_restorations_of_several_seeds_are_one_line_each_with_paired_margins(monkeypatch: pytest.MonkeyPatch):
     import restoration
 
