@@ -89,6 +89,9 @@ def test_files_of_several_seeds_are_lines_of_one_table_and_of_the_page(
     text = (tmp_path / "page.md").read_text()
     assert f"| b.wav | 1 | extended | 2 | {second['parts'][2]['old']:.2f} dB |" in text
     assert "| a.png, a part of it | 0 | half | 2 |" in text
+    gains = [r["parts"][2]["new"] - r["parts"][0]["new"] for r in (first, second)]
+    assert f" of 2 | {sum(gains) / 2:+.2f} ± " in text
+    assert text.count("| extended over |") == 1, "one file is no pair"
     assert "extension.py b.wav --preset audio-small --seeds 2`: 2 run(s)" in text
     assert "--preset image-div2k-auto --quick`: 1 run(s)" in text and "preset audio-small, seed 0, 1" in text
     lines = [json.dumps(r | {"settings": {}}) for r in (first, second)]

@@ -13,6 +13,7 @@ rows.py; with `--steps` below `--output`). Writes results.md, .csv and .json to 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Annotated, Any, cast
 import report
 import tyro
 from rows import ROWS, Row, Rows, changed, provenance, seeds_said
-from signals import smaller
+from signals import margin, smaller
 from torch import Tensor
 
 import lg_field
@@ -130,6 +131,15 @@ def main(args: Args) -> None:
     write(kept, args.folder, args.preset, args.steps)
 
 
+def margins(rows: list[Row]) -> Iterator[dict[str, str]]:
+    """By how many dB both halves of what was extended are better than those of the whole at once, row by row."""
+    parts = [{part[""]: part for part in r["parts"]} for r in rows]
+    pairs = [(part["extended"], part["whole at once"]) for part in parts]
+    if len(pairs) > 1:
+        first = {"extended over": "whole at once", "pairs": str(len(pairs))}
+        yield first | margin(pairs, "old", "old, dB") | margin(pairs, "new", "new, dB")
+
+
 def from_rows(path: Path, folder: Path) -> None:
     """Write the table of its rows alone."""
     write(Rows(path), folder, path.stem, 0)
@@ -154,7 +164,9 @@ def write(kept: Rows, folder: Path, preset: str, steps: int) -> None:
     files, seeds = (sorted({r[key] for r in rows}) for key in ("file", "seed"))
     options = f" --steps {steps}" * bool(steps) + " --quick" * any(r["quick"] for r in rows) + seeds_said(seeds)
     made = provenance(f"extension.py {' '.join(files)} --preset {preset}{options}", rows)
-    print(report.write(folder, table, f"preset {preset}, seed {', '.join(map(str, seeds))}", rows, made=made))
+    over = [report.markdown(lines) for lines in (list(margins(rows)),) if lines]
+    what = "\n".join([*over, f"preset {preset}, seed {', '.join(map(str, seeds))}"])
+    print(report.write(folder, table, what, rows, made=made))
 
 
 if __name__ == "__main__":
