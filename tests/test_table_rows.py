@@ -216,3 +216,17 @@ def test_the_rows_of_the_repository_are_of_the_settings_of_now(capsys: pytest.Ca
         assert rows.of_now(lambda r: signals.differences(args, r)) == rows.all(), path.name  # noqa: B023
         assert path.stat().st_size < 500_000 and all(len(r["curve"]) <= 20 for r in rows.all())
     assert "left out" not in capsys.readouterr().out and sys.path[0]
+
+
+def test_every_file_of_rows_in_the_repository_makes_a_table_of_all_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    import page
+    from rows import ROWS, Rows
+
+    page.from_rows(ROWS, tmp_path)
+    said = capsys.readouterr().out
+    for path in ROWS.rglob("*.jsonl"):
+        text = (tmp_path / path.relative_to(ROWS).with_suffix("") / "results.md").read_text()
+        assert f"{len(Rows(path).all())} run(s)" in text, path.name
+    assert "left out" not in said and "no table is written" not in said
