@@ -141,7 +141,9 @@ def test_the_papers_schedule_is_cut_off_and_stays_its_own(tmp_path: Path):
     assert row["steps"] == 2 and row["voxels"] == 1000 and len(row["curve"]) == 1
 
 
-def test_what_is_no_table_or_network_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_is_no_table_or_network_or_is_not_installed_is_said_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     import shapes
 
     with pytest.raises(SystemExit, match=r"no table lucky of .*: tables are lucy, lucy-paper, meshes"):
@@ -150,8 +152,22 @@ def test_what_is_no_table_or_network_is_said(tmp_path: Path, capsys: pytest.Capt
         SystemExit, match=r"no table lucy of audio: .* presets shape, shape-per-partition, shape-global"
     ):
         shapes.main(shapes.Args("lucy", tmp_path, presets=("audio",)))
+    monkeypatch.setattr(shapes, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"needs open3d: pip install .*, or --mesh 0 for none"):
+        shapes.main(small(tmp_path, mesh=16))
     shapes.main(small(tmp_path, kept=True))
     assert "no run of it is finished" in capsys.readouterr().out and not (tmp_path / "out").exists()
+
+
+def test_margins_are_of_the_same_shapes_and_seeds():
+    """Whichever shape comes first, Local-Global is what the others are held against."""
+    import shapes
+
+    runs = [("shape-per-partition", "a", 0, 0.9), ("shape", "b", 0, 0.97), ("shape-per-partition", "b", 0, 0.96)]
+    runs += [("shape", "b", 1, 0.99), ("shape-per-partition", "b", 1, 0.96), ("shape-global", "b", 1, 0.5)]
+    (row,) = shapes.margins([dict(zip(("preset", "file", "seed", "iou"), run)) for run in runs])
+    assert row["shape over"] == "shape-per-partition" and row["pairs"] == "2"
+    assert row["IoU x 100, 95 % interval"] == "+2.00 ± 12.71" and row["better in (IoU x 100)"] == "2 of 2"
 
 
 def test_files_are_those_of_the_folder_of_all_data_of_a_folder_or_one(tmp_path: Path):

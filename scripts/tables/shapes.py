@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -96,7 +97,8 @@ class Args:
     looks: int = 5
     """Times that the IoU is measured on the way, the last after the last step."""
     mesh: int = 256
-    """Resolution of the mesh that is compared with the source; 0 = none."""
+    """Resolution of the mesh that is compared with the source; 0 = none. Like `looks` it is of runs that are made now:
+    rows that are kept stay as they are."""
     quick: bool = False
     """128 voxels and 200 steps of 20,000, where nothing else is said."""
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
@@ -263,7 +265,7 @@ def mesh_table(results: list[Row]) -> Iterator[dict[str, str]]:
 
 def margins(results: list[Row]) -> Iterator[dict[str, str]]:
     """By how much the first network's IoU is higher than each other's, of the shapes and seeds that both have."""
-    first, *others = dict.fromkeys(r["preset"] for r in results)
+    first, *others = sorted({r["preset"] for r in results}, key=PRESETS.index)
     runs = {(r["preset"], r["file"], r["seed"]): {"iou": 100 * r["iou"]} for r in results}
     for other in others:
         pairs = [(runs[(first, *k[1:])], r) for k, r in runs.items() if k[0] == other and (first, *k[1:]) in runs]
@@ -289,6 +291,8 @@ def main(args: Args) -> None:
             f"there is no table {args.experiment} of {', '.join(args.presets)}: tables are {', '.join(TABLES)}, "
             f"presets {', '.join(PRESETS)}"
         )
+    if args.mesh and not args.kept and find_spec("open3d") is None:
+        raise SystemExit("comparing meshes needs open3d: pip install 'lg-field[mesh]', or --mesh 0 for none")
     if not args.kept and not train(args):
         print("interrupted: the runs that were finished are kept; the same command goes on")
         return
