@@ -45,13 +45,15 @@ TRIED, SELDOM = 500, 0.01
 chance, are found."""
 
 
-def seen_points(views: Views, photos: Sequence[Path], upright: Sequence[bool] = ()) -> Float[Tensor, "points 3"] | None:
+def seen_points(
+    views: Views, photos: Sequence[Path | np.ndarray], upright: Sequence[bool] = ()
+) -> Float[Tensor, "points 3"] | None:
     """Points that several photos show.
 
     Args:
         views: cameras, whose lenses are taken to be without distortion.
-        photos: of them.
-        upright: whether the views are of photos turned upright (EXIF), of each; () = of none.
+        photos: of them: files, or (h, w, 3 or 4) arrays, uint8 or in [0, 1].
+        upright: whether the views are of files turned upright (EXIF), of each; () = of none.
 
     Returns:
         float64, in the cameras' units; None where fewer than `ENOUGH` are found, or no more than `CHANCE` times those
@@ -116,14 +118,19 @@ def _opposite(views: Views, chosen: list[int]) -> dict[int, int]:
     return {k: chosen[int(other)] for k, other in zip(chosen, (axes @ axes.T).argmin(1))}
 
 
-def _grey(path: Path, upright: bool) -> Float[Tensor, "height width"]:
-    """A photo's mean of colours, 0..255, of few pixels."""
+def _colors(path: Path, upright: bool) -> np.ndarray:
+    """(h, w, 3 or 4) uint8 of a file, which is read in smaller steps where its format can."""
     from PIL import ImageOps
 
     with decoding(path) as image:
         image.draft("RGB", (2 * SIDE, 2 * SIDE))
-        turned = ImageOps.exif_transpose(image) if upright else image
-        pixels = eight_bits(turned, path)[..., :3].astype(np.float32).mean(2)
+        return eight_bits(ImageOps.exif_transpose(image) if upright else image, path)
+
+
+def _grey(photo: Path | np.ndarray, upright: bool) -> Float[Tensor, "height width"]:
+    """A photo's mean of colours, 0..255, of few pixels."""
+    colors = _colors(photo, upright) if isinstance(photo, Path) else photo
+    pixels = colors[..., :3].mean(2, dtype=np.float32) * (1.0 if colors.dtype == np.uint8 else 255.0)
     step = max(1, max(pixels.shape) // SIDE)
     height, width = (n // step for n in pixels.shape)
     blocks = pixels[: height * step, : width * step].reshape(height, step, width, step)
