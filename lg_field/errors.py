@@ -188,9 +188,16 @@ class _Hook:
 
 
 def install_excepthook() -> None:
-    """From here on a `UserError` that nobody catches ends any program in one line; the exit status stays 1.
+    """From here on a `UserError` that nobody catches ends any program in one line; the exit status stays 1. A
+    `notice` is one line, without the place in the code that it came from.
 
     For programs that are not ours (ns-train, ns-eval, ...) and print tracebacks. Installed once, however often called.
     """
-    if not isinstance(sys.excepthook, _Hook):
-        sys.excepthook = _Hook()
+    if isinstance(sys.excepthook, _Hook):
+        return
+    sys.excepthook, before = _Hook(), warnings.formatwarning
+
+    def line_of(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+        return f"lg-field: {message}\n" if issubclass(category, Notice) else before(message, category, *where, **more)
+
+    warnings.formatwarning = line_of

@@ -139,6 +139,14 @@ def test_the_hook_prints_user_errors_and_hands_on_the_rest():
     assert python(HOOKED.format("UserError"), **{TRACEBACK: "1"}).stderr == "before: UserError\n"
 
 
+def test_a_notice_is_one_line_in_programs_that_are_not_ours():
+    code = "import warnings\nnotice('left out:\\nsome')\nwarnings.warn('theirs')\n"
+    plain, hooked = (python(f"{ALONE}\n{more}{code}").stderr for more in ("", 2 * "install_excepthook()\n"))
+    assert ": Notice: left out: some\n" in plain, "and where it came from"
+    assert hooked.startswith("lg-field: left out: some\n") and "Notice" not in hooked
+    assert hooked.count("UserWarning: theirs\n") == plain.count("UserWarning: theirs\n") == 1
+
+
 def test_the_module_imports_nothing_heavy():
     done = python(f"{ALONE}\nimport sys; print(*sys.modules)")
     assert done.returncode == 0 and not {"torch", "numpy", "tyro", "rich", "lg_field"} & set(done.stdout.split())

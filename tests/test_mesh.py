@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,16 @@ def test_bad_input_is_named(arguments, match):
 def test_a_threshold_out_of_range_says_the_range():
     with pytest.raises(EmptyMeshError, match=r"threshold 99.*values go from 0 to 3"):
         marching_cubes(ball, (-1, -1, -1), (1, 1, 1), 9, 99.0)
+
+
+@pytest.mark.parametrize(("module", "name"), [("mcubes", "PyMCubes"), ("scipy", "scipy")])
+def test_what_is_missing_is_named(module: str, name: str, monkeypatch: pytest.MonkeyPatch):
+    """PyMCubes imports SciPy."""
+    for loaded in [one for one in sys.modules if one.split(".")[0] == "mcubes"]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"^marching_cubes needs {name}: pip install 'lg-field\[mesh\]'$"):
+        marching_cubes(ball, (-1, -1, -1), (1, 1, 1), 9, 1.0)
 
 
 def test_values_that_are_not_finite_are_refused():

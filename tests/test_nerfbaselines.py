@@ -13,16 +13,23 @@ import torch
 nerfbaselines = pytest.importorskip("nerfbaselines", reason="needs nerfbaselines: pip install --no-deps nerfbaselines")
 
 from demo_scene import write_demo_scene  # noqa: E402
+from nerfbaselines import new_cameras  # noqa: E402
 from nerfbaselines.datasets import load_dataset  # noqa: E402
 from nerfbaselines.evaluation import build_evaluation_protocol  # noqa: E402
 from nerfbaselines.training import get_presets_and_config_overrides  # noqa: E402
+from PIL import Image  # noqa: E402
+from test_stereo import ORDERS, captured  # noqa: E402
 
 import lg_field  # noqa: E402
+from lg_field.errors import Notice  # noqa: E402
+from lg_field.nerfbaselines.data import placed  # noqa: E402
 from lg_field.nerfbaselines.method import LGFieldMethod  # noqa: E402
 from lg_field.nerfbaselines.settings import Settings, as_plain, flat, overridden  # noqa: E402
 from lg_field.nerfbaselines.spec import SPEC  # noqa: E402
 from lg_field.quality import mean_squared_error, psnr, ssim  # noqa: E402
+from lg_field.training.lenses import Lenses  # noqa: E402
 from lg_field.training.methods import FIRST_CELLS, METHODS  # noqa: E402
+from lg_field.training.place import find_place  # noqa: E402
 
 SIZE = 24
 QUICK = {
@@ -144,3 +151,48 @@ def test_a_run_needs_something_to_begin_with(scene: Path) -> None:
         LGFieldMethod(train_dataset=opaque, config_overrides={**QUICK, "space": "bounded"})
     unbounded = LGFieldMethod(train_dataset=opaque, config_overrides=QUICK)
     assert unbounded.field.sizes.contraction and np.isfinite(unbounded.train_iteration(0)["loss"])
+
+
+def walked(photos: list[Any]) -> dict[str, Any]:
+    """Photos of a walk as a data set of nerfbaselines, which has no sparse points."""
+    poses = np.stack([photo.pose for photo in photos])[:, :3] * np.array([1.0, -1.0, -1.0, 1.0])
+    lenses = [[photo.lens.fx, photo.lens.fy, photo.lens.cx, photo.lens.cy] for photo in photos]
+    images = [np.asarray(Image.open(photo.image)) for photo in photos]
+    sizes = np.array([image.shape[1::-1] for image in images], np.int32)
+    models, none = np.zeros(len(photos), np.uint8), np.zeros((len(photos), 0), np.float32)
+    cameras = new_cameras(
+        poses=poses.astype(np.float32),
+        intrinsics=np.array(lenses, np.float32),
+        camera_models=models,
+        distortion_parameters=none,
+        image_sizes=sizes,
+    )
+    return {"cameras": cameras, "images": images, "metadata": {}}
+
+
+def test_a_room_is_as_large_as_in_the_other_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture, photos = captured(tmp_path)
+    dataset = walked(photos)
+    theirs = find_place(capture, Lenses.of(photos, [(160, 120)] * len(photos)))
+    unit = float(torch.linalg.det(theirs.to_world[:3, :3])) ** (1 / 3)
+    for space in ("auto", "contracted"):
+        ours = placed(dataset, space)
+        assert ours.radius == pytest.approx(unit, rel=1e-3) and ours.close == pytest.approx(
+            theirs.placement.close, rel=1e-3
+        )
+    method = LGFieldMethod(train_dataset=dataset, config_overrides=QUICK)
+    said = capsys.readouterr().out
+    assert said.count("The scene: ") == 1 and "points found in the photos" in said
+    assert method.trainer.close == ours.close and method.near == ours.near
+    assert np.isfinite(method.train_iteration(0)["loss"])
+    dataset["images"] = [image.astype(np.float32) / 255 for image in dataset["images"]]
+    assert placed(dataset, "auto").radius == pytest.approx(ours.radius, rel=1e-3)
+
+
+def test_images_that_do_not_belong_to_the_poses_are_said(tmp_path: Path) -> None:
+    _, photos = captured(tmp_path)
+    dataset = walked(photos)
+    order = ORDERS["at random"]
+    dataset["images"] = [dataset["images"][k % len(photos)] for k in order][: len(photos)]
+    with pytest.warns(Notice, match="do not seem to belong together"):
+        assert "guessed" in placed(dataset, "auto").reason

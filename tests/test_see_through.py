@@ -141,7 +141,10 @@ def opaque(shown: Shown) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return after, [cut_out(pixels, BACKDROP)[..., 3] > 127 for pixels, _ in photos]
 
 
-@pytest.mark.parametrize("depth, radius, count", [(0.2, 0.35, 28), (0.5, 0.35, 60), (0.5, 0.5, 28), (1.0, 0.5, 60)])
+@pytest.mark.parametrize(
+    "depth, radius, count",
+    [(0.2, 0.35, 28), (0.5, 0.35, 60), (0.5, 0.5, 28), (1.0, 0.5, 60), (0.1, 0.35, 60), (0.06, 0.35, 60)],
+)
 def test_paint_on_both_sides_of_a_thing_stays(depth: float, radius: float, count: int, tmp_path: Path) -> None:
     shown = Shown(tmp_path, np.linspace(0.0, 2.0 * np.pi, count, endpoint=False), thing=box(depth, radius, False))
     after, before = opaque(shown)
@@ -150,13 +153,52 @@ def test_paint_on_both_sides_of_a_thing_stays(depth: float, radius: float, count
     assert labels > 200 * count and kept >= 0.95 * labels
 
 
-@pytest.mark.parametrize("depth, count", [(0.2, 28), (0.5, 60)])
+@pytest.mark.parametrize("depth, count", [(0.2, 28), (0.5, 60), (0.1, 60), (0.06, 28)])
 def test_an_opening_through_a_thing_is_empty(depth: float, count: int, tmp_path: Path) -> None:
     shown = Shown(tmp_path, np.linspace(0.0, 2.0 * np.pi, count, endpoint=False), thing=box(depth, 0.35, True))
     after, before = opaque(shown)
     closed = sum(int((was & ~solid).sum()) for was, solid in zip(before, shown.solid))
     left = sum(int((now & ~solid).sum()) for now, solid in zip(after, shown.solid))
     assert closed > 150 * count and left < 0.05 * closed
+
+
+@pytest.mark.parametrize("thick", [0.03, 0.06])
+def test_within_a_wire_it_is_empty(thick: float, tmp_path: Path) -> None:
+    """All of what is within is seen at a slant, too, as paint would be; but light goes through."""
+
+    def to_wire(points: np.ndarray) -> np.ndarray:
+        return np.hypot(np.hypot(points[:, 0], points[:, 2]) - 0.5, points[:, 1]) - thick
+
+    wire = Thing(to_wire, lambda points: np.zeros(len(points), dtype=bool))
+    after, before = opaque(shown := Shown(tmp_path, np.linspace(0.0, 2.0 * np.pi, 40, endpoint=False), thing=wire))
+    closed = sum(int((was & ~solid).sum()) for was, solid in zip(before, shown.solid))
+    left = sum(int((now & ~solid).sum()) for now, solid in zip(after, shown.solid))
+    assert closed > 15000 and left < 0.05 * closed
+
+
+def test_paint_beside_an_opening_stays(tmp_path: Path) -> None:
+    """Each is judged by itself."""
+    paint, opening, half = np.array([0.35, 0.0, 0.0]), np.array([-0.35, 0.0, 0.0]), np.array([0.75, 0.05, 0.45])
+
+    def to_plate(points: np.ndarray) -> np.ndarray:
+        away = np.abs(points) - half
+        solid = np.linalg.norm(away.clip(0.0), axis=1) + away.max(1).clip(None, 0.0)
+        return np.maximum(solid, 0.28 - np.hypot(*(points - opening)[:, ::2].T))
+
+    plate = Thing(to_plate, lambda points: np.hypot(*(points - paint)[:, ::2].T) < 0.28)
+    shown = Shown(tmp_path, np.linspace(0.0, 2.0 * np.pi, 60, endpoint=False), thing=plate)
+    after, before = opaque(shown)
+    labels, kept, closed, left = (
+        sum(int((picture & part).sum()) for picture, part in zip(pictures, parts))
+        for pictures, parts in (
+            (before, shown.paint),
+            (after, shown.paint),
+            (before, [~solid for solid in shown.solid]),
+            (after, [~solid for solid in shown.solid]),
+        )
+    )
+    assert labels > 10000 and kept >= 0.95 * labels
+    assert closed > 10000 and left < 0.05 * closed
 
 
 def test_what_no_camera_sees_from_behind_stays(tmp_path: Path) -> None:

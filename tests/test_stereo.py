@@ -13,7 +13,8 @@ from PIL import Image
 from test_placement import looking, ring
 
 from lg_field import PartitionGrid
-from lg_field.captures import read_capture
+from lg_field.captures import Capture, Photo, read_capture
+from lg_field.errors import Notice
 from lg_field.radiance.field import RadianceField
 from lg_field.radiance.placement import look_at, look_outward, place, rays_begin
 from lg_field.radiance.sizes import RadianceSizes
@@ -77,6 +78,46 @@ def test_photos_that_show_nothing_to_hold_on_to_say_nothing(tmp_path: Path) -> N
     assert seen_points(still, blank) is None, "all from one place"
 
 
+ORDERS = {
+    "at random": np.random.default_rng(0).permutation(80).tolist(),
+    "by name": sorted(range(80), key=str),
+    "from the last": list(range(80))[::-1],
+    "by one": [*range(1, 80), 0],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_photos_in_another_order_than_the_poses_are_said(tmp_path: Path, order: str) -> None:
+    """The corridor's spots look alike: some of them are found anywhere."""
+    views = walk()
+    photos = photographed(views, tmp_path)
+    with pytest.warns(
+        Notice, match="^photos and poses do not seem to belong together: .* the order of the poses"
+    ) as said:
+        assert seen_points(views, [photos[k] for k in ORDERS[order]]) is None
+    assert len(said) == 1 and "\n" not in str(said[0].message)
+
+
+def test_some_photos_in_each_others_place_do_no_harm(tmp_path: Path) -> None:
+    views = walk()
+    photos = photographed(views, tmp_path)
+    for a, b in ((3, 40), (11, 62), (25, 70), (33, 55)):
+        photos[a], photos[b] = photos[b], photos[a]
+    points = seen_points(views, photos)
+    assert points is not None and float((HALF - points.abs()).amin(1).abs().median()) < 0.05
+
+
+def test_photos_of_something_else_are_said(tmp_path: Path) -> None:
+    """Nothing in them is found again, not even by chance."""
+    views, generator = walk(12), np.random.default_rng(0)
+    paths = [tmp_path / f"{k}.png" for k in range(12)]
+    for path in paths:
+        noise = Image.fromarray(generator.integers(0, 256, (HEIGHT // 4, WIDTH // 4), dtype=np.uint8))
+        noise.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(path)
+    with pytest.warns(Notice, match="do not seem to belong together"):
+        assert seen_points(views, paths) is None
+
+
 def test_who_walks_amid_things_is_close_to_them(tmp_path: Path) -> None:
     """Rays begin before the walls do, gradients are whole from there on, the corridor is not a speck in the scene."""
     views = walk()
@@ -120,22 +161,35 @@ def test_gradients_are_scaled_up_to_what_is_close(close: float, until: float) ->
     assert trainer._scaled_until == until and trainer.state()["gradient_scaling"] == until
 
 
-def test_a_capture_of_a_walk_is_placed_by_its_photos(tmp_path: Path) -> None:
+def captured(folder: Path, order: list[int] | None = None) -> tuple[Capture, list[Photo]]:
+    """A walk as a capture, whose files may be in another order than the poses; and its training photos."""
     views = walk()
-    photographed(views, tmp_path / "images")
+    photographed(views, folder / "images")
     bottom = np.array([[0.0, 0.0, 0.0, 1.0]])
     frames = [
         {"file_path": f"images/{k:03}.png", "transform_matrix": np.concatenate([pose, bottom]).tolist()}
-        for k, pose in enumerate(views.poses.numpy())
+        for k, pose in zip(order or range(len(views.poses)), views.poses.numpy())
     ]
     lens = {"w": WIDTH, "h": HEIGHT, "fl_x": FOCAL, "fl_y": FOCAL, "cx": WIDTH / 2, "cy": HEIGHT / 2}
-    (tmp_path / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
-    capture = read_capture(tmp_path)
-    photos = capture.part("train")
+    (folder / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
+    capture = read_capture(folder)
+    return capture, capture.part("train")
+
+
+def test_a_capture_of_a_walk_is_placed_by_its_photos(tmp_path: Path) -> None:
+    capture, photos = captured(tmp_path)
     place = find_place(capture, Lenses.of(photos, [(WIDTH, HEIGHT)] * len(photos)))
     assert place.placement.close < 1.0 and "outward" in place.placement.reason
     scale = float(torch.linalg.det(place.to_world[:3, :3])) ** (1 / 3)
     assert 2.0 < scale < 7.0, "world units in a radius: the corridor is 6 long to either side"
+
+
+def test_a_capture_whose_photos_are_in_disorder_is_placed_without_them(tmp_path: Path) -> None:
+    capture, photos = captured(tmp_path, ORDERS["by name"])
+    lenses = Lenses.of(photos, [(WIDTH, HEIGHT)] * len(photos))
+    with pytest.warns(Notice, match="belong together"):
+        found = find_place(capture, lenses).placement
+    assert found.close == math.inf and "guessed" in found.reason and "points" not in found.reason
 
 
 def test_photos_that_lie_on_their_side_are_turned_upright(tmp_path: Path) -> None:

@@ -100,6 +100,53 @@ def test_a_table_is_written_of_its_rows_alone(tmp_path: Path, monkeypatch: pytes
     assert "`python scripts/tables/signals.py images-small --data ../shared/data`" in text
 
 
+def test_curves_are_of_the_runs_that_all_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A preset that was tried on the easy picture only does not look better for it; the plot goes beside the page."""
+    import page
+    import report
+    import signals
+
+    def row(preset: str, file: str, psnr: float) -> dict[str, object]:
+        found = {"preset": preset, "file": file, "seed": 0, "kind": "image", "machine": "m", "commit": "c"}
+        settings = signals.differences(signals.Args("images", Path()), found)
+        curve = [[k, 0.1 * k, psnr - 10.0 / k] for k in (250, 500, 750, 1000)]
+        figures = {"psnr": psnr, "psnr_late": psnr, "swing": 0.0, "mse": 1e-3, "ssim": 0.9, "psnr_stretched": psnr}
+        known = {"parameters": 5, "steps": 1000, "seconds": 100.0, "curve": curve}
+        return found | {"settings": settings} | figures | known
+
+    kept = tmp_path / "rows" / "signals" / "images.jsonl"
+    kept.parent.mkdir(parents=True)
+    rows = [row("image-div2k", "easy", 40.0), row("image-div2k", "hard", 20.0), row("image-div2k-global", "easy", 39.0)]
+    kept.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    drawn = []
+    real = report.plot
+    monkeypatch.setattr(report, "plot", lambda *arguments: (drawn.append(arguments), real(*arguments)))
+    page.main(page.Args(tmp_path / "t", tmp_path / "page.md", rows=tmp_path / "rows"))
+    curves, title, _ = drawn[0]
+    assert {name: round(points[-1][2]) for name, points in curves.items()} == {
+        "image-div2k (1 run)": 40,
+        "image-div2k-global (1 run)": 39,
+    }
+    assert title == "images: easy, 1 seed(s), 1,000 steps"
+    text = (tmp_path / "page.md").read_text()
+    assert "| image-div2k | 5 | 2 | 30.00 ± 14.14 |" in text and "| image-div2k | 39.96 | 39.98 | 39.99 |" in text
+    assert "Of 2 runs image-div2k-global 1 are made" in text and "are of only the 1 that all have." in text
+    drawing = (tmp_path / "page" / "signals-images.png").read_bytes()
+    assert drawing == (tmp_path / "t" / "signals" / "images" / "curves.png").read_bytes() and len(drawing) > 5000
+    assert "(page/signals-images.png)" in text
+    apart = [r for r in rows if r["file"] != ("easy" if r["preset"] == "image-div2k" else "hard")]
+    assert signals.shared(apart) == apart and "for no run is made by all" in signals.uneven(apart)
+
+
+def test_a_mean_curve_is_of_the_steps_that_all_curves_have():
+    import report
+
+    curves = [[(1, 1.0, 10.0), (2, 2.0, 20.0), (4, 4.0, 30.0)], [(2, 4.0, 30.0), (3, 5.0, 0.0), (4, 8.0, 40.0)]]
+    assert report.mean_curve(curves) == [(2, 3.0, 25.0), (4, 6.0, 35.0)]
+    assert report.mean([1.0, 3.0], 2) == "2.00 ± 1.41" and report.mean([1.0, 3.0], 1, spread=False) == "2.0"
+    assert report.mean([1234.5], 1) == "1,234.5" and report.mean([], 1) == ""
+
+
 def test_a_table_that_was_not_made_now_stays_in_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     import page
 
@@ -119,6 +166,28 @@ def test_a_table_that_was_not_made_now_stays_in_the_page(tmp_path: Path, capsys:
     (tmp_path / "page.md").unlink()
     with pytest.raises(SystemExit, match="has places for two, which are not in"):
         page.main(replace(written, tables=tmp_path / "second"))
+
+
+def test_a_place_for_a_table_that_may_be_missing_is_left_out_with_its_paragraph(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Until there is the table; then it stands there, and stays."""
+    import page
+
+    (tmp_path / "around.md").write_text("# A\n\nOf one:\n{{one?}}\n\nbetween\n\nOf two:\n{{two?}}\n")
+    (tmp_path / "t" / "one").mkdir(parents=True)
+    (tmp_path / "t" / "one" / "results.md").write_text("table one\n")
+    args = page.Args(tmp_path / "t", tmp_path / "page.md", tmp_path / "around.md", tmp_path / "none")
+    page.main(args)
+    text = (tmp_path / "page.md").read_text()
+    assert text == "# A\n\nOf one:\n<!-- one -->\n\ntable one\n\n<!-- end of one -->\n\nbetween\n"
+    assert "1 tables; not made yet: two\n" in capsys.readouterr().out
+    (tmp_path / "t" / "one").rename(tmp_path / "t" / "two")
+    page.main(args)
+    text = (tmp_path / "page.md").read_text()
+    assert text.index("table one") < text.index("between") < text.index("Of two:\n<!-- two -->\n\ntable one")
+    assert text.endswith("<!-- end of two -->\n") and "?}}" not in text
+    assert "left as they were: one\n" in capsys.readouterr().out
 
 
 def test_restorations_of_several_seeds_are_one_line_each_with_paired_margins(monkeypatch: pytest.MonkeyPatch):
@@ -147,3 +216,17 @@ def test_the_rows_of_the_repository_are_of_the_settings_of_now(capsys: pytest.Ca
         assert rows.of_now(lambda r: signals.differences(args, r)) == rows.all(), path.name  # noqa: B023
         assert path.stat().st_size < 500_000 and all(len(r["curve"]) <= 20 for r in rows.all())
     assert "left out" not in capsys.readouterr().out and sys.path[0]
+
+
+def test_every_file_of_rows_in_the_repository_makes_a_table_of_all_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    import page
+    from rows import ROWS, Rows
+
+    page.from_rows(ROWS, tmp_path)
+    said = capsys.readouterr().out
+    for path in ROWS.rglob("*.jsonl"):
+        text = (tmp_path / path.relative_to(ROWS).with_suffix("") / "results.md").read_text()
+        assert f"{len(Rows(path).all())} run(s)" in text, path.name
+    assert "left out" not in said and "no table is written" not in said

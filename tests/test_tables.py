@@ -124,7 +124,7 @@ def test_half_a_signal_is_extended_and_the_old_half_stays(tmp_path: Path, monkey
 
     Image.fromarray(picture(64, 64)).save(tmp_path / "b.png")
     extension.main(extension.Args((tmp_path / "b.png",), "image-div2k-auto", 3, rows=tmp_path, output=tmp_path / "out"))
-    whole, half, grown = results(tmp_path / "out")
+    whole, half, grown = results(tmp_path / "out" / "image-div2k-auto-3")
     assert half["new"] == "" and half["old"] == grown["old"] and grown["old weights unchanged"] == "True"
     assert whole["new"] and grown["new"]
 

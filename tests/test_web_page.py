@@ -164,6 +164,63 @@ def test_depth_cells_edges_and_a_picture(page: Page) -> None:
     assert depths.shape == (HEIGHT, WIDTH, 3) and len(np.unique(depths.reshape(-1, 3), axis=0)) > 50
 
 
+LAYOUT = """(() => { page.home(true); page.screen.change();
+    const of = (id) => document.getElementById(id), sides = (r) => [r.left, r.top, r.right, r.bottom];
+    const rect = (id) => of(id).hidden ? null : sides(of(id).getBoundingClientRect());
+    const { orbit, aspect } = page.screen, { low, high } = page.renderer.bounds;
+    const corner = (k) => low.map((v, a) => ((k >> a) & 1 ? high[a] : v));
+    const corners = [0, 1, 2, 3, 4, 5, 6, 7].map((k) => orbit.project(corner(k), aspect));
+    return [rect("canvas"), rect("panel"), corners]; })()"""
+
+
+def laid_out(page: Page) -> tuple[list[float], list[float] | None]:
+    """Left, top, right and bottom of the picture and of the open controls. They do not meet, and the whole scene is in
+    the picture, whose middle its own is."""
+    fits = "(c => c && c.width === c.clientWidth && c.height === c.clientHeight && !page.screen.dirty)"
+    drawn = f"globalThis.page?.screen.picture && {fits}(page.screen.canvas)"
+    wait_for(lambda: page.evaluate(drawn), "a picture of this size", 90.0)
+    canvas, panel, corners = page.evaluate(LAYOUT)
+    places = np.array(corners)[:, :2]
+    assert places.min() > 0.0 and places.max() < 1.0
+    assert np.allclose((places.min(0) + places.max(0)) / 2, 0.5, atol=0.1)
+    if panel is not None:
+        assert panel[0] >= canvas[2] or panel[1] >= canvas[3]
+    return canvas, panel
+
+
+@pytest.mark.parametrize(("width", "shut"), [(1400, False), (900, False), (400, True)])
+def test_open_controls_leave_the_picture_free(browser: Browser, host: str, width: int, shut: bool) -> None:
+    page, height = browser.open("about:blank"), 600
+    page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+    page.call("Page.navigate", url=host)
+    whole = [0, 0, width, height]
+    canvas, panel = laid_out(page)
+    assert (panel is None and canvas == whole) if shut else panel is not None
+    for _ in range(2):
+        press(page, "toggle")
+        shut = not shut
+        canvas, panel = laid_out(page)
+        assert (panel is None) == shut == (canvas == whole)
+        assert (canvas[2] - canvas[0]) * (canvas[3] - canvas[1]) > 0.35 * width * height
+    assert page.errors == []
+    page.close()
+
+
+def test_a_camera_shows_as_much_across_as_down(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    camera = ((0.0, 0.0, 1.0, 3.0), (1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+    publish(scene, tmp_path / "site", Site("scene", camera=SiteCamera("right", camera, 1.2)), still=False)
+    drawn = "globalThis.page?.screen.picture && page.screen.orbit.focal"
+    with hosted(tmp_path / "site") as host:
+        for width, focal in ((160, 1.2), (80, 0.6)):
+            page = browser.open("about:blank")
+            page.call("Emulation.setDeviceMetricsOverride", width=width, height=160, deviceScaleFactor=1, mobile=False)
+            page.call("Page.navigate", url=f"{host}/index.html")
+            found = wait_for(lambda page=page: page.evaluate(drawn), "a picture", 90.0)
+            assert found == pytest.approx(focal)
+            assert page.errors == []
+            page.close()
+
+
 def test_damaged_files_and_links_are_one_line(browser: Browser, host: str, scene: Path) -> None:
     page = opened(browser, f"{host}#v=1,2&r=nonsense")
     assert "the link is damaged" in text(page, "message")

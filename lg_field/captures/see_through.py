@@ -7,7 +7,9 @@ that cameras see through holes that are known already are empty. Paint has somet
 Paint on both sides looks like a hole straight on only: light that comes in at an angle leaves a hole by its other
 opening, and would leave paint beside the paint of the other side. So one of the cameras that are nearest to opposite
 must see the backdrop where the light leaves, and nearly all photos that show the backdrop's colour at the openings must
-show a hole there. Of a plate so thin that this makes no difference paint on both sides is taken for a hole.
+show a hole there. Of a thin plate much of the light leaves by the paint of the other side, however; but cameras at a
+slant see all of the paint of their side, while an opening's rim hides a part. Of a plate so thin that this makes no
+difference paint on both sides is taken for a hole.
 What no camera sees from behind stays.
 """
 
@@ -49,6 +51,13 @@ MOST, KNOWN = 0.7, 0.5
 """Part of the ways from which on their region is a hole; and where they end in holes that are known."""
 PAINTED = 0.2
 """Part of what shows the backdrop's colour at a hole's openings, and is no known hole, from which on it is paint."""
+
+SLANT, DEPTHS, SEEN = 0.85, 9, 100
+"""Paint on both sides: cosine up to which cameras see a surface at a slant; depths between the ends of ways at which it
+may be; fewest points that such cameras must show."""
+WHOLE, BARRED = 0.78, 0.83
+"""It is there where more than the first part of what these cameras show has the backdrop's colour, and less than the
+second part of the ways from all cameras goes through."""
 
 
 class View(NamedTuple):
@@ -142,14 +151,18 @@ def holes_of(photos: Sequence[Photo], backdrop: Backdrop) -> list[np.ndarray | N
     asked = spread(len(views), VIEWS)
     left = [(k, number) for k, view in enumerate(views) for number in np.unique(view.pieces[view.pieces > 0]).tolist()]
     others = {k: [views[other] for other in asked if other != k] for k in {k for k, _ in left}}
-    proven: dict[tuple[int, int], Ways] = {}
+    proven: dict[Region, Ways] = {}
+
+    def through(regions: Sequence[Region], sure: bool) -> dict[Region, Ways]:
+        return {(k, n): ways_through(views[k], views[k].pieces == n, others[k], focus, sure) for k, n in regions}
+
+    first = through(left, True)
+    paint = on_both_sides(views, first, asked)
+    left = [one for one in left if one not in paint]
     for sure in (True, False):
-        for _ in range(ROUNDS):
-            found = {
-                (k, n): ways
-                for k, n in left
-                if (ways := ways_through(views[k], views[k].pieces == n, others[k], focus, sure)) is not None
-            }
+        for turn in range(ROUNDS):
+            tried = first if sure and turn == 0 else through(left, sure)
+            found = {one: tried[one] for one in left if tried[one].share >= (MOST if sure else KNOWN)}
             for k, number in found:
                 views[k].holes[views[k].pieces == number] = True
             proven.update(found)
@@ -162,6 +175,10 @@ def holes_of(photos: Sequence[Photo], backdrop: Backdrop) -> list[np.ndarray | N
     return [view.holes if view.holes.any() else None for view in views]
 
 
+Region = tuple[int, int]
+"""Number of a photo, and of a piece of it."""
+
+
 class Ways(NamedTuple):
     """Where light that comes through a hole enters and leaves what may be the thing."""
 
@@ -171,9 +188,57 @@ class Ways(NamedTuple):
     """(n, 3) the ends toward the camera."""
     far: np.ndarray
     """(n, 3) the other ends."""
+    share: float
+    """Part of the ways that were tried that goes through."""
 
 
-def without_paint(views: Sequence[View], known: dict[tuple[int, int], Ways], others: dict[int, list[View]]) -> None:
+def on_both_sides(views: Sequence[View], tried: dict[Region, Ways], asked: Sequence[int]) -> set[Region]:
+    """Regions that are paint on both sides of a thin thing.
+
+    Args:
+        views: of all photos.
+        tried: ways through every region.
+        asked: numbers of the photos that are asked.
+    """
+    likely = {one: ways for one, ways in tried.items() if ways.share >= MOST}
+    slants = {one: seen_at_a_slant(ways, [views[k] for k in asked if k != one[0]]) for one, ways in likely.items()}
+    found = set()
+    for one, ways in likely.items():
+        same = [one, *(other for other in shown_by(views, ways, asked) if other in tried and other != one)]
+        plain, seen = sum((slants[other] for other in same if other in slants), np.zeros((2, DEPTHS)))
+        whole = float((plain / np.maximum(seen, SEEN)).max())
+        if whole > WHOLE and np.mean([tried[other].share for other in same]) < BARRED:
+            found.add(one)
+    return found
+
+
+def shown_by(views: Sequence[View], ways: Ways, asked: Sequence[int]) -> list[Region]:
+    """Regions that show most of the middles of ways."""
+    middles, found = (ways.near + ways.far) / 2, []
+    for k in asked:
+        inside, place = views[k].at(middles)
+        counts = np.bincount(np.where(inside, views[k].pieces[place], 0))
+        number = int(counts.argmax())
+        if number > 0 and 2 * counts[number] > len(middles):
+            found.append((k, number))
+    return found
+
+
+def seen_at_a_slant(ways: Ways, others: Sequence[View]) -> np.ndarray:
+    """(2, DEPTHS) of points at each depth between the ends of ways: how many photos that look at them at a slant from
+    the side of the camera show in the backdrop's colour, and how many they show."""
+    parts = np.linspace(0.0, 1.0, DEPTHS)[:, None, None]
+    points = (ways.near + parts * (ways.far - ways.near)).reshape(-1, 3)
+    back, counts = np.tile(-ways.along, (DEPTHS, 1)), np.zeros((2, DEPTHS))
+    for other in others:
+        inside, place = other.at(points)
+        cosines = facing(other, points, back)
+        seen = inside & (cosines > BEHIND) & (cosines < SLANT)
+        counts += [(one.reshape(DEPTHS, -1)).sum(1) for one in (seen & other.plain[place], seen)]
+    return counts
+
+
+def without_paint(views: Sequence[View], known: dict[Region, Ways], others: dict[int, list[View]]) -> None:
     """Takes back, in `views` and `known`, what were holes if other photos did not show paint there.
 
     Args:
@@ -213,15 +278,15 @@ def spread(count: int, most: int) -> list[int]:
     return found
 
 
-def ways_through(view: View, region: np.ndarray, others: Sequence[View], focus: np.ndarray, sure: bool) -> Ways | None:
-    """The ways of light from the backdrop behind through a region of a photo; None where it is no hole.
+def ways_through(view: View, region: np.ndarray, others: Sequence[View], focus: np.ndarray, sure: bool) -> Ways:
+    """The ways of light from the backdrop behind through a region of a photo.
 
     Args:
         view: the photo.
         region: (height, width) bool.
         others: asked.
         focus: (3,) what all cameras look at.
-        sure: `MOST` of the ways, and those end where others see the backdrop's colour; else `KNOWN`, in known holes.
+        sure: they end where others see the backdrop's colour; else in known holes.
     """
     rows, columns = region.nonzero()
     some = spread(len(rows), RAYS)
@@ -243,7 +308,7 @@ def ways_through(view: View, region: np.ndarray, others: Sequence[View], focus: 
     places, each = points.reshape(-1, STEPS, 3), np.arange(len(along))
     near, far = places[each, hull.argmax(1)], places[each, STEPS - 1 - hull[:, ::-1].argmax(1)]
     ways = (through.reshape(-1, STEPS) | ~hull).all(1) & hull.any(1) & leaves(far, along, others, sure)
-    return Ways(along[ways], near[ways], far[ways]) if ways.mean() >= (MOST if sure else KNOWN) else None
+    return Ways(along[ways], near[ways], far[ways], float(ways.mean()))
 
 
 def leaves(points: np.ndarray, along: np.ndarray, others: Sequence[View], sure: bool) -> np.ndarray:

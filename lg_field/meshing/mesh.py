@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from lg_field.errors import EXTRAS
 from lg_field.meshing.cut import edges_of, placed_on_cuts
 from lg_field.meshing.narrow_band import STRIDE, NarrowBand
 
@@ -261,7 +262,8 @@ def _block_mesh(nodes: np.ndarray, origin: np.ndarray, threshold: float) -> tupl
     try:
         import mcubes
     except ImportError as error:
-        raise ImportError("marching_cubes needs PyMCubes: pip install 'lg-field[mesh]'") from error
+        missing, _ = EXTRAS.get((error.name or "").split(".")[0], EXTRAS["mcubes"])  # or what PyMCubes imports
+        raise ImportError(f"marching_cubes needs {missing}: pip install 'lg-field[mesh]'") from error
     # A node exactly at the threshold would put the vertices of all its edges in one place: nudge it inside.
     nodes = np.where(nodes == threshold, np.nextafter(np.float32(threshold), np.float32(np.inf)), nodes)
     vertices, faces = mcubes.marching_cubes(nodes.astype(np.float64), float(threshold))

@@ -10,9 +10,10 @@ from jaxtyping import Float
 from nerfbaselines.cameras import get_rays
 from torch import Tensor
 
-from lg_field.radiance.placement import Placement, place
+from lg_field.radiance.placement import Placement, look_outward, place
 from lg_field.radiance.views import Views
 from lg_field.training.place import Space, goes_on
+from lg_field.training.stereo import seen_points
 
 HULL = 128
 """Pixels of a side of the alphas that a scene's box is found from, at most."""
@@ -35,7 +36,8 @@ def small_alphas(images: Any) -> Float[Tensor, "views height width"] | None:
 
 
 def placed(dataset: Any, space: Space) -> Placement:
-    """Where the scene of a data set is.
+    """Where the scene of a data set is. How large it is about cameras that look outward is found in the images, where
+    there are no sparse points.
 
     Args:
         dataset: of nerfbaselines, loaded.
@@ -44,11 +46,15 @@ def placed(dataset: Any, space: Space) -> Placement:
     Raises:
         ValueError: a box is asked for and there is none.
     """
-    views, points = views_of(dataset["cameras"]), dataset.get("points3D_xyz")
+    views, sparse = views_of(dataset["cameras"]), dataset.get("points3D_xyz")
+    points = None if sparse is None or not len(sparse) else torch.from_numpy(np.asarray(sparse)).double()
+
+    def seek() -> Float[Tensor, "points 3"] | None:
+        return seen_points(views, dataset["images"])
+
     if goes_on(space, bounded=True):
-        return place(views)
-    points = None if points is None else torch.from_numpy(np.asarray(points)).double()
-    found = place(views, points, small_alphas(dataset["images"]))
+        return place(views, points if look_outward(views) else None, seek=seek)
+    found = place(views, points, small_alphas(dataset["images"]), seek=seek)
     if found.box is None and not goes_on(space, bounded=False):
         raise ValueError("space 'bounded' needs images that are cut out (alpha); use 'auto' or 'contracted'")
     return found

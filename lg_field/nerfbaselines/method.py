@@ -16,6 +16,7 @@ from lg_field.nerfbaselines.data import Pixels, placed, rays, views_of
 from lg_field.nerfbaselines.settings import as_plain, flat, overridden
 from lg_field.quality import psnr
 from lg_field.radiance.field import RadianceField
+from lg_field.radiance.placement import Placement
 from lg_field.radiance.render import render_rays
 from lg_field.radiance.scene import Scene
 from lg_field.radiance.training import RadianceTrainer
@@ -59,11 +60,15 @@ class LGFieldMethod(Method):  # type: ignore[misc]
             raise ValueError("lg-field needs a checkpoint or a data set to train on")
         if checkpoint is None:
             self.settings = overridden(config_overrides or {})
-            self._begin(train_dataset)
         else:
             self._load(Path(checkpoint), config_overrides or {})
-        if train_dataset is not None:
-            self._prepare(train_dataset)
+        if train_dataset is None:
+            return
+        placement = placed(train_dataset, self.settings.space)
+        if checkpoint is None:
+            print(f"The scene: {placement.reason}.")
+            self._begin(train_dataset, placement)
+        self._prepare(train_dataset, placement)
 
     # -- what it is
 
@@ -92,10 +97,9 @@ class LGFieldMethod(Method):  # type: ignore[misc]
 
     # -- beginnings
 
-    def _begin(self, dataset: Any) -> None:
+    def _begin(self, dataset: Any, placement: Placement) -> None:
         """A fresh field where the data set's scene is."""
         torch.manual_seed(self.settings.seed)
-        placement = placed(dataset, self.settings.space)
         contracted = goes_on(self.settings.space, placement.box is not None)
         grid = first_grid(placement.box, contracted, self.settings.cells)
         self.field = RadianceField(grid, replace(self.settings.sizes, contraction=contracted))
@@ -125,9 +129,8 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         if (folder / TRAINING).exists():
             self.state = torch.load(folder / TRAINING, map_location=self.device, weights_only=True)
 
-    def _prepare(self, dataset: Any) -> None:
+    def _prepare(self, dataset: Any, placement: Placement) -> None:
         """Everything that training needs beside the field."""
-        placement = placed(dataset, self.settings.space)
         self.pixels = Pixels(dataset, placement)
         self.field = self.field.to(self.device)
         say_without_effect(self.settings.training, self.field.sizes.contraction)

@@ -1,7 +1,8 @@
 """How far away what photos show is, where no sparse points say so: by patches that look alike in neighbouring photos.
 
 A plane sweep (Collins 1996): a patch is thought to lie at many distances in turn, and is looked for where neighbours
-would show it; where one distance alone makes it look the same in several of them, there it is.
+would show it; where one distance alone makes it look the same in several of them, there it is. How often patches look
+alike by chance, photos that look the opposite way say: they cannot show the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lg_field.captures.photo_file import decoding, eight_bits
+from lg_field.errors import notice
+from lg_field.radiance.placement import ENOUGH
 from lg_field.radiance.views import Views
 
 SIDE = 160
@@ -35,17 +38,26 @@ more away."""
 TEXTURE, SPREAD = 0.7, 1.0
 """Least mean slope of a patch in any direction, of 255 a pixel; least standard deviation of what is compared."""
 
+CHANCE = 3.0
+"""Points that are believed are more than so many times those found by chance."""
+TRIED, SELDOM = 500, 0.01
+"""Patches looked for from which on photos are said not to belong to the poses, where so few of them, or no more than by
+chance, are found."""
 
-def seen_points(views: Views, photos: Sequence[Path], upright: Sequence[bool] = ()) -> Float[Tensor, "points 3"] | None:
+
+def seen_points(
+    views: Views, photos: Sequence[Path | np.ndarray], upright: Sequence[bool] = ()
+) -> Float[Tensor, "points 3"] | None:
     """Points that several photos show.
 
     Args:
         views: cameras, whose lenses are taken to be without distortion.
-        photos: of them.
-        upright: whether the views are of photos turned upright (EXIF), of each; () = of none.
+        photos: of them: files, or (h, w, 3 or 4) arrays, uint8 or in [0, 1].
+        upright: whether the views are of files turned upright (EXIF), of each; () = of none.
 
     Returns:
-        float64, in the cameras' units; None where fewer than 100 are found.
+        float64, in the cameras' units; None where fewer than `ENOUGH` are found, or no more than `CHANCE` times those
+        found by chance. Photos and poses that seem not to belong together are said in a line.
 
     Raises:
         CaptureError: a broken photo.
@@ -58,31 +70,67 @@ def seen_points(views: Views, photos: Sequence[Path], upright: Sequence[bool] = 
     if not unit > 0.0:
         return None
     distances = unit * torch.from_numpy(np.geomspace(NEAREST, FARTHEST, DISTANCES))
-    chosen = np.unique(np.linspace(0, len(photos) - 1, min(PHOTOS, len(photos))).round().astype(int)).tolist()
+    near = _neighbours(views, apart)
+    greys = {j: _grey(photos[j], bool(upright) and upright[j]) for j in {j for k in near for j in (k, *near[k])}}
+    patches = {k: _textured(greys[k]) for k in near}
+
+    def sweep(k: int, shown: Sequence[int]) -> Float[Tensor, "points 3"]:
+        others = [(views[j], greys[i]) for j, i in zip(near[k], shown)]
+        return _points_of(views[k], greys[k], patches[k], others, distances)
+
+    found = [sweep(k, near[k]) for k in near]
+    points = torch.cat(found) if found else torch.zeros(0, 3, dtype=torch.float64)
+    tried, chance = sum(map(len, patches.values())), 0
+    for k, other in _opposite(views, list(near)).items():
+        chance += len(sweep(k, near[other] * len(near[k])))
+    if tried >= TRIED and len(points) <= max(CHANCE * chance, SELDOM * tried):
+        notice(
+            f"photos and poses do not seem to belong together: of {tried} patches of photos {len(points)} are found "
+            f"again where the poses say, {chance} by chance in photos that look the opposite way; check that the files "
+            "are in the order of the poses (10.jpg comes before 2.jpg in many lists), and that the poses, their axes "
+            "and the focal length are of these photos"
+        )
+    return points if len(points) >= ENOUGH and len(points) > CHANCE * chance else None
+
+
+def _neighbours(views: Views, apart: Float[Tensor, "views views"]) -> dict[int, list[int]]:
+    """Of each of `PHOTOS` views, evenly spaced, those its patches are looked for in; of views that have two or more.
+
+    Args:
+        views: the cameras.
+        apart: distances between them, inf from each to itself.
+    """
+    chosen = np.unique(np.linspace(0, len(apart) - 1, min(PHOTOS, len(apart))).round().astype(int)).tolist()
     apart = apart.masked_fill(views.axes @ views.axes.T < SAME_WAY, torch.inf)
-    greys: dict[int, Tensor] = {}
-    found = []
+    near = {}
     for k in chosen:
         order = apart[k].argsort()
         order = order[apart[k][order].isfinite()]
-        neighbours = [int(order[rank]) for rank in RANKS if rank < len(order)]
-        for j in (k, *neighbours):
-            if j not in greys:
-                greys[j] = _grey(photos[j], bool(upright) and upright[j])
-        if len(neighbours) > 1:
-            found.append(_points_of(views, greys, k, neighbours, distances))
-    points = torch.cat(found) if found else torch.zeros(0, 3, dtype=torch.float64)
-    return points if len(points) >= 100 else None
+        near[k] = [int(order[rank]) for rank in RANKS if rank < len(order)]
+    return {k: found for k, found in near.items() if len(found) > 1}
 
 
-def _grey(path: Path, upright: bool) -> Float[Tensor, "height width"]:
-    """A photo's mean of colours, 0..255, of few pixels."""
+def _opposite(views: Views, chosen: list[int]) -> dict[int, int]:
+    """Of each view the one of the others that looks most nearly the opposite way."""
+    if not chosen:
+        return {}
+    axes = views.axes[chosen]
+    return {k: chosen[int(other)] for k, other in zip(chosen, (axes @ axes.T).argmin(1))}
+
+
+def _colors(path: Path, upright: bool) -> np.ndarray:
+    """(h, w, 3 or 4) uint8 of a file, which is read in smaller steps where its format can."""
     from PIL import ImageOps
 
     with decoding(path) as image:
         image.draft("RGB", (2 * SIDE, 2 * SIDE))
-        turned = ImageOps.exif_transpose(image) if upright else image
-        pixels = eight_bits(turned, path)[..., :3].astype(np.float32).mean(2)
+        return eight_bits(ImageOps.exif_transpose(image) if upright else image, path)
+
+
+def _grey(photo: Path | np.ndarray, upright: bool) -> Float[Tensor, "height width"]:
+    """A photo's mean of colours, 0..255, of few pixels."""
+    colors = _colors(photo, upright) if isinstance(photo, Path) else photo
+    pixels = colors[..., :3].mean(2, dtype=np.float32) * (1.0 if colors.dtype == np.uint8 else 255.0)
     step = max(1, max(pixels.shape) // SIDE)
     height, width = (n // step for n in pixels.shape)
     blocks = pixels[: height * step, : width * step].reshape(height, step, width, step)
@@ -105,21 +153,23 @@ def _textured(grey: Float[Tensor, "height width"]) -> Int64[Tensor, "patches 2"]
 
 
 def _points_of(
-    views: Views, greys: dict[int, Tensor], k: int, neighbours: list[int], distances: Tensor
+    view: Views,
+    grey: Tensor,
+    middles: Int64[Tensor, "patches 2"],
+    neighbours: Sequence[tuple[Views, Tensor]],
+    distances: Tensor,
 ) -> Float[Tensor, "points 3"]:
     """Points that a photo's patches show, of those whose distance is plain."""
-    grey = greys[k]
-    middles = _textured(grey)
     if not len(middles):
         return torch.zeros(0, 3, dtype=torch.float64)
     offsets = torch.cartesian_prod(*[torch.arange(-RADIUS, RADIUS + 1)] * 2)
     pixels = middles[:, None] + offsets
     patches = grey[pixels[..., 0], pixels[..., 1]]
     size = torch.tensor([grey.shape[1], grey.shape[0]], dtype=torch.float64)
-    origins, directions = views[k].rays((pixels.flip(-1).double().flatten(0, 1) + 0.5) / size)
-    ahead = directions / (directions @ views.axes[k])[:, None]
+    origins, directions = view.rays((pixels.flip(-1).double().flatten(0, 1) + 0.5) / size)
+    ahead = directions / (directions @ view.axes[0])[:, None]
     points = origins[:, None] + distances[:, None] * ahead[:, None]
-    alike = torch.stack([_alike(views[j], greys[j], points, patches) for j in neighbours])
+    alike = torch.stack([_alike(other, seen, points, patches) for other, seen in neighbours])
     best = alike.nan_to_num(-1.0).topk(2, dim=0).values.mean(0)  # patches, distances
     top, where = best.max(1)
     away = (torch.arange(len(distances)) - where[:, None]).abs() >= AGAIN

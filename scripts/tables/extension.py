@@ -1,16 +1,19 @@
 """Extending: half of a signal encoded, the rest added with everything old frozen, beside the whole encoded at once.
 
     python scripts/tables/extension.py ../shared/data/images/div2k_512/00.png --preset image-small --quick
-    python scripts/tables/extension.py ../shared/data/audio/gt_bach.wav --preset audio --steps 300
+    python scripts/tables/extension.py ../shared/data/audio/gt_bach.wav --preset audio
 
 The first half of the cells along the last axis is trained alone, with the shared part, on the samples that lie in them;
 then the other cells are trained for as many steps and everything else stays as it is to the bit. Old and new are the
-samples of the first half and of the rest. Finished files are kept below docs/results/rows (see rows.py). Writes
-results.md, .csv and .json to `--output`.
+samples of the first half and of the rest. Finished files are kept as rows of their preset below docs/results/rows (see
+rows.py; with `--steps` below `--output`). Writes results.md, .csv and .json to a folder in `--output`. With
+`OMP_NUM_THREADS=1` on a CPU seconds are processor time.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +21,8 @@ from typing import Annotated, Any, cast
 
 import report
 import tyro
-from rows import ROWS, Row, Rows, changed, provenance
-from signals import smaller
+from rows import ROWS, Row, Rows, changed, provenance, seeds_said
+from signals import margin, smaller
 from torch import Tensor
 
 import lg_field
@@ -47,10 +50,24 @@ class Args:
     """Smaller signals, those of signals.py --quick."""
     seed: int = 0
     """For weights and samples."""
-    rows: Path = ROWS / "extension"
-    """Folder of finished rows, a file for each preset."""
+    seeds: int = 0
+    """Extend every file with seeds 0, 1, ..., so many; 0 = with `--seed` alone."""
+    rows: Path | None = None
+    """Folder of finished rows, a file for each preset; default: docs/results/rows/extension, with --steps below
+    --output."""
     output: Path = Path("outputs/tables/extension")
     """Folder for results."""
+
+    @property
+    def folder(self) -> Path:
+        """Where this table is written."""
+        return self.output / (self.preset + (f"-{self.steps}" if self.steps else ""))
+
+    @property
+    def finished(self) -> Rows:
+        """The finished rows."""
+        place = self.output / "rows" if self.steps else ROWS / "extension"
+        return Rows((self.rows or place) / f"{self.folder.name}.jsonl")
 
 
 def halves(field: LocalGlobalNetwork) -> tuple[Tensor, Tensor]:
@@ -66,9 +83,10 @@ def figures(field: LocalGlobalNetwork, data: SignalData, steps: int) -> dict[str
 
 
 def train(field: LocalGlobalNetwork, data: SignalData, fit: CompleteFit, rows: Tensor | None = None) -> float:
-    """Train in place; seconds."""
+    """Train in place; seconds of the steps."""
+    training = Fit(field, data, fit, rows)
     begin = report.now()
-    Fit(field, data, fit, rows).run()
+    training.run()
     return report.now() - begin
 
 
@@ -82,6 +100,10 @@ def extended(data: SignalData, settings: CompleteSettings, seed: int) -> Row:
     """The whole at once, half of it, and that extended."""
     fit = replace(settings.fit, seed=seed)
     whole, fresh = (build_network(data.signal, settings.network, seed) for _ in range(2))
+    if whole.grid.counts[-1] < 2:
+        raise SystemExit(
+            f"half is to be added, but {whole.grid.counts} cells have one along the last axis: other --preset"
+        )
     parts: list[Row] = [{"": "whole at once", "seconds": train(whole, data, fit)} | figures(whole, data, fit.steps)]
     half = cast(LocalGlobalNetwork, lg_field.crop(fresh, cells=fresh.cells[halves(fresh)[0]]))
     half.region = None
@@ -98,15 +120,24 @@ def extended(data: SignalData, settings: CompleteSettings, seed: int) -> Row:
 
 def main(args: Args) -> None:
     """Train, extend, write."""
-    kept = Rows(args.rows / f"{args.preset}.jsonl")
-    for path in args.files:
+    kept = args.finished
+    for seed, path in itertools.product(range(args.seeds) if args.seeds else (args.seed,), args.files):
         data = cast(SignalData, read_signal(path))
         data = smaller(data) if args.quick else data
         settings = settings_of(args.preset, data.signal.kind, args.steps)
-        said = {"file": path.name, "kind": data.signal.kind, "quick": args.quick, "seed": args.seed}
+        said = {"file": path.name, "kind": data.signal.kind, "quick": args.quick, "seed": seed}
         said |= {"data": data.checksum(), "settings": changed(settings.network, settings.fit)}
-        kept.once(said, partial(extended, data, settings, args.seed))
-    write(kept, args.output, args.preset, args.steps)
+        kept.once(said, partial(extended, data, settings, seed))
+    write(kept, args.folder, args.preset, args.steps)
+
+
+def margins(rows: list[Row]) -> Iterator[dict[str, str]]:
+    """By how many dB both halves of what was extended are better than those of the whole at once, row by row."""
+    parts = [{part[""]: part for part in r["parts"]} for r in rows]
+    pairs = [(part["extended"], part["whole at once"]) for part in parts]
+    if len(pairs) > 1:
+        first = {"extended over": "whole at once", "pairs": str(len(pairs))}
+        yield first | margin(pairs, "old", "old, dB") | margin(pairs, "new", "new, dB")
 
 
 def from_rows(path: Path, folder: Path) -> None:
@@ -122,14 +153,20 @@ def write(kept: Rows, folder: Path, preset: str, steps: int) -> None:
         return changed(now.network, now.fit)
 
     rows = kept.of_now(settings)
-    columns = ("file", "", "steps", "old", "new", "old weights unchanged", "seconds")
+    if not rows:
+        print(f"{preset}: no file is finished, and no table is written")
+        return
+    columns = ("file", "seed", "", "steps", "old", "new", "old weights unchanged", "seconds")
     texts = {"old": "{:.2f} dB", "new": "{:.2f} dB", "seconds": "{:.0f}"}
-    lines = [{"file": r["file"]} | part for r in rows for part in r["parts"]]
+    names = [r["file"] + ", a part of it" * r["quick"] for r in rows]
+    lines = [{"file": name, "seed": r["seed"]} | part for name, r in zip(names, rows) for part in r["parts"]]
     table = [{c: texts.get(c, "{}").format(r[c]) if c in r else "" for c in columns} for r in lines]
-    options = f" --steps {steps}" * bool(steps) + " --quick" * any(r["quick"] for r in rows)
-    made = provenance(f"extension.py {' '.join(r['file'] for r in rows)} --preset {preset}{options}", rows)
-    seeds = ", ".join(sorted({str(r["seed"]) for r in rows}))
-    print(report.write(folder, table, f"preset {preset}, seed {seeds}", rows, made=made))
+    files, seeds = (sorted({r[key] for r in rows}) for key in ("file", "seed"))
+    options = f" --steps {steps}" * bool(steps) + " --quick" * any(r["quick"] for r in rows) + seeds_said(seeds)
+    made = provenance(f"extension.py {' '.join(files)} --preset {preset}{options}", rows)
+    over = [report.markdown(lines) for lines in (list(margins(rows)),) if lines]
+    what = "\n".join([*over, f"preset {preset}, seed {', '.join(map(str, seeds))}"])
+    print(report.write(folder, table, what, rows, made=made))
 
 
 if __name__ == "__main__":

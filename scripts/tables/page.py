@@ -7,7 +7,8 @@ First every table that has finished rows below `--rows` is written anew of them,
 results.md below that folder becomes a section, in the order of their folders' names; its CSV and plot go beside the
 page, in a folder of the page's name. `--around` is a page with places for tables, `{{signals/images}}` for that of the
 folder signals/images: what is said around them stays, and tables that it has no place for come last. A table that is
-not there, but stands in the page that is written anew, stays in it; that is said.
+not there, but stands in the page that is written anew, stays in it; that is said. `{{signals/images?}}` is a place for
+a table that may not have been made yet: then the paragraph that the place stands in is left out, and that is said.
 """
 
 from __future__ import annotations
@@ -75,14 +76,26 @@ def standing(page: Path) -> dict[str, str]:
     return dict(re.findall(r"<!-- (\S+) -->\n\n(.*?)\n\n<!-- end of \1 -->", text, re.DOTALL))
 
 
+def settled(page: str, tables: set[str]) -> tuple[str, list[str]]:
+    """A page in which places for tables that may be missing are plain places, or gone with their paragraphs where
+    these tables do not have them; and the names of those."""
+    kept, empty = [], []
+    for text in page.split("\n\n"):
+        missing = [name for name in re.findall(r"\{\{(.*?)\?\}\}", text) if name not in tables]
+        empty += missing
+        kept += [] if missing else [text.replace("?}}", "}}")]
+    return "\n\n".join(kept).rstrip("\n") + "\n", empty
+
+
 def main(args: Args) -> None:
     """Write the page."""
     from_rows(args.rows, args.tables)
     files = {t.parent.relative_to(args.tables).as_posix(): t for t in sorted(args.tables.rglob("results.md"))}
     if not files:
         raise SystemExit(f"{args.tables}: no results.md below it; the scripts of scripts/tables write them")
-    page = f"# {args.title}\n" if args.around is None else args.around.read_text()
-    places, before = set(re.findall(r"\{\{(.*?)\}\}", page)), standing(args.output)
+    page, before = f"# {args.title}\n" if args.around is None else args.around.read_text(), standing(args.output)
+    page, empty = settled(page, {*files, *before})
+    places = set(re.findall(r"\{\{(.*?)\}\}", page))
     missing = sorted(places - {*files, *before})
     if missing:
         raise SystemExit(f"{args.around} has places for {', '.join(missing)}, which are not in {args.tables}")
@@ -94,7 +107,8 @@ def main(args: Args) -> None:
         page = page.replace(place, table) if place in page else f"{page}\n## {name.replace('/', '-')}\n\n{table}\n"
     with atomic_write(args.output, overwrite=True) as temporary:
         temporary.write_text(page)
-    print(f"{args.output}: {len(files)} tables" + f"; left as they were: {', '.join(stays)}" * bool(stays))
+    told = {"left as they were": list(stays), "not made yet": empty}
+    print(f"{args.output}: {len(files)} tables" + "".join(f"; {k}: {', '.join(v)}" for k, v in told.items() if v))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 import time
@@ -28,6 +29,21 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table with the keys of the first row as its head."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(row.get(k, "")) for k in rows[0]] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def mean(values: Sequence[float], digits: int, spread: bool = True) -> str:
+    """Mean and, of several and where `spread` says so, standard deviation, as text; "" of none."""
+    if not values:
+        return ""
+    text = f"{statistics.mean(values):,.{digits}f}"
+    return f"{text} ± {statistics.stdev(values):.{digits}f}" if spread and len(values) > 1 else text
+
+
+def mean_curve(curves: Sequence[Curve]) -> list[tuple[float, ...]]:
+    """Means of the points of several curves, at the steps that all of them have."""
+    common = set.intersection(*({point[0] for point in curve} for curve in curves))
+    rows = zip(*([point for point in curve if point[0] in common] for curve in curves))
+    return [tuple(map(statistics.mean, zip(*points))) for points in rows]
 
 
 def now() -> float:
@@ -83,6 +99,7 @@ def write(
     results: Any,
     curves: Mapping[str, Curve] | None = None,
     made: str = "",
+    title: str = "",
 ) -> str:
     """Write results.md, results.csv, results.json and curves.png, in place of those of an earlier run.
 
@@ -93,6 +110,7 @@ def write(
         results: everything that was measured, for results.json.
         curves: by name; none = no plot.
         made: the line below: how, where, by which code and for how long it was made; "" = by this process.
+        title: of the plot; "" = the last line of `what`.
 
     Returns:
         The Markdown.
@@ -107,7 +125,7 @@ def write(
             temporary.write_text(content)
     if curves:
         with atomic_write(folder / "curves.png", overwrite=True) as temporary:
-            plot(curves, what, temporary)
+            plot(curves, title or what.split("\n")[-1], temporary)
     return text
 
 
@@ -117,16 +135,18 @@ def plot(curves: Mapping[str, Curve], title: str, path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
     for name, points in curves.items():
         for k, axis in enumerate(axes):
             axis.plot([p[k] for p in points], [p[2] for p in points], label=name)
     axes[0].set(xlabel="steps", ylabel="PSNR (dB)")
+    axes[0].xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2.5, 5, 10]))
     axes[1].set(xlabel="seconds", xscale="log")
     for axis in axes:
         axis.grid(alpha=0.3)
     axes[0].legend()
-    figure.suptitle(title.split("\n")[-1], fontsize=8, wrap=True)
+    figure.suptitle(title, fontsize=8, wrap=True)
     figure.savefig(path, dpi=120, format="png")
     plt.close(figure)

@@ -1,13 +1,16 @@
 """The paper's restoration tasks: Local-Global INCODE beside INCODE, Local-Global SIREN, SIREN and a classical method.
 
-    python scripts/tables/restoration.py super-resolution --data ../shared/data/images/div2k_full/0882.png
+    python scripts/tables/restoration.py super-resolution --data ../shared/data/images/div2k_full/0882.png --seeds 3
     python scripts/tables/restoration.py denoising --data ../shared/data/images/div2k_full/0055.png --quick
     python scripts/tables/restoration.py ct --data ../shared/data/ct/img_377_ct_reconstruction.png --rows ct --stop 200
 
-Every row is a preset of configs/, trained on the same measurement with the same seed in one run of this script. With
-`--stop` a run ends early but keeps its schedule of learning rates, so that its curve can be compared with the published
-one step by step. `--quick` takes a smaller picture and a tenth of the steps: its numbers are not the paper's. Writes
-results.md, .csv, .json, curves.png and the pictures to a folder in `--output`. Finished rows are kept below
+Every row is a preset of configs/, trained on the same measurement with the same seeds; the noise of denoising is of the
+seed, too, and all rows of a seed have the same. Other measurements, and what classical methods make of them, are the
+same for all seeds. Under the table stands by how many dB Local-Global INCODE is better than each other row, seed by
+seed, with a 95 % confidence interval. With `--stop` a run ends early but keeps its schedule of learning rates, so that
+its curve can be compared with the published one step by step. `--quick` takes a smaller picture and a tenth of the
+steps: its numbers are not the paper's. Writes results.md, .csv, .json, curves.png and the pictures (of seed 2:
+NAME-2.png) to a folder in `--output`. Finished rows are kept below
 docs/results/rows (see rows.py; of `--quick` and `--stop` below `--output`): an interrupted table goes on where it
 stopped, rows made in several processes meet in one table. `--again` trains everything anew. With `OMP_NUM_THREADS=1` on
 a CPU seconds are processor time.
@@ -15,7 +18,6 @@ a CPU seconds are processor time.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +27,7 @@ from typing import Annotated, Any, Literal, cast
 import report
 import torch
 import tyro
-from rows import ROWS, Row, Rows, changed, provenance, thinned
+from rows import ROWS, Row, Rows, changed, provenance, seeds_said, thinned
 from signals import margin
 from torch import Tensor
 
@@ -67,6 +69,8 @@ class Args:
     """Where."""
     seed: int = 0
     """For weights, samples and noise."""
+    seeds: int = 0
+    """Make all rows with seeds 0, 1, ..., so many, seed by seed; 0 = with `--seed` alone."""
     again: bool = False
     """Train again what has been trained."""
     rows_in: Path | None = None
@@ -95,11 +99,14 @@ class Problem:
     """(height, width, channels) values, 0 to 1."""
     result: Signal
     """What the field decodes to."""
-    classical: tuple[str, Tensor]
-    """Name and values of the classical method."""
+    classical: tuple[str, Callable[[], Tensor]]
+    """Name of the classical method, and what gives its values."""
     fit: Callable[[CompleteSettings], Fit]
     """A fit with a preset's settings."""
     measured: Tensor | None = None
+    """The picture that was measured, where the measurement is one of the size of the truth."""
+    random: bool = False
+    """Whether the measurement is of the seed."""
 
 
 def super_resolution_problem(values: Tensor, args: Args) -> Problem:
@@ -107,7 +114,7 @@ def super_resolution_problem(values: Tensor, args: Args) -> Problem:
     height, width = (n - n % m for n, m in zip(values.shape[:2], (24, 32)))
     coarse, fine = super_resolution.downsample(values[:height, :width], 4.0)
     data = pictures.from_values(coarse)
-    classical = ("bicubic", super_resolution.bicubic(coarse, (height, width)))
+    classical = ("bicubic", partial(super_resolution.bicubic, coarse, (height, width)))
     result = replace(data.signal, shape=(height, width))
     return Problem(fine, result, classical, lambda s: build_fit(data, s.network, s.fit, args.device))
 
@@ -118,9 +125,9 @@ def denoising_problem(values: Tensor, args: Args) -> Problem:
     truth = torch.nn.functional.adaptive_avg_pool2d(values.movedim(-1, 0), size).movedim(0, -1)
     noisy = denoising.add_sensor_noise(truth, 40.0, 2.0, torch.Generator().manual_seed(args.seed))
     data = pictures.from_values(noisy)
-    classical = ("non-local means", denoising.non_local_means(noisy))
+    classical = ("non-local means", partial(denoising.non_local_means, noisy))
     return Problem(
-        truth, data.signal, classical, lambda s: build_fit(data, s.network, s.fit, args.device), measured=noisy
+        truth, data.signal, classical, lambda s: build_fit(data, s.network, s.fit, args.device), noisy, random=True
     )
 
 
@@ -131,7 +138,7 @@ def ct_problem(values: Tensor, args: Args) -> Problem:
         truth = torch.nn.functional.avg_pool2d(truth[None], 2)[0]
     angles = tomography.projection_angles(150)
     sinogram, signal = tomography.project(truth, angles)
-    classical = ("filtered back-projection", tomography.filtered_back_projection(sinogram, angles)[..., None])
+    classical = ("filtered back-projection", lambda: tomography.filtered_back_projection(sinogram, angles)[..., None])
 
     def fit(settings: CompleteSettings) -> Fit:
         return tomography.build_fit(sinogram, angles, settings.network, settings.fit, args.device, signal)[0]
@@ -189,7 +196,8 @@ def run(args: Args, name: str, problem: Problem) -> Row | None:
 
 def save(args: Args, name: str, values: Tensor, signal: Signal) -> None:
     """Write a picture of the table."""
-    with atomic_write(args.folder / f"{name}.png", overwrite=True) as temporary:
+    file = f"{name.replace(' ', '-')}{f'-{args.seed}' * bool(args.seed)}.png"
+    with atomic_write(args.folder / file, overwrite=True) as temporary:
         write_image(to_pixels(pictures.to_samples(values.clamp(0.0, 1.0), signal), signal), temporary)
 
 
@@ -198,27 +206,45 @@ def names_of(task: str) -> list[str]:
     return [task + end for end in ("", "-incode", "-lg-siren", "-siren")]
 
 
+def shown(args: Args, name: str, values: Callable[[], Tensor], problem: Problem) -> Row:
+    """A picture that is not trained: written, and its figures."""
+    picture = values()
+    save(args, name, picture, problem.result)
+    return pictures.compare(picture, problem.truth)
+
+
 def main(args: Args) -> None:
     """Run the table."""
     values = pictures.values_of(pictures.read_picture(args.data))
     if args.quick and args.task == "super-resolution":
         values = values[: values.shape[0] // 2, : values.shape[1] // 2]
-    make = {"super-resolution": super_resolution_problem, "denoising": denoising_problem, "ct": ct_problem}
-    problem = make[args.task](values, args)
-    save(args, "true", problem.truth, problem.result)
-    known = [problem.classical] + ([("measured", problem.measured)] if problem.measured is not None else [])
-    makers: dict[str, Callable[[], Row | None]] = {}
-    for name, picture in known:
-        save(args, name.replace(" ", "-"), picture, problem.result)
-        makers[name] = partial(pictures.compare, picture, problem.truth)
-    makers |= {name: partial(run, args, name, problem) for name in args.rows or names_of(args.task)}
-    data = pictures.from_values(problem.truth).checksum()
-    for name, maker in makers.items():
-        said = {"row": name, "file": args.data.name, "seed": args.seed, "data": data}
-        if args.finished.once(said | {"settings": differences(args, name)}, maker) is None:
+    for seed in range(args.seeds) if args.seeds else (args.seed,):
+        if not make(replace(args, seed=seed), values):
             print("interrupted: the rows that were finished are kept; the same command goes on")
             break
     write(args)
+
+
+def make(args: Args, values: Tensor) -> bool:
+    """All rows of one seed that are not there yet; whether they came to their end."""
+    simulated = {"super-resolution": super_resolution_problem, "denoising": denoising_problem, "ct": ct_problem}
+    problem = simulated[args.task](values, args)
+    fixed = replace(args, seed=0)
+    save(fixed, "true", problem.truth, problem.result)
+    known = [problem.classical]
+    if problem.measured is not None:
+        known.append(("measured", lambda: cast(Tensor, problem.measured)))
+    makers: dict[str, Callable[[], Row | None]] = {
+        name: partial(shown, args if problem.random else fixed, name, v, problem) for name, v in known
+    }
+    makers |= {name: partial(run, args, name, problem) for name in args.rows or names_of(args.task)}
+    data = pictures.from_values(problem.truth).checksum()
+    for name, maker in makers.items():
+        drawn = {"seed": args.seed} if problem.random or name in preset_names() else {}
+        said = {"row": name, "file": args.data.name} | drawn | {"data": data}
+        if args.finished.once(said | {"settings": differences(args, name)}, maker) is None:
+            return False
+    return True
 
 
 def from_rows(path: Path, folder: Path) -> None:
@@ -233,11 +259,7 @@ def table(results: list[Row]) -> Iterator[dict[str, str]]:
         rows = [r for r in results if r["row"] == name]
 
         def mean(key: str, digits: int) -> str:
-            values = [r[key] for r in rows if key in r]  # noqa: B023
-            if not values:
-                return ""
-            spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 and digits else ""
-            return f"{statistics.mean(values):,.{digits}f}{spread}"
+            return report.mean([r[key] for r in rows if key in r], digits, spread=digits > 0)  # noqa: B023
 
         yield {
             "": name,
@@ -251,10 +273,13 @@ def table(results: list[Row]) -> Iterator[dict[str, str]]:
 
 
 def margins(results: list[Row], first: str) -> Iterator[dict[str, str]]:
-    """By how many dB the first preset is better than every other row, of the same files and seeds."""
-    runs = {(r["row"], r["file"], r["seed"]): r for r in results}
+    """By how many dB the first preset is better than every other row, of the same files and seeds; what is the same for
+    all seeds is held against each."""
+    runs = {(r["row"], r["file"], r.get("seed")): r for r in results}
+    ours = [r for r in results if r["row"] == first]
     for other in dict.fromkeys(r["row"] for r in results if r["row"] not in (first, "measured")):
-        pairs = [(runs[(first, *k[1:])], r) for k, r in runs.items() if k[0] == other and (first, *k[1:]) in runs]
+        found = [(r, [runs.get((other, r["file"], seed)) for seed in (r["seed"], None)]) for r in ours]
+        pairs = [(r, next(t for t in theirs if t)) for r, theirs in found if any(theirs)]
         if len(pairs) > 1:
             yield {f"{first} over": other, "pairs": str(len(pairs)), **margin(pairs, "psnr", "dB")}
 
@@ -262,15 +287,20 @@ def margins(results: list[Row], first: str) -> Iterator[dict[str, str]]:
 def write(args: Args) -> None:
     """Write what the finished rows say, and print it."""
     results = args.finished.of_now(lambda r: differences(args, r["row"]))
+    if not results:
+        print(f"{args.task}: no row of it is finished, and no table is written")
+        return
     order = ["non-local means", "bicubic", "filtered back-projection", "measured", *names_of(args.task)]
-    results.sort(key=lambda r: (*order, r["row"]).index(r["row"]))
-    files, seeds = (", ".join(sorted({str(r[key]) for r in results})) for key in ("file", "seed"))
-    what = f"{args.task}: {'quick, ' * args.quick}{files}, seed {seeds}. {PUBLISHED[args.task]}"
+    results.sort(key=lambda r: ((*order, r["row"]).index(r["row"]), r.get("seed", 0)))
+    files, seeds = (sorted({r[key] for r in results if key in r}) for key in ("file", "seed"))
+    what = f"{args.task}: {'quick, ' * args.quick}{', '.join(files)}{', seed ' * bool(seeds)}"
+    what += f"{', '.join(map(str, seeds))}. {PUBLISHED[args.task]}"
     over = list(margins(results, args.task))
     what = f"{report.markdown(over)}\n{what}" if over else what
-    curves = {r["row"]: r["curve"] for r in results if "curve" in r}
-    options = " --quick" * args.quick + (f" --stop {args.stop}" if args.stop else "")
-    made = provenance(f"restoration.py {args.task} --data {files}{options}", results)
+    trained = {r["row"]: [s["curve"] for s in results if s["row"] == r["row"]] for r in results if "curve" in r}
+    curves = {name: report.mean_curve(runs) for name, runs in trained.items()}
+    options = " --quick" * args.quick + (f" --stop {args.stop}" if args.stop else "") + seeds_said(seeds)
+    made = provenance(f"restoration.py {args.task} --data {' '.join(files)}{options}", results)
     print(report.write(args.folder, list(table(results)), what, results, curves, made))
 
 

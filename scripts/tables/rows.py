@@ -116,6 +116,13 @@ def same(row: Row, said: Row) -> bool:
     return all(row.get(name) == value for name, value in said.items())
 
 
+def seeds_said(seeds: Sequence[int]) -> str:
+    """The option of a command that makes rows of just these seeds, in rising order; "" for seed 0 alone."""
+    if list(seeds) == list(range(len(seeds))):
+        return f" --seeds {len(seeds)}" * (len(seeds) > 1)
+    return f" --seed {' and --seed '.join(map(str, seeds))}"
+
+
 def machine() -> str:
     """Where a row is made, and what its seconds are."""
     threads = torch.get_num_threads()

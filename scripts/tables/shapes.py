@@ -1,208 +1,326 @@
 """3D shapes: IoU by voxels seen of Local-Global SIREN and its baselines, meshes compared with their source, and seams.
 
-    python scripts/tables/shapes.py ../shared/data/shapes/lucy.obj --resolution 512 --presets shape
-    python scripts/tables/shapes.py ../shared/data/shapes/*.obj --quick
+    python scripts/tables/shapes.py lucy --data ../shared/data
+    python scripts/tables/shapes.py meshes --data ../shared/data/shapes/bunny.obj --quick
 
-Every row is a network of configs/ (the paper's widths), trained on the same voxels with the same seed in one run of
-this script, by lg-field's own schedule (`--paper`: by the paper's, of which `--steps` says how far it goes). The paper
-reports for Lucy at 512^3: IoU 0.9779 after the second of its 20 epochs of 134 million voxels, 0.9848 after epoch 5,
-0.9883 after epoch 10, 0.9920 at the end. Writes results.md, .csv, .json and the field files to `--output`.
+Every row is a network of configs/ (the paper's widths), trained on the same voxels with the same seeds: after equal
+steps each has seen equally many voxels. `lucy` and `meshes` are trained by lg-field's own schedule, `lucy-paper` by the
+paper's (uniform voxels, lr 1e-4), which `--steps` cuts off. IoU is measured at `--looks` times on the way.
+
+Writes results.md, .csv, .json and the field files to a folder in `--output`. Every run is kept when it ends, as a row
+below docs/results/rows (see rows.py; with `--quick` or other settings than the table's below `--output`): an
+interrupted table goes on where it stopped. `--again` trains everything anew, `--kept` nothing. With `OMP_NUM_THREADS=1`
+on a CPU seconds are processor time; looks and meshes are not in them.
 """
 
 from __future__ import annotations
 
-import platform
+import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import report
 import torch
 import tyro
+from rows import ROWS, Row, Rows, changed, provenance, seeds_said
+from seams import seams
+from signals import margin
 
+from lg_field.cli.fitting import finish_step_on_interrupt
 from lg_field.files import save
-from lg_field.meshing.metrics import compare, nearest
+from lg_field.meshing.metrics import compare
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.signals.encode import build_network, domain_grid
 from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure
 from lg_field.signals.presets import read_preset
-from lg_field.signals.settings import CompleteFit, CompleteShape, FitConfig, ShapeConfig, resolve, resolve_fit
+from lg_field.signals.settings import CompleteSettings, FitConfig, ShapeConfig, resolve, resolve_fit
 from lg_field.signals.shapes.occupancy import OccupancyData, read_shape, shape_cells
 from lg_field.signals.surface import signal_mesh
+
+
+@dataclass(frozen=True)
+class Table:
+    """Shapes and how they are encoded."""
+
+    data: str
+    """A file, or a folder of files, below the folder of all data."""
+    resolution: int
+    """Voxels along the longest side."""
+    steps: int
+    """Of training."""
+    paper: bool = False
+    """By the paper's schedule."""
+    published: str = ""
+    """Figures to compare with."""
+
+
+LUCY = "shapes/lucy.obj"
+PUBLISHED = (
+    "Published for Local-Global, by the paper's schedule: IoU .9779, .9848 and .9883 after epochs 1, 5 and 10 of 20 "
+    "(counted from 0, each of 134 M voxels), .9920 at the end, after 2,684 M"
+)
+TABLES = {
+    "lucy": Table(LUCY, resolution=512, steps=2850, published=PUBLISHED),
+    "lucy-paper": Table(LUCY, resolution=512, steps=26844, paper=True, published=PUBLISHED),
+    "meshes": Table("shapes", resolution=256, steps=1500),
+}
+PRESETS = ("shape", "shape-per-partition", "shape-global")
+QUICK = {"resolution": 128, "steps": 200, "points": 20_000}
 
 
 @dataclass
 class Args:
     """Compare networks on shapes."""
 
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Meshes."""
-    presets: tuple[str, ...] = ("shape", "shape-per-partition", "shape-global")
-    """Networks."""
-    resolution: int = 256
-    """Voxels along the longest side."""
-    steps: int = 1500
-    """Training steps."""
+    experiment: Annotated[str, tyro.conf.Positional]
+    """Which table: a name of `TABLES`."""
+    data: Path
+    """A mesh, or a folder of meshes, or the folder that the names in `TABLES` are below."""
+    presets: tuple[str, ...] = PRESETS
+    """Networks to train now; runs of the others that are there already stay in the table."""
+    seeds: int = 1
+    """Runs of every file, with seeds 0, 1, ..."""
+    resolution: int = 0
+    """Voxels along the longest side; 0 = the table's."""
+    steps: int = 0
+    """Training steps; 0 = the table's."""
     points: int = 0
-    """Voxels a step; 0 = 50,000, or the paper's 100,000."""
+    """Voxels a step; 0 = the schedule's, 50,000 or the paper's 100,000."""
     lr: float = 0.0
     """Learning rate; 0 = the schedule's."""
-    paper: bool = False
-    """The paper's schedule (uniform voxels, lr 1e-4), which --steps cuts off."""
     looks: int = 5
     """Times that the IoU is measured on the way, the last after the last step."""
     mesh: int = 256
-    """Resolution of the mesh that is compared with the source; 0 = none."""
+    """Resolution of the mesh that is compared with the source; 0 = none. Like `looks` it is of runs that are made now:
+    rows that are kept stay as they are."""
     quick: bool = False
-    """128 voxels and 200 steps of 20,000."""
+    """128 voxels and 200 steps of 20,000, where nothing else is said."""
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
     """Where."""
-    seed: int = 0
-    """For weights and voxels drawn."""
+    again: bool = False
+    """Train again what has been trained."""
+    kept: bool = False
+    """Train nothing: write the table of the runs that are there."""
+    rows: Path | None = None
+    """Folder of finished rows; default: docs/results/rows/shapes, with other settings than the table's below
+    --output."""
     output: Path = Path("outputs/tables/shapes")
     """Folder for results."""
 
+    @property
+    def table(self) -> Table:
+        """What the table says."""
+        return TABLES[self.experiment]
 
-def schedule(args: Args, preset: CompleteFit) -> CompleteFit:
+    @property
+    def options(self) -> str:
+        """What is said otherwise than the table says, as words of a command."""
+        changes = {name: getattr(self, name) for name in ("resolution", "steps", "points", "lr")}
+        return " --quick" * self.quick + "".join(f" --{name} {v:g}" for name, v in changes.items() if v)
+
+    @property
+    def folder(self) -> Path:
+        """Where this table is written."""
+        return self.output / (self.experiment + self.options.replace(" --", "-").replace(" ", "-"))
+
+    @property
+    def finished(self) -> Rows:
+        """The finished rows."""
+        place = self.output / "rows" if self.options else ROWS / "shapes"
+        return Rows((self.rows or place) / f"{self.folder.name}.jsonl", self.again)
+
+    def setting(self, name: str) -> int:
+        """The resolution, the steps or the points: said, of --quick, or the table's, 0 = the schedule's."""
+        return getattr(self, name) or (QUICK[name] if self.quick else getattr(self.table, name, 0))
+
+
+@lru_cache(4)
+def shape_of(path: Path, resolution: int) -> OccupancyData:
+    """What a run is trained on."""
+    data = read_shape(path, ShapeConfig(resolution))
+    print(f"{path.stem}: {data.signal.shape} voxels, {data.voxels.count():,} inside", flush=True)
+    return data
+
+
+def files_of(args: Args) -> list[Path]:
+    """The meshes."""
+    inside = args.data / args.table.data
+    path = inside if inside.exists() else args.data
+    return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+
+
+def settings_of(args: Args, preset: str) -> CompleteSettings:
     """How to train."""
-    fit = preset if args.paper else resolve_fit("occupancy", FitConfig(steps=args.steps))
-    return replace(fit, points=args.points or fit.points, lr=args.lr or fit.lr, seed=args.seed)
-
-
-def run(args: Args, preset: str, data: OccupancyData, name: str) -> dict[str, Any]:
-    """Train one network on one shape."""
     settings = resolve("occupancy", read_preset(preset))
-    cells = shape_cells(data, domain_grid(data.signal, settings.network), CompleteShape().margin)
-    field = build_network(data.signal, settings.network, args.seed, cells).to(args.device)
-    fit = Fit(field, data, schedule(args, settings.fit))
-    looks = {max(1, round(args.steps * (k + 1) / args.looks)) for k in range(args.looks)}
-
-    def pause(step: int, error: float) -> None:
-        fit.stopping = step in looks
-
-    curve = []
-    while fit.step < args.steps:
-        fit.stopping = False
-        fit.run(pause)
-        curve.append((fit.step * fit.config.points, measure(field, data)["iou"]))
-        print(
-            f"  {preset}: {curve[-1][0] / 1e6:.1f} M voxels seen, IoU {curve[-1][1]:.4f}, {fit.seconds:.0f} s",
-            flush=True,
-        )
-    field.history = {"steps": fit.step, "seconds": round(fit.seconds, 1), "iou": curve[-1][1]}
-    save(field, args.output / f"{name}-{preset}.safetensors", overwrite=True)
-    row: dict[str, Any] = {
-        "shape": name,
-        "preset": preset,
-        "rows": field.num_rows,
-        "full": 0 if field.full is None else len(field.full),
-        "parameters": field.num_parameters()["total"],
-        "seconds": fit.seconds,
-        "step": fit.seconds / fit.step,
-        "curve": curve,
-        "iou": curve[-1][1],
-    }
-    if args.mesh and data.source is not None:
-        begin = time.perf_counter()
-        mesh = signal_mesh(field, args.mesh)
-        row |= {"mesh_seconds": time.perf_counter() - begin, "faces": len(mesh.faces)}
-        row |= compare(mesh, data.source.vertices, data.source.faces) | seams(field, data, mesh)
-    return row
+    own = resolve_fit("occupancy", FitConfig(steps=args.setting("steps")))
+    fit = settings.fit if args.table.paper else own
+    fit = replace(fit, points=args.setting("points") or fit.points, lr=args.lr or fit.lr)
+    return replace(settings, fit=fit, shape=replace(settings.shape, resolution=args.setting("resolution")))
 
 
-def seams(field: LocalGlobalNetwork, data: OccupancyData, mesh: Any) -> dict[str, float]:
-    """Mean jump of occupancy over half a voxel near the surface, across cell borders and inside cells; and how far
-    normals of the mesh turn from the source's, within a voxel of a border and elsewhere (mean degrees)."""
+def differences(args: Args, preset: str) -> Row:
+    """The settings of a row of this preset."""
+    settings = settings_of(args, preset)
+    stop = {"stop": args.setting("steps")} if args.table.paper else {}
+    return changed(settings.network, settings.fit, settings.shape) | stop
+
+
+def said(args: Args, preset: str, path: Path, seed: int) -> Row:
+    """What a run is of."""
+    data = shape_of(path, args.setting("resolution"))
+    found = {"preset": preset, "file": path.name, "seed": seed, "kind": "occupancy", "data": data.checksum()}
+    return found | {"settings": differences(args, preset)}
+
+
+def run(args: Args, preset: str, path: Path, seed: int) -> Row | None:
+    """Train one network on one shape and save it; None if it was interrupted."""
+    data, settings = shape_of(path, args.setting("resolution")), settings_of(args, preset)
+    cells = shape_cells(data, domain_grid(data.signal, settings.network), settings.shape.margin)
+    field = build_network(data.signal, settings.network, seed, cells).to(args.device)
+    fit, last = Fit(field, data, replace(settings.fit, seed=seed)), args.setting("steps")
+    looks = {last, *(max(1, round(last * (k + 1) / args.looks)) for k in range(args.looks))}
+    curve: list[tuple[int, float, float]] = []
+    looking, begin = 0.0, report.now()
+
+    def on_step(step: int, error: float) -> None:
+        nonlocal looking
+        if step in looks:
+            seconds = report.now() - begin - looking
+            curve.append((step * fit.config.points, round(seconds, 2), round(measure(field, data)["iou"], 6)))
+            looking = report.now() - begin - seconds
+            print(
+                f"  {preset}: {curve[-1][0] / 1e6:g} M voxels seen, IoU {curve[-1][2]:.4f}, {seconds:.0f} s", flush=True
+            )
+        fit.stopping |= step >= last
+
+    with finish_step_on_interrupt(fit):
+        fit.run(on_step)
+    if fit.step < last:
+        return None
+    voxels, seconds, iou = curve[-1]
+    field.history = {"steps": last, "seconds": seconds, "iou": iou}
+    save(field, args.folder / "runs" / f"{preset}.{path.stem}.{seed}.safetensors", overwrite=True)
+    row: Row = {"iou": iou, "parameters": field.num_parameters()["total"], "rows": field.num_rows}
+    row |= {"full": 0 if field.full is None else len(field.full), "steps": last, "voxels": voxels, "seconds": seconds}
+    row |= {"device": args.device, "curve": curve}
+    return row | (meshed(field, data, args.mesh) if args.mesh and data.source is not None else {})
+
+
+def meshed(field: LocalGlobalNetwork, data: OccupancyData, resolution: int) -> Row:
+    """How close the field's mesh is to the source, and its seams."""
     assert data.source is not None
-    jump_across, jump_inside = jumps(field, data)
-    _, cosine, places = nearest(mesh.vertices, mesh.faces, data.source.vertices, data.source.faces, 200_000)
-    angle = np.degrees(np.arccos(cosine.clip(0, 1)))
-    voxel = (places - np.asarray(data.signal.origin)) / data.signal.spacing
-    size = np.asarray(data.signal.shape) / np.asarray(field.grid.counts)
-    near = (np.abs(voxel / size - np.round(voxel / size)) * size < 1.0).any(1)
-    return {
-        "jump_across": jump_across,
-        "jump_inside": jump_inside,
-        "angle_border": float(angle[near].mean()) if near.any() else 0.0,
-        "angle_elsewhere": float(angle[~near].mean()),
-    }
+    begin = time.perf_counter()
+    mesh = signal_mesh(field, resolution)
+    found: Row = {"mesh": resolution, "mesh_seconds": time.perf_counter() - begin, "faces": len(mesh.faces)}
+    figures = compare(mesh, data.source.vertices, data.source.faces) | seams(field, data, mesh)
+    return found | {name: float(f"{value:.6g}") for name, value in figures.items()}
 
 
-@torch.no_grad()
-def jumps(field: LocalGlobalNetwork, data: OccupancyData, distance: float = 0.5) -> tuple[float, float]:
-    """Mean |difference| of occupancy between two points `distance` voxels apart along an axis, at surface voxels: on
-    either side of the border between two cells with rows, and in one cell."""
-    generator = torch.Generator().manual_seed(0)
-    surface = data.voxels.surface()
-    picked = surface[torch.randint(len(surface), (200_000,), generator=generator)]
-    voxel = torch.stack(torch.unravel_index(picked, data.signal.shape), dim=-1).double() + 0.5
-    size = torch.tensor(data.signal.shape, dtype=torch.float64) / torch.tensor(field.grid.counts)
-    across, inside = [], []
-    for axis in range(3):
-        border = torch.round(voxel[:, axis] / size[axis]) * size[axis]
-        close = (voxel[:, axis] - border).abs() <= 1.0
-        moved = voxel[close].clone()
-        moved[:, axis] = border[close]
-        for middle, found, same in ((moved, across, False), (voxel, inside, True)):
-            ends = [middle.clone(), middle.clone()]
-            for end, sign in zip(ends, (-0.5, 0.5)):
-                end[:, axis] += sign * distance
-            x = [(e / torch.tensor(data.signal.shape) * 2 - 1).float().to(field.cells.device) for e in ends]
-            rows = [field.locate_rows(p) for p in x]
-            right = (rows[0] >= 0) & (rows[1] >= 0) & ((rows[0] == rows[1]) == same)
-            values = [(field(p[right], chunk=1 << 14) * 0.5 + 0.5).clamp(0, 1) for p in x]
-            found.append((values[0] - values[1]).abs().flatten())
-    return tuple(float(torch.cat(d).mean()) if sum(map(len, d)) else 0.0 for d in (across, inside))  # type: ignore
+def groups(results: list[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Runs of all seeds of a shape and a network."""
+    keys = dict.fromkeys((r["file"], r["preset"]) for r in results)
+    return {key: [r for r in results if (r["file"], r["preset"]) == key] for key in keys}
 
 
-def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """Rows as they are to be read."""
-    result = []
-    for r in rows:
-        line = {
-            "shape": r["shape"],
-            "network": r["preset"],
-            "rows (full)": f"{r['rows']} ({r['full']})",
-            "parameters": f"{r['parameters']:,}",
-            "IoU": f"{r['iou']:.4f}",
-            "s/step": f"{r['step']:.3f}",
+def table(results: list[Row]) -> Iterator[dict[str, str]]:
+    """A line for each shape and network: means and standard deviations over seeds; IoU by millions of voxels seen."""
+    looks = sorted({point[0] for r in results for point in r["curve"]})
+    for (file, preset), runs in groups(results).items():
+        curves = [{point[0]: point[2] for point in r["curve"]} for r in runs]
+        yield {
+            "shape": Path(file).stem,
+            "network": preset,
+            "cells (full)": f"{runs[0]['rows']} ({runs[0]['full']})",
+            "parameters": f"{runs[0]['parameters']:,}",
+            "runs": str(len(runs)),
+            "seconds": report.mean([r["seconds"] for r in runs], 0, spread=False),
+            "ms a step": report.mean([1e3 * r["seconds"] / r["steps"] for r in runs], 0, spread=False),
+        } | {f"IoU at {n / 1e6:g} M voxels": report.mean([c[n] for c in curves if n in c], 4) for n in looks}
+
+
+def mesh_table(results: list[Row]) -> Iterator[dict[str, str]]:
+    """A line for each shape and network whose mesh was compared with its source."""
+    for (file, preset), runs in groups([r for r in results if "chamfer" in r]).items():
+
+        def mean(key: str, digits: int, scale: float = 1.0) -> str:
+            return report.mean([r[key] * scale for r in runs], digits)  # noqa: B023
+
+        yield {
+            "mesh of": f"{Path(file).stem}, {preset}",
+            "chamfer to / from source x 1e-4": " / ".join(
+                mean(f"chamfer_{way}_source", 2, 1e4) for way in ("to", "from")
+            ),
+            "normals": mean("normal_consistency", 4),
+            "F-score": mean("f_score", 4),
+            "jump across / inside": f"{mean('jump_across', 4)} / {mean('jump_inside', 4)}",
+            "degrees border / elsewhere": f"{mean('angle_border', 1)} / {mean('angle_elsewhere', 1)}",
         }
-        if "chamfer" in r:
-            chamfer = r["chamfer_to_source"] * 1e4, r["chamfer_from_source"] * 1e4
-            line |= {
-                "chamfer to / from source x 1e-4": f"{chamfer[0]:.2f} / {chamfer[1]:.2f}",
-                "normals": f"{r['normal_consistency']:.4f}",
-                "F-score": f"{r['f_score']:.4f}",
-                "jump across / inside": f"{r['jump_across']:.4f} / {r['jump_inside']:.4f}",
-                "degrees border / elsewhere": f"{r['angle_border']:.1f} / {r['angle_elsewhere']:.1f}",
-            }
-        result.append(line)
-    return result
+
+
+def margins(results: list[Row]) -> Iterator[dict[str, str]]:
+    """By how much the first network's IoU is higher than each other's, of the shapes and seeds that both have."""
+    first, *others = sorted({r["preset"] for r in results}, key=PRESETS.index)
+    runs = {(r["preset"], r["file"], r["seed"]): {"iou": 100 * r["iou"]} for r in results}
+    for other in others:
+        pairs = [(runs[(first, *k[1:])], r) for k, r in runs.items() if k[0] == other and (first, *k[1:]) in runs]
+        if len(pairs) > 1:
+            yield {f"{first} over": other, "pairs": str(len(pairs)), **margin(pairs, "iou", "IoU x 100")}
+
+
+def train(args: Args) -> bool:
+    """Every run that is not there yet, seed by seed and file by file; whether they came to their end."""
+    for seed, path, preset in itertools.product(range(args.seeds), files_of(args), args.presets):
+        row = args.finished.once(said(args, preset, path, seed), partial(run, args, preset, path, seed))
+        if row is None:
+            return False
+        print({k: v for k, v in row.items() if k not in ("curve", "settings")}, flush=True)
+    return True
 
 
 def main(args: Args) -> None:
     """Run the table."""
-    if args.quick:
-        args = replace(args, resolution=128, steps=200, points=20_000, mesh=128, looks=2)
-    rows = []
-    for path in args.files:
-        data = read_shape(path, ShapeConfig(args.resolution))
-        print(f"{path.stem}: {data.signal.shape} voxels, {data.voxels.count():,} inside", flush=True)
-        for preset in args.presets:
-            rows.append(run(args, preset, data, path.stem))
-            print({k: round(v, 5) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
-    kind = "the paper's schedule" if args.paper else "lg-field's schedule"
-    lines = ["IoU by millions of voxels seen:\n"]
-    for r in rows:
-        lines.append(f"- {r['shape']}, {r['preset']}: " + ", ".join(f"{n / 1e6:.1f}: {v:.4f}" for n, v in r["curve"]))
-    lines.append(
-        f"\n{args.resolution} voxels along the longest side, {args.steps} steps, {kind}, seed {args.seed}, "
-        f"{args.device}, {torch.get_num_threads()} threads, {platform.machine()}"
-    )
-    print(report.write(args.output, table(rows), "\n".join(lines), rows))
+    unknown = set(args.presets) - set(PRESETS)
+    if args.experiment not in TABLES or unknown:
+        raise SystemExit(
+            f"there is no table {args.experiment} of {', '.join(args.presets)}: tables are {', '.join(TABLES)}, "
+            f"presets {', '.join(PRESETS)}"
+        )
+    if args.mesh and not args.kept and find_spec("open3d") is None:
+        raise SystemExit("comparing meshes needs open3d: pip install 'lg-field[mesh]', or --mesh 0 for none")
+    if not args.kept and not train(args):
+        print("interrupted: the runs that were finished are kept; the same command goes on")
+        return
+    results = args.finished.of_now(lambda r: differences(args, r["preset"]) if r["preset"] in PRESETS else None)
+    write(args, sorted(results, key=lambda r: (r["file"], PRESETS.index(r["preset"]), r["seed"])))
+
+
+def from_rows(path: Path, folder: Path) -> None:
+    """Write a table of its rows alone."""
+    main(Args(path.stem, Path(), kept=True, rows=path.parent, output=folder.parent))
+
+
+def write(args: Args, results: list[Row]) -> None:
+    """Write what the runs of a table say, and print it."""
+    if not results:
+        print(f"{args.experiment}: no run of it is finished, and no table is written")
+        return
+    seeds = sorted({r["seed"] for r in results})
+    parts = [report.markdown(lines) for lines in (list(margins(results)), list(mesh_table(results))) if lines]
+    kind = "the paper's schedule" if args.table.paper else "lg-field's schedule"
+    steps = ", ".join(f"{n:,}" for n in sorted({r["steps"] for r in results}))
+    meshes = ", ".join(str(n) for n in sorted({r["mesh"] for r in results if "mesh" in r}))
+    of = f"{args.experiment}: {args.setting('resolution')} voxels along the longest side, {steps} steps, {kind}, "
+    of += f"seed {', '.join(map(str, seeds))}" + f", meshes at {meshes}" * bool(meshes)
+    what = "\n".join([*parts, of + (f". {args.table.published}" if args.table.published else "")])
+    options = args.options + seeds_said(seeds)
+    made = provenance(f"shapes.py {args.experiment} --data ../shared/data{options}", results)
+    print(report.write(args.folder, list(table(results)), what, results, made=made))
 
 
 if __name__ == "__main__":

@@ -261,10 +261,7 @@ def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
 
         def mean(key: str, digits: int, scale: float = 1.0, spread: bool = True) -> str:
             values = [r[key] * scale for r in runs if key in r]  # noqa: B023
-            if len(values) < len(runs):  # noqa: B023
-                return "-"
-            text = f"{statistics.mean(values):,.{digits}f}"
-            return f"{text} ± {statistics.stdev(values):.{digits}f}" if spread and len(values) > 1 else text
+            return report.mean(values, digits, spread) if len(values) == len(runs) else "-"  # noqa: B023
 
         yield {
             "preset": name,
@@ -298,13 +295,28 @@ def by_steps(results: list[dict[str, Any]], curves: dict[str, report.Curve]) -> 
         )
 
 
+def runs_of(results: list[dict[str, Any]]) -> dict[str, set[tuple[str, int]]]:
+    """The files and seeds of each preset's runs."""
+    return {r["preset"]: {(s["file"], s["seed"]) for s in results if s["preset"] == r["preset"]} for r in results}
+
+
+def shared(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs of the files and seeds that every preset has, so that curves are of the same signals; all runs where
+    there are none such."""
+    common = set.intersection(*runs_of(results).values())
+    return [r for r in results if (r["file"], r["seed"]) in common] or results
+
+
 def uneven(results: list[dict[str, Any]]) -> str:
     """A line where not all presets have the same runs: their means are then of different signals. "" where they do."""
-    runs = {r["preset"]: {(s["file"], s["seed"]) for s in results if s["preset"] == r["preset"]} for r in results}
-    every = set().union(*runs.values())
+    runs = runs_of(results)
+    every, common = set().union(*runs.values()), set.intersection(*runs.values())
     few = [f"{name} {len(has)}" for name, has in runs.items() if has != every]
-    said = f"Of {len(every)} runs {', '.join(few)} are made: means of different rows are of different signals.\n\n"
-    return said if few else ""
+    if not few:
+        return ""
+    curves = f"only the {len(common)} that all have" if common else "each preset's own, for no run is made by all"
+    said = f"Of {len(every)} runs {', '.join(few)} are made: means of different rows are of different signals."
+    return f"{said} Curves, and PSNR by steps, are of {curves}.\n\n"
 
 
 def train(args: Args, name: str, presets: Sequence[str]) -> bool:
@@ -338,29 +350,32 @@ def from_rows(path: Path, folder: Path) -> None:
     make(Args(path.stem, Path(), kept=True, rows=path.parent, output=folder.parent), path.stem)
 
 
+def signals_in(args: Args, name: str, results: list[dict[str, Any]]) -> str:
+    """What runs of a table are of, in one line."""
+    files, seeds = dict.fromkeys(r["file"] for r in results), {r["seed"] for r in results}
+    steps = ", ".join(sorted({f"{r['steps']:,}" for r in results}))
+    quick = "quick, " * (args.quick or TABLES[name].quick)
+    return f"{name}: {quick}{', '.join(files)}, {len(seeds)} seed(s), {steps} steps"
+
+
 def write(args: Args, name: str, results: list[dict[str, Any]]) -> None:
     """Write what the runs of a table say, and print it."""
     if not results:
         print(f"{name}: no run of it is finished, and no table is written")
         return
+    alike = shared(results)
     curves = {
-        preset: [
-            tuple(map(statistics.mean, zip(*points)))
-            for points in zip(*(r["curve"] for r in results if r["preset"] == preset))
-        ]
-        for preset in dict.fromkeys(r["preset"] for r in results)
+        preset: report.mean_curve([r["curve"] for r in alike if r["preset"] == preset]) for preset in runs_of(alike)
     }
-    files, seeds = dict.fromkeys(r["file"] for r in results), {r["seed"] for r in results}
-    steps = ", ".join(sorted({f"{r['steps']:,}" for r in results}))
-    quick = "quick, " * (args.quick or TABLES[name].quick)
-    what = f"{name}: {quick}{', '.join(files)}, {len(seeds)} seed(s), {steps} steps"
-    what = f"{uneven(results)}{report.markdown(list(by_steps(results, curves)))}\n{what}"
+    lines = {f"{p} ({len(runs)} run{'s' * (len(runs) > 1)})": curves[p] for p, runs in runs_of(alike).items()}
+    of, of_curves = (signals_in(args, name, runs) for runs in (results, alike))
+    what = f"{uneven(results)}{report.markdown(list(by_steps(alike, curves)))}\n{of}"
     over = list(margins(results))
     if over:
         what = f"{report.markdown(over)}\n{what}"
     options = " --quick" * args.quick + (f" --steps {args.steps}" if args.steps else "")
     made = provenance(f"signals.py {name} --data ../shared/data{options}", results)
-    print(report.write(args.folder(name), list(table(results)), what, results, curves, made))
+    print(report.write(args.folder(name), list(table(results)), what, results, lines, made, of_curves))
 
 
 def main(args: Args) -> None:

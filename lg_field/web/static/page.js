@@ -74,10 +74,11 @@ class Page {
     frameBox(orbit, box, this.field.scene.camera, this.aspect);
   }
 
-  /** @param {import("./types.js").SiteCamera} view @param {number[]} [middle] */
+  /** Take a camera, which shows as much across as down where the picture is narrower.
+   * @param {import("./types.js").SiteCamera} view @param {number[]} [middle] */
   lookFrom({ camera: m, focal }, middle = this.screen.orbit.target) {
     const away = add(middle, [m[0][3], m[1][3], m[2][3]], -1), ahead = -dot(away, [m[0][2], m[1][2], m[2][2]]);
-    this.screen.orbit.take(m, focal, ahead > 0.05 ? ahead : length(away) || 1);
+    this.screen.orbit.take(m, focal * Math.min(1, this.aspect), ahead > 0.05 ? ahead : length(away) || 1);
   }
 
   /** Take camera and crop of a link. @param {string} hash */

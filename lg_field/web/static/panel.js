@@ -89,10 +89,13 @@ export class Panel {
     this._views();
   }
 
-  /** Hide the controls, or show them. @param {boolean} away */
+  /** Hide the controls, or show them: the picture has what they leave free. @param {boolean} away */
   fold(away) {
     byId("panel").hidden = away;
+    document.body.dataset.panel = away ? "away" : "open";
     byId("toggle").setAttribute("aria-expanded", String(!away));
+    this.screen.fit();
+    this.screen.change(true);
   }
 
   /** @param {KeyboardEvent} event */
