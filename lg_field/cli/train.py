@@ -68,7 +68,7 @@ def train(
         test_photos: so many of the test photos, evenly spaced, are rendered and scored at the end; 0 = none.
         device: auto, cpu, cuda, cuda:1, ...
         seed: of everything random.
-        camera_optimizer: SO3xR3: doubtful poses of the training cameras are improved, in every fourth step.
+        camera_optimizer: SO3xR3: doubtful poses of the training cameras are improved, a few before some steps.
         exposure: True: each training photo gets a change of colour of its own, and the scene the average photo's
             colours; auto: where photos without alpha or masks differ in exposure.
         coarse_first: fine detail waits until the shape is found; auto: of few photos that are far apart.

@@ -25,11 +25,13 @@ from lg_field.nerfstudio.masks import leave_out_unmasked, mask_meaning, small_al
 from lg_field.nerfstudio.pixels import ObjectPixelSampler, ObjectPixelSamplerConfig
 from lg_field.nerfstudio.placing import find_place, move
 from lg_field.nerfstudio.rays import PixelRays
+from lg_field.radiance.compositing import image_on
 from lg_field.radiance.placement import Placement
+from lg_field.training.camera_fit import Seen, telling_pixels
 from lg_field.training.exposures import DIFFER, exposures_differ
 from lg_field.training.few_photos import few_photos
 from lg_field.training.masks import MaskMode
-from lg_field.training.photo_set import mean_color
+from lg_field.training.photo_set import as_float, mean_color
 
 
 @dataclass
@@ -165,6 +167,36 @@ class LGDataManager(VanillaDataManager[InputDataset]):
         CONSOLE.print(
             f"Each step looks at {count} of {len(dataset)} photos, taken near each other, so that it asks few rows."
         )
+
+    def seen(self, photos: Tensor, count: int, background: Tensor) -> Seen:
+        """What the cameras of some training photos, as they are given, have at so many of the pixels that tell most.
+
+        Args:
+            photos: (c,) numbers.
+            count: pixels of each.
+            background: (3,) behind what transparent pixels show.
+        """
+        parts, cameras = [], self.train_ray_generator.cameras
+        for photo in photos.tolist():
+            data = self._cached(photo)
+            image, mask = data["image"], data.get("mask")
+            rows, columns = telling_pixels(image, count, None if mask is None else mask[..., 0].bool().cpu())
+            rays = self.train_ray_generator(torch.stack([torch.full_like(rows, photo), rows, columns], dim=-1))
+            parts.append(
+                (rays.origins, rays.directions, image_on(as_float(image[rows, columns]), background.to(image.device)))
+            )
+        origins, directions, colors = (torch.stack([part.double().cpu() for part in some]) for some in zip(*parts))
+        focals = torch.stack([cameras.fx[photos], cameras.fy[photos]]).double().cpu()
+        return Seen(origins, directions, colors, 1.0 / focals.mean(0).flatten())
+
+    def _cached(self, photo: int) -> dict[str, Any]:
+        """nerfstudio's dictionary of a training photo, from memory if it is there."""
+        batch = self.train_image_dataloader.cached_collated_batch
+        at = [] if batch is None else (batch["image_idx"] == photo).nonzero().flatten().tolist()
+        if batch is None or not at:
+            found: dict[str, Any] = self.train_dataset[photo]
+            return found
+        return {name: values[at[0]] for name, values in batch.items() if name in ("image", "mask")}
 
     def create_eval_dataset(self) -> InputDataset:
         """The test images, in the same space as the training images."""

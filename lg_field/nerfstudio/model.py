@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.model_components.renderers import RGBRenderer
 from nerfstudio.models.base_model import Model, ModelConfig
@@ -20,11 +22,19 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from lg_field.errors import UserError
-from lg_field.files import load
-from lg_field.nerfstudio.corrections import PARAMETERS, corrected_rays, described, parameter_groups, photos_of
+from lg_field.nerfstudio.corrections import (
+    PARAMETERS,
+    corrected_rays,
+    described,
+    fitted_rays,
+    fitting,
+    parameter_groups,
+    photos_of,
+)
 from lg_field.nerfstudio.dataset import DEPTH
 from lg_field.nerfstudio.field import LGField
 from lg_field.nerfstudio.lpips import lpips
+from lg_field.nerfstudio.teacher import load_teacher
 from lg_field.quality import mean_squared_error, psnr
 from lg_field.radiance.compositing import image_on, straight_alpha
 from lg_field.radiance.diagnosis import collapse
@@ -37,16 +47,18 @@ from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.tcnn import Implementation, encoder
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings, TrainingView
 from lg_field.radiance.views import VIEWPOINTS
-from lg_field.training.corrections import EXPOSURE_PENALTY, POSE_INTERVAL, TRANSLATION_PENALTY, developed
+from lg_field.training.corrections import EXPOSURE_PENALTY, developed
 from lg_field.training.few_photos import coarse_until
 from lg_field.training.notices import say_without_effect
 from lg_field.training.optimizing import split_by_rate
 from lg_field.training.place import Space, first_grid, goes_on
+from lg_field.training.pose_fitting import ShowPhotos, shown_by
 from lg_field.training.scores import image_scores
 
 LOOKS = (500, 1000, 2000, 4000, 8000)
 """Steps after which a failed run is said to have failed, beside the last."""
-OLDER = {"exposure": False, "pose_interval": 1, "coarse_first": "never", "outliers_from": 0.0}
+NOT_COARSE = "coarse_first does nothing where a scene is extended or learns from a teacher first."
+OLDER = {"exposure": False, "coarse_first": "never", "outliers_from": 0.0}
 """What entries meant that a config.yml from before there was a choice does not have."""
 VIEW = "training view"
 """Key of a training step's `TrainingView` among the model's outputs."""
@@ -93,13 +105,9 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     render_background_color: Literal["auto", "white", "black"] = "auto"
     """Background of renders and metrics. auto: white, or, of photos that show all there is (no alpha, no masks), their
     mean colour, which is nearer to what none of them shows. `rgba` outputs are transparent whatever it is."""
-    camera_optimizer: CameraOptimizerConfig = field(
-        default_factory=lambda: CameraOptimizerConfig(mode="off", trans_l2_penalty=TRANSLATION_PENALTY)
-    )
-    """Corrections of the training cameras' poses. nerfstudio's own penalty of steps, ten times as large, keeps cameras
-    where they are."""
-    pose_interval: int = POSE_INTERVAL
-    """Steps between those that improve poses, which take two to three times as long."""
+    camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
+    """SO3xR3: doubtful poses of the training cameras are improved, a few cameras before some steps. Penalties say
+    nothing here: how far off poses are, about, is known (`training.camera_fit`)."""
     exposure: bool | Literal["auto"] = "auto"
     """An affine change of colour for each training photo; the scene has the colours of the average one. auto: where
     opaque photos differ in exposure."""
@@ -129,6 +137,8 @@ class LGModel(Model):
     """(VIEWPOINTS, 3) places of training cameras that are far apart."""
     backdrop: Tensor
     """(3,) what `auto` is as a background."""
+    last_camera: Cameras | None = None
+    """What the last whole picture was rendered from."""
     last_batch: Tensor | None = None
     """Of the last training step: mean squared error, mean accumulation and mean alpha of its pixels."""
     extras: Callable[[Asked, Picture], dict[str, Tensor]] | None = None
@@ -190,6 +200,7 @@ class LGModel(Model):
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Before each step: split, prune and look for empty space when it is time."""
         say_without_effect(self.config, self.table.sizes.contraction)
+        fit = fitting(self.camera_optimizer, attributes, self._shown(self.exposure), self._plain_background())
         self._learn_coarse_first(getattr(getattr(attributes.trainer, "config", None), "max_num_iterations", 0))
 
         def begin(step: int) -> None:
@@ -197,6 +208,7 @@ class LGModel(Model):
             self.trainer.begin(step, list(optimizers.optimizers.values()) if optimizers else [])
             if optimizers:
                 optimizers.parameters = self.get_param_groups()
+            fit(step)
 
         def look(step: int) -> None:
             if step + 1 in LOOKS:
@@ -215,12 +227,10 @@ class LGModel(Model):
         if self.trainer.resumed:
             return
         if self.table.extending or self.config.teacher is not None:
-            if self.config.coarse_first == "always":
-                CONSOLE.print("coarse_first does nothing where a scene is extended or learns from a teacher first.")
-            return
-        few = self.kwargs.get("metadata", {}).get("few_photos")
-        found = coarse_until(self.config, few, steps)
-        self.trainer.coarse_until, line = found
+            line = NOT_COARSE if self.config.coarse_first == "always" else None
+        else:
+            few = self.kwargs.get("metadata", {}).get("few_photos")
+            self.trainer.coarse_until, line = coarse_until(self.config, few, steps)
         if line is not None:
             CONSOLE.print(line)
 
@@ -256,11 +266,7 @@ class LGModel(Model):
         near, far = self._reach(ray_bundle)
         appearance = self.field.appearance_of(ray_bundle.camera_indices)
         if self.training:
-            if self.trainer.step % self.config.pose_interval == 0:
-                origins, directions = corrected_rays(self.camera_optimizer, ray_bundle)
-            else:
-                with torch.no_grad():
-                    origins, directions = corrected_rays(self.camera_optimizer, ray_bundle)
+            origins, directions = corrected_rays(self.camera_optimizer, ray_bundle)
             develop = developed(self.exposure, photos_of(ray_bundle))
             view = self.trainer.render(origins, directions, near, far, appearance, develop)
             return view.picture._asdict() | {VIEW: view}
@@ -276,6 +282,26 @@ class LGModel(Model):
         if ray_bundle.nears is not None and ray_bundle.fars is not None:
             near, far = torch.maximum(near, ray_bundle.nears[:, 0]), torch.minimum(far, ray_bundle.fars[:, 0])
         return near, far
+
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
+        """nerfstudio's; metrics know which camera they are of."""
+        self.last_camera = camera
+        return super().get_outputs_for_camera(camera, obb_box)
+
+    def render_fitted(self, camera: Cameras, image: Tensor, counted: Tensor | None = None) -> Tensor:
+        """(height, width, 3) picture from where a photo says that its camera is, whatever its pose is worth; arguments
+        as in `fitted_rays`."""
+        rays = fitted_rays(camera, image, counted, self._shown(None), self._plain_background())
+        picture: Tensor = self.get_outputs_for_camera_ray_bundle(rays)["rgb"]
+        return picture
+
+    def _shown(self, exposure: Exposure | None) -> ShowPhotos:
+        """How cameras of photos see the scene; None: in the colours of the average photo."""
+        looks = self.field.appearance_of
+        return shown_by(self.trainer, float(self.near), self._plain_background(), exposure, looks)
+
+    def _plain_background(self) -> Tensor:
+        return self._background(torch.zeros(1, 3, device=self.backdrop.device))[0]
 
     def _background(self, rgb: Tensor) -> Tensor:
         """(..., 3) background of renders; nerfstudio's crop box may set another one."""
@@ -314,7 +340,6 @@ class LGModel(Model):
             depth = batch[DEPTH][:, 0].to(device) if DEPTH in batch else None
             losses = self.trainer.losses(view, batch["image"].to(device), depth)
             others: dict[str, Tensor] = {}
-            self.camera_optimizer.get_loss_dict(others)
             if self.exposure is not None:
                 others["exposure_loss"] = self.config.exposure_loss_mult * self.exposure.penalty()
             return losses | {name: self.trainer.counted(loss) for name, loss in others.items()}
@@ -338,6 +363,9 @@ class LGModel(Model):
         alpha = batch["image"][..., 3].to(rgb) if batch["image"].shape[-1] == 4 else None
         counted = batch["mask"][..., 0].to(rgb.device).bool() if "mask" in batch else None
         metrics = image_scores(rgb, image, alpha, counted)
+        if self.camera_optimizer.config.mode != "off" and self.last_camera is not None:
+            fitted = self.render_fitted(self.last_camera, batch["image"], counted)
+            metrics["psnr_camera_fitted"] = image_scores(fitted, image, alpha, counted)["psnr"]
         if self.config.compute_lpips:
             metrics["lpips"] = lpips(*(x.moveaxis(-1, 0)[None] for x in (rgb, image)))
         images = {"img": torch.cat([image, rgb], dim=1), "accumulation": outputs["accumulation"].expand(-1, -1, 3)}
@@ -369,18 +397,3 @@ class LGModel(Model):
         except ValueError as error:
             raise UserError(str(error)) from error
         return result
-
-
-def load_teacher(path: Path) -> RadianceField:
-    """The field of a scene file.
-
-    Raises:
-        UserError: no such file, or of no scene.
-    """
-    try:
-        field = load(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"--pipeline.model.teacher takes a scene file of `lg-field pack`: {error}") from error
-    if not isinstance(field, RadianceField):
-        raise UserError(f"{path} is no scene file; `lg-field pack --load-config ...` makes one of a run")
-    return field.eval()

@@ -47,6 +47,7 @@ class PoseCorrections(nn.Module):
         turns = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
         return torch.cat([torch.linalg.matrix_exp(turns), moves[..., None]], dim=2)[photos]
 
+
 class Corrections(nn.Module):
     """The corrections of a run's training photos."""
 

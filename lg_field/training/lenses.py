@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lg_field.captures import Photo
 from lg_field.radiance.views import Views
+from lg_field.training.camera_fit import turned
 
 ROUNDS = 10
 """Newton's steps that undo a distortion, at most,"""
@@ -66,6 +67,13 @@ class Lenses:
         poses[..., :3] /= scale
         poses[..., 3] += matrix[:3, 3]
         return Lenses(poses, self.sizes, self.focals, self.centers, self.distortion, self.fisheye)
+
+    def turned(self, change: Float[Tensor, " 6"]) -> Lenses:
+        """The cameras moved along x, y, z and turned about them, each about its own place: (6,) float64, radians."""
+        poses = self.poses.clone()
+        poses[..., :3] = turned(change[3:]) @ poses[..., :3]
+        poses[..., 3] += change[:3]
+        return replace(self, poses=poses)
 
     def rays(
         self, photos: Int64[Tensor, " rays"], rows: Int64[Tensor, " rays"], columns: Int64[Tensor, " rays"]

@@ -130,13 +130,19 @@ class PhotoSet:
         pixels = Pixels(*map(torch.cat, zip(*places)))
         rays, colors = self.rays(pixels), image_on(self.colors(pixels), torch.tensor(background))
         pixel = 1.0 / self.lenses.focals[photos].mean(1)
-        return Seen(*(part.double().view(len(photos), count, 3) for part in (*rays, colors)), pixel)
+        origins, directions, seen = (part.double().view(len(photos), count, 3) for part in (*rays, colors))
+        return Seen(origins, directions, seen, pixel)
 
     def all_of(self, photo: int) -> Pixels:
         """Every pixel of a photo, row by row."""
         height, width = self.images[photo].shape[:2]
         number = torch.arange(height * width)
         return Pixels(torch.full_like(number, photo), number // width, number % width)
+
+
+def as_float(colors: Tensor) -> Tensor:
+    """Colours in [0, 1] of bytes, or as they are."""
+    return colors if colors.is_floating_point() else colors.float() / 255.0
 
 
 def mean_color(

@@ -12,13 +12,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lg_field.radiance.compositing import over
+from lg_field.radiance.exposure import Exposure
 from lg_field.radiance.memory_bound import rays_at_once
 from lg_field.radiance.render import Appearance
 from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.training.camera_fit import Seen, Show, composed, fit_step, moved
 from lg_field.training.corrections import developed
-from lg_field.radiance.exposure import Exposure
 
 FIRST, INTERVAL = 150, 20
 """Step of the first turn, and steps between turns at first: before, a field shows too little."""
@@ -103,7 +103,9 @@ def shown_by(
         def show(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
             device = trainer.field.cells.device
             photo = photos.repeat_interleave(len(origins) // len(photos))
-            pieces = (part.split(rays_at_once(trainer.field, trainer.step_length)) for part in (origins, directions, photo))
+            pieces = (
+                part.split(rays_at_once(trainer.field, trainer.step_length)) for part in (origins, directions, photo)
+            )
             parts = [colors(*(part.to(device) for part in piece)) for piece in zip(*pieces)]
             return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 

@@ -31,6 +31,7 @@ from lg_field.radiance.scene import Scene
 from lg_field.radiance.settings import CoarseFirst
 from lg_field.radiance.training import RadianceTrainer
 from lg_field.radiance.views import far_apart
+from lg_field.training.camera_fit import RAYS_ALONE, fit_alone
 from lg_field.training.corrections import Corrections, ExposureMode, PoseMode
 from lg_field.training.exposures import DIFFER, exposures_differ
 from lg_field.training.few_photos import coarse_until, few_photos
@@ -38,12 +39,11 @@ from lg_field.training.masks import MaskMode, meaning, only_masked
 from lg_field.training.methods import METHODS
 from lg_field.training.optimizing import fused_adam, set_rates
 from lg_field.training.photo_set import Draw, PhotoSet, Pixels, Report, small_alphas, small_masks
-from lg_field.training.pose_fitting import PoseFitting, ShowPhotos, shown_by
 from lg_field.training.place import Space, find_place, first_grid, goes_on
+from lg_field.training.pose_fitting import PoseFitting, ShowPhotos, shown_by
+from lg_field.training.saving import read_checkpoint
 from lg_field.training.scores import image_scores
 
-CHECKPOINT = ("settings", "photos", "step", "seconds", "field", "trainer", "optimizer")
-"""Keys of a checkpoint."""
 BEFORE_CORRECTIONS = {"exposure": "False"}
 """What settings meant that do not say it."""
 WHITE = (1.0, 1.0, 1.0)
@@ -310,10 +310,21 @@ class SceneRun:
             rgb = self._shown(field, scene, one).view(height, width, 3)
             alpha = truth[..., 3] if channels == 4 else None
             counted = None if one.counted is None else one.counted[0]
-            found.append(image_scores(rgb, image_on(truth, torch.tensor(self.backdrop)), alpha, counted))
+            image = image_on(truth, torch.tensor(self.backdrop))
+            found.append(image_scores(rgb, image, alpha, counted))
+            if self.corrections.camera_optimizer is not None:
+                rgb = self._shown(field, scene, self._fitted(one)).view(height, width, 3)
+                found[-1]["psnr_camera_fitted"] = image_scores(rgb, image, alpha, counted)["psnr"]
             report(done + 1, len(chosen))
         names = dict.fromkeys(name for scores in found for name in scores)
         return {name: sum(s[name] for s in found if name in s) / sum(name in s for s in found) for name in names}
+
+    def _fitted(self, photos: PhotoSet) -> PhotoSet:
+        """A photo with its camera where the photo says that it is."""
+        one, background = torch.zeros(1, dtype=torch.int64), torch.tensor(self.backdrop, device=self.device)
+        show = shown_by(self.trainer, self.near, background)(one)
+        change = fit_alone(show, partial(photos.seen, one, RAYS_ALONE, self.backdrop))
+        return replace(photos, lenses=photos.lenses.turned(change))
 
     @torch.no_grad()
     def _shown(self, field: RadianceField, scene: Scene, photos: PhotoSet) -> Tensor:
@@ -375,24 +386,6 @@ class SceneRun:
 def spaced(count: int, wanted: int) -> list[int]:
     """So many numbers below `count`, evenly spaced; all where there are no more."""
     return [int((k + 0.5) * count / wanted) for k in range(wanted)] if wanted < count else list(range(count))
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What `SceneRun.save` wrote; plain numbers and tensors only, no code is run.
-
-    Raises:
-        ValueError: something else, or a damaged file.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict) or not {*CHECKPOINT} <= state.keys():
-            raise ValueError("it holds something else")
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # whatever torch raises of damaged files
-        words = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise ValueError(f"{path} is no checkpoint of `lg-field train`, or is damaged: {words}") from error
-    return state
 
 
 def check_same(before: RunSettings, now: RunSettings, path: Path) -> None:

@@ -131,9 +131,9 @@ def truth(outputs: Any, scale: float, index: int) -> tuple[Any, Any]:
     return image[..., :3] * alpha[..., None] + 1 - alpha[..., None], alpha
 
 
-def score(args: Args, pipeline: Any) -> tuple[dict[str, Any], list[Any], list[Any]]:
-    """Mean PSNR of test views over all pixels, these with fitted colours, and over inside ones; the true and the
-    rendered pictures."""
+def score(args: Args, pipeline: Any, fit_cameras: bool = False) -> tuple[dict[str, Any], list[Any], list[Any]]:
+    """Mean PSNR of test views over all pixels, these with fitted colours, over inside ones, and, with `fit_cameras`,
+    from where test photos say that their cameras are; the true and the rendered pictures."""
     import numpy as np
 
     from lg_field.training.scores import image_scores
@@ -145,13 +145,18 @@ def score(args: Args, pipeline: Any) -> tuple[dict[str, Any], list[Any], list[An
     for i in indices:
         picture, alpha = truth(dataset._dataparser_outputs, dataset.scale_factor, i)
         begin = report.now()
-        outputs = pipeline.model.get_outputs_for_camera(dataset.cameras[i : i + 1].to(pipeline.device))
+        camera = dataset.cameras[i : i + 1].to(pipeline.device)
+        outputs = pipeline.model.get_outputs_for_camera(camera)
         rgb = outputs["rgb" if "rgb" in outputs else "rgb_fine"].cpu().clamp(0, 1)
         seconds += report.now() - begin
         scores.append(image_scores(rgb, picture, alpha))
+        if fit_cameras:
+            fitted = pipeline.model.render_fitted(camera, picture).cpu().clamp(0, 1)
+            scores[-1]["psnr_camera_fitted"] = image_scores(fitted, picture, alpha)["psnr"]
         true.append(picture)
         rendered.append(rgb)
     columns = {"PSNR": "psnr", "PSNR, colors fitted": "psnr_color_fitted", "PSNR inside": "psnr_inside"}
+    columns |= {"PSNR, camera fitted": "psnr_camera_fitted"} if fit_cameras else {}
     row: dict[str, Any] = {"views": len(indices)}
     row |= {column: round(float(np.mean([one[name] for one in scores])), 2) for column, name in columns.items()}
     row["render seconds"] = round(seconds / len(indices), 2)
@@ -176,7 +181,8 @@ def train_one(args: Args, capture: str, method: str) -> dict[str, Any]:
     """Train a method on a capture and score it; its row of the table. Pictures are kept for the comparison."""
     config = make_config(args, capture, method)
     trainer, row = radiance.train(config, 1e9 if args.steps else args.minutes, by_time=not args.steps)
-    scores, true, rendered = score(args, trainer.pipeline)
+    corrected = hasattr(config.pipeline.model, "sizes") and config.pipeline.model.camera_optimizer.mode != "off"
+    scores, true, rendered = score(args, trainer.pipeline, corrected)
     output = args.output / folder(capture).name
     strip(true[:4], output / "truth.png")
     strip(rendered[:4], output / f"{method}.png")

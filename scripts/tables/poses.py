@@ -8,7 +8,8 @@ distance from what they look at, in a direction of its own; both are drawn by th
 times for the same time, otherwise as `captures.py` does: with its poses as they are, disturbed, and disturbed with
 nerfstudio's camera optimizer. Corrected cameras may be right and yet all be moved together, so test cameras are
 aligned: they are moved by the similarity that brings the true training cameras nearest to where the run believes them.
-No test photo has a say in that. What is left between those two, on average, are `degrees` of turn, `distance`, and
+No test photo has a say in that, but for the last column: PSNR from where each test photo says that its
+camera is, in all three cases. What is left between those two, on average, are `degrees` of turn, `distance`, and
 `aside`: degrees by which photos show what cameras look at in another place, for a turn may make up for a step. Writes
 results.md, .csv and .json in `--output`.
 """
@@ -196,7 +197,7 @@ def train_one(args: Args, capture: str, case: str) -> dict[str, Any]:
     )
     trainer, row = radiance.train(config, 1e9 if args.steps else args.minutes, by_time=not args.steps)
     left = align_tests(trainer.pipeline)
-    scores, true, rendered = captures.score(ours, trainer.pipeline)
+    scores, true, rendered = captures.score(ours, trainer.pipeline, fit_cameras=True)
     captures.strip(true[:4], folder.parent / "truth.png")
     captures.strip(rendered[:4], folder.with_suffix(".png"))
     kept = {name: row[name] for name in ("steps", "train seconds")}
