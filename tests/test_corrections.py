@@ -117,58 +117,35 @@ def posed(model: Any, rays: RayBundle) -> tuple[torch.Tensor, torch.Tensor]:
     return corrected_rays(model.camera_optimizer, rays)
 
 
-def test_a_moved_camera_comes_back() -> None:
-    model = make_model(
-        camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"), pose_interval=1, steps_per_scene=96, seam_loss_mult=0.0
-    )
-    with torch.no_grad():
-        model.table.features.normal_().mul_(10.0)
-    model.train()
-    model.trainer.stride = 1.0
-    true = bundle(128)
-    with torch.no_grad():
-        model.camera_optimizer.pose_adjustment[0] = torch.tensor([0.01, -0.02, 0.015, 0.01, 0.015, -0.01])
-        moved = RayBundle(*posed(model, true), true.pixel_area, camera_indices=true.camera_indices)
-        model.camera_optimizer.pose_adjustment.zero_()
-        seen = [model.trainer.render(true.origins, true.directions).picture for _ in range(8)]
-        opacity = sum(s.accumulation for s in seen) / 8
-        image = torch.cat([sum(s.rgb for s in seen) / 8 / opacity, opacity], dim=1)
-    optimizer = torch.optim.Adam(model.get_param_groups()[POSES], lr=1e-3)
-
-    def away() -> float:
-        """How far from the true ones rays are where the scene is, 4 units from the cameras."""
-        with torch.no_grad():
-            origins, directions = posed(model, moved)
-        return float((origins + 4 * directions - true.origins - 4 * true.directions).norm(dim=1).mean())
-
-    before = away()
-    for step in range(50):
-        model.trainer.step, model.trainer.stride = step, 1.0
-        optimizer.zero_grad()
-        sum(model.get_loss_dict(model.get_outputs(moved), {"image": image}).values()).backward()
-        optimizer.step()
-    assert away() < 0.4 * before
-    assert not bool(model.camera_optimizer.pose_adjustment[1:].any()), "of photos without a ray"
-
-
-def test_poses_improve_at_intervals_and_exposures_in_every_step() -> None:
+def test_exposures_improve_in_every_step_and_poses_have_no_gradient() -> None:
     options: dict[str, Any] = {"camera_optimizer": CameraOptimizerConfig(mode="SO3xR3"), "exposure": True}
-    model = make_model(pose_interval=2, **options)
+    model = make_model(**options)
     model.train()
     assert {POSES, COLORS} <= model.get_param_groups().keys()
-    for step, wanted in ((0, True), (1, False), (2, True)):
+    for step in range(3):
         model.zero_grad()
         model.trainer.step = step
         losses = model.get_loss_dict(model.get_outputs(bundle()), {"image": torch.rand(32, 3)})
         losses["rgb_loss"].backward()
-        grad = model.camera_optimizer.pose_adjustment.grad
-        assert (grad is not None and bool(grad.any())) == wanted
+        assert model.camera_optimizer.pose_adjustment.grad is None
         assert bool(model.exposure.change.grad.any())
-    assert {"camera_opt_regularizer", "exposure_loss"} <= losses.keys()
+    assert "exposure_loss" in losses and "camera_opt_regularizer" not in losses
     line = described(model.camera_optimizer, model.exposure)
     assert line is not None and "cameras moved by 0.0000" in line and "1.00 to 1.00 times as bright" in line
     plain = make_model()
     assert described(plain.camera_optimizer, plain.exposure) is None and POSES not in plain.get_param_groups()
+
+
+def test_rays_are_those_of_the_corrected_camera() -> None:
+    model, rays = make_model(camera_optimizer=CameraOptimizerConfig(mode="SO3xR3")), bundle()
+    same = corrected_rays(model.camera_optimizer, rays)
+    assert torch.equal(same[0], rays.origins) and torch.equal(same[1], rays.directions)
+    with torch.no_grad():
+        model.camera_optimizer.pose_adjustment[:] = torch.tensor([0.1, -0.2, 0.3, 0.0, 0.0, torch.pi / 2])
+    origins, directions = corrected_rays(model.camera_optimizer, rays)
+    torch.testing.assert_close(origins, rays.origins + torch.tensor([0.1, -0.2, 0.3]))
+    x, y, z = rays.directions.unbind(1)
+    torch.testing.assert_close(directions, torch.stack([-y, x, z], dim=1), rtol=0, atol=1e-6)
 
 
 def test_a_picture_and_another_run_know_nothing_of_corrections() -> None:

@@ -1,0 +1,138 @@
+"""Cameras are fitted to what is shown: they come back, are held where nothing tells, and nothing is drawn twice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lg_field.training import camera_fit as fit
+from lg_field.training.camera_fit import Seen, composed, fit_alone, fit_step, moved, telling_pixels, turned, turns_of
+
+
+def textured(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """A waved wall about 4 units down -z, coloured all over."""
+    distance = (4.0 + origins[:, 2]) / -directions[:, 2]
+    for _ in range(8):
+        at = origins + distance[:, None] * directions
+        distance = (4.0 + 0.6 * torch.sin(2.0 * at[:, 0]) * torch.cos(1.5 * at[:, 1]) + origins[:, 2]) / -directions[
+            :, 2
+        ]
+    x, y, _ = (origins + distance[:, None] * directions).unbind(1)
+    waves = torch.stack([torch.sin(5 * x + 1), torch.sin(6 * y), torch.sin(4 * x + 5 * y)], dim=1)
+    return 0.5 + 0.4 * waves, distance
+
+
+def plain(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """One colour, and nothing there."""
+    return torch.full_like(origins, 0.3), torch.full_like(origins[:, 0], torch.nan)
+
+
+def looks(cameras: int, rays: int, seed: int, show: fit.Show = textured) -> Seen:
+    generator = torch.Generator().manual_seed(seed)
+    across = torch.rand(cameras, rays, 2, generator=generator).double() - 0.5
+    directions = torch.cat([across, -torch.ones(cameras, rays, 1, dtype=torch.float64)], dim=-1)
+    directions = torch.nn.functional.normalize(directions, dim=-1)
+    origins = 0.3 * torch.randn(cameras, 1, 3, generator=generator).double().expand(-1, rays, -1)
+    colors, _ = show(origins.reshape(-1, 3), directions.reshape(-1, 3))
+    return Seen(origins, directions, colors.view(cameras, rays, 3), torch.full((cameras,), 0.005, dtype=torch.float64))
+
+
+def changes(cameras: int, seed: int) -> Tensor:
+    drawn = torch.randn(cameras, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return drawn * torch.tensor([0.03] * 3 + [0.008] * 3, dtype=torch.float64)
+
+
+def off(change: Tensor) -> Tensor:
+    """How far, on average, what a camera's ray shows at 4 units is aside."""
+    rays = looks(len(change), 64, 0)
+    at = rays.origins + 4.0 * rays.directions
+    there = moved(rays, change)
+    return (there.origins + 4.0 * there.directions - at).norm(dim=-1).mean(1)
+
+
+@given(seed=st.integers(0, 999))
+@settings(max_examples=5)
+def test_cameras_come_back(seed: int) -> None:
+    change = changes(3, seed)
+    before = off(change)
+    for _ in range(6):
+        seen = moved(looks(3, 400, seed), change)
+        change = composed(change, fit_step(textured, seen, torch.zeros(3, 6, dtype=torch.float64)))
+    assert bool((off(change) < 0.1 * before).all()), (before, off(change))
+
+
+def test_a_camera_that_is_right_stays() -> None:
+    seen, nothing = looks(2, 200, 1), torch.zeros(2, 6, dtype=torch.float64)
+    assert float(fit_step(textured, seen, nothing).abs().max()) < 1e-6
+    assert not bool(fit_step(plain, looks(2, 200, 1, plain), nothing).any()), "nothing tells anything"
+
+
+def test_a_camera_without_anything_to_see_goes_back_to_where_it_is_given() -> None:
+    """Only what is known of poses speaks: the change so far is taken back."""
+    noise = torch.Generator().manual_seed(0)
+    seen = looks(1, 300, 2, plain)
+    seen = seen._replace(colors=torch.rand(seen.colors.shape, generator=noise, dtype=torch.float64))
+    so_far = changes(1, 3)
+    for _ in range(9):
+        so_far = so_far + fit_step(plain, seen, so_far)
+    torch.testing.assert_close(so_far, torch.zeros(1, 6, dtype=torch.float64), rtol=0, atol=2e-3)
+
+
+def test_each_camera_is_fitted_as_if_it_were_alone() -> None:
+    seen, change = looks(3, 200, 4), changes(3, 5)
+    together = fit_step(textured, moved(seen, change), change)
+    for k in range(3):
+        one = Seen(*(part[k : k + 1] for part in seen))
+        alone = fit_step(textured, moved(one, change[k : k + 1]), change[k : k + 1])
+        torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-4, atol=1e-8)
+
+
+def test_one_camera_is_found_from_its_photo_alone() -> None:
+    true = changes(1, 6)
+    given = iter(range(99))
+
+    def look() -> Seen:
+        seen = looks(1, 600, 7 + next(given))
+        shown, _ = textured(*(part.reshape(-1, 3) for part in moved(seen, true)[:2]))
+        return seen._replace(colors=shown.view(1, -1, 3))
+
+    found = fit_alone(textured, look)[None]
+    turns = turns_of(turned(true[:, 3:]).mT @ turned(found[:, 3:]))
+    left = torch.cat([found[:, :3] - true[:, :3], turns], dim=1)
+    assert float(off(left)[0]) < 0.15 * float(off(true)[0])
+
+
+@given(seed=st.integers(0, 999), size=st.sampled_from([0.0, 1e-9, 1e-3, 0.5, 1.7]))
+@settings(max_examples=30)
+def test_turns_are_what_rotations_come_from(seed: int, size: float) -> None:
+    turns = torch.nn.functional.normalize(torch.randn(4, 3, generator=torch.Generator().manual_seed(seed)), dim=1)
+    turns = size * turns.double()
+    rotations = turned(turns)
+    torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3, dtype=torch.float64).expand(4, 3, 3))
+    torch.testing.assert_close(turns_of(rotations), turns, rtol=1e-7, atol=1e-12)
+
+
+def test_two_changes_are_one() -> None:
+    seen, first, then = looks(3, 20, 8), changes(3, 9), changes(3, 10)
+    twice, once = moved(moved(seen, first), then), moved(seen, composed(first, then))
+    torch.testing.assert_close(twice.directions, once.directions)
+    torch.testing.assert_close(twice.origins, once.origins)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_pixels_are_drawn_where_colours_change_and_count(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    image = torch.zeros(40, 60, 3, dtype=kind)
+    image[:, 30:] = 255 if kind == torch.uint8 else 1.0
+    rows, columns = telling_pixels(image, 64)
+    assert float(((columns == 29) | (columns == 30)).float().mean()) > 0.15, "a thirtieth of all"
+    assert len({*zip(rows.tolist(), columns.tolist())}) > 40
+    counted = torch.zeros(40, 60, dtype=torch.bool)
+    counted[10:20, 28:32] = True
+    rows, columns = telling_pixels(image, 64, counted)
+    assert bool(counted[rows, columns].all())
+    rows, columns = telling_pixels(image, 64, torch.zeros(40, 60, dtype=torch.bool))
+    assert len(rows) == 64, "a photo that is left out as a whole"
