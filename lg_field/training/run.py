@@ -40,7 +40,7 @@ from lg_field.training.methods import METHODS
 from lg_field.training.optimizing import fused_adam, set_rates
 from lg_field.training.photo_set import Draw, PhotoSet, Pixels, Report, small_alphas, small_masks
 from lg_field.training.place import Space, find_place, first_grid, goes_on
-from lg_field.training.pose_fitting import PoseFitting, ShowPhotos, shown_by
+from lg_field.training.pose_fitting import PoseFitting, shown_by
 from lg_field.training.saving import read_checkpoint
 from lg_field.training.scores import image_scores
 
@@ -178,7 +178,7 @@ class SceneRun:
         if hull is not None and not self.field.sizes.contraction:
             self.trainer.restrict(hull.to(device))
         self.corrections = Corrections(len(self.photos), self.settings.camera_optimizer != "off", changes).to(device)
-        self.fitting = PoseFitting(partial(self.photos.seen, background=self.backdrop), self._showing())
+        self.fitting = self._fitting()
         self.optimizer = self._fresh_optimizer()
 
     # -- beginnings
@@ -238,10 +238,11 @@ class SceneRun:
         if self.corrections.camera_optimizer is not None:
             self.fitting(step, self.corrections.camera_optimizer.pose_adjustment)
 
-    def _showing(self) -> ShowPhotos:
-        """How training photos see the field."""
+    def _fitting(self) -> PoseFitting:
+        """What improves poses, where they are corrected."""
         background = torch.tensor(self.backdrop, device=self.device)
-        return shown_by(self.trainer, self.near, background, self.corrections.exposure)
+        show = shown_by(self.trainer, self.near, background, self.corrections.exposure)
+        return PoseFitting(partial(self.photos.seen, background=self.backdrop), show)
 
     def learn(self, pixels: Pixels) -> Step:
         """Make the losses of some training pixels smaller."""
