@@ -178,8 +178,7 @@ class SceneRun:
         if hull is not None and not self.field.sizes.contraction:
             self.trainer.restrict(hull.to(device))
         self.corrections = Corrections(len(self.photos), self.settings.camera_optimizer != "off", changes).to(device)
-        self.fitting = self._fitting()
-        self.optimizer = self._fresh_optimizer()
+        self.fitting, self.optimizer = self._fitting(), self._fresh_optimizer()
 
     # -- beginnings
 
