@@ -28,7 +28,7 @@ FIRST, INTERVAL = 150, 20
 """Step of the first turn, and steps between turns at first: before, a field shows too little."""
 TRIAL = 600
 """Step before which `auto` fits some cameras on trial, which is also that of its first turn."""
-TRIAL_CAMERAS, TRIAL_STEPS, TRIAL_RAYS = 32, 2, 128
+TRIAL_CAMERAS, TRIAL_STEPS, TRIAL_RAYS = 16, 2, 128
 """Cameras of the trial, steps of each, pixels of a step, and as many others that it is looked at."""
 TOGETHER = 16
 """Cameras of a turn."""

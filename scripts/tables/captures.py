@@ -155,11 +155,12 @@ def score(args: Args, pipeline: Any) -> tuple[dict[str, Any], list[Any], list[An
             photo = dataset[i]
             counted = photo["mask"][..., 0].bool() if "mask" in photo else None
             fitted = pipeline.model.render_fitted(camera, photo["image"], counted).cpu().clamp(0, 1)
-            scores[-1]["psnr_camera_fitted"] = image_scores(fitted, picture, alpha)["psnr"]
+            found = image_scores(fitted, picture, alpha)
+            scores[-1] |= {f"{name}_camera_fitted": found[name] for name in ("psnr", "psnr_inside") if name in found}
         true.append(picture)
         rendered.append(rgb)
     columns = {"PSNR": "psnr", "PSNR, colors fitted": "psnr_color_fitted", "PSNR inside": "psnr_inside"}
-    columns |= {"PSNR, camera fitted": "psnr_camera_fitted"}
+    columns |= {f"{column}, camera fitted": f"{columns[column]}_camera_fitted" for column in ("PSNR", "PSNR inside")}
     row: dict[str, Any] = {"views": len(indices)}
     for column, name in columns.items():
         values = [one[name] for one in scores if name in one]
