@@ -9,7 +9,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lg_field.training import camera_fit as fit
-from lg_field.training.camera_fit import Seen, composed, fit_alone, fit_step, moved, telling_pixels, turned, turns_of
+from lg_field.training.camera_fit import (
+    Seen,
+    composed,
+    fit_alone,
+    fit_step,
+    moved,
+    rotations,
+    seen_by,
+    squared_error,
+    telling_pixels,
+    together,
+    turns_of,
+)
+
+WHITE = torch.ones(3)
 
 
 def textured(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,7 +51,9 @@ def looks(cameras: int, rays: int, seed: int, show: fit.Show = textured) -> Seen
     directions = torch.nn.functional.normalize(directions, dim=-1)
     origins = 0.3 * torch.randn(cameras, 1, 3, generator=generator).double().expand(-1, rays, -1)
     colors, _ = show(origins.reshape(-1, 3), directions.reshape(-1, 3))
-    return Seen(origins, directions, colors.view(cameras, rays, 3), torch.full((cameras,), 0.005, dtype=torch.float64))
+    counted = torch.ones(cameras, rays, dtype=torch.bool)
+    pixel = torch.full((cameras,), 0.005, dtype=torch.float64)
+    return Seen(origins, directions, colors.view(cameras, rays, 3), counted, pixel)
 
 
 def changes(cameras: int, seed: int) -> Tensor:
@@ -83,11 +99,11 @@ def test_a_camera_without_anything_to_see_goes_back_to_where_it_is_given() -> No
 
 def test_each_camera_is_fitted_as_if_it_were_alone() -> None:
     seen, change = looks(3, 200, 4), changes(3, 5)
-    together = fit_step(textured, moved(seen, change), change)
+    all_three = fit_step(textured, moved(seen, change), change)
     for k in range(3):
         one = Seen(*(part[k : k + 1] for part in seen))
         alone = fit_step(textured, moved(one, change[k : k + 1]), change[k : k + 1])
-        torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-4, atol=1e-8)
+        torch.testing.assert_close(all_three[k : k + 1], alone, rtol=1e-4, atol=1e-8)
 
 
 def test_one_camera_is_found_from_its_photo_alone() -> None:
@@ -100,7 +116,7 @@ def test_one_camera_is_found_from_its_photo_alone() -> None:
         return seen._replace(colors=shown.view(1, -1, 3))
 
     found = fit_alone(textured, look)[None]
-    turns = turns_of(turned(true[:, 3:]).mT @ turned(found[:, 3:]))
+    turns = turns_of(rotations(true[:, 3:]).mT @ rotations(found[:, 3:]))
     left = torch.cat([found[:, :3] - true[:, :3], turns], dim=1)
     assert float(off(left)[0]) < 0.15 * float(off(true)[0])
 
@@ -110,9 +126,9 @@ def test_one_camera_is_found_from_its_photo_alone() -> None:
 def test_turns_are_what_rotations_come_from(seed: int, size: float) -> None:
     turns = torch.nn.functional.normalize(torch.randn(4, 3, generator=torch.Generator().manual_seed(seed)), dim=1)
     turns = size * turns.double()
-    rotations = turned(turns)
-    torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3, dtype=torch.float64).expand(4, 3, 3))
-    torch.testing.assert_close(turns_of(rotations), turns, rtol=1e-7, atol=1e-12)
+    found = rotations(turns)
+    torch.testing.assert_close(found @ found.mT, torch.eye(3, dtype=torch.float64).expand(4, 3, 3))
+    torch.testing.assert_close(turns_of(found), turns, rtol=1e-7, atol=1e-12)
 
 
 def test_two_changes_are_one() -> None:
@@ -127,12 +143,63 @@ def test_pixels_are_drawn_where_colours_change_and_count(kind: torch.dtype) -> N
     torch.manual_seed(0)
     image = torch.zeros(40, 60, 3, dtype=kind)
     image[:, 30:] = 255 if kind == torch.uint8 else 1.0
-    rows, columns = telling_pixels(image, 64)
+    rows, columns = telling_pixels(image, 64, None, WHITE)
     assert float(((columns == 29) | (columns == 30)).float().mean()) > 0.15, "a thirtieth of all"
-    assert len({*zip(rows.tolist(), columns.tolist())}) > 40
+    assert len({*zip(rows.tolist(), columns.tolist())}) == 64
     counted = torch.zeros(40, 60, dtype=torch.bool)
     counted[10:20, 28:32] = True
-    rows, columns = telling_pixels(image, 64, counted)
-    assert bool(counted[rows, columns].all())
-    rows, columns = telling_pixels(image, 64, torch.zeros(40, 60, dtype=torch.bool))
-    assert len(rows) == 64, "a photo that is left out as a whole"
+    rows, columns = telling_pixels(image, 64, counted, WHITE)
+    assert bool(counted[rows, columns].all()) and len({*zip(rows.tolist(), columns.tolist())}) <= 40
+    assert len(telling_pixels(image, 64, torch.zeros(40, 60, dtype=torch.bool), WHITE)[0]) == 0
+
+
+def test_colours_that_nobody_sees_are_not_looked_for() -> None:
+    """What a file has where it is transparent changes nothing."""
+    noise = torch.Generator().manual_seed(0)
+    image = torch.zeros(50, 50, 4)
+    image[20:30, 20:30, 3] = 1.0
+    image[20:30, 20:30, :3] = torch.rand(10, 10, 3, generator=noise)
+    hidden = image.clone()
+    hidden[..., :3] += (1.0 - image[..., 3:]) * torch.rand(50, 50, 3, generator=noise)
+    plain, noisy = (
+        telling_pixels(one, 64, None, torch.zeros(3), torch.Generator().manual_seed(1)) for one in (image, hidden)
+    )
+    assert all(map(torch.equal, plain, noisy))
+
+
+def test_a_photo_of_which_little_counts_is_fitted_to_that_alone() -> None:
+    """Here what does not count is another scene, and the camera is right."""
+    step = 1.0 / 60.0
+
+    def rays(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        across = torch.stack([(columns + 0.5) * step - 0.5, 0.5 - (rows + 0.5) * step, -torch.ones(len(rows))], dim=1)
+        return torch.zeros(len(rows), 3), torch.nn.functional.normalize(across, dim=1)
+
+    every = torch.arange(3600)
+    shown, _ = textured(*(part.double() for part in rays(every // 60, every % 60)))
+    counted = torch.zeros(60, 60, dtype=torch.bool)
+    counted[30, 10:18] = True
+    image = torch.where(counted[..., None], shown.view(60, 60, 3).float(), torch.rand(60, 60, 3))
+    seen = seen_by(image, counted, rays, step, 64, WHITE)
+    assert int(seen.counted.sum()) == 8
+    nothing = torch.zeros(1, 6, dtype=torch.float64)
+    assert float(fit_step(textured, seen, nothing).abs().max()) < 1e-5 and float(squared_error(textured, seen)) < 1e-10
+    none = seen_by(image, torch.zeros_like(counted), rays, step, 64, WHITE)
+    assert not bool(fit_step(textured, none, nothing).any()) and float(squared_error(textured, none)) == 0.0
+    both = together([seen, none])
+    assert both.counted.sum(1).tolist() == [8, 0]
+
+
+def test_what_is_no_number_moves_no_camera() -> None:
+    def broken(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        colors, distance = textured(origins, directions)
+        return torch.where((torch.arange(len(colors)) % 50 == 0)[:, None], torch.nan, colors), distance
+
+    change = changes(2, 3)
+    assert torch.equal(fit_step(broken, moved(looks(2, 100, 1), change), change), torch.zeros_like(change))
+
+
+def test_the_same_generator_draws_the_same_pixels() -> None:
+    image = torch.rand(30, 40, 3)
+    found = [telling_pixels(image, 50, None, WHITE, torch.Generator().manual_seed(5)) for _ in range(2)]
+    assert all(map(torch.equal, *found))

@@ -8,16 +8,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.rays import RayBundle
 from small_model import bundle, make_model
 from small_scene import small_scene
 
-from lg_field.nerfstudio.corrections import COLORS, POSES, corrected_rays, described, without_corrections
+from lg_field.nerfstudio.corrections import (
+    COLORS,
+    POSES,
+    PoseConfig,
+    corrected_rays,
+    improved_poses,
+    without_corrections,
+)
 from lg_field.radiance.compositing import Samples, render_weights, spread
 from lg_field.radiance.exposure import Exposure
 from lg_field.radiance.render import ask, picture, shade
 from lg_field.radiance.training import RadianceTrainer, TrainingSettings
+from lg_field.training.corrections import described
 
 
 def disturbed(photos: int, seed: int = 0) -> Exposure:
@@ -118,7 +125,7 @@ def posed(model: Any, rays: RayBundle) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_exposures_improve_in_every_step_and_poses_have_no_gradient() -> None:
-    options: dict[str, Any] = {"camera_optimizer": CameraOptimizerConfig(mode="SO3xR3"), "exposure": True}
+    options: dict[str, Any] = {"camera_optimizer": PoseConfig(mode="SO3xR3"), "exposure": True}
     model = make_model(**options)
     model.train()
     assert {POSES, COLORS} <= model.get_param_groups().keys()
@@ -130,14 +137,15 @@ def test_exposures_improve_in_every_step_and_poses_have_no_gradient() -> None:
         assert model.camera_optimizer.pose_adjustment.grad is None
         assert bool(model.exposure.change.grad.any())
     assert "exposure_loss" in losses and "camera_opt_regularizer" not in losses
-    line = described(model.camera_optimizer, model.exposure)
-    assert line is not None and "cameras moved by 0.0000" in line and "1.00 to 1.00 times as bright" in line
+    line = described(improved_poses(model.config.camera_optimizer, model.camera_optimizer), model.exposure)
+    assert line is not None and "no camera was moved" in line and "1.00 to 1.00 times as bright" in line
     plain = make_model()
-    assert described(plain.camera_optimizer, plain.exposure) is None and POSES not in plain.get_param_groups()
+    assert improved_poses(plain.config.camera_optimizer, plain.camera_optimizer) is None and plain.exposure is None
+    assert POSES not in make_model(camera_optimizer=PoseConfig(mode="off")).get_param_groups()
 
 
 def test_rays_are_those_of_the_corrected_camera() -> None:
-    model, rays = make_model(camera_optimizer=CameraOptimizerConfig(mode="SO3xR3")), bundle()
+    model, rays = make_model(camera_optimizer=PoseConfig(mode="SO3xR3")), bundle()
     same = corrected_rays(model.camera_optimizer, rays)
     assert torch.equal(same[0], rays.origins) and torch.equal(same[1], rays.directions)
     with torch.no_grad():
@@ -149,7 +157,7 @@ def test_rays_are_those_of_the_corrected_camera() -> None:
 
 
 def test_a_picture_and_another_run_know_nothing_of_corrections() -> None:
-    model = make_model(camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"), exposure=True)
+    model = make_model(camera_optimizer=PoseConfig(mode="SO3xR3"), exposure=True)
     model.eval()
     before = model(bundle())["rgb"]
     with torch.no_grad():
@@ -160,9 +168,10 @@ def test_a_picture_and_another_run_know_nothing_of_corrections() -> None:
     others = without_corrections(state)
     assert {n for n in state if n not in others} == {
         "_model.camera_optimizer.pose_adjustment",
+        "_model.camera_optimizer.pose_gain",
         "_model.exposure.change",
     }
-    fresh = make_model(camera_optimizer=CameraOptimizerConfig(mode="SO3xR3"), exposure=True)
+    fresh = make_model(camera_optimizer=PoseConfig(mode="SO3xR3"), exposure=True)
     fresh.load_state_dict({name.removeprefix("_model."): value for name, value in others.items()})
     assert not bool(fresh.exposure.change.any()) and torch.equal(fresh.eval()(bundle())["rgb"], before)
     fresh.load_state_dict(model.state_dict())

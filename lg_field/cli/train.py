@@ -42,7 +42,7 @@ def train(
     test_photos: int = 16,
     device: str = "auto",
     seed: int = 42,
-    camera_optimizer: Literal["off", "SO3xR3"] = "off",
+    camera_optimizer: Literal["auto", "off", "SO3xR3"] = "auto",
     exposure: Literal["auto", "True", "False"] = "auto",
     coarse_first: Literal["auto", "always", "never"] = "auto",
     resume: bool = False,
@@ -68,7 +68,8 @@ def train(
         test_photos: so many of the test photos, evenly spaced, are rendered and scored at the end; 0 = none.
         device: auto, cpu, cuda, cuda:1, ...
         seed: of everything random.
-        camera_optimizer: SO3xR3: doubtful poses of the training cameras are improved, a few before some steps.
+        camera_optimizer: SO3xR3: poses of the training cameras are improved, a few before some steps; auto: where a
+            trial shows that they are off.
         exposure: True: each training photo gets a change of colour of its own, and the scene the average photo's
             colours; auto: where photos without alpha or masks differ in exposure.
         coarse_first: fine detail waits until the shape is found; auto: of few photos that are far apart.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
@@ -15,20 +17,52 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from lg_field.errors import UserError
-from lg_field.radiance.compositing import image_on
 from lg_field.radiance.exposure import Exposure
-from lg_field.training.camera_fit import RAYS_ALONE, Seen, fit_alone, telling_pixels, turned
+from lg_field.training.camera_fit import RAYS_ALONE, fit_alone, rotations, seen_by
 from lg_field.training.corrections import COLORS as COLORS
 from lg_field.training.corrections import POSES as POSES
-from lg_field.training.corrections import described as described_changes
-from lg_field.training.corrections import moved_rays
-from lg_field.training.photo_set import as_float
+from lg_field.training.corrections import PoseMode, Poses, improved, moved_rays
+from lg_field.training.corrections import described as described
 from lg_field.training.pose_fitting import PoseFitting, ShowPhotos
 
 PENALTIES = (1e-3, 1e-3)
 """Of moves and turns, in configurations of runs that have some."""
+RATES = (0.0, 3e-4)
+"""Learning rates of poses in configurations of runs that are not told any."""
 PARAMETERS = ("camera_optimizer.", "exposure.")
 """How the names of the corrections begin in a model's state."""
+
+
+@dataclass
+class PoseConfig(CameraOptimizerConfig):
+    """Whether poses of the training cameras are improved; penalties say nothing here: how far off poses are, about, is
+    known (`training.camera_fit`)."""
+
+    _target: type = field(default_factory=lambda: PoseOptimizer)
+    mode: PoseMode = "auto"  # type: ignore[assignment]
+    """auto: where a trial shows that they are off. SO3xR3: always."""
+
+
+class PoseOptimizer(CameraOptimizer):
+    """nerfstudio's, of which the changes are found by `fitting`."""
+
+    pose_gain: Tensor
+    """As in `PoseCorrections`."""
+
+    def __init__(
+        self, config: CameraOptimizerConfig, num_cameras: int, device: torch.device | str, **kwargs: Any
+    ) -> None:
+        """
+        Args:
+            config: mode.
+            num_cameras: training photos.
+            device: where.
+            **kwargs: as nerfstudio's.
+        """
+        base: Any = CameraOptimizerConfig(mode="off" if config.mode == "off" else "SO3xR3")
+        super().__init__(base, num_cameras, device, **kwargs)
+        if config.mode != "off":
+            self.register_buffer("pose_gain", torch.tensor(torch.nan, device=device))
 
 
 def photos_of(ray_bundle: RayBundle) -> Tensor | None:
@@ -48,11 +82,16 @@ def corrected_rays(
 
 
 def fitting(
-    optimizer: CameraOptimizer, attributes: TrainingCallbackAttributes, show: ShowPhotos, background: Tensor
+    config: CameraOptimizerConfig,
+    optimizer: CameraOptimizer,
+    attributes: TrainingCallbackAttributes,
+    show: ShowPhotos,
+    background: Tensor,
 ) -> Callable[[int], None]:
     """What improves training poses before a step.
 
     Args:
+        config: mode.
         optimizer: nerfstudio's, of which the parameters are improved in place.
         attributes: of the run.
         show: how photos see the field.
@@ -61,27 +100,46 @@ def fitting(
     Raises:
         UserError: a mode or a data manager that is not known here.
     """
-    config = optimizer.config
-    if config.mode == "off" or attributes.pipeline is None:
+    mode = str(config.mode)
+    if mode == "off" or attributes.pipeline is None:
         return lambda step: None
     manager: Any = attributes.pipeline.datamanager
-    if config.mode != "SO3xR3":
-        raise UserError(f"--pipeline.model.camera-optimizer.mode {config.mode} is not known to lg-field; take SO3xR3")
+    if mode not in get_args(PoseMode):
+        raise UserError(f"--pipeline.model.camera-optimizer.mode {mode} is not known to lg-field; take SO3xR3")
     if not hasattr(manager, "seen"):
+        if mode == "auto":
+            return lambda step: None
         raise UserError("--pipeline.model.camera-optimizer.mode SO3xR3 needs lg-field's own data manager")
     usual = CameraOptimizerConfig()
-    known = PENALTIES, (usual.trans_l2_penalty, usual.rot_l2_penalty)
-    if (config.trans_l2_penalty, config.rot_l2_penalty) not in known:
-        CONSOLE.print("camera-optimizer: penalties do nothing; poses are held by how far off they are, about.")
-    fit = PoseFitting(lambda photos, count: manager.seen(photos, count, background), show)
     adams = [attributes.optimizers.optimizers[POSES]] if attributes.optimizers else []
+    known = PENALTIES, (usual.trans_l2_penalty, usual.rot_l2_penalty)
+    told = ["penalties"] * ((config.trans_l2_penalty, config.rot_l2_penalty) not in known)
+    told += ["its learning rate"] * any(group["initial_lr"] not in RATES for a in adams for group in a.param_groups)
+    if told:
+        words = " and ".join(told)
+        CONSOLE.print(f"camera-optimizer: {words} do nothing; poses are held by how far off they are, about.")
+
+    fit = PoseFitting(partial(manager.seen, background=background), show, mode, CONSOLE.print)  # type: ignore[arg-type]
 
     def before(step: int) -> None:
         if adams:  # its scheduler expects a step; there is no gradient
             adams.pop().step()
-        fit(step, optimizer.pose_adjustment.data)
+        fit(step, optimizer)  # type: ignore[arg-type]
 
     return before
+
+
+def improved_poses(config: CameraOptimizerConfig, optimizer: CameraOptimizer) -> Poses | None:
+    """Of training cameras; None where they stay as they are given."""
+    poses: Any = optimizer if config.mode != "off" else None
+    return poses if improved(str(config.mode), poses) else None
+
+
+def say_corrections(config: CameraOptimizerConfig, optimizer: CameraOptimizer, exposure: Exposure | None) -> None:
+    """Say how far training has corrected cameras and colours of the photos."""
+    line = described(improved_poses(config, optimizer), exposure)
+    if line is not None:
+        CONSOLE.print(f"Training photos: {line}.")
 
 
 def fitted_rays(
@@ -97,17 +155,17 @@ def fitted_rays(
         background: (3,) behind it.
     """
     rays = camera.generate_rays(0, keep_shape=True)
+    pixel, generator = 2.0 / float(camera.fx + camera.fy), torch.Generator().manual_seed(0)
 
-    def look() -> Seen:
-        rows, columns = telling_pixels(image, RAYS_ALONE, counted)
-        colors = image_on(as_float(image[rows, columns]), background.to(image.device))
-        parts = rays.origins[rows, columns], rays.directions[rows, columns], colors
-        origins, directions, seen = (part[None].double().cpu() for part in parts)
-        return Seen(origins, directions, seen, 2.0 / (camera.fx + camera.fy).double().cpu().flatten())
+    def of(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        return rays.origins[rows, columns], rays.directions[rows, columns]
 
-    change = fit_alone(show(torch.zeros(1, dtype=torch.int64)), look)
+    change = fit_alone(
+        show(torch.zeros(1, dtype=torch.int64)),
+        lambda: seen_by(image, counted, of, pixel, RAYS_ALONE, background, generator),
+    )
     rays.origins = rays.origins + change[:3].to(rays.origins)
-    rays.directions = rays.directions @ turned(change[3:]).mT.to(rays.directions)
+    rays.directions = rays.directions @ rotations(change[3:]).mT.to(rays.directions)
     return rays
 
 
@@ -122,8 +180,3 @@ def without_corrections(pipeline: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint's state of a pipeline for other photos."""
     names = tuple(f"_model.{name}" for name in PARAMETERS)
     return {name: value for name, value in pipeline.items() if not name.startswith(names)}
-
-
-def described(optimizer: CameraOptimizer, exposure: Exposure | None) -> str | None:
-    """How far photos were corrected, in a line; None where they were not."""
-    return described_changes(None if optimizer.config.mode == "off" else optimizer.pose_adjustment, exposure)

@@ -25,13 +25,12 @@ from lg_field.nerfstudio.masks import leave_out_unmasked, mask_meaning, small_al
 from lg_field.nerfstudio.pixels import ObjectPixelSampler, ObjectPixelSamplerConfig
 from lg_field.nerfstudio.placing import find_place, move
 from lg_field.nerfstudio.rays import PixelRays
-from lg_field.radiance.compositing import image_on
 from lg_field.radiance.placement import Placement
-from lg_field.training.camera_fit import Seen, telling_pixels
+from lg_field.training.camera_fit import Seen, seen_by, together
 from lg_field.training.exposures import DIFFER, exposures_differ
 from lg_field.training.few_photos import few_photos
 from lg_field.training.masks import MaskMode
-from lg_field.training.photo_set import as_float, mean_color
+from lg_field.training.photo_set import mean_color
 
 
 @dataclass
@@ -168,26 +167,27 @@ class LGDataManager(VanillaDataManager[InputDataset]):
             f"Each step looks at {count} of {len(dataset)} photos, taken near each other, so that it asks few rows."
         )
 
-    def seen(self, photos: Tensor, count: int, background: Tensor) -> Seen:
+    def seen(self, photos: Tensor, count: int, background: Tensor, generator: torch.Generator | None = None) -> Seen:
         """What the cameras of some training photos, as they are given, have at so many of the pixels that tell most.
 
         Args:
             photos: (c,) numbers.
             count: pixels of each.
             background: (3,) behind what transparent pixels show.
+            generator: draws the pixels; None = torch's.
         """
-        parts, cameras = [], self.train_ray_generator.cameras
+        found, cameras = [], self.train_ray_generator.cameras
         for photo in photos.tolist():
+
+            def rays(rows: Tensor, columns: Tensor, photo: int = photo) -> tuple[Tensor, Tensor]:
+                bundle = self.train_ray_generator(torch.stack([torch.full_like(rows, photo), rows, columns], dim=-1))
+                return bundle.origins, bundle.directions
+
             data = self._cached(photo)
-            image, mask = data["image"], data.get("mask")
-            rows, columns = telling_pixels(image, count, None if mask is None else mask[..., 0].bool().cpu())
-            rays = self.train_ray_generator(torch.stack([torch.full_like(rows, photo), rows, columns], dim=-1))
-            parts.append(
-                (rays.origins, rays.directions, image_on(as_float(image[rows, columns]), background.to(image.device)))
-            )
-        origins, directions, colors = (torch.stack([part.double().cpu() for part in some]) for some in zip(*parts))
-        focals = torch.stack([cameras.fx[photos], cameras.fy[photos]]).double().cpu()
-        return Seen(origins, directions, colors, 1.0 / focals.mean(0).flatten())
+            mask = None if data.get("mask") is None else data["mask"][..., 0].bool()
+            pixel = 2.0 / float(cameras.fx[photo] + cameras.fy[photo])
+            found.append(seen_by(data["image"], mask, rays, pixel, count, background, generator))
+        return together(found)
 
     def _cached(self, photo: int) -> dict[str, Any]:
         """nerfstudio's dictionary of a training photo, from memory if it is there."""

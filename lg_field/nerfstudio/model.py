@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
@@ -24,12 +23,15 @@ from torch.nn import Parameter
 from lg_field.errors import UserError
 from lg_field.nerfstudio.corrections import (
     PARAMETERS,
+    PoseConfig,
+    PoseOptimizer,
     corrected_rays,
-    described,
     fitted_rays,
     fitting,
+    improved_poses,
     parameter_groups,
     photos_of,
+    say_corrections,
 )
 from lg_field.nerfstudio.dataset import DEPTH
 from lg_field.nerfstudio.field import LGField
@@ -105,9 +107,9 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     render_background_color: Literal["auto", "white", "black"] = "auto"
     """Background of renders and metrics. auto: white, or, of photos that show all there is (no alpha, no masks), their
     mean colour, which is nearer to what none of them shows. `rgba` outputs are transparent whatever it is."""
-    camera_optimizer: CameraOptimizerConfig = field(default_factory=lambda: CameraOptimizerConfig(mode="off"))
-    """SO3xR3: doubtful poses of the training cameras are improved, a few cameras before some steps. Penalties say
-    nothing here: how far off poses are, about, is known (`training.camera_fit`)."""
+    camera_optimizer: PoseConfig = field(default_factory=PoseConfig)
+    """SO3xR3: poses of the training cameras are improved, a few cameras before some steps; auto: where a trial shows
+    that they are off. Penalties say nothing here: how far off poses are, about, is known (`training.camera_fit`)."""
     exposure: bool | Literal["auto"] = "auto"
     """An affine change of colour for each training photo; the scene has the colours of the average one. auto: where
     opaque photos differ in exposure."""
@@ -119,11 +121,11 @@ class LGModelConfig(ModelConfig, TrainingSettings):
     """LPIPS among the metrics. Needs torchvision's AlexNet weights on disk; never downloads anything."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """From a config.yml: entries that it lacks have their defaults, but exposures that it does not name were not
-        corrected, poses in every step, and nothing was learned coarse first; `shape` is what version 1 called
-        `sizes`."""
+        """From a config.yml: entries that it lacks have their defaults, but exposures and poses that it does not name
+        were not corrected, and nothing was learned coarse first; `shape` is what version 1 called `sizes`."""
         state = {"sizes" if name == "shape" else name: value for name, value in state.items()}
-        self.__dict__.update(LGModelConfig().__dict__ | OLDER | state)
+        older = OLDER | {"camera_optimizer": PoseConfig(mode="off")}
+        self.__dict__.update(LGModelConfig().__dict__ | older | state)
 
 
 class LGModel(Model):
@@ -137,8 +139,8 @@ class LGModel(Model):
     """(VIEWPOINTS, 3) places of training cameras that are far apart."""
     backdrop: Tensor
     """(3,) what `auto` is as a background."""
-    last_camera: Cameras | None = None
-    """What the last whole picture was rendered from."""
+    last_picture: tuple[Cameras, Tensor] | None = None
+    """The last whole picture, and what it was rendered from."""
     last_batch: Tensor | None = None
     """Of the last training step: mean squared error, mean accumulation and mean alpha of its pixels."""
     extras: Callable[[Asked, Picture], dict[str, Tensor]] | None = None
@@ -164,7 +166,7 @@ class LGModel(Model):
         except ValueError as error:
             raise UserError(str(error)) from error
         self.field = LGField(self.trainer.field, self.num_train_data)
-        self.camera_optimizer = config.camera_optimizer.setup(num_cameras=self.num_train_data, device="cpu")
+        self.camera_optimizer = PoseOptimizer(config.camera_optimizer, self.num_train_data, "cpu")
         differ = bool(metadata.get("exposures_differ", False)) if config.exposure == "auto" else config.exposure
         self.exposure = Exposure(self.num_train_data) if differ else None
         if metadata.get("hull") is not None and not contracted:
@@ -198,9 +200,10 @@ class LGModel(Model):
         return groups | parameter_groups(self.camera_optimizer, self.exposure)
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
-        """Before each step: split, prune and look for empty space when it is time."""
+        """Before each step: split, prune, look for empty space and fit cameras when it is time."""
         say_without_effect(self.config, self.table.sizes.contraction)
-        fit = fitting(self.camera_optimizer, attributes, self._shown(self.exposure), self._plain_background())
+        poses = self.config.camera_optimizer, self.camera_optimizer
+        fit = fitting(*poses, attributes, self._shown(self.exposure), self._plain_background())
         self._learn_coarse_first(getattr(getattr(attributes.trainer, "config", None), "max_num_iterations", 0))
 
         def begin(step: int) -> None:
@@ -219,7 +222,7 @@ class LGModel(Model):
             TrainingCallback([where.BEFORE_TRAIN_ITERATION], begin, update_every_num_iters=1),
             TrainingCallback([where.AFTER_TRAIN_ITERATION], look, update_every_num_iters=1),
             TrainingCallback([where.AFTER_TRAIN], self._look),
-            TrainingCallback([where.AFTER_TRAIN], lambda step: self._tell_corrections()),
+            TrainingCallback([where.AFTER_TRAIN], lambda step: say_corrections(*poses, self.exposure)),
         ]
 
     def _learn_coarse_first(self, steps: int) -> None:
@@ -233,12 +236,6 @@ class LGModel(Model):
             self.trainer.coarse_until, line = coarse_until(self.config, few, steps)
         if line is not None:
             CONSOLE.print(line)
-
-    def _tell_corrections(self) -> None:
-        """Say how far training has corrected cameras and colours of the photos."""
-        line = described(self.camera_optimizer, self.exposure)
-        if line is not None:
-            CONSOLE.print(f"Training photos: {line}.")
 
     def _look(self, step: int) -> None:
         """Say so if the run has failed."""
@@ -284,9 +281,10 @@ class LGModel(Model):
         return near, far
 
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
-        """nerfstudio's; metrics know which camera they are of."""
-        self.last_camera = camera
-        return super().get_outputs_for_camera(camera, obb_box)
+        """nerfstudio's; metrics of these outputs know which camera they are of."""
+        outputs: dict[str, Tensor] = super().get_outputs_for_camera(camera, obb_box)
+        self.last_picture = camera, outputs["rgb"]
+        return outputs
 
     def render_fitted(self, camera: Cameras, image: Tensor, counted: Tensor | None = None) -> Tensor:
         """(height, width, 3) picture from where a photo says that its camera is, whatever its pose is worth; arguments
@@ -357,14 +355,15 @@ class LGModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """`image_scores` of a rendered image (and LPIPS on request), and pictures: truth beside render,
-        accumulation."""
+        """`image_scores` of a rendered image (and LPIPS on request), and pictures: truth beside render, accumulation.
+        Where poses are improved `psnr_camera_fitted`, too, of the outputs of the last `get_outputs_for_camera`."""
         rgb, image = self._against(outputs, batch)
         alpha = batch["image"][..., 3].to(rgb) if batch["image"].shape[-1] == 4 else None
         counted = batch["mask"][..., 0].to(rgb.device).bool() if "mask" in batch else None
         metrics = image_scores(rgb, image, alpha, counted)
-        if self.camera_optimizer.config.mode != "off" and self.last_camera is not None:
-            fitted = self.render_fitted(self.last_camera, batch["image"], counted)
+        corrected = improved_poses(self.config.camera_optimizer, self.camera_optimizer) is not None
+        if corrected and self.last_picture is not None and self.last_picture[1] is outputs["rgb"]:
+            fitted = self.render_fitted(self.last_picture[0], batch["image"], counted)
             metrics["psnr_camera_fitted"] = image_scores(fitted, image, alpha, counted)["psnr"]
         if self.config.compute_lpips:
             metrics["lpips"] = lpips(*(x.moveaxis(-1, 0)[None] for x in (rgb, image)))

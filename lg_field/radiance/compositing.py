@@ -270,6 +270,11 @@ def straight_alpha(
     return torch.cat([(alone / accumulation.clamp_min(1e-3)).clamp(0.0, 1.0), accumulation], dim=-1)
 
 
+def as_float(colors: Tensor) -> Tensor:
+    """Colours in [0, 1] of bytes, or as they are."""
+    return colors if colors.is_floating_point() else colors.float() / 255.0
+
+
 def image_on(image: Float[Tensor, "*rays channels"], background: Float[Tensor, "*#rays 3"]) -> Float[Tensor, "*rays 3"]:
     """A true image on a background; one without alpha as it is.
 

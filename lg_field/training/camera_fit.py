@@ -8,12 +8,14 @@ than small steps along gradients: moves and turns of a camera show almost the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+from lg_field.radiance.compositing import as_float, image_on
 
 PROBE = 0.7
 """Probes turn and move cameras so that the picture moves by this many pixels."""
@@ -47,9 +49,11 @@ class Seen(NamedTuple):
     directions: Float[Tensor, "cameras rays 3"]
     """float64 unit vectors."""
     colors: Float[Tensor, "cameras rays 3"]
-    """[0, 1], of what transparent pixels show on the background of `Show`."""
+    """float64 in [0, 1], of what transparent pixels show on the background of `Show`."""
+    counted: Bool[Tensor, "cameras rays"]
+    """Which of them say something; the others fill up photos that have fewer."""
     pixel: Float[Tensor, " cameras"]
-    """Radians from a pixel to the next."""
+    """float64: radians from a pixel to the next."""
 
 
 Show = Callable[[Float[Tensor, "rays 3"], Float[Tensor, "rays 3"]], tuple[Tensor, Tensor]]
@@ -67,7 +71,7 @@ def fit_step(show: Show, seen: Seen, changed: Float[Tensor, "cameras 6"]) -> Flo
 
     Returns:
         (c, 6) float64: by how much to move each along x, y, z, scene units, and to turn it about them, radians; 0 where
-        no change was found that comes nearer to the photo.
+        no change was found that comes nearer to the photo, or something shown is not a number.
     """
     base, depths = _shown(show, seen, torch.zeros(len(seen.pixel), 1, 6, dtype=torch.float64))
     far = depths[:, 0].nanmedian(dim=-1).values
@@ -75,27 +79,40 @@ def fit_step(show: Show, seen: Seen, changed: Float[Tensor, "cameras 6"]) -> Flo
     probe = PROBE * torch.stack([seen.pixel * far] * 3 + [seen.pixel] * 3, dim=-1)
     axes = torch.eye(6, dtype=torch.float64)
     probes, _ = _shown(show, seen, torch.cat([axes, -axes]) * probe[:, None])
-    slopes = (probes[:, :6] - probes[:, 6:]).flatten(2).mT / 2.0
-    off = seen.colors.flatten(1) - base.flatten(1)
-    counts = (OUTLIER / off.abs().clamp_min(OUTLIER)).unsqueeze(-1)
-    normal = slopes.mT @ (counts * slopes)
+    jacobian = (probes[:, :6] - probes[:, 6:]).flatten(2).mT / 2.0
+    residuals = seen.colors.flatten(1) - base.flatten(1)
+    counted = seen.counted[..., None].expand_as(seen.colors).flatten(1)
+    weights = counted * OUTLIER / residuals.abs().clamp_min(OUTLIER)
+    normal = jacobian.mT @ (weights[..., None] * jacobian)
     usual = torch.stack([MOVE * far] * 3 + [torch.full_like(far, TURN)] * 3, dim=-1)
-    doubt = ALIKE * (counts[..., 0] * off.square()).mean(1, keepdim=True) * (probe / usual).square()
-    normal = normal + torch.diag_embed(DAMPING * normal.diagonal(dim1=1, dim2=2) + doubt) + LEAST * axes
-    wanted = slopes.mT @ (counts * off.unsqueeze(-1)) - (doubt * changed / probe).unsqueeze(-1)
-    step = torch.linalg.solve(normal, wanted)[..., 0].clamp(-FARTHEST, FARTHEST) * probe
+    variance = (weights * residuals.square()).sum(1, keepdim=True) / counted.sum(1, keepdim=True).clamp_min(1)
+    prior = ALIKE * variance * (probe / usual).square()
+    normal = normal + torch.diag_embed(DAMPING * normal.diagonal(dim1=1, dim2=2) + prior) + LEAST * axes
+    against = jacobian.mT @ (weights * residuals)[..., None] - (prior * changed / probe)[..., None]
+    known = normal.isfinite().all((1, 2)) & against.isfinite().all((1, 2))
+    normal = torch.where(known[:, None, None], normal, axes)
+    against = torch.where(known[:, None, None], against, 0.0)
+    step = torch.linalg.solve(normal, against)[..., 0].clamp(-FARTHEST, FARTHEST) * probe
     parts = torch.tensor(PARTS, dtype=torch.float64)
     tried, _ = _shown(show, seen, parts[:, None] * step[:, None])
     left = torch.cat([base, tried], dim=1).flatten(2) - seen.colors.flatten(1)[:, None]
     parts = torch.cat([parts.new_zeros(1), parts])
-    strange = doubt[:, None] * ((changed[:, None] + parts[:, None] * step[:, None]) / probe[:, None]).square()
-    best = ((counts[:, None, :, 0] * left.square()).sum(-1) + strange.sum(-1)).argmin(1)
-    return step * parts[best, None]
+    unlikely = prior[:, None] * ((changed[:, None] + parts[:, None] * step[:, None]) / probe[:, None]).square()
+    costs = (weights[:, None] * left.square()).sum(-1) + unlikely.sum(-1)
+    return step * parts[costs.nan_to_num(torch.inf).argmin(1), None]
+
+
+def squared_error(show: Show, seen: Seen) -> Float[Tensor, " cameras"]:
+    """(c,) float64: what cameras see and should see, squared difference of colours, mean over what is counted; 0 where
+    nothing is."""
+    shown, _ = _shown(show, seen, torch.zeros(len(seen.pixel), 1, 6, dtype=torch.float64))
+    squares = (shown[:, 0] - seen.colors).square().mean(-1) * seen.counted
+    return squares.sum(1) / seen.counted.sum(1).clamp_min(1)
 
 
 def _shown(show: Show, seen: Seen, changes: Float[Tensor, "cameras tries 6"]) -> tuple[Tensor, Tensor]:
     """(c, tries, n, 3) float64 colours and (c, tries, n) distances as each camera sees them after some changes."""
-    directions = torch.einsum("ctij,cnj->ctni", turned(changes[..., 3:]), seen.directions)
+    directions = torch.einsum("ctij,cnj->ctni", rotations(changes[..., 3:]), seen.directions)
     origins = (seen.origins[:, None] + changes[:, :, None, :3]).expand_as(directions)
     colors, depths = show(origins.reshape(-1, 3).float(), directions.reshape(-1, 3).float())
     return colors.double().view_as(directions), depths.double().view(directions.shape[:3])
@@ -113,8 +130,7 @@ def fit_alone(show: Show, look: Callable[[], Seen]) -> Float[Tensor, " 6"]:
     """
     change = torch.zeros(1, 6, dtype=torch.float64)
     for _ in range(ROUNDS):
-        seen = look()
-        step = fit_step(show, moved(seen, change), change)
+        step = fit_step(show, moved(look(), change), change)
         if not bool(step.any()):
             break
         change = composed(change, step)
@@ -123,11 +139,11 @@ def fit_alone(show: Show, look: Callable[[], Seen]) -> Float[Tensor, " 6"]:
 
 def moved(seen: Seen, changes: Float[Tensor, "cameras 6"]) -> Seen:
     """The same pixels of cameras that are moved and turned."""
-    directions = torch.einsum("cij,cnj->cni", turned(changes[:, 3:]), seen.directions)
+    directions = torch.einsum("cij,cnj->cni", rotations(changes[:, 3:]), seen.directions)
     return seen._replace(origins=seen.origins + changes[:, None, :3], directions=directions)
 
 
-def turned(turns: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+def rotations(turns: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """(..., 3) turns about x, y, z, radians -> (..., 3, 3) rotations."""
     x, y, z = turns.unbind(-1)
     zero = torch.zeros_like(x)
@@ -135,9 +151,9 @@ def turned(turns: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     return torch.linalg.matrix_exp(skew)
 
 
-def turns_of(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
-    """The inverse of `turned`, of turns below half a circle."""
-    r = rotations
+def turns_of(found: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """The inverse of `rotations`, of turns below half a circle."""
+    r = found
     sines = torch.stack([r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], -1) / 2
     sine, cosine = sines.norm(dim=-1, keepdim=True), (r.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) - 1.0) / 2.0
     angle = torch.atan2(sine, cosine)
@@ -146,31 +162,74 @@ def turns_of(rotations: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"
 
 def composed(first: Float[Tensor, "cameras 6"], then: Float[Tensor, "cameras 6"]) -> Float[Tensor, "cameras 6"]:
     """Two changes of cameras, one after the other, as one."""
-    turns = turns_of(turned(then[:, 3:]) @ turned(first[:, 3:]))
+    turns = turns_of(rotations(then[:, 3:]) @ rotations(first[:, 3:]))
     return torch.cat([first[:, :3] + then[:, :3], turns], dim=1)
 
 
-def telling_pixels(
-    image: Tensor, count: int, counted: Bool[Tensor, "height width"] | None = None
-) -> tuple[Int64[Tensor, " rays"], Int64[Tensor, " rays"]]:
-    """Rows and columns of random pixels of a photo, most of them where colours change.
+def seen_by(
+    image: Tensor,
+    counted: Bool[Tensor, "height width"] | None,
+    rays: Callable[[Int64[Tensor, " rays"], Int64[Tensor, " rays"]], tuple[Tensor, Tensor]],
+    pixel: float,
+    count: int,
+    background: Float[Tensor, " 3"],
+    generator: torch.Generator | None = None,
+) -> Seen:
+    """What one camera has at so many of its photo's pixels that tell most.
 
     Args:
-        image: (height, width, channels), bytes or [0, 1].
-        count: how many.
+        image: (height, width, 3 or 4), bytes or [0, 1], straight alpha.
         counted: pixels that say something; None = all.
+        rays: from rows and columns of pixels to (n, 3) origins and (n, 3) unit directions.
+        pixel: radians from a pixel to the next.
+        count: pixels.
+        background: (3,) behind what transparent pixels show.
+        generator: draws pixels; None = torch's.
+    """
+    rows, columns = telling_pixels(image, count, counted, background, generator)
+    chosen = torch.arange(count) < len(rows)
+    if len(rows) < count:
+        rows, columns = (torch.cat([part, part.new_zeros(count - len(part))]) for part in (rows, columns))
+    origins, directions = rays(rows, columns)
+    found = origins, directions, _colors(image, rows, columns, background)
+    origins, directions, colors = (part[None].double().cpu() for part in found)
+    return Seen(origins, directions, colors, chosen[None], torch.tensor([pixel], dtype=torch.float64))
+
+
+def together(cameras: Sequence[Seen]) -> Seen:
+    """Cameras with as many pixels each, as one."""
+    return Seen(*map(torch.cat, zip(*cameras)))
+
+
+def telling_pixels(
+    image: Tensor,
+    count: int,
+    counted: Bool[Tensor, "height width"] | None,
+    background: Float[Tensor, " 3"],
+    generator: torch.Generator | None = None,
+) -> tuple[Int64[Tensor, " rays"], Int64[Tensor, " rays"]]:
+    """Rows and columns of random pixels of a photo, most of them where colours change; none twice.
+
+    Arguments as in `seen_by`. Of a photo with fewer pixels that count there are fewer.
     """
     height, width = image.shape[:2]
-    candidates = torch.randint(height * width, (CANDIDATES * count,))
+    allowed = None if counted is None else counted.flatten().nonzero()[:, 0].cpu()
+    most = height * width if allowed is None else len(allowed)
+    draws = torch.randint(max(most, 1), (CANDIDATES * count if most else 0,), generator=generator).unique()
+    candidates = draws if allowed is None else allowed[draws]
     rows, columns = candidates // width, candidates % width
     strength = torch.full((len(rows),), ANYWHERE)
-    scale = 1.0 if image.is_floating_point() else 255.0
     for down, right in ((1, 0), (0, 1)):
-        after = image[(rows + down).clamp(max=height - 1), (columns + right).clamp(max=width - 1)]
-        before = image[(rows - down).clamp(min=0), (columns - right).clamp(min=0)]
-        strength += (after.float() - before.float()).abs().sum(-1).cpu() / scale
-    if counted is not None:
-        strength = strength * counted[rows, columns].cpu()
-        strength = strength if bool(strength.any()) else torch.ones_like(strength)
-    chosen = torch.multinomial(strength, count, replacement=int((strength > 0).sum()) < count)
+        after = (rows + down).clamp(max=height - 1), (columns + right).clamp(max=width - 1)
+        before = (rows - down).clamp(min=0), (columns - right).clamp(min=0)
+        change = _colors(image, *after, background) - _colors(image, *before, background)
+        strength += change.abs().sum(-1).cpu()
+    if not len(rows):
+        return rows, columns
+    chosen = torch.multinomial(strength, min(count, len(rows)), generator=generator)
     return rows[chosen], columns[chosen]
+
+
+def _colors(image: Tensor, rows: Tensor, columns: Tensor, background: Tensor) -> Float[Tensor, "rays 3"]:
+    """Colours of pixels on a background, [0, 1]."""
+    return image_on(as_float(image[rows, columns]), background.to(image.device))

@@ -6,7 +6,8 @@ given, in the colours of the average photo.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from lg_field.radiance.exposure import Exposure
 from lg_field.radiance.training import Develop
+from lg_field.training.camera_fit import rotations
 
-PoseMode = Literal["off", "SO3xR3"]
-"""How places of cameras are corrected: not at all, or turned and moved."""
+PoseMode = Literal["auto", "off", "SO3xR3"]
+"""How places of cameras are corrected: not at all, or turned and moved; auto: turned and moved where poses seem to be
+off (`pose_fitting.PoseFitting`)."""
 ExposureMode = Literal["auto", "True", "False"]
 """Whether each photo has a change of colour of its own; auto: where opaque photos differ in exposure."""
 POSES, COLORS = "camera_opt", "exposure"
@@ -27,6 +30,8 @@ POSE_RATE = 0.0
 """Adam has no gradients of poses: `pose_fitting.PoseFitting` improves them. They are a group of its all the same."""
 EXPOSURE_PENALTY = 0.1
 """Weight of the mean square of the changes of colour."""
+DOUBTFUL = 0.4
+"""Poses seem to be off where a field comes nearer to photos by so many dB when cameras are fitted to it."""
 
 
 class PoseCorrections(nn.Module):
@@ -34,32 +39,47 @@ class PoseCorrections(nn.Module):
 
     pose_adjustment: nn.Parameter
     """(photos, 6): moves x, y, z, scene units, then turns about x, y, z, radians."""
+    pose_gain: Tensor
+    """(): dB by which the field came nearer to the photos when poses were fitted on trial; nan: not tried."""
 
     def __init__(self, photos: int) -> None:
         """No change of any of so many cameras."""
         super().__init__()
         self.pose_adjustment = nn.Parameter(torch.zeros(photos, 6))
+        self.register_buffer("pose_gain", torch.tensor(torch.nan))
 
     def forward(self, photos: Int64[Tensor, " rays"]) -> Float[Tensor, "rays 3 4"]:
         """(N,) photos -> (N, 3, 4): a rotation, which turns directions, and what is added to origins."""
-        moves, (x, y, z) = self.pose_adjustment[:, :3], self.pose_adjustment[:, 3:].unbind(1)
-        zero = torch.zeros_like(x)
-        turns = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
-        return torch.cat([torch.linalg.matrix_exp(turns), moves[..., None]], dim=2)[photos]
+        moves, turns = self.pose_adjustment.split(3, dim=1)
+        return torch.cat([rotations(turns), moves[..., None]], dim=2)[photos]
+
+
+@runtime_checkable
+class Poses(Protocol):
+    """`PoseCorrections`, or what nerfstudio has in its place."""
+
+    pose_adjustment: nn.Parameter
+    pose_gain: Tensor
+
+
+def improved(mode: str, poses: Poses | None) -> bool:
+    """Whether poses are improved: by a `PoseMode`, auto once a trial has shown that they are off."""
+    return poses is not None and mode != "off" and (mode != "auto" or float(poses.pose_gain) >= DOUBTFUL)
 
 
 class Corrections(nn.Module):
     """The corrections of a run's training photos."""
 
-    def __init__(self, photos: int, poses: bool, colors: bool) -> None:
+    def __init__(self, photos: int, poses: PoseMode, colors: bool) -> None:
         """
         Args:
             photos: how many.
-            poses: correct where their cameras are.
+            poses: whether to correct where their cameras are.
             colors: correct their colours.
         """
         super().__init__()
-        self.camera_optimizer = PoseCorrections(photos) if poses else None
+        self.mode = poses
+        self.camera_optimizer = None if poses == "off" else PoseCorrections(photos)
         self.exposure = Exposure(photos) if colors else None
 
     def rays(
@@ -87,10 +107,18 @@ class Corrections(nn.Module):
         pairs = ((POSE_RATE, self.camera_optimizer), (COLOR_RATE, self.exposure))
         return {rate: list(part.parameters()) for rate, part in pairs if part is not None}
 
+    @property
+    def poses(self) -> PoseCorrections | None:
+        """Of cameras; None where they stay as they are given."""
+        return self.camera_optimizer if improved(self.mode, self.camera_optimizer) else None
+
     def described(self) -> str | None:
         """How far photos were corrected, in a line; None where they were not."""
-        poses = self.camera_optimizer
-        return described(None if poses is None else poses.pose_adjustment, self.exposure)
+        return described(self.poses, self.exposure)
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's; a state without a trial of its poses has had none."""
+        return super().load_state_dict({**_untried(self.state_dict()), **state}, strict, assign)
 
 
 def moved_rays(
@@ -107,22 +135,27 @@ def developed(exposure: Exposure | None, photos: Int64[Tensor, " rays"] | None) 
     return lambda rgb, accumulation: exposure(rgb, accumulation, photos)
 
 
-def described(poses: Float[Tensor, "photos 6"] | None, exposure: Exposure | None) -> str | None:
+def described(poses: Poses | None, exposure: Exposure | None) -> str | None:
     """How far photos were corrected, in a line; None where they were not.
 
     Args:
-        poses: (photos, 6) moves, then turns, of their cameras.
+        poses: of their cameras; None where they stay as they are given.
         exposure: changes of their colours.
     """
     parts = []
     if poses is not None:
-        far, turned = (part.norm(dim=1) for part in poses.detach().split(3, dim=1))
+        far, turned = (part.norm(dim=1) for part in poses.pose_adjustment.detach().split(3, dim=1))
         turned = torch.rad2deg(turned)
-        parts.append(
+        moved = (
             f"cameras moved by {far.mean():.4f} (at most {far.max():.4f}) scene units and turned by "
             f"{turned.mean():.2f} (at most {turned.max():.2f}) degrees"
         )
+        parts.append(moved if bool(poses.pose_adjustment.any()) else "no camera was moved, the run was too short")
     if exposure is not None:
         gains = exposure.gains()
         parts.append(f"photos are {gains.min():.2f} to {gains.max():.2f} times as bright as the average")
     return "; ".join(parts) or None
+
+
+def _untried(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value * torch.nan for name, value in state.items() if name.endswith("pose_gain")}

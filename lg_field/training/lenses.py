@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lg_field.captures import Photo
 from lg_field.radiance.views import Views
-from lg_field.training.camera_fit import turned
+from lg_field.training.camera_fit import rotations
 
 ROUNDS = 10
 """Newton's steps that undo a distortion, at most,"""
@@ -71,7 +71,7 @@ class Lenses:
     def turned(self, change: Float[Tensor, " 6"]) -> Lenses:
         """The cameras moved along x, y, z and turned about them, each about its own place: (6,) float64, radians."""
         poses = self.poses.clone()
-        poses[..., :3] = turned(change[3:]) @ poses[..., :3]
+        poses[..., :3] = rotations(change[3:]) @ poses[..., :3]
         poses[..., 3] += change[:3]
         return replace(self, poses=poses)
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from lg_field.captures import Photo
 from lg_field.captures.photo_file import read_mask, read_photo
-from lg_field.radiance.compositing import image_on
-from lg_field.training.camera_fit import Seen, telling_pixels
+from lg_field.training.camera_fit import Seen, seen_by, together
 from lg_field.training.depths import DEPTH_SHARE, depth_image
 from lg_field.training.lenses import Lenses
 from lg_field.training.masks import SIZE, near_object, something_empty, to_size
@@ -120,29 +119,30 @@ class PhotoSet:
         begins = sizes.cumsum(0) - sizes
         return self.depths[begins[pixels.photos] + pixels.rows * widths[pixels.photos] + pixels.columns]
 
-    def seen(self, photos: Int64[Tensor, " cameras"], count: int, background: Sequence[float]) -> Seen:
+    def seen(
+        self,
+        photos: Int64[Tensor, " cameras"],
+        count: int,
+        background: Sequence[float],
+        generator: torch.Generator | None = None,
+    ) -> Seen:
         """What the cameras of some photos have at so many of the pixels that tell most, on a (3,) background."""
-        places = []
+        found = []
         for photo in photos.tolist():
+
+            def rays(rows: Tensor, columns: Tensor, photo: int = photo) -> tuple[Tensor, Tensor]:
+                return self.rays(Pixels(torch.full_like(rows, photo), rows, columns))
+
             counted = None if self.counted is None else self.counted[photo]
-            rows, columns = telling_pixels(self.images[photo], count, counted)
-            places.append(Pixels(torch.full_like(rows, photo), rows, columns))
-        pixels = Pixels(*map(torch.cat, zip(*places)))
-        rays, colors = self.rays(pixels), image_on(self.colors(pixels), torch.tensor(background))
-        pixel = 1.0 / self.lenses.focals[photos].mean(1)
-        origins, directions, seen = (part.double().view(len(photos), count, 3) for part in (*rays, colors))
-        return Seen(origins, directions, seen, pixel)
+            pixel = 1.0 / float(self.lenses.focals[photo].mean())
+            found.append(seen_by(self.images[photo], counted, rays, pixel, count, torch.tensor(background), generator))
+        return together(found)
 
     def all_of(self, photo: int) -> Pixels:
         """Every pixel of a photo, row by row."""
         height, width = self.images[photo].shape[:2]
         number = torch.arange(height * width)
         return Pixels(torch.full_like(number, photo), number // width, number % width)
-
-
-def as_float(colors: Tensor) -> Tensor:
-    """Colours in [0, 1] of bytes, or as they are."""
-    return colors if colors.is_floating_point() else colors.float() / 255.0
 
 
 def mean_color(

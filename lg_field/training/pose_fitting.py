@@ -1,11 +1,15 @@
 """Poses of training cameras are improved while a field is trained: a few cameras are fitted to it before some steps.
 
-Which and when, `turn` says: all of them in turns, ever more rarely.
+Which and when, `cameras_due` says: all of them in turns, ever more rarely. Where nothing is said (`auto`), some are
+fitted on trial when the field shows something, and it is seen at other pixels of theirs whether it comes nearer to the
+photos there. Where poses are right it does not; a field that learned from wrong ones shows what most photos agree on,
+and comes much nearer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,11 +21,15 @@ from lg_field.radiance.memory_bound import rays_at_once
 from lg_field.radiance.render import Appearance
 from lg_field.radiance.stopping import PICTURES
 from lg_field.radiance.training import RadianceTrainer
-from lg_field.training.camera_fit import Seen, Show, composed, fit_step, moved
-from lg_field.training.corrections import developed
+from lg_field.training.camera_fit import Seen, Show, composed, fit_step, moved, squared_error
+from lg_field.training.corrections import DOUBTFUL, PoseMode, Poses, developed, improved
 
 FIRST, INTERVAL = 150, 20
 """Step of the first turn, and steps between turns at first: before, a field shows too little."""
+TRIAL = 600
+"""Step before which `auto` fits some cameras on trial, which is also that of its first turn."""
+TRIAL_CAMERAS, TRIAL_STEPS, TRIAL_RAYS = 16, 2, 128
+"""Cameras of the trial, steps of each, pixels of a step, and as many others that it is looked at."""
 TOGETHER = 16
 """Cameras of a turn."""
 FREQUENT = 4
@@ -30,56 +38,102 @@ RAYS = 64
 """Pixels that a camera is fitted to in a turn."""
 VISIBLE = 0.5
 """Opacity from which on a ray sees something."""
-Look = Callable[[Int64[Tensor, " cameras"], int], Seen]
-"""From numbers of photos, and how many pixels of each, to what their cameras, as they are given, have there."""
+
+
+@runtime_checkable
+class Look(Protocol):
+    """What cameras, as they are given, have at pixels."""
+
+    def __call__(
+        self, photos: Int64[Tensor, " cameras"], count: int, *, generator: torch.Generator | None = None
+    ) -> Seen:
+        """Of numbers of photos, at so many pixels of each, drawn by the generator (None = torch's)."""
+
+
 ShowPhotos = Callable[[Int64[Tensor, " cameras"]], Show]
 """From numbers of photos to what the field shows of the rays of their cameras, a camera's rays after another's."""
 
 
-def turn(step: int, photos: int) -> Int64[Tensor, " cameras"] | None:
+def cameras_due(step: int, photos: int, first: int = FIRST) -> Int64[Tensor, " cameras"] | None:
     """The cameras that are fitted before a step; None: it is no camera's turn.
 
     Args:
         step: number of the step, from 0.
         photos: training photos.
+        first: step of the first turn.
     """
-    turns, begin, number = -(-photos // TOGETHER), FIRST, 0
+    groups, begin, number = -(-photos // TOGETHER), first, 0
     while photos and step >= begin:
         interval = INTERVAL * max(1, number + 2 - FREQUENT)
-        if step < begin + turns * interval:
+        if step < begin + groups * interval:
             at, rest = divmod(step - begin, interval)
-            return None if rest else torch.arange(at, photos, turns)
-        begin, number = begin + turns * interval, number + 1
+            return None if rest else torch.arange(at, photos, groups)
+        begin, number = begin + groups * interval, number + 1
     return None
 
 
 class PoseFitting:
     """Improves the poses of a run's training cameras."""
 
-    def __init__(self, look: Look, show: ShowPhotos) -> None:
+    def __init__(
+        self,
+        look: Look,
+        show: ShowPhotos,
+        mode: PoseMode,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         """
         Args:
             look: what cameras should see.
             show: what they see.
+            mode: whether to improve poses; auto: where a trial shows that they are off.
+            say: told what came of the trial.
         """
-        self.look, self.show = look, show
+        self.look, self.show, self.mode, self.say = look, show, mode, say
 
     @torch.no_grad()
-    def __call__(self, step: int, changes: Float[Tensor, "photos 6"]) -> None:
+    def __call__(self, step: int, poses: Poses) -> None:
         """Fit those cameras whose turn a step is.
 
         Args:
             step: number of the step.
-            changes: (photos, 6) moves, scene units, then turns, radians, from the poses as they are given; they are
-                improved in place.
+            poses: improved in place.
         """
-        photos = turn(step, len(changes))
-        if photos is None:
+        changes, auto = poses.pose_adjustment, self.mode == "auto"
+        if auto and step == TRIAL and len(changes):
+            poses.pose_gain.fill_(self.gain(len(changes)))
+            self.say(trial_line(float(poses.pose_gain)))
+        photos = cameras_due(step, len(changes), TRIAL if auto else FIRST)
+        if photos is None or not improved(self.mode, poses):
             return
         found = changes.double().cpu()
         seen = moved(self.look(photos, RAYS), found[photos])
         found[photos] = composed(found[photos], fit_step(self.show(photos), seen, found[photos]))
         changes.copy_(found)
+
+    def gain(self, photos: int) -> float:
+        """dB by which the field comes nearer to the photos when cameras are fitted to it, at pixels that they were not
+        fitted to. Training is the same with it and without."""
+        generator = torch.Generator().manual_seed(photos)
+        chosen = torch.linspace(0, photos - 1, min(photos, TRIAL_CAMERAS)).round().long()
+        errors = []
+        for some in chosen.split(TOGETHER):
+            show, change = self.show(some), torch.zeros(len(some), 6, dtype=torch.float64)
+            for _ in range(TRIAL_STEPS):
+                seen = moved(self.look(some, TRIAL_RAYS, generator=generator), change)
+                change = composed(change, fit_step(show, seen, change))
+            others = self.look(some, TRIAL_RAYS, generator=generator)
+            errors.append(torch.stack([squared_error(show, others), squared_error(show, moved(others, change))]))
+        before, after = torch.cat(errors, dim=1).mean(1).clamp_min(1e-12)
+        return float(10.0 * torch.log10(before / after))
+
+
+def trial_line(gain: float) -> str:
+    """What is said of a trial by which photos came so many dB nearer."""
+    found = f"the field is {abs(gain):.2f} dB {'nearer to' if gain >= 0 else 'farther from'} the photos"
+    if gain >= DOUBTFUL:
+        return f"Poses seem to be off: {found} where cameras are fitted to it; they are improved from now on."
+    return f"Poses seem to be right: {found} where cameras are fitted to it; they stay as they are given."
 
 
 def shown_by(

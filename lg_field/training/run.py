@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lg_field.captures import Capture
 from lg_field.captures.backdrop import BackgroundMode, before_backdrop
+from lg_field.errors import tell
 from lg_field.files import atomic_write
 from lg_field.quality import psnr
 from lg_field.radiance.compositing import image_on
@@ -44,7 +45,7 @@ from lg_field.training.pose_fitting import PoseFitting, shown_by
 from lg_field.training.saving import read_checkpoint
 from lg_field.training.scores import image_scores
 
-BEFORE_CORRECTIONS = {"exposure": "False"}
+BEFORE_CORRECTIONS = {"exposure": "False", "camera_optimizer": "off"}
 """What settings meant that do not say it."""
 WHITE = (1.0, 1.0, 1.0)
 """Behind a scene in pictures."""
@@ -70,8 +71,8 @@ class RunSettings:
     """Photos are this many times smaller per axis."""
     seed: int = 42
     """Of everything random."""
-    camera_optimizer: PoseMode = "off"
-    """Corrections of the training cameras' poses."""
+    camera_optimizer: PoseMode = "auto"
+    """Corrections of the training cameras' poses. auto: where a trial shows that they are off."""
     exposure: ExposureMode = "auto"
     """A change of colour for each training photo; the scene has the colours of the average one. auto: where photos
     without alpha, and masks that mean empty space, differ in exposure."""
@@ -177,7 +178,7 @@ class SceneRun:
         hull = self.place.placement.hull
         if hull is not None and not self.field.sizes.contraction:
             self.trainer.restrict(hull.to(device))
-        self.corrections = Corrections(len(self.photos), self.settings.camera_optimizer != "off", changes).to(device)
+        self.corrections = Corrections(len(self.photos), self.settings.camera_optimizer, changes).to(device)
         self.fitting, self.optimizer = self._fitting(), self._fresh_optimizer()
 
     # -- beginnings
@@ -231,17 +232,17 @@ class SceneRun:
         return said
 
     def begin(self, step: int) -> None:
-        """What happens before a step: learning rates, rows, empty space."""
+        """What happens before a step: learning rates, rows, empty space, cameras."""
         set_rates(self.optimizer, self.method.rate(step, self.settings.steps))
         self.trainer.begin(step, [self.optimizer])
         if self.corrections.camera_optimizer is not None:
-            self.fitting(step, self.corrections.camera_optimizer.pose_adjustment)
+            self.fitting(step, self.corrections.camera_optimizer)
 
     def _fitting(self) -> PoseFitting:
         """What improves poses, where they are corrected."""
         background = torch.tensor(self.backdrop, device=self.device)
         show = shown_by(self.trainer, self.near, background, self.corrections.exposure)
-        return PoseFitting(partial(self.photos.seen, background=self.backdrop), show)
+        return PoseFitting(partial(self.photos.seen, background=self.backdrop), show, self.corrections.mode, tell)
 
     def learn(self, pixels: Pixels) -> Step:
         """Make the losses of some training pixels smaller."""
@@ -293,7 +294,8 @@ class SceneRun:
         return field
 
     def scores(self, count: int | None = None, report: Report = lambda done, total: None) -> dict[str, float]:
-        """Means over test photos of `image_scores`, on white, or, of photos that show all there is, their mean colour.
+        """Means over test photos of `image_scores`, on white, or, of photos that show all there is, their mean colour,
+        and, where poses are improved, of `psnr_camera_fitted`, from where each photo says that its camera is.
 
         Args:
             count: so many photos, evenly spaced; None = all.
@@ -312,7 +314,7 @@ class SceneRun:
             counted = None if one.counted is None else one.counted[0]
             image = image_on(truth, torch.tensor(self.backdrop))
             found.append(image_scores(rgb, image, alpha, counted))
-            if self.corrections.camera_optimizer is not None:
+            if self.corrections.poses is not None:
                 rgb = self._shown(field, scene, self._fitted(one)).view(height, width, 3)
                 found[-1]["psnr_camera_fitted"] = image_scores(rgb, image, alpha, counted)["psnr"]
             report(done + 1, len(chosen))
@@ -323,7 +325,8 @@ class SceneRun:
         """A photo with its camera where the photo says that it is."""
         one, background = torch.zeros(1, dtype=torch.int64), torch.tensor(self.backdrop, device=self.device)
         show = shown_by(self.trainer, self.near, background)(one)
-        change = fit_alone(show, partial(photos.seen, one, RAYS_ALONE, self.backdrop))
+        generator = torch.Generator().manual_seed(0)
+        change = fit_alone(show, partial(photos.seen, one, RAYS_ALONE, self.backdrop, generator))
         return replace(photos, lenses=photos.lenses.turned(change))
 
     @torch.no_grad()

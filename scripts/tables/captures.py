@@ -7,10 +7,11 @@ Every capture is trained as a new user would train it: the format recognised by 
 are scaled so that their longer side has about `--pixels`; the clock starts at the first training step. `hash-global`
 and the other names of `radiance.VARIANTS` are lg-field-tiny with other sizes. Learning rates decay over the time.
 Scores are of at most `--views` test views, on white: over all pixels, over all pixels after the affine change of colour
-that fits the photo best (a photo of another exposure is no fault of the field), and over those inside the alpha or mask
-where the capture has one. Files are weighed whole and with a twentieth of the cells. Writes results.md, .csv and .json
-and CAPTURE.png (a row of views for the truth and for each method) in `--output`. `--set
-pipeline.model.seam_loss_mult=0.0` changes a setting of every method: what a part is worth.
+that fits the photo best (a photo of another exposure is no fault of the field), over those inside the alpha or mask
+where the capture has one, and, of lg-field's methods, from where each test photo says that its camera is. Files are
+weighed whole and with a twentieth of the cells. Writes results.md, .csv and .json and CAPTURE.png (a row of views for
+the truth and for each method) in `--output`. `--set pipeline.model.seam_loss_mult=0.0` changes a setting of every
+method: what a part is worth.
 """
 
 from __future__ import annotations
@@ -131,9 +132,9 @@ def truth(outputs: Any, scale: float, index: int) -> tuple[Any, Any]:
     return image[..., :3] * alpha[..., None] + 1 - alpha[..., None], alpha
 
 
-def score(args: Args, pipeline: Any, fit_cameras: bool = False) -> tuple[dict[str, Any], list[Any], list[Any]]:
-    """Mean PSNR of test views over all pixels, these with fitted colours, over inside ones, and, with `fit_cameras`,
-    from where test photos say that their cameras are; the true and the rendered pictures."""
+def score(args: Args, pipeline: Any) -> tuple[dict[str, Any], list[Any], list[Any]]:
+    """Mean PSNR of test views over all pixels, these with fitted colours, over inside ones, and, of our models, from
+    where test photos say that their cameras are; the true and the rendered pictures."""
     import numpy as np
 
     from lg_field.training.scores import image_scores
@@ -150,15 +151,20 @@ def score(args: Args, pipeline: Any, fit_cameras: bool = False) -> tuple[dict[st
         rgb = outputs["rgb" if "rgb" in outputs else "rgb_fine"].cpu().clamp(0, 1)
         seconds += report.now() - begin
         scores.append(image_scores(rgb, picture, alpha))
-        if fit_cameras:
-            fitted = pipeline.model.render_fitted(camera, picture).cpu().clamp(0, 1)
-            scores[-1]["psnr_camera_fitted"] = image_scores(fitted, picture, alpha)["psnr"]
+        if hasattr(pipeline.model, "render_fitted"):
+            photo = dataset[i]
+            counted = photo["mask"][..., 0].bool() if "mask" in photo else None
+            fitted = pipeline.model.render_fitted(camera, photo["image"], counted).cpu().clamp(0, 1)
+            found = image_scores(fitted, picture, alpha)
+            scores[-1] |= {f"{name}_camera_fitted": found[name] for name in ("psnr", "psnr_inside") if name in found}
         true.append(picture)
         rendered.append(rgb)
     columns = {"PSNR": "psnr", "PSNR, colors fitted": "psnr_color_fitted", "PSNR inside": "psnr_inside"}
-    columns |= {"PSNR, camera fitted": "psnr_camera_fitted"} if fit_cameras else {}
+    columns |= {f"{column}, camera fitted": f"{columns[column]}_camera_fitted" for column in ("PSNR", "PSNR inside")}
     row: dict[str, Any] = {"views": len(indices)}
-    row |= {column: round(float(np.mean([one[name] for one in scores])), 2) for column, name in columns.items()}
+    for column, name in columns.items():
+        values = [one[name] for one in scores if name in one]
+        row[column] = round(float(np.mean(values)), 2) if values else ""
     row["render seconds"] = round(seconds / len(indices), 2)
     return row, true, rendered
 
@@ -181,8 +187,7 @@ def train_one(args: Args, capture: str, method: str) -> dict[str, Any]:
     """Train a method on a capture and score it; its row of the table. Pictures are kept for the comparison."""
     config = make_config(args, capture, method)
     trainer, row = radiance.train(config, 1e9 if args.steps else args.minutes, by_time=not args.steps)
-    corrected = hasattr(config.pipeline.model, "sizes") and config.pipeline.model.camera_optimizer.mode != "off"
-    scores, true, rendered = score(args, trainer.pipeline, corrected)
+    scores, true, rendered = score(args, trainer.pipeline)
     output = args.output / folder(capture).name
     strip(true[:4], output / "truth.png")
     strip(rendered[:4], output / f"{method}.png")

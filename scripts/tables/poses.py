@@ -4,14 +4,14 @@
     python scripts/tables/poses.py --captures fruit ~/my_photos --degrees 1 --share 0.02 --minutes 10
 
 Every training camera is turned by `--degrees` about an axis of its own, and moved by `--share` of the cameras' mean
-distance from what they look at, in a direction of its own; both are drawn by the seed. Each capture is trained three
-times for the same time, otherwise as `captures.py` does: with its poses as they are, disturbed, and disturbed with
-nerfstudio's camera optimizer. Corrected cameras may be right and yet all be moved together, so test cameras are
-aligned: they are moved by the similarity that brings the true training cameras nearest to where the run believes them.
-No test photo has a say in that, but for the last column: PSNR from where each test photo says that its
-camera is, in all three cases. What is left between those two, on average, are `degrees` of turn, `distance`, and
-`aside`: degrees by which photos show what cameras look at in another place, for a turn may make up for a step. Writes
-results.md, .csv and .json in `--output`.
+distance from what they look at, in a direction of its own; both are drawn by the seed. Each capture is trained for the
+same time in each of `CASES`, otherwise as `captures.py` does: with its poses as they are and disturbed, without
+corrections, as by default, and with nerfstudio's camera optimizer on. Corrected cameras may be right and yet all be
+moved together, so test cameras are aligned: they are moved by the similarity that brings the true training cameras
+nearest to where the run believes them. What is left between those two, on average, are `degrees` of turn, `distance`,
+and `aside`: degrees by which photos show what cameras look at in another place, for a turn may make up for a step. No
+test photo has a say in that, but for the last column: PSNR from where each test photo says that its camera is, in all
+cases. Writes results.md, .csv and .json in `--output`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,13 @@ from lg_field.nerfstudio.dataparser import AutoDataParser, AutoDataParserConfig
 from lg_field.nerfstudio.placing import move
 from lg_field.photos.frame import focus_point
 
-CASES = {"as given": (0.0, "off"), "disturbed": (1.0, "off"), "disturbed, corrected": (1.0, "SO3xR3")}
+CASES = {
+    "as given": (0.0, "off"),
+    "as given, by default": (0.0, "auto"),
+    "disturbed": (1.0, "off"),
+    "disturbed, by default": (1.0, "auto"),
+    "disturbed, corrected": (1.0, "SO3xR3"),
+}
 """Name -> how much of the disturbance, and the camera optimizer's mode."""
 
 
@@ -197,7 +203,7 @@ def train_one(args: Args, capture: str, case: str) -> dict[str, Any]:
     )
     trainer, row = radiance.train(config, 1e9 if args.steps else args.minutes, by_time=not args.steps)
     left = align_tests(trainer.pipeline)
-    scores, true, rendered = captures.score(ours, trainer.pipeline, fit_cameras=True)
+    scores, true, rendered = captures.score(ours, trainer.pipeline)
     captures.strip(true[:4], folder.parent / "truth.png")
     captures.strip(rendered[:4], folder.with_suffix(".png"))
     kept = {name: row[name] for name in ("steps", "train seconds")}
