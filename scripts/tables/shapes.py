@@ -27,7 +27,7 @@ from typing import Annotated
 import report
 import torch
 import tyro
-from rows import ROWS, Row, Rows, changed, provenance, seeds_said
+from rows import DATA, ROWS, Row, Rows, changed, provenance, seeds_said
 from seams import seams
 from signals import margin
 
@@ -318,8 +318,8 @@ def write(args: Args, results: list[Row]) -> None:
     of = f"{args.experiment}: {args.setting('resolution')} voxels along the longest side, {steps} steps, {kind}, "
     of += f"seed {', '.join(map(str, seeds))}" + f", meshes at {meshes}" * bool(meshes)
     what = "\n".join([*parts, of + (f". {args.table.published}" if args.table.published else "")])
-    options = args.options + seeds_said(seeds)
-    made = provenance(f"shapes.py {args.experiment} --data ../shared/data{options}", results)
+    (seeds_option,) = seeds_said(range(max(seeds) + 1))  # seeds are 0, 1, ... here
+    made = provenance([f"shapes.py {args.experiment} --data {DATA}{args.options}{seeds_option}"], results)
     print(report.write(args.folder, list(table(results)), what, results, made=made))
 
 
