@@ -186,12 +186,11 @@ def run(args: Args, name: str, problem: Problem) -> Row | None:
             looking = report.now() - begin - seconds
             curve.append({"step": step, "seconds": seconds, **figures})
             print(f"  {name} {step}: {figures['psnr']:.3f} dB, {seconds:.0f} s", flush=True)
-        fit.stopping |= step >= last
 
     with finish_step_on_interrupt(fit):
-        fit.run(on_step)
+        fit.run(on_step, last)
     save(args, name, picture(), problem.result)
-    if fit.step < last:
+    if fit.stopping and fit.step < last:
         return None
     found = {"parameters": fit.num_parameters()["total"], "steps": fit.step, "of": steps, **curve[-1]}
     return found | {"curve": thinned([(p["step"], round(p["seconds"], 2), round(p["psnr"], 4)) for p in curve])}
