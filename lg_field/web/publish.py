@@ -63,7 +63,7 @@ class SiteCamera:
     camera: tuple[tuple[float, ...], ...]
     """(4, 4) camera to scene, by rows (OpenGL axes)."""
     focal: float
-    """Focal length in picture heights; the page shows as much across as down where its picture is narrower than high."""
+    """Focal length in heights of a picture, in widths of one that is narrower than high."""
 
     @staticmethod
     def of(camera: Camera, name: str) -> SiteCamera:
