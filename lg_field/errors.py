@@ -1,7 +1,7 @@
 """Errors a user can act on, and the line that a command ends in instead of a traceback.
 
 Deep inside, bad input is a `ValueError` (`UserError` is one). Only the entry points of programs turn errors into lines:
-our own commands with `entry_point`, nerfstudio's with `install_excepthook`.
+our own commands with `entry_point`, nerfstudio's with `hook_errors_and_notices`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+PROG = "lg-field"
+"""Who says a line in programs that are not ours."""
 TRACEBACK = "LG_FIELD_TRACEBACK"
 """Environment variable; "1" shows tracebacks as well."""
 FAILURES = (RuntimeError, OverflowError, MemoryError)
@@ -50,7 +52,8 @@ def tell(line: str) -> None:
 
 
 class UserError(ValueError):
-    """Bad input to a nerfstudio script: it ends in this one line (`install_excepthook`), not in a traceback."""
+    """Bad input to a nerfstudio script: it ends in this one line (`hook_errors_and_notices`), not in a
+    traceback."""
 
 
 class Notice(UserWarning):
@@ -58,9 +61,19 @@ class Notice(UserWarning):
 
 
 def notice(line: str) -> None:
-    """Say in one line what is left out or changed. A program of ours shows it on stderr (`notices_shown`), elsewhere it
-    is a Python warning."""
+    """Say in one line what is left out or changed. A program of ours shows it on stderr (`notices_shown`), nerfstudio's
+    too (`hook_errors_and_notices`), elsewhere it is a Python warning."""
     warnings.warn(" ".join(line.split()), Notice, stacklevel=2)
+
+
+def said_by(prog: str, words: object) -> str:
+    """The line in which a program says something: an error that it ends in, or a notice."""
+    return f"{prog}: {words}"
+
+
+def notice_line(prog: str, message: Warning | str, category: type[Warning]) -> str | None:
+    """The line in which a program says a warning that is a `Notice`; None for every other warning."""
+    return said_by(prog, message) if issubclass(category, Notice) else None
 
 
 @contextlib.contextmanager
@@ -71,10 +84,11 @@ def notices_shown(prog: str) -> Iterator[None]:
         before = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, Notice):
-                print(f"{prog}: {message}", file=sys.stderr)
-            else:
+            line = notice_line(prog, message, category)
+            if line is None:
                 before(message, category, *where, **more)
+            else:
+                print(line, file=sys.stderr)
 
         warnings.showwarning = show
         yield
@@ -170,7 +184,7 @@ class entry_point(contextlib.ContextDecorator):
             return
         if traceback_wanted():
             traceback.print_exception(kind, error, where)
-        print(f"{self.prog}: {line}", file=sys.stderr)
+        print(said_by(self.prog, line), file=sys.stderr)
         raise SystemExit(130 if interrupted else 1) from None
 
 
@@ -182,12 +196,12 @@ class _Hook:
 
     def __call__(self, kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
         if isinstance(error, UserError) and not traceback_wanted():
-            print(f"lg-field: {report(error)}", file=sys.stderr)
+            print(said_by(PROG, report(error)), file=sys.stderr)
         else:
             self.before(kind, error, where)
 
 
-def install_excepthook() -> None:
+def hook_errors_and_notices() -> None:
     """From here on a `UserError` that nobody catches ends any program in one line; the exit status stays 1. A
     `notice` is one line, without the place in the code that it came from.
 
@@ -198,6 +212,7 @@ def install_excepthook() -> None:
     sys.excepthook, before = _Hook(), warnings.formatwarning
 
     def line_of(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
-        return f"lg-field: {message}\n" if issubclass(category, Notice) else before(message, category, *where, **more)
+        line = notice_line(PROG, message, category)
+        return before(message, category, *where, **more) if line is None else f"{line}\n"
 
     warnings.formatwarning = line_of

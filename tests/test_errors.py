@@ -125,7 +125,7 @@ HOOKED = f"""
 import sys
 def before(kind, error, where): print("before:", kind.__name__, file=sys.stderr)
 sys.excepthook = before
-install_excepthook(); install_excepthook()
+hook_errors_and_notices(); hook_errors_and_notices()
 raise {{0}}("bad input\\nof two lines")
 """
 
@@ -141,9 +141,11 @@ def test_the_hook_prints_user_errors_and_hands_on_the_rest():
 
 def test_a_notice_is_one_line_in_programs_that_are_not_ours():
     code = "import warnings\nnotice('left out:\\nsome')\nwarnings.warn('theirs')\n"
-    plain, hooked = (python(f"{ALONE}\n{more}{code}").stderr for more in ("", 2 * "install_excepthook()\n"))
+    plain, hooked = (python(f"{ALONE}\n{more}{code}").stderr for more in ("", 2 * "hook_errors_and_notices()\n"))
     assert ": Notice: left out: some\n" in plain, "and where it came from"
     assert hooked.startswith("lg-field: left out: some\n") and "Notice" not in hooked
+    ours = python(f"{ALONE}\nwith notices_shown('lg-field'):\n    notice('left out:\\nsome')").stderr
+    assert ours == hooked.splitlines(keepends=True)[0], "the same line in a program of ours"
     assert hooked.count("UserWarning: theirs\n") == plain.count("UserWarning: theirs\n") == 1
 
 

@@ -1,11 +1,14 @@
 """The table of extensions of sounds: kept, of several seeds, made again of its rows alone."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import tyro
 from commands import picture
 from PIL import Image
 
@@ -92,8 +95,14 @@ def test_files_of_several_seeds_are_lines_of_one_table_and_of_the_page(
     gains = [r["parts"][2]["new"] - r["parts"][0]["new"] for r in (first, second)]
     assert f" of 2 | {sum(gains) / 2:+.2f} ± " in text
     assert text.count("| extended over |") == 1, "one file is no pair"
-    assert "extension.py b.wav --preset audio-small --seeds 2`: 2 run(s)" in text
-    assert "--preset image-div2k-auto --quick`: 1 run(s)" in text and "preset audio-small, seed 0, 1" in text
+    found = re.findall(r"`python scripts/tables/extension.py (.*?)`: (\d) run", text)
+    (sound, runs), (image, run) = (
+        (tyro.cli(extension.Args, args=shlex.split(command)), count) for command, count in found
+    )
+    data = Path("../shared/data")
+    assert (sound.data, sound.preset, sound.seeds, runs) == ((data / "audio" / "b.wav",), "audio-small", 2, "2")
+    assert (image.data, image.quick, run) == ((data / "images" / "div2k_512" / "a.png",), True, "1")
+    assert "preset audio-small, seed 0, 1" in text
     lines = [json.dumps(r | {"settings": {}}) for r in (first, second)]
     args.finished.path.write_text("\n".join(lines))
     extension.from_rows(args.finished.path, tmp_path / "none")

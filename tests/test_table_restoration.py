@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 from pathlib import Path
 
 import pytest
+import tyro
 from commands import picture
 from PIL import Image
 
@@ -110,7 +113,14 @@ def test_the_page_shows_mean_and_spread_of_seeds(tmp_path: Path):
     assert "| filtered back-projection |  |  | 1 | 31.00 | 0.900 |  |" in text
     assert "| ct-incode | 2 | +0.25 ± 0.00 | 2 of 2 |" in text
     assert "| filtered back-projection | 2 | +1.10 ± 1.27 | 2 of 2 |" in text, "against each seed"
-    assert "restoration.py ct --data slice.png --seeds 2`: 5 run(s), 200 s" in text
+    (command,) = re.findall(r"`python scripts/tables/restoration.py (.*?)`: 5 run\(s\), 200 s", text)
+    said = tyro.cli(restoration.Args, args=shlex.split(command))
+    assert (said.task, said.data, said.seeds) == ("ct", Path("../shared/data/ct/slice.png"), 2)
+    args.finished.add(row | common | known | curve | {"file": "a b.png"})
+    page.main(page.Args(tmp_path / "t", tmp_path / "page.md", rows=tmp_path / "rows"))
+    commands = re.findall(r"`python scripts/tables/restoration.py (.*?)`", (tmp_path / "page.md").read_text())
+    files = [tyro.cli(restoration.Args, args=shlex.split(command)).data.name for command in commands]
+    assert files == ["a b.png", "slice.png"], "a command for each picture"
     assert drawn["ct"] == [(100, 2.0, pytest.approx(29.1)), (2001, 50.0, pytest.approx(32.1))]
 
 
@@ -129,5 +139,5 @@ def test_the_seeds_of_a_command_are_those_of_its_rows():
     from rows import seeds_said
 
     assert [seeds_said(s) for s in ([], [0], [0, 1, 2], [1], [0, 2])] == [
-        *("", "", " --seeds 3", " --seed 1", " --seed 0 and --seed 2"),
+        *([""], [""], [" --seeds 3"], [" --seed 1"], [" --seed 0", " --seed 2"]),
     ]

@@ -139,6 +139,57 @@ def test_the_papers_schedule_is_cut_off_and_stays_its_own(tmp_path: Path):
     shapes.main(replace(args, presets=PAIR[1:], looks=1))
     (row,) = args.finished.all()
     assert row["steps"] == 2 and row["voxels"] == 1000 and len(row["curve"]) == 1
+    for kept in (False, True):
+        with pytest.raises(SystemExit, match=r"--steps 26845 of lucy-paper: .* has 26844 steps: .* the table lucy$"):
+            shapes.main(replace(args, steps=26845, kept=kept))
+    shapes.check_steps(replace(args, steps=26844))
+    shapes.check_steps(replace(args, experiment="lucy", steps=26845))
+
+
+def test_a_run_that_is_interrupted_in_its_last_step_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is at its end; an interrupt before that leaves no row."""
+    import shapes
+
+    args = small(tmp_path, presets=PAIR[1:], looks=3)
+    real, measured = shapes.measure, []
+
+    def measure(field, data):
+        measured.append(field)
+        if len(measured) in (2, 5):
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(field, data)
+
+    monkeypatch.setattr(shapes, "measure", measure)
+    shapes.main(args)
+    assert len(measured) == 2 and not args.finished.path.exists()
+    shapes.main(args)
+    (row,) = args.finished.all()
+    assert len(measured) == 5 and row["steps"] == 3
+
+
+def test_options_of_other_numbers_are_other_folders():
+    """As they are said, to the last digit."""
+    import shapes
+
+    first, second = (shapes.Args("lucy", Path(), points=n, lr=0.00012345678) for n in (1234567, 1234568))
+    assert first.folder.name == "lucy-points-1234567-lr-0.00012345678"
+    assert first.finished.path != second.finished.path
+
+
+def test_a_look_that_some_runs_of_a_line_lack_is_left_out():
+    """All means of a line are of as many runs as it says."""
+    import shapes
+
+    known = {"file": "a.obj", "rows": 4, "full": 0, "parameters": 9, "seconds": 1.0, "steps": 2}
+    curves = {"shape": ([[1e6, 1, 0.5], [2e6, 2, 0.75]], [[2e6, 2, 0.25]]), "shape-global": ([[2e6, 2, 0.5]],)}
+    runs = [known | {"preset": name, "curve": c} for name, each in curves.items() for c in each]
+    first, second = shapes.table(runs)
+    assert (
+        first["runs"] == "2" and first["IoU at 2 M voxels"].startswith("0.5000 ±") and "IoU at 1 M voxels" not in first
+    )
+    assert second["runs"] == "1" and second["IoU at 2 M voxels"] == "0.5000"
+    more = list(shapes.table([*runs, known | {"preset": "shape-per-partition", "curve": curves["shape"][0]}]))
+    assert [line["IoU at 1 M voxels"] for line in more] == ["", "", "0.5000"]
 
 
 def test_what_is_no_table_or_network_or_is_not_installed_is_said_before_training(

@@ -279,6 +279,14 @@ def test_all_tables_that_were_made_meet_on_one_page(tmp_path: Path):
     around.write_text("{{shapes}}")
     failed = forked(*command, "--around", around, cwd=tmp_path, fails=True)
     assert "places for shapes" in failed, "a place without a table is said"
+    for beside in ("{{images?}}", "{{images}}"):
+        around.write_text(f"{{{{shapes?}}}} and {beside}")
+        failed = forked(*command, "--around", around, cwd=tmp_path, fails=True)
+        assert "one paragraph has places for shapes?, images" in failed, "which would be gone with it"
+    around.write_text("{{shapes?}}\n\n{{images?}}")
+    forked(*command, "--around", around, cwd=tmp_path)
+    page = (tmp_path / "results.md").read_text()
+    assert "| images |" in page and "shapes" not in page
     (tmp_path / "none").mkdir()
     command[1] = tmp_path / "none"
     assert "no results.md" in forked(*command, cwd=tmp_path, fails=True)

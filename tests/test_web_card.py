@@ -52,6 +52,9 @@ def test_a_lost_card_is_opened_again(browser: Browser, host: str, scene: Path) -
     page.evaluate("navigator.gpu.requestAdapter = async () => null; page.device.destroy()")
     page.wait_text("cannot be opened")
     assert page.evaluate("location.hash").startswith("#v=")
+    press(page, "toggle")
+    assert page.evaluate("page.screen.canvas.clientHeight") < HEIGHT
+    assert page.evaluate("page.screen.canvas.height") == HEIGHT, "of another size it would be empty"
     assert page.errors == []
     page.close()
 
@@ -69,20 +72,20 @@ def test_density_is_the_densest_place_of_each_ray(page: Page, scene: Path) -> No
 
 
 def test_a_camera_rolls_and_a_link_carries_it(page: Page, browser: Browser, host: str) -> None:
-    before = np.array(page.evaluate("page.screen.orbit.camera.toScene"))
+    before = np.array(page.evaluate("page.screen.orbit.toScene"))
     page.evaluate("document.getElementById('canvas').focus()")
     page.call("Input.dispatchKeyEvent", type="keyDown", code="KeyZ", key="z")
     wait_for(lambda: page.evaluate("page.screen.orbit.roll > 0.1"), "a camera that rolls")
     page.call("Input.dispatchKeyEvent", type="keyUp", code="KeyZ", key="z")
-    after, roll = np.array(page.evaluate("page.screen.orbit.camera.toScene")), page.evaluate("page.screen.orbit.roll")
+    after, roll = np.array(page.evaluate("page.screen.orbit.toScene")), page.evaluate("page.screen.orbit.roll")
     assert np.allclose(after[:, 2:], before[:, 2:])
     assert np.allclose(after[:3, 0], np.cos(roll) * before[:3, 0] + np.sin(roll) * before[:3, 1], atol=1e-6)
-    taken = "(o => { o.take(o.camera.toScene, 1, 2); return o.camera.toScene; })(page.screen.orbit)"
+    taken = "(o => { o.take(o.toScene, 1, 2); return o.toScene; })(page.screen.orbit)"
     assert np.allclose(page.evaluate(taken), after, atol=1e-6)
     page.evaluate("page.screen.orbit.turn(0, 0.2); page.screen.change()")
     press(page, "share")
-    shared = page.evaluate("page.screen.orbit.camera.toScene")
+    shared = page.evaluate("page.screen.orbit.toScene")
     again = browser.open(page.evaluate("location.href"))
-    look = "globalThis.page?.screen.orbit.camera.toScene"
+    look = "globalThis.page?.screen.orbit.toScene"
     assert np.allclose(wait_for(lambda: again.evaluate(look), "a page", 60.0), shared, atol=1e-5)
     again.close()

@@ -164,8 +164,7 @@ def test_depth_cells_edges_and_a_picture(page: Page) -> None:
     assert depths.shape == (HEIGHT, WIDTH, 3) and len(np.unique(depths.reshape(-1, 3), axis=0)) > 50
 
 
-LAYOUT = """(() => { page.home(true); page.screen.change();
-    const of = (id) => document.getElementById(id), sides = (r) => [r.left, r.top, r.right, r.bottom];
+LAYOUT = """(() => { const of = (id) => document.getElementById(id), sides = (r) => [r.left, r.top, r.right, r.bottom];
     const rect = (id) => of(id).hidden ? null : sides(of(id).getBoundingClientRect());
     const { orbit, aspect } = page.screen, { low, high } = page.renderer.bounds;
     const corner = (k) => low.map((v, a) => ((k >> a) & 1 ? high[a] : v));
@@ -173,11 +172,24 @@ LAYOUT = """(() => { page.home(true); page.screen.change();
     return [rect("canvas"), rect("panel"), corners]; })()"""
 
 
+FOCAL = "(c => page.screen.orbit.focal * Math.min(1, c.clientWidth / c.clientHeight))(page.screen.canvas)"
+"""Of a picture as large as the canvas is shown, in its heights."""
+KEPT = """(async () => { const { canvas } = page.screen, before = canvas.width;
+    const copy = new OffscreenCanvas(40, 40).getContext("2d");
+    const colors = () => { copy.drawImage(canvas, 0, 0, 40, 40);
+        return new Set(new Uint32Array(copy.getImageData(0, 0, 40, 40).data.buffer)).size; };
+    const resized = new Promise((found) => new MutationObserver(() => found(colors()))
+        .observe(canvas, { attributes: true, attributeFilter: ["width"] }));
+    document.getElementById("toggle").click();
+    return [before === canvas.width, await resized, before === canvas.width]; })()"""
+"""Open or shut the controls: whether the canvas keeps its size at first, and its colours as soon as it has another."""
+
+
 def laid_out(page: Page) -> tuple[list[float], list[float] | None]:
     """Left, top, right and bottom of the picture and of the open controls. They do not meet, and the whole scene is in
     the picture, whose middle its own is."""
     fits = "(c => c && c.width === c.clientWidth && c.height === c.clientHeight && !page.screen.dirty)"
-    drawn = f"globalThis.page?.screen.picture && {fits}(page.screen.canvas)"
+    drawn = f"globalThis.page?.screen.picture?.camera.focal === {FOCAL} && {fits}(page.screen.canvas)"
     wait_for(lambda: page.evaluate(drawn), "a picture of this size", 90.0)
     canvas, panel, corners = page.evaluate(LAYOUT)
     places = np.array(corners)[:, :2]
@@ -193,6 +205,8 @@ def test_open_controls_leave_the_picture_free(browser: Browser, host: str, width
     page, height = browser.open("about:blank"), 600
     page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
     page.call("Page.navigate", url=host)
+    wait_for(lambda: page.evaluate("globalThis.page?.screen.picture && !page.screen.dirty"), "a picture", 90.0)
+    press(page, "home")
     whole = [0, 0, width, height]
     canvas, panel = laid_out(page)
     assert (panel is None and canvas == whole) if shut else panel is not None
@@ -206,17 +220,40 @@ def test_open_controls_leave_the_picture_free(browser: Browser, host: str, width
     page.close()
 
 
+def test_open_controls_leave_the_last_picture_until_the_next(page: Page) -> None:
+    """The canvas is never empty, which it is of another size until something is drawn on it."""
+    page.call("Emulation.setDeviceMetricsOverride", width=900, height=300, deviceScaleFactor=1, mobile=False)
+    for _ in range(2):
+        sharp(page)
+        first, colors, last = page.evaluate(KEPT)
+        assert first and not last and colors > 20
+
+
+def shown_in(page: Page, width: int, height: int = 160) -> tuple[float, float]:
+    """The camera's own focal length, and that of the picture in a window of this size."""
+    page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+    same = f"(p => p && p.width * {height} === p.height * {width} && !page.screen.dirty)"
+    drawn = f"(p => {same}(p) && [page.screen.orbit.focal, p.camera.focal])(globalThis.page?.screen.picture)"
+    return tuple(wait_for(lambda: page.evaluate(drawn), f"a picture of {width} x {height}", 90.0))
+
+
 def test_a_camera_shows_as_much_across_as_down(browser: Browser, scene: Path, tmp_path: Path) -> None:
+    """However the window was when the camera was taken, shared or opened."""
     camera = ((0.0, 0.0, 1.0, 3.0), (1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
     publish(scene, tmp_path / "site", Site("scene", camera=SiteCamera("right", camera, 1.2)), still=False)
-    drawn = "globalThis.page?.screen.picture && page.screen.orbit.focal"
     with hosted(tmp_path / "site") as host:
-        for width, focal in ((160, 1.2), (80, 0.6)):
+        for first, other in ((160, 80), (80, 320)):
             page = browser.open("about:blank")
-            page.call("Emulation.setDeviceMetricsOverride", width=width, height=160, deviceScaleFactor=1, mobile=False)
+            page.call("Emulation.setDeviceMetricsOverride", width=first, height=160, deviceScaleFactor=1, mobile=False)
             page.call("Page.navigate", url=f"{host}/index.html")
-            found = wait_for(lambda page=page: page.evaluate(drawn), "a picture", 90.0)
-            assert found == pytest.approx(focal)
+            assert shown_in(page, first) == pytest.approx((1.2, 1.2 * min(1, first / 160)))
+            press(page, "share")
+            link = page.evaluate("location.href")
+            assert link.endswith(",1.2")
+            assert shown_in(page, other) == pytest.approx((1.2, 1.2 * min(1, other / 160)))
+            page.call("Page.navigate", url="about:blank")
+            page.call("Page.navigate", url=link)
+            assert shown_in(page, other) == pytest.approx((1.2, 1.2 * min(1, other / 160)))
             assert page.errors == []
             page.close()
 
@@ -244,28 +281,28 @@ def test_cropped_cells_are_not_fetched(browser: Browser, tmp_path: Path) -> None
         page.close()
 
 
-def throttled(page: Page, speed: int, offline: bool = False) -> None:
-    """Let the page have a slow network, in bytes a second, or none."""
-    speeds = {"downloadThroughput": speed, "uploadThroughput": speed}
-    page.call("Network.emulateNetworkConditions", offline=offline, latency=5, **speeds)
+SOME = "(p => p && 0 < p.missing().length && p.missing().length < p.field.cells.length)(globalThis.page)"
+HELD = f"""(() => {{ const ask = globalThis.fetch, ready = new Promise((go) => (globalThis.goOn = go));
+    globalThis.fetch = async (...request) => {{ if ({SOME}) await ready; return ask(...request); }}; }})()"""
+"""Once some rows are there, let no request of the page through until `goOn()`."""
 
 
-def test_a_slow_network_shows_what_has_come_and_a_lost_one_is_said(browser: Browser, tmp_path: Path) -> None:
+def test_what_has_come_is_shown_and_a_lost_network_is_said(browser: Browser, tmp_path: Path) -> None:
+    """However fast the network or the machine is: the rest comes no sooner than the test says."""
     path = tmp_path / "scene.safetensors"
-    save(small_scene(kept=1.0, nodes=24), path)  # 14 MB
+    save(small_scene(kept=1.0, nodes=13), path)
     with served(path) as address:
         page = browser.open("about:blank")
         page.call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
-        throttled(page, 500_000)
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=HELD)
         page.call("Page.navigate", url=address)
-        some = "(p => p && 0 < p.missing().length && p.missing().length < p.field.cells.length)(globalThis.page)"
-        wait_for(lambda: page.evaluate(some), "some of the rows", 90.0)
-        throttled(page, 1000)  # so that the rest is still on its way when the picture is drawn, however long that takes
-        early = "page.screen.picture && page.missing().length ? [page.field.bytesFetched, page.field.bytesTotal] : null"
-        here, size = wait_for(lambda: page.evaluate(early), "a picture before all is there", 90.0)
+        early = f"{SOME} && page.screen.picture ? [page.field.bytesFetched, page.field.bytesTotal] : null"
+        here, size = wait_for(lambda: page.evaluate(early), "a picture of some of the rows", 90.0)
         assert 0 < here < size
         assert 0.0 < page.evaluate("document.getElementById('progress').value") < 1.0
-        throttled(page, 1000, offline=True)
+        speeds = {"downloadThroughput": -1, "uploadThroughput": -1}
+        page.call("Network.emulateNetworkConditions", offline=True, latency=0, **speeds)
+        page.evaluate("goOn()")
         page.wait_text("connection", 90.0)
         assert page.evaluate("document.getElementById('message').textContent").count("\n") == 0
         assert page.evaluate("page.screen.picture !== null && !page.screen.stopped")

@@ -13,7 +13,7 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.plugins.types import MethodSpecification
 
-from lg_field.errors import UserError, install_excepthook
+from lg_field.errors import UserError, hook_errors_and_notices
 from lg_field.nerfstudio.checkpoints import check_newest
 from lg_field.nerfstudio.corrections import COLORS, POSES
 from lg_field.nerfstudio.datamanager import LGDataManagerConfig
@@ -26,7 +26,7 @@ from lg_field.training.corrections import COLOR_RATE, POSE_RATE
 from lg_field.training.methods import METHODS
 from lg_field.training.optimizing import EPS
 
-install_excepthook()  # nerfstudio's scripts import this module and would print a traceback for bad input
+hook_errors_and_notices()  # nerfstudio's scripts import this module and would print a traceback for bad input
 
 
 @dataclass

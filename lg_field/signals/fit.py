@@ -85,18 +85,19 @@ class Fit:
         """Numbers of the network that is trained: `local`, `shared` (with a harmonizer's) and `total`."""
         return (self.modulation or self.field).num_parameters()
 
-    def run(self, on_step: Callable[[int, float], None] | None = None) -> None:
+    def run(self, on_step: Callable[[int, float], None] | None = None, last: int | None = None) -> None:
         """Train to the last step, or until `stopping` is set: then the step under way is finished first.
 
         Args:
             on_step: called after each step with its number (from 1) and the mean squared error before it, in
                 network values (range 2).
+            last: end after this step, at the learning rates of all steps of the settings; None = after those.
 
         Raises:
             ValueError: training diverged.
         """
         config = self.config
-        while self.step < config.steps and not self.stopping:
+        while self.step < (config.steps if last is None else min(last, config.steps)) and not self.stopping:
             begin = time.perf_counter()
             for group in self.optimizer.param_groups:
                 group["lr"] = config.lr * group["scale"] * config.lr_factor ** (self.step / config.steps)

@@ -35,7 +35,7 @@ SHIPPED = (".js", ".wgsl", ".css", ".html")
 """Kinds of files that a page consists of."""
 PAGE, STILL = "index.html", "still.jpg"
 STILL_SIZE = (800, 500)
-"""Pixels of the still picture: width, height."""
+"""Pixels of the still picture: width, height. It is no narrower than high, so it shows what the page does."""
 MODULES = "lg-field/"
 """Begins the names by which modules of a one-file page import each other."""
 IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*)(["'])\./([\w-]+\.js)\2""")
@@ -63,7 +63,7 @@ class SiteCamera:
     camera: tuple[tuple[float, ...], ...]
     """(4, 4) camera to scene, by rows (OpenGL axes)."""
     focal: float
-    """Focal length in picture heights."""
+    """Focal length in heights of a picture, in widths of one that is narrower than high."""
 
     @staticmethod
     def of(camera: Camera, name: str) -> SiteCamera:

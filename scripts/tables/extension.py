@@ -1,7 +1,7 @@
 """Extending: half of a signal encoded, the rest added with everything old frozen, beside the whole encoded at once.
 
-    python scripts/tables/extension.py ../shared/data/images/div2k_512/00.png --preset image-small --quick
-    python scripts/tables/extension.py ../shared/data/audio/gt_bach.wav --preset audio
+    python scripts/tables/extension.py --data ../shared/data/images/div2k_512/00.png --preset image-small --quick
+    python scripts/tables/extension.py --data ../shared/data/audio/gt_bach.wav --preset audio
 
 The first half of the cells along the last axis is trained alone, with the shared part, on the samples that lie in them;
 then the other cells are trained for as many steps and everything else stays as it is to the bit. Old and new are the
@@ -13,15 +13,16 @@ rows.py; with `--steps` below `--output`). Writes results.md, .csv and .json to 
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import report
 import tyro
-from rows import ROWS, Row, Rows, changed, provenance, seeds_said
+from rows import DATA, ROWS, Row, Rows, changed, provenance, seeds_said
 from signals import margin, smaller
 from torch import Tensor
 
@@ -35,13 +36,16 @@ from lg_field.signals.metrics import psnr_of_rows
 from lg_field.signals.presets import read_preset
 from lg_field.signals.settings import CompleteFit, CompleteSettings, resolve
 
+FOLDERS = {"image": "images/div2k_512", "audio": "audio", "video": "video"}
+"""Where the signals of a kind are, below the folder of all data."""
+
 
 @dataclass
 class Args:
     """Extend signals."""
 
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Signals."""
+    data: tuple[Path, ...]
+    """Files of signals."""
     preset: str
     """Network and training, of configs/NAME.yaml."""
     steps: int = 0
@@ -121,7 +125,7 @@ def extended(data: SignalData, settings: CompleteSettings, seed: int) -> Row:
 def main(args: Args) -> None:
     """Train, extend, write."""
     kept = args.finished
-    for seed, path in itertools.product(range(args.seeds) if args.seeds else (args.seed,), args.files):
+    for seed, path in itertools.product(range(args.seeds) if args.seeds else (args.seed,), args.data):
         data = cast(SignalData, read_signal(path))
         data = smaller(data) if args.quick else data
         settings = settings_of(args.preset, data.signal.kind, args.steps)
@@ -161,9 +165,11 @@ def write(kept: Rows, folder: Path, preset: str, steps: int) -> None:
     names = [r["file"] + ", a part of it" * r["quick"] for r in rows]
     lines = [{"file": name, "seed": r["seed"]} | part for name, r in zip(names, rows) for part in r["parts"]]
     table = [{c: texts.get(c, "{}").format(r[c]) if c in r else "" for c in columns} for r in lines]
-    files, seeds = (sorted({r[key] for r in rows}) for key in ("file", "seed"))
-    options = f" --steps {steps}" * bool(steps) + " --quick" * any(r["quick"] for r in rows) + seeds_said(seeds)
-    made = provenance(f"extension.py {' '.join(files)} --preset {preset}{options}", rows)
+    files = sorted({f"{DATA}/{FOLDERS.get(r['kind'], r['kind'])}/{r['file']}" for r in rows})
+    seeds = sorted({r["seed"] for r in rows})
+    options = f" --preset {preset}" + f" --steps {steps}" * bool(steps) + " --quick" * any(r["quick"] for r in rows)
+    command = f"extension.py --data {shlex.join(files)}{options}"
+    made = provenance([command + seed for seed in seeds_said(seeds)], rows)
     over = [report.markdown(lines) for lines in (list(margins(rows)),) if lines]
     what = "\n".join([*over, f"preset {preset}, seed {', '.join(map(str, seeds))}"])
     print(report.write(folder, table, what, rows, made=made))

@@ -9,6 +9,7 @@ page, in a folder of the page's name. `--around` is a page with places for table
 folder signals/images: what is said around them stays, and tables that it has no place for come last. A table that is
 not there, but stands in the page that is written anew, stays in it; that is said. `{{signals/images?}}` is a place for
 a table that may not have been made yet: then the paragraph that the place stands in is left out, and that is said.
+Such a place is the only one of its paragraph; another one there is an error.
 """
 
 from __future__ import annotations
@@ -78,10 +79,20 @@ def standing(page: Path) -> dict[str, str]:
 
 def settled(page: str, tables: set[str]) -> tuple[str, list[str]]:
     """A page in which places for tables that may be missing are plain places, or gone with their paragraphs where
-    these tables do not have them; and the names of those."""
+    these tables do not have them; and the names of those.
+
+    Raises:
+        SystemExit: a paragraph has such a place beside another one, whose table would be gone with it.
+    """
     kept, empty = [], []
     for text in page.split("\n\n"):
-        missing = [name for name in re.findall(r"\{\{(.*?)\?\}\}", text) if name not in tables]
+        places = re.findall(r"\{\{(.*?)\}\}", text)
+        missing = [name[:-1] for name in places if name.endswith("?") and name[:-1] not in tables]
+        if len(places) > 1 and any(name.endswith("?") for name in places):
+            raise SystemExit(
+                f"one paragraph has places for {', '.join(places)}: one that ends in ? goes with its paragraph, so it "
+                "must be the only one there; put an empty line between them"
+            )
         empty += missing
         kept += [] if missing else [text.replace("?}}", "}}")]
     return "\n\n".join(kept).rstrip("\n") + "\n", empty

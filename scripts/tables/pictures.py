@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 import report
 import torch
 import tyro
-from rows import ROWS, Row, Rows, changed, provenance
+from rows import DATA, ROWS, Row, Rows, changed, provenance
 from torch import Tensor
 
 from lg_field.restoration import averages, denoising, pictures, super_resolution
@@ -178,9 +178,7 @@ def from_rows(path: Path, folder: Path) -> None:
     seeds, reduced = (sorted({r[key] for r in results}) for key in ("seed", "reduce"))
     what += f"; seed {', '.join(map(str, seeds))}; averaged down by {', '.join(map(str, reduced))}"
     options = " ".join(f"--{k} {v}" for k, v in (("preset", preset), ("reduce", reduced[0])) if v)
-    made = provenance(
-        f"pictures.py {task}{' --averages' * means} --data ../shared/data/images/kodak {options}", results
-    )
+    made = provenance([f"pictures.py {task}{' --averages' * means} --data {DATA}/images/kodak {options}"], results)
     print(report.write(folder, list(table(results, classical)), what, results, made=made))
 
 

@@ -18,6 +18,7 @@ a CPU seconds are processor time.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +28,7 @@ from typing import Annotated, Any, Literal, cast
 import report
 import torch
 import tyro
-from rows import ROWS, Row, Rows, changed, provenance, seeds_said, thinned
+from rows import DATA, ROWS, Row, Rows, changed, provenance, seeds_said, thinned
 from signals import margin
 from torch import Tensor
 
@@ -47,6 +48,8 @@ PUBLISHED = {
     "denoising": "published for LG-INCODE: 29.10, 31.66, 32.27 dB at 100, 200, 300 steps; 32.446 dB, SSIM .868 at 401",
     "ct": "published for LG-INCODE: 27.17, 28.78, 30.43 dB at 200, 400, 1000 steps; 31.28 dB at 2001",
 }
+FOLDERS = {"super-resolution": "images/div2k_full", "denoising": "images/div2k_full", "ct": "ct"}
+"""Where the true pictures of a task are, below the folder of all data."""
 
 
 @dataclass
@@ -183,12 +186,11 @@ def run(args: Args, name: str, problem: Problem) -> Row | None:
             looking = report.now() - begin - seconds
             curve.append({"step": step, "seconds": seconds, **figures})
             print(f"  {name} {step}: {figures['psnr']:.3f} dB, {seconds:.0f} s", flush=True)
-        fit.stopping |= step >= last
 
     with finish_step_on_interrupt(fit):
-        fit.run(on_step)
+        fit.run(on_step, last)
     save(args, name, picture(), problem.result)
-    if fit.step < last:
+    if fit.stopping and fit.step < last:
         return None
     found = {"parameters": fit.num_parameters()["total"], "steps": fit.step, "of": steps, **curve[-1]}
     return found | {"curve": thinned([(p["step"], round(p["seconds"], 2), round(p["psnr"], 4)) for p in curve])}
@@ -299,8 +301,11 @@ def write(args: Args) -> None:
     what = f"{report.markdown(over)}\n{what}" if over else what
     trained = {r["row"]: [s["curve"] for s in results if s["row"] == r["row"]] for r in results if "curve" in r}
     curves = {name: report.mean_curve(runs) for name, runs in trained.items()}
-    options = " --quick" * args.quick + (f" --stop {args.stop}" if args.stop else "") + seeds_said(seeds)
-    made = provenance(f"restoration.py {args.task} --data {' '.join(files)}{options}", results)
+    options = " --quick" * args.quick + (f" --stop {args.stop}" if args.stop else "")
+    data = f"restoration.py {args.task} --data {DATA}/{FOLDERS[args.task]}"
+    made = provenance(
+        [f"{data}/{file}{options}{seed}" for file in map(shlex.quote, files) for seed in seeds_said(seeds)], results
+    )
     print(report.write(args.folder, list(table(results)), what, results, curves, made))
 
 

@@ -22,6 +22,8 @@ ROWS = Path(__file__).parents[2] / "docs" / "results" / "rows"
 """Where the rows of the tables are. `ROWS/signals/images.jsonl` are those of the table images of signals.py."""
 POINTS = 20
 """Points of a curve that are kept."""
+DATA = "../shared/data"
+"""The folder of all data in the commands that make the tables, which are run in the repository."""
 Row = dict[str, Any]
 
 
@@ -116,11 +118,12 @@ def same(row: Row, said: Row) -> bool:
     return all(row.get(name) == value for name, value in said.items())
 
 
-def seeds_said(seeds: Sequence[int]) -> str:
-    """The option of a command that makes rows of just these seeds, in rising order; "" for seed 0 alone."""
+def seeds_said(seeds: Sequence[int]) -> list[str]:
+    """The options of the commands that make rows of just these seeds, in rising order: of one command where they are
+    0, 1, ... ("" for seed 0 alone), else of a command for each."""
     if list(seeds) == list(range(len(seeds))):
-        return f" --seeds {len(seeds)}" * (len(seeds) > 1)
-    return f" --seed {' and --seed '.join(map(str, seeds))}"
+        return [f" --seeds {len(seeds)}" * (len(seeds) > 1)]
+    return [f" --seed {seed}" for seed in seeds]
 
 
 def machine() -> str:
@@ -130,15 +133,16 @@ def machine() -> str:
     return f"{report.hardware()}, {threads} thread{'s' * (threads > 1)}, torch {torch.__version__}, seconds of {clock}"
 
 
-def provenance(command: str, rows: Iterable[Mapping[str, Any]]) -> str:
-    """One line: the command that makes such rows, the machines and commits that made these, and for how long.
+def provenance(commands: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """One line: the commands that make such rows, the machines and commits that made these, and for how long.
 
     Args:
-        command: script and arguments.
+        commands: script and arguments of each, as they can be run.
         rows: as `Rows.once` returns them, with `seconds`.
     """
     rows = list(rows)
     machines, commits = (", ".join(sorted({str(r[key]) for r in rows})) for key in ("machine", "commit"))
     seconds = sum(r.get("seconds", 0.0) for r in rows)
     took = f"{len(rows)} run(s), {seconds:,.0f} s of training in all, commit {commits}"
-    return f"`python scripts/tables/{command}`: {took}, on {machines}"
+    said = ", ".join(f"`python scripts/tables/{command}`" for command in commands)
+    return f"{said}: {took}, on {machines}"

@@ -27,7 +27,7 @@ from typing import Annotated
 import report
 import torch
 import tyro
-from rows import ROWS, Row, Rows, changed, provenance, seeds_said
+from rows import DATA, ROWS, Row, Rows, changed, provenance, seeds_said
 from seams import seams
 from signals import margin
 
@@ -122,7 +122,7 @@ class Args:
     def options(self) -> str:
         """What is said otherwise than the table says, as words of a command."""
         changes = {name: getattr(self, name) for name in ("resolution", "steps", "points", "lr")}
-        return " --quick" * self.quick + "".join(f" --{name} {v:g}" for name, v in changes.items() if v)
+        return " --quick" * self.quick + "".join(f" --{name} {v}" for name, v in changes.items() if v)
 
     @property
     def folder(self) -> Path:
@@ -164,6 +164,16 @@ def settings_of(args: Args, preset: str) -> CompleteSettings:
     return replace(settings, fit=fit, shape=replace(settings.shape, resolution=args.setting("resolution")))
 
 
+def check_steps(args: Args) -> None:
+    """End with a line if runs by the paper's schedule are to go on after its end."""
+    schedule = min(settings_of(args, preset).fit.steps for preset in PRESETS)
+    if args.table.paper and args.setting("steps") > schedule:
+        raise SystemExit(
+            f"--steps {args.setting('steps')} of {args.experiment}: the paper's schedule, which --steps cuts off, has "
+            f"{schedule} steps: say no more, or take the table {args.experiment.removesuffix('-paper')}"
+        )
+
+
 def differences(args: Args, preset: str) -> Row:
     """The settings of a row of this preset."""
     settings = settings_of(args, preset)
@@ -179,7 +189,7 @@ def said(args: Args, preset: str, path: Path, seed: int) -> Row:
 
 
 def run(args: Args, preset: str, path: Path, seed: int) -> Row | None:
-    """Train one network on one shape and save it; None if it was interrupted."""
+    """Train one network on one shape and save it; None if it was interrupted before its last step."""
     data, settings = shape_of(path, args.setting("resolution")), settings_of(args, preset)
     cells = shape_cells(data, domain_grid(data.signal, settings.network), settings.shape.margin)
     field = build_network(data.signal, settings.network, seed, cells).to(args.device)
@@ -197,11 +207,10 @@ def run(args: Args, preset: str, path: Path, seed: int) -> Row | None:
             print(
                 f"  {preset}: {curve[-1][0] / 1e6:g} M voxels seen, IoU {curve[-1][2]:.4f}, {seconds:.0f} s", flush=True
             )
-        fit.stopping |= step >= last
 
     with finish_step_on_interrupt(fit):
-        fit.run(on_step)
-    if fit.step < last:
+        fit.run(on_step, last)
+    if fit.stopping and fit.step < last:
         return None
     voxels, seconds, iou = curve[-1]
     field.history = {"steps": last, "seconds": seconds, "iou": iou}
@@ -229,10 +238,13 @@ def groups(results: list[Row]) -> dict[tuple[str, str], list[Row]]:
 
 
 def table(results: list[Row]) -> Iterator[dict[str, str]]:
-    """A line for each shape and network: means and standard deviations over seeds; IoU by millions of voxels seen."""
-    looks = sorted({point[0] for r in results for point in r["curve"]})
-    for (file, preset), runs in groups(results).items():
-        curves = [{point[0]: point[2] for point in r["curve"]} for r in runs]
+    """A line for each shape and network: means and standard deviations over seeds; IoU by millions of voxels seen,
+    where all runs of the line have it."""
+    lines = groups(results)
+    common = {key: report.common_steps([r["curve"] for r in runs]) for key, runs in lines.items()}
+    looks = sorted(set().union(*common.values()))
+    for (file, preset), runs in lines.items():
+        seen = {n: [p[2] for r in runs for p in r["curve"] if p[0] == n] for n in common[(file, preset)]}
         yield {
             "shape": Path(file).stem,
             "network": preset,
@@ -241,7 +253,7 @@ def table(results: list[Row]) -> Iterator[dict[str, str]]:
             "runs": str(len(runs)),
             "seconds": report.mean([r["seconds"] for r in runs], 0, spread=False),
             "ms a step": report.mean([1e3 * r["seconds"] / r["steps"] for r in runs], 0, spread=False),
-        } | {f"IoU at {n / 1e6:g} M voxels": report.mean([c[n] for c in curves if n in c], 4) for n in looks}
+        } | {f"IoU at {n / 1e6:g} M voxels": report.mean(seen.get(n, []), 4) for n in looks}
 
 
 def mesh_table(results: list[Row]) -> Iterator[dict[str, str]]:
@@ -291,6 +303,7 @@ def main(args: Args) -> None:
             f"there is no table {args.experiment} of {', '.join(args.presets)}: tables are {', '.join(TABLES)}, "
             f"presets {', '.join(PRESETS)}"
         )
+    check_steps(args)
     if args.mesh and not args.kept and find_spec("open3d") is None:
         raise SystemExit("comparing meshes needs open3d: pip install 'lg-field[mesh]', or --mesh 0 for none")
     if not args.kept and not train(args):
@@ -318,8 +331,8 @@ def write(args: Args, results: list[Row]) -> None:
     of = f"{args.experiment}: {args.setting('resolution')} voxels along the longest side, {steps} steps, {kind}, "
     of += f"seed {', '.join(map(str, seeds))}" + f", meshes at {meshes}" * bool(meshes)
     what = "\n".join([*parts, of + (f". {args.table.published}" if args.table.published else "")])
-    options = args.options + seeds_said(seeds)
-    made = provenance(f"shapes.py {args.experiment} --data ../shared/data{options}", results)
+    (seeds_option,) = seeds_said(range(max(seeds) + 1))  # seeds are 0, 1, ... here
+    made = provenance([f"shapes.py {args.experiment} --data {DATA}{args.options}{seeds_option}"], results)
     print(report.write(args.folder, list(table(results)), what, results, made=made))
 
 

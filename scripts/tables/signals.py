@@ -33,7 +33,7 @@ from typing import Annotated, Any, cast
 import report
 import torch
 import tyro
-from rows import ROWS, Row, Rows, changed, provenance, thinned
+from rows import DATA, ROWS, Row, Rows, changed, provenance, thinned
 from scipy.stats import t as student
 
 import lg_field
@@ -374,7 +374,7 @@ def write(args: Args, name: str, results: list[dict[str, Any]]) -> None:
     if over:
         what = f"{report.markdown(over)}\n{what}"
     options = " --quick" * args.quick + (f" --steps {args.steps}" if args.steps else "")
-    made = provenance(f"signals.py {name} --data ../shared/data{options}", results)
+    made = provenance([f"signals.py {name} --data {DATA}{options}"], results)
     print(report.write(args.folder(name), list(table(results)), what, results, lines, made, of_curves))
 
 

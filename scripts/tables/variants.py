@@ -17,7 +17,7 @@ from typing import cast
 
 import report
 import tyro
-from rows import ROWS, Row, Rows, changed, provenance
+from rows import DATA, ROWS, Row, Rows, changed, provenance
 from signals import smaller, stretched
 
 from lg_field.networks import LocalGlobalNetwork
@@ -126,7 +126,7 @@ def write(path: Path, folder: Path, steps: int) -> None:
         found = [runs.get((name, file)) for file in files]
         figures = [f"{r['psnr']:.2f}, {r['psnr_stretched']:.2f}" if r else "" for r in found]
         table.append(dict(zip(columns, [name, *figures, next(f"{r['seconds']:.1f}" for r in found if r)])))
-    made = provenance("variants.py --data ../shared/data/images/div2k_512", results)
+    made = provenance([f"variants.py --data {DATA}/images/div2k_512"], results)
     print(report.write(folder, table, f"{steps} steps, seed 0", results, made=made))
 
 

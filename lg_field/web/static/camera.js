@@ -28,6 +28,7 @@ export class Orbit {
     this.up = unit(up);
     this.eye = [3, 0, 0];
     this.target = [0, 0, 0];
+    /** Focal length in lengths of a picture's shorter side: it shows as much across as down where that is its width. */
     this.focal = 1;
     /** How far its right is turned towards its up, radians. */
     this.roll = 0;
@@ -68,11 +69,17 @@ export class Orbit {
     return [right, cross(back, right), back];
   }
 
-  /** @returns {Camera} */
-  get camera() {
+  /** Camera to scene, by rows. @returns {number[][]} */
+  get toScene() {
     const [right, up, back] = this.axes;
-    return { toScene: [...[0, 1, 2].map((k) => [right[k], up[k], back[k], this.eye[k]]), [0, 0, 0, 1]], focal: this.focal };
+    return [...[0, 1, 2].map((k) => [right[k], up[k], back[k], this.eye[k]]), [0, 0, 0, 1]];
   }
+
+  /** Focal length in heights of a picture. @param {number} aspect its width over its height */
+  focalIn(aspect) { return this.focal * Math.min(1, aspect); }
+
+  /** The camera of a picture. @param {number} aspect its width over its height @returns {Camera} */
+  camera(aspect) { return { toScene: this.toScene, focal: this.focalIn(aspect) }; }
 
   /** Turn around the target. @param {number} across radians @param {number} over radians */
   turn(across, over) {
@@ -106,23 +113,23 @@ export class Orbit {
   /** Unit vector through a place of a picture. @param {number} x 0 to 1, to the right @param {number} y 0 to 1, down
    * @param {number} aspect width over height */
   ray(x, y, aspect) {
-    const [right, up, back] = this.axes, f = this.focal;
+    const [right, up, back] = this.axes, f = this.focalIn(aspect);
     return unit(add(add(right.map((v) => (v * (x - 0.5) * aspect) / f), up, (0.5 - y) / f), back, -1));
   }
 
   /** Where a scene point is in the picture: x, y in 0 to 1, and how far ahead; null behind. @param {number[]} p @param {number} aspect */
   project(p, aspect) {
-    const v = add(p, this.eye, -1), [right, up, back] = this.axes, ahead = -dot(v, back);
+    const v = add(p, this.eye, -1), [right, up, back] = this.axes, ahead = -dot(v, back), f = this.focalIn(aspect);
     if (ahead < 1e-6) return null;
-    return [0.5 + (dot(v, right) * this.focal) / aspect / ahead, 0.5 - (dot(v, up) * this.focal) / ahead, ahead];
+    return [0.5 + (dot(v, right) * f) / aspect / ahead, 0.5 - (dot(v, up) * f) / ahead, ahead];
   }
 }
 
 /** A camera that shows all of a box, from where an orbit of `lg-field render` begins. @param {Orbit} orbit
- * @param {{low: number[], high: number[]}} box @param {Matrix4 | null} first the scene's own camera @param {number} aspect */
-export function frameBox(orbit, box, first, aspect) {
+ * @param {{low: number[], high: number[]}} box @param {Matrix4 | null} first the scene's own camera */
+export function frameBox(orbit, box, first) {
   const middle = box.low.map((v, k) => (v + box.high[k]) / 2), radius = length(add(box.high, box.low, -1)) / 2 || 1;
-  const far = radius / Math.sin(Math.atan((0.5 / orbit.focal) * Math.min(1, aspect)));
+  const far = radius / Math.sin(Math.atan(0.5 / orbit.focal));
   const start = first ? add([first[0][3], first[1][3], first[2][3]], middle, -1) : [1, 0, 0];
   let back = unit(length(start) > 1e-6 ? start : [1, 0, 0]);
   if (!first) back = unit(add(add(back, orbit.up, -dot(back, orbit.up)), orbit.up, Math.tan(Math.PI / 9)));

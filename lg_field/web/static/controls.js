@@ -87,7 +87,7 @@ export class Controls {
 
   /** @param {number} dx @param {number} dy */
   _pan(dx, dy) {
-    const { orbit, canvas } = this.screen, scale = orbit.distance / orbit.focal / canvas.clientHeight;
+    const { orbit, canvas, aspect } = this.screen, scale = orbit.distance / orbit.focalIn(aspect) / canvas.clientHeight;
     orbit.move([-dx * scale, dy * scale, 0]);
   }
 

@@ -71,14 +71,13 @@ class Page {
     const { orbit } = this.screen, rows = this.edit.state.kept.reduce((/** @type {number[]} */ list, one, row) => (one ? [...list, row] : list), []);
     const box = nearBounds(this.field, boundsOf(this.field, rows)), middle = box.low.map((v, k) => (v + box.high[k]) / 2);
     if (about.camera && !whole) return this.lookFrom(about.camera, middle);
-    frameBox(orbit, box, this.field.scene.camera, this.aspect);
+    frameBox(orbit, box, this.field.scene.camera);
   }
 
-  /** Take a camera, which shows as much across as down where the picture is narrower.
-   * @param {import("./types.js").SiteCamera} view @param {number[]} [middle] */
+  /** Take a camera. @param {import("./types.js").SiteCamera} view @param {number[]} [middle] */
   lookFrom({ camera: m, focal }, middle = this.screen.orbit.target) {
     const away = add(middle, [m[0][3], m[1][3], m[2][3]], -1), ahead = -dot(away, [m[0][2], m[1][2], m[2][2]]);
-    this.screen.orbit.take(m, focal * Math.min(1, this.aspect), ahead > 0.05 ? ahead : length(away) || 1);
+    this.screen.orbit.take(m, focal, ahead > 0.05 ? ahead : length(away) || 1);
   }
 
   /** Take camera and crop of a link. @param {string} hash */
@@ -178,9 +177,9 @@ async function draw(field) {
   const device = await openDevice(), renderer = await rendererOf(device, field);
   const canvas = /** @type {HTMLCanvasElement} */ (byId("canvas"));
   const screen = await Screen.create(canvas, device, renderer, new Orbit(field.scene.up));
-  screen.fit();
   screen.onPicture = (_, sharp) => (document.body.dataset.picture = sharp ? "sharp" : "quick");
   const page = new Page(field, device, renderer, screen);
+  screen.fit();
   Object.assign(globalThis, { page });
   page.home();
   await page.open(location.hash).catch((error) => {

@@ -94,7 +94,6 @@ export class Panel {
     byId("panel").hidden = away;
     document.body.dataset.panel = away ? "away" : "open";
     byId("toggle").setAttribute("aria-expanded", String(!away));
-    this.screen.fit();
     this.screen.change(true);
   }
 

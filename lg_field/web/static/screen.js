@@ -103,11 +103,13 @@ export class Screen {
     }
   }
 
-  /** Canvas as large as it is shown. */
+  /** Canvas as large as it is shown, with the last picture on it: another size clears it. */
   fit() {
     const ratio = Math.min(2, globalThis.devicePixelRatio || 1), { canvas } = this;
     const width = Math.max(1, Math.round(canvas.clientWidth * ratio)), height = Math.max(1, Math.round(canvas.clientHeight * ratio));
-    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    if (canvas.width === width && canvas.height === height) return;
+    Object.assign(canvas, { width, height });
+    if (this.picture) this.present(this.picture);
   }
 
   /** A quick picture of what is there now. */
@@ -149,7 +151,7 @@ export class Screen {
   async _trace(width, height, exact, quick) {
     this.abort = new AbortController();
     const begin = performance.now();
-    const picture = await this.renderer.trace(this.orbit.camera, { width, height, exact, output: this.output, tint: true,
+    const picture = await this.renderer.trace(this.orbit.camera(this.aspect), { width, height, exact, output: this.output, tint: true,
       signal: quick ? undefined : this.abort.signal });
     if (picture) this.cost[exact ? "exact" : "fast"] = (performance.now() - begin) / (width * height);
     return picture;
@@ -171,7 +173,7 @@ export class Screen {
     const far = Math.hypot(...low.map((v, k) => Math.max(Math.abs(v - this.orbit.eye[k]), Math.abs(high[k] - this.orbit.eye[k]))));
     const near = Math.hypot(...low.map((v, k) => Math.max(0, v - this.orbit.eye[k], this.orbit.eye[k] - high[k])));
     const depths = picture.output === "depth" ? 1 : 0;
-    device.queue.writeBuffer(this.show, 0, new Float32Array([...right, picture.width, ...up, picture.height, ...back, this.orbit.focal,
+    device.queue.writeBuffer(this.show, 0, new Float32Array([...right, picture.width, ...up, picture.height, ...back, this.orbit.focalIn(this.aspect),
       ...this.orbit.eye, this.aspect, near, Math.min(far, near + 20), depths, HIDDEN]));
     const group = device.createBindGroup({ layout: this.layout,
       entries: [{ binding: 0, resource: { buffer: this.show } }, { binding: 1, resource: { buffer: picture.buffer } }] });

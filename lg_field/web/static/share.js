@@ -1,5 +1,6 @@
 // @ts-check
-/** Links: camera and crop in the part of the address behind "#", which never leaves the browser. */
+/** Links: camera and crop in the part of the address behind "#", which never leaves the browser. The camera is that of no
+ * picture: windows of any shape take it as theirs. */
 
 /** @typedef {import("./camera.js").Orbit} Orbit */
 /** @typedef {{orbit?: {eye: number[], target: number[], focal: number, roll: number}, shape?: any, cells?: number[] | null}} Shared */

@@ -80,7 +80,7 @@ export interface SiteCamera {
   name: string;
   /** Camera to scene, by rows. */
   camera: Matrix4;
-  /** Focal length in picture heights. */
+  /** Focal length in heights of a picture, in widths of one that is narrower than high. */
   focal: number;
 }
 
