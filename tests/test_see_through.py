@@ -56,13 +56,20 @@ class Thing(NamedTuple):
 BALL_AND_RING = Thing(distance, lambda points: np.linalg.norm(points - SPOT, axis=1) < 0.25)
 
 
+def to_cuboid(points: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Distances to a cuboid about the origin with these halves of its sides."""
+    x, y, z = (np.abs(points) - half).T
+    outside = np.sqrt(x.clip(0.0) ** 2 + y.clip(0.0) ** 2 + z.clip(0.0) ** 2)
+    distances: np.ndarray = outside + np.maximum(np.maximum(x, y), z).clip(None, 0.0)
+    return distances
+
+
 def box(depth: float, radius: float, open_through: bool) -> Thing:
     """A box, `depth` deep along y, with a round opening from its front to its back, or round labels on both."""
     half = np.array([1.4, depth, 1.2]) / 2
 
     def to_box(points: np.ndarray) -> np.ndarray:
-        away = np.abs(points) - half
-        solid = np.linalg.norm(away.clip(0.0), axis=1) + away.max(1).clip(None, 0.0)
+        solid = to_cuboid(points, half)
         return np.maximum(solid, radius - np.hypot(points[:, 0], points[:, 2])) if open_through else solid
 
     def label(points: np.ndarray) -> np.ndarray:
@@ -220,8 +227,7 @@ def test_within_a_frame_it_is_empty(path: str, inner: float, tmp_path: Path) -> 
     """A square one, so flat that its rim hides nothing, as around paint."""
 
     def to_frame(points: np.ndarray) -> np.ndarray:
-        away = np.abs(points) - np.array([0.6, 0.02, 0.6])
-        solid = np.linalg.norm(away.clip(0.0), axis=1) + away.max(1).clip(None, 0.0)
+        solid = to_cuboid(points, np.array([0.6, 0.02, 0.6]))
         return np.maximum(solid, inner - np.abs(points[:, ::2]).max(1))
 
     left, closed = left_of_holes(Shown(tmp_path, PATHS[path], thing=Thing(to_frame, unpainted)))
@@ -263,8 +269,7 @@ def test_paint_beside_an_opening_stays(path: str, tmp_path: Path) -> None:
     paint, opening, half = np.array([0.35, 0.0, 0.0]), np.array([-0.35, 0.0, 0.0]), np.array([0.75, 0.05, 0.45])
 
     def to_plate(points: np.ndarray) -> np.ndarray:
-        away = np.abs(points) - half
-        solid = np.linalg.norm(away.clip(0.0), axis=1) + away.max(1).clip(None, 0.0)
+        solid = to_cuboid(points, half)
         return np.maximum(solid, 0.28 - np.hypot(*(points - opening)[:, ::2].T))
 
     plate = Thing(to_plate, lambda points: np.hypot(*(points - paint)[:, ::2].T) < 0.28)

@@ -121,6 +121,8 @@ class View(NamedTuple):
 
 def bent(lens: Lens, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where a lens shows directions x / z, y / z (OpenCV's model)."""
+    if not any(lens.distortion):
+        return x, y
     k1, k2, k3, k4, p1, p2 = lens.distortion
     square = x * x + y * y
     radial = 1.0 + square * (k1 + square * (k2 + square * (k3 + square * k4)))
@@ -304,7 +306,8 @@ def painted(ways: Ways, others: Sequence[View]) -> float:
 def facing(view: View, points: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """(n,) cosines between unit directions from points and those to a camera."""
     back = view.photo.pose[:3, 3] - points
-    cosines: np.ndarray = (back * directions).sum(1) / np.maximum(np.linalg.norm(back, axis=1), 1e-9)
+    along, square = np.einsum("ni,ni->n", back, directions), np.einsum("ni,ni->n", back, back)
+    cosines: np.ndarray = along / np.maximum(np.sqrt(square), 1e-9)
     return cosines
 
 
