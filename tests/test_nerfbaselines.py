@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,19 @@ from test_stereo import ORDERS, captured  # noqa: E402
 
 import lg_field  # noqa: E402
 from lg_field.errors import Notice  # noqa: E402
-from lg_field.nerfbaselines.data import placed  # noqa: E402
+from lg_field.nerfbaselines.data import placed, views_of  # noqa: E402
 from lg_field.nerfbaselines.method import LGFieldMethod  # noqa: E402
 from lg_field.nerfbaselines.settings import Settings, as_plain, flat, overridden  # noqa: E402
 from lg_field.nerfbaselines.spec import SPEC  # noqa: E402
 from lg_field.quality import mean_squared_error, psnr, ssim  # noqa: E402
+from lg_field.radiance.placement import place  # noqa: E402
 from lg_field.training.lenses import Lenses  # noqa: E402
 from lg_field.training.methods import FIRST_CELLS, METHODS  # noqa: E402
 from lg_field.training.place import find_place  # noqa: E402
 
 SIZE = 24
+PLACE = ("matrix", "rotation")
+"""Of a checkpoint: where its scene is."""
 QUICK = {
     "steps": 60,
     "rays": "256",
@@ -187,6 +191,47 @@ def test_a_room_is_as_large_as_in_the_other_programs(tmp_path: Path, capsys: pyt
     assert np.isfinite(method.train_iteration(0)["loss"])
     dataset["images"] = [image.astype(np.float32) / 255 for image in dataset["images"]]
     assert placed(dataset, "auto").radius == pytest.approx(ours.radius, rel=1e-3)
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["said", "not said"])
+def test_a_run_goes_on_where_its_checkpoint_says_that_the_scene_is(tmp_path: Path, monkeypatch, said: bool) -> None:
+    """It is not looked for anew, be it elsewhere by what is found now; and older checkpoints say less."""
+    _, photos = captured(tmp_path / "walk")
+    dataset = walked(photos)
+    there = place(views_of(dataset["cameras"]))
+    with monkeypatch.context() as patch:
+        patch.setattr("lg_field.nerfbaselines.method.placed", lambda *_: replace(there, close=0.3))
+        method = LGFieldMethod(train_dataset=dataset, config_overrides=QUICK)
+    method.train_iteration(0)
+    drawn = [ray.clone() for ray in seeded(method)]
+    method.save(str(tmp_path / "a"))
+    run = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert run["close"] == 0.3 and run["restricted"] is False
+    if not said:
+        (tmp_path / "a" / "run.json").write_text(json.dumps({k: run[k] for k in ("step", "begin", "settings", *PLACE)}))
+        state = torch.load(tmp_path / "a" / "training.pt", weights_only=True)
+        state["trainer"]["place"] = method.matrix
+        torch.save(state, tmp_path / "a" / "training.pt")
+    monkeypatch.setattr("lg_field.nerfbaselines.method.placed", None)
+    again = LGFieldMethod(checkpoint=str(tmp_path / "a"), train_dataset=dataset)
+    assert again.trainer.close == 0.3 and not again.trainer.restricted and again.near == method.near
+    assert all(torch.equal(a, b) for a, b in zip(seeded(again), drawn)), "the same rays"
+    assert np.isfinite(again.train_iteration(1)["loss"])
+
+
+def seeded(method: LGFieldMethod) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rays of pixels that are always the same."""
+    torch.manual_seed(7)
+    return method.pixels.draw(16)
+
+
+def test_a_hull_bounds_a_run_that_goes_on(scene: Path, trained: LGFieldMethod, tmp_path: Path) -> None:
+    """What it left empty stays so, and what was learned to be empty is not full again."""
+    trained.save(str(tmp_path))
+    again = LGFieldMethod(checkpoint=str(tmp_path), train_dataset=data(scene, "train"))
+    assert trained.trainer.restricted and again.trainer.restricted
+    assert torch.equal(again.field.occupancy.occupied, trained.field.occupancy.occupied)
+    assert torch.equal(again.field.occupancy.seen, trained.field.occupancy.seen)
 
 
 def test_images_that_do_not_belong_to_the_poses_are_said(tmp_path: Path) -> None:

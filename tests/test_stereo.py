@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,55 @@ def test_photos_in_another_order_than_the_poses_are_said(tmp_path: Path, order: 
     ) as said:
         assert seen_points(views, [photos[k] for k in ORDERS[order]]) is None
     assert len(said) == 1 and "\n" not in str(said[0].message)
+
+
+def panorama(apart: float, radius: float, count: int = 60) -> Views:
+    """A camera is turned in one place, or nearly so."""
+    k, generator = torch.arange(count, dtype=torch.float64), torch.Generator().manual_seed(1)
+    angles = 2.0 * math.pi * k / count
+    ahead = torch.stack([torch.cos(angles), torch.sin(angles), 0.2 * torch.sin(2.4 * k)], dim=1)
+    origins = radius * ahead + apart * torch.randn(count, 3, generator=generator).double()
+    size = torch.tensor([WIDTH, HEIGHT], dtype=torch.float64)
+    return Views(
+        looking(origins, origins + ahead), (FOCAL / size).expand(count, 2), torch.full((count, 2), 0.5).double()
+    )
+
+
+@pytest.mark.parametrize("apart, radius", [(0.0, 0.02), (0.002, 0.0), (0.01, 0.0)])
+def test_a_panorama_is_not_accused(tmp_path: Path, apart: float, radius: float) -> None:
+    """All is too far away for its cameras to say how far, but where they look."""
+    views = panorama(apart, radius)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Notice)
+        assert seen_points(views, photographed(views, tmp_path)) is None
+
+
+def test_a_panorama_in_another_order_is_said(tmp_path: Path) -> None:
+    views = panorama(0.0, 0.02)
+    photos = photographed(views, tmp_path)
+    with pytest.warns(Notice, match="belong together: .* by chance in photos that look the opposite way"):
+        assert seen_points(views, [photos[k] for k in ORDERS["at random"] if k < 60]) is None
+
+
+def one_way(count: int = 12) -> Views:
+    """All look the same way, from one wall to the other."""
+    views = walk(count)
+    poses = views.poses.clone()
+    poses[:, :, :3] = poses[0, :, :3]
+    return Views(poses, views.focals, views.centers)
+
+
+def test_what_looks_the_same_way_is_no_chance(tmp_path: Path) -> None:
+    """Photos of one side show the same things: how often patches look alike by chance they do not say."""
+    views = one_way(40)
+    photos = photographed(views, tmp_path)
+    points = seen_points(views, photos)
+    assert points is not None and float((HALF - points.abs()).amin(1).abs().median()) < 0.05
+    generator = np.random.default_rng(0)
+    noise = [generator.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in photos]
+    with pytest.warns(Notice, match="do not seem to belong together") as said:
+        assert seen_points(views, noise) is None
+    assert "opposite" not in str(said[0].message), "none do"
 
 
 def test_some_photos_in_each_others_place_do_no_harm(tmp_path: Path) -> None:

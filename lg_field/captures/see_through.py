@@ -7,9 +7,12 @@ that cameras see through holes that are known already are empty. Paint has somet
 Paint on both sides looks like a hole straight on only: light that comes in at an angle leaves a hole by its other
 opening, and would leave paint beside the paint of the other side. So one of the cameras that are nearest to opposite
 must see the backdrop where the light leaves, and nearly all photos that show the backdrop's colour at the openings must
-show a hole there. Of a thin plate much of the light leaves by the paint of the other side, however; but cameras at a
-slant see all of the paint of their side, while an opening's rim hides a part. Of a plate so thin that this makes no
-difference paint on both sides is taken for a hole.
+show a hole there. Of a thin plate much of the light leaves by the paint of the other side, however; and cameras on a
+ring are opposite to none. So the hull is carved, too, by all photos that show the region, as if they saw a hole there:
+around a hole the thing is left wherever photos show it; around paint slanted views from either side carve away the
+plate that photos show there. Poses are never exact: how often they carve away what photos show along the thing's
+outline, where nothing is in doubt, says how much of that means nothing. Paint on a plate thinner than about a tenth of
+it carves too little, and is taken for a hole.
 What no camera sees from behind stays.
 """
 
@@ -51,13 +54,11 @@ MOST, KNOWN = 0.7, 0.5
 """Part of the ways from which on their region is a hole; and where they end in holes that are known."""
 PAINTED = 0.2
 """Part of what shows the backdrop's colour at a hole's openings, and is no known hole, from which on it is paint."""
-
-SLANT, DEPTHS, SEEN = 0.85, 9, 100
-"""Paint on both sides: cosine up to which cameras see a surface at a slant; depths between the ends of ways at which it
-may be; fewest points that such cameras must show."""
-WHOLE, BARRED = 0.78, 0.83
-"""It is there where more than the first part of what these cameras show has the backdrop's colour, and less than the
-second part of the ways from all cameras goes through."""
+ALSO = 0.3
+"""Part of the ways from which on a region is thought to be of the same hole or paint as another that shows it."""
+BARE, DOUBT = 0.1, 2.0
+"""Paint: part of the pixels along a region's rim behind which nothing would be left, and that beyond so many times the
+part of those along the thing's outline behind which nothing is."""
 
 
 class View(NamedTuple):
@@ -120,6 +121,8 @@ class View(NamedTuple):
 
 def bent(lens: Lens, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where a lens shows directions x / z, y / z (OpenCV's model)."""
+    if not any(lens.distortion):
+        return x, y
     k1, k2, k3, k4, p1, p2 = lens.distortion
     square = x * x + y * y
     radial = 1.0 + square * (k1 + square * (k2 + square * (k3 + square * k4)))
@@ -157,7 +160,7 @@ def holes_of(photos: Sequence[Photo], backdrop: Backdrop) -> list[np.ndarray | N
         return {(k, n): ways_through(views[k], views[k].pieces == n, others[k], focus, sure) for k, n in regions}
 
     first = through(left, True)
-    paint = on_both_sides(views, first, asked)
+    paint = on_both_sides(views, first, asked, focus)
     left = [one for one in left if one not in paint]
     for sure in (True, False):
         for turn in range(ROUNDS):
@@ -192,24 +195,73 @@ class Ways(NamedTuple):
     """Part of the ways that were tried that goes through."""
 
 
-def on_both_sides(views: Sequence[View], tried: dict[Region, Ways], asked: Sequence[int]) -> set[Region]:
-    """Regions that are paint on both sides of a thin thing.
+def on_both_sides(
+    views: Sequence[View], tried: dict[Region, Ways], asked: Sequence[int], focus: np.ndarray
+) -> set[Region]:
+    """Regions that are paint: were they holes, there would be nothing behind what photos show around them.
 
     Args:
         views: of all photos.
         tried: ways through every region.
         asked: numbers of the photos that are asked.
+        focus: (3,) what all cameras look at.
     """
     likely = {one: ways for one, ways in tried.items() if ways.share >= MOST}
-    slants = {one: seen_at_a_slant(ways, [views[k] for k in asked if k != one[0]]) for one, ways in likely.items()}
+    if not likely:
+        return set()
+    inner = {k: inner_pixels(views[k].pieces) for k in asked}
+    outer, some = {k: ~views[k].solid for k in asked}, [asked[n] for n in spread(len(asked), FIRST)]
+    outlines = sum((bare(views, k, views[k].plain & (views[k].pieces == 0), outer, focus) for k in some), np.zeros(2))
+    least = BARE + DOUBT * outlines[0] / max(outlines[1], 1.0)
+    same, rims = {}, {}
+    for (k, number), ways in likely.items():
+        others = [one for one in shown_by(views, ways, asked) if one[0] != k and one in tried]
+        same[k, number] = [(k, number), *(one for one in others if tried[one].share >= ALSO)]
+        pieces = dict(same[k, number])
+        empty = {j: inner[j] == pieces.get(j, -1) for j in asked}
+        rims[k, number] = bare(views, k, views[k].pieces == number, empty, focus)
     found = set()
-    for one, ways in likely.items():
-        same = [one, *(other for other in shown_by(views, ways, asked) if other in tried and other != one)]
-        plain, seen = sum((slants[other] for other in same if other in slants), np.zeros((2, DEPTHS)))
-        whole = float((plain / np.maximum(seen, SEEN)).max())
-        if whole > WHOLE and np.mean([tried[other].share for other in same]) < BARRED:
+    for one in likely:
+        without, all_there_are = sum((rims[other] for other in same[one] if other in rims), np.zeros(2))
+        if without > least * all_there_are:
             found.add(one)
     return found
+
+
+def inner_pixels(pieces: np.ndarray) -> np.ndarray:
+    """(height, width) int: the pieces without the pixels along their edges, which may show a part of the thing."""
+    ndimage = image_measures()
+    cross = ndimage.generate_binary_structure(2, 1)
+    alike = ndimage.minimum_filter(pieces, footprint=cross) == ndimage.maximum_filter(pieces, footprint=cross)
+    inner: np.ndarray = np.where(alike, pieces, 0)
+    return inner
+
+
+def bare(
+    views: Sequence[View], number: int, region: np.ndarray, empty: dict[int, np.ndarray], focus: np.ndarray
+) -> np.ndarray:
+    """(2,) of some pixels of the thing along a region's rim: behind how many there would be nothing, and how many.
+
+    Args:
+        views: of all photos.
+        number: of the photo.
+        region: (height, width) bool of it.
+        empty: what photos that are asked, by number, are thought to show nothing in, (height, width) bool.
+        focus: (3,) what all cameras look at.
+    """
+    ndimage, view = image_measures(), views[number]
+    near, far = (ndimage.binary_dilation(region, np.ones((3, 3)), iterations=n) for n in (1, 2))
+    points, _ = along_ways(view, far & ~near & ~view.plain, focus)
+    shown, missed, seen_empty = (np.zeros(len(points)) for _ in range(3))
+    others = [k for k in empty if k != number]
+    for k in others:
+        inside, place = views[k].at(points)
+        shown += inside
+        missed += inside & ~views[k].solid[place]
+        seen_empty += inside & empty[k][place]
+    hull = in_hull(shown, missed, len(others)).reshape(-1, STEPS)
+    left = hull & (seen_empty < AGREE[0]).reshape(-1, STEPS)
+    return np.array([(hull.any(1) & ~left.any(1)).sum(), hull.any(1).sum()], dtype=np.float64)
 
 
 def shown_by(views: Sequence[View], ways: Ways, asked: Sequence[int]) -> list[Region]:
@@ -222,20 +274,6 @@ def shown_by(views: Sequence[View], ways: Ways, asked: Sequence[int]) -> list[Re
         if number > 0 and 2 * counts[number] > len(middles):
             found.append((k, number))
     return found
-
-
-def seen_at_a_slant(ways: Ways, others: Sequence[View]) -> np.ndarray:
-    """(2, DEPTHS) of points at each depth between the ends of ways: how many photos that look at them at a slant from
-    the side of the camera show in the backdrop's colour, and how many they show."""
-    parts = np.linspace(0.0, 1.0, DEPTHS)[:, None, None]
-    points = (ways.near + parts * (ways.far - ways.near)).reshape(-1, 3)
-    back, counts = np.tile(-ways.along, (DEPTHS, 1)), np.zeros((2, DEPTHS))
-    for other in others:
-        inside, place = other.at(points)
-        cosines = facing(other, points, back)
-        seen = inside & (cosines > BEHIND) & (cosines < SLANT)
-        counts += [(one.reshape(DEPTHS, -1)).sum(1) for one in (seen & other.plain[place], seen)]
-    return counts
 
 
 def without_paint(views: Sequence[View], known: dict[Region, Ways], others: dict[int, list[View]]) -> None:
@@ -268,7 +306,8 @@ def painted(ways: Ways, others: Sequence[View]) -> float:
 def facing(view: View, points: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """(n,) cosines between unit directions from points and those to a camera."""
     back = view.photo.pose[:3, 3] - points
-    cosines: np.ndarray = (back * directions).sum(1) / np.maximum(np.linalg.norm(back, axis=1), 1e-9)
+    along, square = np.einsum("ni,ni->n", back, directions), np.einsum("ni,ni->n", back, back)
+    cosines: np.ndarray = along / np.maximum(np.sqrt(square), 1e-9)
     return cosines
 
 
@@ -288,11 +327,7 @@ def ways_through(view: View, region: np.ndarray, others: Sequence[View], focus: 
         focus: (3,) what all cameras look at.
         sure: they end where others see the backdrop's colour; else in known holes.
     """
-    rows, columns = region.nonzero()
-    some = spread(len(rows), RAYS)
-    along, origin = view.directions(rows[some], columns[some]), view.photo.pose[:3, 3]
-    steps = np.linspace(NEAR, FAR, STEPS) * np.linalg.norm(focus - origin)
-    points = (origin + along[:, None] * steps[:, None]).reshape(-1, 3)
+    points, along = along_ways(view, region, focus)
     forward = np.repeat(along, STEPS, axis=0)
     shown, missed, behind, agree, empty = (np.zeros(len(points)) for _ in range(5))
     for other in others:
@@ -303,12 +338,28 @@ def ways_through(view: View, region: np.ndarray, others: Sequence[View], focus: 
         behind += back
         agree += back & other.plain[place]
         empty += inside & other.holes[place]
-    hull = ((shown >= max(2.0, SHOWN * len(others))) & (missed <= MISSES * shown)).reshape(-1, STEPS)
+    hull = in_hull(shown, missed, len(others)).reshape(-1, STEPS)
     through = (agree >= np.maximum(AGREE[0], AGREE[1] * behind)) | (empty >= AGREE[0])
     places, each = points.reshape(-1, STEPS, 3), np.arange(len(along))
     near, far = places[each, hull.argmax(1)], places[each, STEPS - 1 - hull[:, ::-1].argmax(1)]
     ways = (through.reshape(-1, STEPS) | ~hull).all(1) & hull.any(1) & leaves(far, along, others, sure)
     return Ways(along[ways], near[ways], far[ways], float(ways.mean()))
+
+
+def along_ways(view: View, region: np.ndarray, focus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n STEPS, 3) points on the ways through some pixels of a (height, width) region of a photo, and (n, 3) unit
+    directions of these; `focus`: (3,) what all cameras look at."""
+    rows, columns = region.nonzero()
+    some = spread(len(rows), RAYS)
+    along, origin = view.directions(rows[some], columns[some]), view.photo.pose[:3, 3]
+    steps = np.linspace(NEAR, FAR, STEPS) * np.linalg.norm(focus - origin)
+    return (origin + along[:, None] * steps[:, None]).reshape(-1, 3), along
+
+
+def in_hull(shown: np.ndarray, missed: np.ndarray, count: int) -> np.ndarray:
+    """(n,) bool: which points the hull has, by how many of `count` photos show each, and show outer backdrop there."""
+    hull: np.ndarray = (shown >= max(2.0, SHOWN * count)) & (missed <= MISSES * shown)
+    return hull
 
 
 def leaves(points: np.ndarray, along: np.ndarray, others: Sequence[View], sure: bool) -> np.ndarray:

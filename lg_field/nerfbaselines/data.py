@@ -83,13 +83,13 @@ def rays(
 class Pixels:
     """The images' pixels, drawn at random."""
 
-    def __init__(self, dataset: Any, placement: Placement) -> None:
+    def __init__(self, dataset: Any, rotation: Float[Tensor, "3 3"], matrix: Float[Tensor, "4 4"]) -> None:
         """
         Args:
             dataset: of nerfbaselines, loaded: images (h, w, 3 or 4), uint8 or float.
-            placement: where the scene is.
+            rotation, matrix: where the scene is, see `rays`.
         """
-        self.cameras, self.placement, images = dataset["cameras"], placement, dataset["images"]
+        self.cameras, self.places, images = dataset["cameras"], (rotation, matrix), dataset["images"]
         self.sizes = np.array([image.shape[:2] for image in images])
         self.ends = np.cumsum(self.sizes.prod(1))
         self.alpha = any(image.shape[-1] == 4 for image in images)
@@ -109,6 +109,5 @@ class Pixels:
         inside = number - (self.ends[view] - self.sizes[view].prod(1))
         y, x = inside // self.sizes[view, 1], inside % self.sizes[view, 1]
         colors = np.stack([self.images[v][j, i] for v, j, i in zip(view, y, x)])
-        places = self.placement.rotation, self.placement.matrix()
-        origins, directions = rays(self.cameras[view], np.stack([x, y], -1), *places)
+        origins, directions = rays(self.cameras[view], np.stack([x, y], -1), *self.places)
         return origins, directions, torch.from_numpy(colors).float() / 255

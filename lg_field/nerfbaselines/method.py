@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,15 +61,11 @@ class LGFieldMethod(Method):  # type: ignore[misc]
             raise ValueError("lg-field needs a checkpoint or a data set to train on")
         if checkpoint is None:
             self.settings = overridden(config_overrides or {})
+            self._begin(train_dataset, placed(train_dataset, self.settings.space))
         else:
             self._load(Path(checkpoint), config_overrides or {})
-        if train_dataset is None:
-            return
-        placement = placed(train_dataset, self.settings.space)
-        if checkpoint is None:
-            print(f"The scene: {placement.reason}.")
-            self._begin(train_dataset, placement)
-        self._prepare(train_dataset, placement)
+        if train_dataset is not None:
+            self._prepare(train_dataset)
 
     # -- what it is
 
@@ -98,13 +95,17 @@ class LGFieldMethod(Method):  # type: ignore[misc]
     # -- beginnings
 
     def _begin(self, dataset: Any, placement: Placement) -> None:
-        """A fresh field where the data set's scene is."""
+        """A fresh field where the data set's scene is, which is said."""
+        print(f"The scene: {placement.reason}.")
         torch.manual_seed(self.settings.seed)
         contracted = goes_on(self.settings.space, placement.box is not None)
         grid = first_grid(placement.box, contracted, self.settings.cells)
         self.field = RadianceField(grid, replace(self.settings.sizes, contraction=contracted))
         self.matrix, self.rotation = placement.matrix(), placement.rotation
-        self.near = placement.begin(self.settings.training.near_plane)
+        self.near, self.close = placement.begin(self.settings.training.near_plane), placement.close
+        self.restricted = placement.hull is not None
+        if placement.hull is not None:
+            self.field.occupancy.restrict_(placement.hull)
         views = views_of(dataset["cameras"])
         origins = views.origins @ self.matrix[:3, :3].T + self.matrix[:3, 3]
         background = np.asarray(dataset["metadata"].get("background_color", (255, 255, 255)))
@@ -117,6 +118,8 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         )
 
     def _load(self, folder: Path, overrides: dict[str, Any]) -> None:
+        """The field of a checkpoint and where it is. One that does not say how close things are and whether a hull
+        bounds them is taken to be of what its training state and its field tell."""
         run = json.loads((folder / RUN).read_text())
         self.settings = overridden({**run["settings"], **overrides})
         self.step = self.loaded_step = run["step"]
@@ -128,22 +131,24 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         self.field = field.to(self.device)
         if (folder / TRAINING).exists():
             self.state = torch.load(folder / TRAINING, map_location=self.device, weights_only=True)
+        scaled = math.inf if self.state is None else self.state["trainer"].get("gradient_scaling", math.inf)
+        told = scaled if 0.0 < scaled < self.settings.training.gradient_scaling else math.inf
+        self.close = math.inf if (close := run.get("close", told)) is None else close
+        self.restricted = run.get("restricted", not field.sizes.contraction)
 
-    def _prepare(self, dataset: Any, placement: Placement) -> None:
+    def _prepare(self, dataset: Any) -> None:
         """Everything that training needs beside the field."""
-        self.pixels = Pixels(dataset, placement)
+        self.pixels = Pixels(dataset, self.rotation, self.matrix)
         self.field = self.field.to(self.device)
         say_without_effect(self.settings.training, self.field.sizes.contraction)
         self.trainer = RadianceTrainer(self.field, self.settings.training)
-        self.trainer.close, self.trainer.place = placement.close, placement.matrix()
+        self.trainer.close, self.trainer.restricted = self.close, self.restricted
         views = views_of(dataset["cameras"])
         origins = views.origins @ self.matrix[:3, :3].T + self.matrix[:3, 3]
         few = few_photos(origins, views.axes @ self.rotation.T)
         self.trainer.coarse_until, line = coarse_until(self.settings.training, few, self.settings.steps)
         if line is not None and self.state is None:
             print(line)
-        if placement.hull is not None and placement.box is not None:
-            self.trainer.restrict(placement.hull)
         self.field.complete_lines_()
         self.optimizer = fused_adam(self.field, self.settings.fields_lr, self.settings.grids_lr)
         if self.state is not None:
@@ -198,7 +203,8 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         folder.mkdir(parents=True, exist_ok=True)
         save(self.field, folder / SCENE, overwrite=True)
         run = {"step": self.step, "begin": self.near, "settings": as_plain(self.settings)}
-        run |= {"matrix": self.matrix.tolist(), "rotation": self.rotation.tolist()}
+        run |= {"matrix": self.matrix.tolist(), "rotation": self.rotation.tolist(), "restricted": self.restricted}
+        run["close"] = self.close if self.close < math.inf else None
         (folder / RUN).write_text(json.dumps(run, indent=1))
         state = self.state
         if state is None and hasattr(self, "trainer"):

@@ -1,14 +1,16 @@
 """How far away what photos show is, where no sparse points say so: by patches that look alike in neighbouring photos.
 
 A plane sweep (Collins 1996): a patch is thought to lie at many distances in turn, and is looked for where neighbours
-would show it; where one distance alone makes it look the same in several of them, there it is. How often patches look
-alike by chance, photos that look the opposite way say: they cannot show the same.
+would show it; where one distance alone makes it look the same in several of them, there it is. Where cameras turn in
+one place, it looks the same at all of the farthest distances: it is found again, but not how far away it is. How often
+patches look alike by chance, photos that look the opposite way say: they cannot show the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,11 +40,13 @@ more away."""
 TEXTURE, SPREAD = 0.7, 1.0
 """Least mean slope of a patch in any direction, of 255 a pixel; least standard deviation of what is compared."""
 
+OPPOSITE = -0.5
+"""Cosine between the directions in which photos look up to which they look the opposite way."""
 CHANCE = 3.0
 """Points that are believed are more than so many times those found by chance."""
 TRIED, SELDOM = 500, 0.01
 """Patches looked for from which on photos are said not to belong to the poses, where so few of them, or no more than by
-chance, are found."""
+chance, are found again."""
 
 
 def seen_points(
@@ -74,23 +78,39 @@ def seen_points(
     greys = {j: _grey(photos[j], bool(upright) and upright[j]) for j in {j for k in near for j in (k, *near[k])}}
     patches = {k: _textured(greys[k]) for k in near}
 
-    def sweep(k: int, shown: Sequence[int]) -> Float[Tensor, "points 3"]:
+    def sweep(k: int, shown: Sequence[int]) -> Found:
         others = [(views[j], greys[i]) for j, i in zip(near[k], shown)]
-        return _points_of(views[k], greys[k], patches[k], others, distances)
+        return _found_in(views[k], greys[k], patches[k], others, distances)
 
-    found = [sweep(k, near[k]) for k in near]
-    points = torch.cat(found) if found else torch.zeros(0, 3, dtype=torch.float64)
-    tried, chance = sum(map(len, patches.values())), 0
-    for k, other in _opposite(views, list(near)).items():
-        chance += len(sweep(k, near[other] * len(near[k])))
-    if tried >= TRIED and len(points) <= max(CHANCE * chance, SELDOM * tried):
+    found = Found.all_of([sweep(k, near[k]) for k in near])
+    opposite = _opposite(views, list(near))
+    chance = Found.all_of([sweep(k, near[other] * len(near[k])) for k, other in opposite.items()])
+    tried, compared = sum(map(len, patches.values())), sum(len(patches[k]) for k in opposite)
+    share = tried / max(compared, 1)
+    if tried >= TRIED and found.again <= max(CHANCE * share * chance.again, SELDOM * tried):
+        by_chance = f", {chance.again} of {compared} by chance in photos that look the opposite way" if compared else ""
         notice(
-            f"photos and poses do not seem to belong together: of {tried} patches of photos {len(points)} are found "
-            f"again where the poses say, {chance} by chance in photos that look the opposite way; check that the files "
-            "are in the order of the poses (10.jpg comes before 2.jpg in many lists), and that the poses, their axes "
-            "and the focal length are of these photos"
+            f"photos and poses do not seem to belong together: of {tried} patches of photos {found.again} are found "
+            f"again where the poses say{by_chance}; check that the files are in the order of the poses (10.jpg comes "
+            "before 2.jpg in many lists), and that the poses, their axes and the focal length are of these photos"
         )
-    return points if len(points) >= ENOUGH and len(points) > CHANCE * chance else None
+    points = found.points
+    return points if len(points) >= ENOUGH and len(points) > CHANCE * share * len(chance.points) else None
+
+
+class Found(NamedTuple):
+    """What is found of patches."""
+
+    points: Float[Tensor, "points 3"]
+    """Of those whose distance is plain, float64."""
+    again: int
+    """How many these are, and those that look alike at all of the farthest distances: they are there or beyond."""
+
+    @staticmethod
+    def all_of(parts: Sequence[Found]) -> Found:
+        """What is found of the patches of several photos."""
+        points = [torch.zeros(0, 3, dtype=torch.float64), *(part.points for part in parts)]
+        return Found(torch.cat(points), sum(part.again for part in parts))
 
 
 def _neighbours(views: Views, apart: Float[Tensor, "views views"]) -> dict[int, list[int]]:
@@ -111,11 +131,11 @@ def _neighbours(views: Views, apart: Float[Tensor, "views views"]) -> dict[int, 
 
 
 def _opposite(views: Views, chosen: list[int]) -> dict[int, int]:
-    """Of each view the one of the others that looks most nearly the opposite way."""
-    if not chosen:
-        return {}
+    """Of each view the one of the others that looks most nearly the opposite way, where one does."""
     axes = views.axes[chosen]
-    return {k: chosen[int(other)] for k, other in zip(chosen, (axes @ axes.T).argmin(1))}
+    cosines = (axes @ axes.T).tolist()
+    found = {k: min(zip(line, chosen)) for k, line in zip(chosen, cosines)}
+    return {k: other for k, (cosine, other) in found.items() if cosine < OPPOSITE}
 
 
 def _colors(path: Path, upright: bool) -> np.ndarray:
@@ -152,16 +172,16 @@ def _textured(grey: Float[Tensor, "height width"]) -> Int64[Tensor, "patches 2"]
     return torch.stack([places // least.shape[1], places % least.shape[1]], dim=1) + RADIUS + 1
 
 
-def _points_of(
+def _found_in(
     view: Views,
     grey: Tensor,
     middles: Int64[Tensor, "patches 2"],
     neighbours: Sequence[tuple[Views, Tensor]],
     distances: Tensor,
-) -> Float[Tensor, "points 3"]:
-    """Points that a photo's patches show, of those whose distance is plain."""
+) -> Found:
+    """What is found again of a photo's patches."""
     if not len(middles):
-        return torch.zeros(0, 3, dtype=torch.float64)
+        return Found.all_of([])
     offsets = torch.cartesian_prod(*[torch.arange(-RADIUS, RADIUS + 1)] * 2)
     pixels = middles[:, None] + offsets
     patches = grey[pixels[..., 0], pixels[..., 1]]
@@ -175,8 +195,10 @@ def _points_of(
     away = (torch.arange(len(distances)) - where[:, None]).abs() >= AGAIN
     plain = (top > ALIKE) & (best.masked_fill(~away, -1.0).amax(1) < top - APART)
     plain &= (where > 0) & (where < len(distances) - 1)
+    beyond = ~plain & (best[:, -AGAIN:].amin(1) > ALIKE)
     middle = len(offsets) // 2
-    return points.view(len(middles), len(offsets), len(distances), 3)[plain, middle, where[plain]]
+    places = points.view(len(middles), len(offsets), len(distances), 3)[plain, middle, where[plain]]
+    return Found(places, int((plain | beyond).sum()))
 
 
 def _alike(
