@@ -10,13 +10,13 @@ from lg_field.nerfstudio.model import LGModel, LGModelConfig
 from lg_field.radiance.field import RadianceSizes
 
 
-def make_model(**options) -> LGModel:
+def make_model(photos: int = 4, **options) -> LGModel:
     torch.manual_seed(0)
     sizes = {"local_width": 8, "global_width": 16, "grid_nodes": 4, "hash_levels": 2, "hash_base_res": 2}
     shape = RadianceSizes(**sizes, log2_hashmap_size=5, occupancy_voxels=4, density_bias=0.5)
     config = LGModelConfig(sizes=shape, counts=(2, 2, 2), split_steps=(3,), **options)
     box = SceneBox(torch.tensor([[-1.5] * 3, [1.5] * 3]))
-    return LGModel(config, scene_box=box, num_train_data=4, metadata={"bounded": True})
+    return LGModel(config, scene_box=box, num_train_data=photos, metadata={"bounded": True})
 
 
 def bundle(count: int = 32) -> RayBundle:

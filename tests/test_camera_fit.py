@@ -190,6 +190,22 @@ def test_a_photo_of_which_little_counts_is_fitted_to_that_alone() -> None:
     assert both.counted.sum(1).tolist() == [8, 0]
 
 
+def test_what_does_not_count_says_nothing_of_how_far_things_are() -> None:
+    change = changes(2, 3)
+    seen = moved(looks(2, 64, 1), change)
+    some = seen._replace(counted=torch.arange(64).expand(2, 64) < 24)
+    alone = fit_step(textured, seen._replace(**{n: getattr(some, n)[:, :24] for n in FOUR}), change)
+
+    def other(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        colors, distance = textured(origins, directions)
+        return colors, torch.where(torch.arange(len(colors)) % 64 < 24, distance, 400.0)
+
+    torch.testing.assert_close(fit_step(other, some, change), alone, rtol=1e-6, atol=1e-9)
+
+
+FOUR = ("origins", "directions", "colors", "counted")
+
+
 def test_what_is_no_number_moves_no_camera() -> None:
     def broken(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         colors, distance = textured(origins, directions)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nerfstudio.cameras.rays import RayBundle
 from small_model import bundle, make_model
 from small_scene import small_scene
 
@@ -17,7 +16,6 @@ from lg_field.nerfstudio.corrections import (
     POSES,
     PoseConfig,
     corrected_rays,
-    improved_poses,
     without_corrections,
 )
 from lg_field.radiance.compositing import Samples, render_weights, spread
@@ -120,10 +118,6 @@ def test_what_rays_see_has_the_gradient_of_where_they_begin() -> None:
     assert torch.autograd.gradcheck(seen, (origins, directions), eps=1e-7, atol=1e-4, rtol=1e-3)
 
 
-def posed(model: Any, rays: RayBundle) -> tuple[torch.Tensor, torch.Tensor]:
-    return corrected_rays(model.camera_optimizer, rays)
-
-
 def test_exposures_improve_in_every_step_and_poses_have_no_gradient() -> None:
     options: dict[str, Any] = {"camera_optimizer": PoseConfig(mode="SO3xR3"), "exposure": True}
     model = make_model(**options)
@@ -137,10 +131,10 @@ def test_exposures_improve_in_every_step_and_poses_have_no_gradient() -> None:
         assert model.camera_optimizer.pose_adjustment.grad is None
         assert bool(model.exposure.change.grad.any())
     assert "exposure_loss" in losses and "camera_opt_regularizer" not in losses
-    line = described(improved_poses(model.config.camera_optimizer, model.camera_optimizer), model.exposure)
+    line = described(model.camera_optimizer.poses, model.exposure)
     assert line is not None and "no camera was moved" in line and "1.00 to 1.00 times as bright" in line
     plain = make_model()
-    assert improved_poses(plain.config.camera_optimizer, plain.camera_optimizer) is None and plain.exposure is None
+    assert plain.camera_optimizer.poses is None and plain.exposure is None
     assert POSES not in make_model(camera_optimizer=PoseConfig(mode="off")).get_param_groups()
 
 

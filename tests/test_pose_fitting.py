@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -18,18 +19,21 @@ from hypothesis import strategies as st
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes
+from nerfstudio.engine.optimizers import Optimizers
 from PIL import Image
-from test_camera_fit import textured
+from small_model import make_model
+from test_camera_fit import changes, looks, textured
 from test_placing import capture, ring
 from test_train import pipeline_of, small
 
 from lg_field.captures import read_capture
 from lg_field.errors import UserError
-from lg_field.nerfstudio.corrections import fitted_rays, fitting
-from lg_field.training import pose_fitting
-from lg_field.training.camera_fit import rotations
+from lg_field.nerfstudio.config import lg_field_tiny
+from lg_field.nerfstudio.corrections import PoseConfig, PoseOptimizer, fitted_rays, fitting
+from lg_field.training import corrections, pose_fitting
+from lg_field.training.camera_fit import moved, rotations
 from lg_field.training.corrections import PoseCorrections
-from lg_field.training.pose_fitting import FIRST, FREQUENT, TOGETHER, cameras_due
+from lg_field.training.pose_fitting import FIRST, FREQUENT, TOGETHER, TRIAL, PoseFitting, cameras_due
 from lg_field.training.run import RunSettings, SceneRun
 
 __all__ = ["small"]  # a fixture
@@ -49,6 +53,46 @@ def test_every_camera_has_its_turn_once_a_round(photos: int, first: int) -> None
     at = [step for step, found in enumerate(asked) if found is not None]
     apart = np.diff(at)[round_ * FREQUENT :]
     assert all(a <= b for a, b in pairwise(apart)) and apart[-1] > np.diff(at)[0], "ever more rarely"
+
+
+class Off:
+    """Cameras that look at the waved wall from elsewhere than they are said to."""
+
+    def __init__(self, show: Any = textured) -> None:
+        self.poses, self.said, self.looked = PoseCorrections(5), [], 0
+        look: Any = self.look
+        self.fit = PoseFitting(look, lambda photos: show, "auto", self.said.append, lambda: 700)
+
+    def look(self, photos: torch.Tensor, count: int, generator: Any = None) -> Any:
+        self.looked += 1
+        seen = looks(len(photos), count, self.looked)
+        return moved(seen, changes(5, 1)[photos])
+
+
+def test_a_trial_waits_for_the_fine_and_is_made_once_of_a_resumed_run_too() -> None:
+    """A run that goes on with poses on trial, and had none so far, has its trial at once."""
+    run = Off()
+    for step in (TRIAL, 699):
+        run.fit(step, run.poses)
+    assert not run.said and not run.looked
+    for step in range(700, 710):
+        run.fit(step, run.poses)
+    assert len(run.said) == 1 and "Poses seem to be off" in run.said[0] and bool(run.poses.pose_adjustment.any())
+    late = Off()
+    late.fit(3001, late.poses)
+    assert len(late.said) == 1 and float(late.poses.pose_gain) > 0.4
+    again = Off()
+    again.poses.pose_gain.fill_(0.1)
+    for step in (700, 720, 740):
+        again.fit(step, again.poses)
+    assert not again.said and not again.looked and not bool(again.poses.pose_adjustment.any())
+
+
+@pytest.mark.parametrize("color", [0.3, torch.nan])
+def test_a_field_that_shows_nothing_says_nothing_of_poses(color: float) -> None:
+    run = Off(lambda origins, directions: (torch.full_like(origins, color), torch.full_like(origins[:, 0], torch.nan)))
+    run.fit(700, run.poses)
+    assert len(run.said) == 1 and "cannot be told" in run.said[0] and not bool(run.poses.pose_adjustment.any())
 
 
 def test_no_camera_has_no_turn() -> None:
@@ -169,7 +213,7 @@ def test_test_cameras_are_fitted_in_nerfstudio(tmp_path: Path, small: None, monk
     (camera, batch), (other, _) = list(pipeline.datamanager.fixed_indices_eval_dataloader)[:2]
     outputs = model.get_outputs_for_camera(camera)
     names = model.get_image_metrics_and_images(outputs, batch)[0].keys()
-    model.config.camera_optimizer.mode = "SO3xR3"
+    model.camera_optimizer.said.mode = "SO3xR3"
     asked: list[Any] = []
 
     def fitted(of: Any, image: torch.Tensor, counted: Any) -> torch.Tensor:
@@ -218,10 +262,67 @@ def textured_at(origins: torch.Tensor, directions: torch.Tensor) -> torch.Tensor
     return origins + textured(origins.double(), directions.double())[1][:, None] * directions
 
 
+@pytest.mark.parametrize(("rows_on", "space"), [("device", "contracted"), ("host", "bounded")])
+def test_a_trial_in_nerfstudio_changes_nothing(
+    tmp_path: Path,
+    small: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rows_on: str,
+    space: str,
+) -> None:
+    """Where poses are right all is as without one, to the bit; the trial is said."""
+    monkeypatch.setattr(pose_fitting, "TRIAL", 3)
+    monkeypatch.setattr(corrections, "DOUBTFUL", 99.0)
+    model = lg_field_tiny.config.pipeline.model
+    monkeypatch.setattr(model, "rows_on", rows_on)
+    monkeypatch.setattr(model, "space", space)
+    data, states = capture(tmp_path / "scene"), {}
+    for mode in ("off", "auto"):
+        monkeypatch.setattr(model.camera_optimizer, "mode", mode)
+        torch.manual_seed(1), random.seed(1), np.random.seed(1)
+        config, pipeline = pipeline_of(data)
+        groups = pipeline.get_param_groups()
+        optimizers = Optimizers({name: config.optimizers[name] for name in groups}, groups)
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        begin, *_ = pipeline.model.get_training_callbacks(
+            TrainingCallbackAttributes(optimizers, scaler, pipeline, None)
+        )
+        pipeline.train()
+        for step in range(5):
+            optimizers.zero_grad_all()
+            begin.run_callback(step)
+            _, losses, _ = pipeline.get_train_loss_dict(step)
+            sum(losses.values()).backward()
+            optimizers.optimizer_scaler_step_all(scaler)
+        states[mode] = {n: v.clone() for n, v in pipeline.state_dict().items() if torch.is_tensor(v)}
+        assert ("Poses seem" in capsys.readouterr().out) == (mode == "auto")
+    assert float(states["auto"]["_model.camera_optimizer.pose_gain"]) < 99.0
+    for name, value in states["off"].items():
+        assert torch.equal(value, states["auto"][name]), name
+
+
+def test_runs_are_read_with_another_number_of_photos(small: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pictures of a run whose photos are no longer all there know nothing of where these were."""
+    before, now = (
+        make_model(photos=7, camera_optimizer=PoseConfig()),
+        make_model(photos=5, camera_optimizer=PoseConfig()),
+    )
+    now.load_state_dict(before.state_dict())
+    assert now.camera_optimizer.pose_adjustment.shape == (5, 6) and "left out" not in capsys.readouterr().out
+    with torch.no_grad():
+        before.camera_optimizer.pose_adjustment += 0.1
+    now.load_state_dict(before.state_dict())
+    assert not bool(now.camera_optimizer.pose_adjustment.any())
+    assert "Poses of 7 training photos are left out: there are 5 now." in capsys.readouterr().out
+    with pytest.raises(UserError, match="auto or SO3xR3: go on with the same"):
+        make_model(photos=7, camera_optimizer=PoseConfig(mode="off")).load_state_dict(before.state_dict())
+
+
 @pytest.mark.parametrize(("mode", "words"), [("SE3", "take SO3xR3"), ("SO3xR3", "data manager")])
 def test_what_is_not_known_is_refused(mode: Any, words: str) -> None:
-    optimizer = CameraOptimizerConfig(mode=mode).setup(num_cameras=5, device="cpu")
+    optimizer = PoseOptimizer(CameraOptimizerConfig(mode=mode), 5, "cpu")
     pipeline: Any = SimpleNamespace(datamanager=object())
     attributes = TrainingCallbackAttributes(None, None, pipeline, None)
     with pytest.raises(UserError, match=words):
-        fitting(optimizer.config, optimizer, attributes, waved, torch.ones(3))
+        fitting(optimizer, attributes, waved, torch.ones(3), lambda: 0)

@@ -13,7 +13,7 @@ import torch
 from nerfbaselines import Method
 
 from lg_field.files import load, save
-from lg_field.nerfbaselines.data import Pixels, placed, rays, views_of
+from lg_field.nerfbaselines.data import Pixels, digest, placed, rays, views_of
 from lg_field.nerfbaselines.settings import as_plain, flat, overridden
 from lg_field.quality import psnr
 from lg_field.radiance.field import RadianceField
@@ -55,6 +55,7 @@ class LGFieldMethod(Method):  # type: ignore[misc]
             ValueError: settings that make no sense, or neither checkpoint nor data.
         """
         self.checkpoint, self.loaded_step, self.step = checkpoint, None, 0
+        self.cameras: str | None = None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.state: dict[str, Any] | None = None
         if checkpoint is None and train_dataset is None:
@@ -135,9 +136,18 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         told = scaled if 0.0 < scaled < self.settings.training.gradient_scaling else math.inf
         self.close = math.inf if (close := run.get("close", told)) is None else close
         self.restricted = run.get("restricted", not field.sizes.contraction)
+        self.cameras = run.get("cameras")
 
     def _prepare(self, dataset: Any) -> None:
-        """Everything that training needs beside the field."""
+        """Everything that training needs beside the field.
+
+        Raises:
+            ValueError: it is of a checkpoint of other cameras.
+        """
+        cameras = digest(dataset["cameras"])
+        if self.cameras not in (None, cameras):
+            raise ValueError("the checkpoint is of a run on other cameras: go on with its data set, or train anew")
+        self.cameras = cameras
         self.pixels = Pixels(dataset, self.rotation, self.matrix)
         self.field = self.field.to(self.device)
         say_without_effect(self.settings.training, self.field.sizes.contraction)
@@ -204,7 +214,7 @@ class LGFieldMethod(Method):  # type: ignore[misc]
         save(self.field, folder / SCENE, overwrite=True)
         run = {"step": self.step, "begin": self.near, "settings": as_plain(self.settings)}
         run |= {"matrix": self.matrix.tolist(), "rotation": self.rotation.tolist(), "restricted": self.restricted}
-        run["close"] = self.close if self.close < math.inf else None
+        run |= {"close": self.close if self.close < math.inf else None, "cameras": self.cameras}
         (folder / RUN).write_text(json.dumps(run, indent=1))
         state = self.state
         if state is None and hasattr(self, "trainer"):

@@ -21,8 +21,7 @@ from lg_field.radiance.exposure import Exposure
 from lg_field.training.camera_fit import RAYS_ALONE, fit_alone, rotations, seen_by
 from lg_field.training.corrections import COLORS as COLORS
 from lg_field.training.corrections import POSES as POSES
-from lg_field.training.corrections import PoseMode, Poses, improved, moved_rays
-from lg_field.training.corrections import described as described
+from lg_field.training.corrections import PoseMode, Poses, described, improved, moved_rays
 from lg_field.training.pose_fitting import PoseFitting, ShowPhotos
 
 PENALTIES = (1e-3, 1e-3)
@@ -46,6 +45,8 @@ class PoseConfig(CameraOptimizerConfig):
 class PoseOptimizer(CameraOptimizer):
     """nerfstudio's, of which the changes are found by `fitting`."""
 
+    said: CameraOptimizerConfig
+    """What the run was told; nerfstudio's `config` knows only whether there are changes."""
     pose_gain: Tensor
     """As in `PoseCorrections`."""
 
@@ -61,8 +62,20 @@ class PoseOptimizer(CameraOptimizer):
         """
         base: Any = CameraOptimizerConfig(mode="off" if config.mode == "off" else "SO3xR3")
         super().__init__(base, num_cameras, device, **kwargs)
+        self.said = config
         if config.mode != "off":
             self.register_buffer("pose_gain", torch.tensor(torch.nan, device=device))
+
+    @property
+    def mode(self) -> str:
+        """A `PoseMode`, or another of nerfstudio's."""
+        return str(self.said.mode)
+
+    @property
+    def poses(self) -> Poses | None:
+        """Of training cameras; None where they stay as they are given."""
+        poses: Any = self if self.mode != "off" else None
+        return poses if improved(self.mode, poses) else None
 
 
 def photos_of(ray_bundle: RayBundle) -> Tensor | None:
@@ -82,64 +95,87 @@ def corrected_rays(
 
 
 def fitting(
-    config: CameraOptimizerConfig,
-    optimizer: CameraOptimizer,
+    optimizer: PoseOptimizer,
     attributes: TrainingCallbackAttributes,
     show: ShowPhotos,
     background: Tensor,
+    coarse_until: Callable[[], int],
 ) -> Callable[[int], None]:
     """What improves training poses before a step.
 
     Args:
-        config: mode.
-        optimizer: nerfstudio's, of which the parameters are improved in place.
+        optimizer: of which the parameters are improved in place.
         attributes: of the run.
         show: how photos see the field.
         background: (3,) behind it.
+        coarse_until: step up to which the field is held coarse.
 
     Raises:
         UserError: a mode or a data manager that is not known here.
     """
-    mode = str(config.mode)
+    mode: Any = optimizer.mode
     if mode == "off" or attributes.pipeline is None:
         return lambda step: None
     manager: Any = attributes.pipeline.datamanager
     if mode not in get_args(PoseMode):
         raise UserError(f"--pipeline.model.camera-optimizer.mode {mode} is not known to lg-field; take SO3xR3")
     if not hasattr(manager, "seen"):
-        if mode == "auto":
-            return lambda step: None
-        raise UserError("--pipeline.model.camera-optimizer.mode SO3xR3 needs lg-field's own data manager")
-    usual = CameraOptimizerConfig()
+        if mode != "auto":
+            raise UserError(f"--pipeline.model.camera-optimizer.mode {mode} needs lg-field's own data manager")
+        CONSOLE.print("Poses stay as they are given: only lg-field's own data manager can try them.")
+        return lambda step: None
     adams = [attributes.optimizers.optimizers[POSES]] if attributes.optimizers else []
-    known = PENALTIES, (usual.trans_l2_penalty, usual.rot_l2_penalty)
-    told = ["penalties"] * ((config.trans_l2_penalty, config.rot_l2_penalty) not in known)
-    told += ["its learning rate"] * any(group["initial_lr"] not in RATES for a in adams for group in a.param_groups)
-    if told:
-        words = " and ".join(told)
-        CONSOLE.print(f"camera-optimizer: {words} do nothing; poses are held by how far off they are, about.")
-
-    fit = PoseFitting(partial(manager.seen, background=background), show, mode, CONSOLE.print)  # type: ignore[arg-type]
+    say_idle_options(optimizer.said, [group for adam in adams for group in adam.param_groups])
+    look = partial(manager.seen, background=background)
+    fit = PoseFitting(look, show, mode, CONSOLE.print, coarse_until)
 
     def before(step: int) -> None:
         if adams:  # its scheduler expects a step; there is no gradient
             adams.pop().step()
-        fit(step, optimizer)  # type: ignore[arg-type]
+        fit(step, optimizer)
 
     return before
 
 
-def improved_poses(config: CameraOptimizerConfig, optimizer: CameraOptimizer) -> Poses | None:
-    """Of training cameras; None where they stay as they are given."""
-    poses: Any = optimizer if config.mode != "off" else None
-    return poses if improved(str(config.mode), poses) else None
+def say_idle_options(said: CameraOptimizerConfig, groups: list[dict[str, Any]]) -> None:
+    """Say which options of nerfstudio's camera optimizer do nothing here, of those that a run was told.
+
+    Args:
+        said: its configuration.
+        groups: of the optimizer of poses.
+    """
+    usual = CameraOptimizerConfig()
+    known = PENALTIES, (usual.trans_l2_penalty, usual.rot_l2_penalty)
+    told = ["penalties"] * ((said.trans_l2_penalty, said.rot_l2_penalty) not in known)
+    told += ["learning rate"] * any(group.get("initial_lr", group["lr"]) not in RATES for group in groups)
+    if told:
+        words = " and ".join(told)
+        CONSOLE.print(f"camera-optimizer: no effect of {words}; poses are held by how far off they are, about.")
 
 
-def say_corrections(config: CameraOptimizerConfig, optimizer: CameraOptimizer, exposure: Exposure | None) -> None:
+def say_corrections(optimizer: PoseOptimizer, exposure: Exposure | None) -> None:
     """Say how far training has corrected cameras and colours of the photos."""
-    line = described(improved_poses(config, optimizer), exposure)
+    line = described(optimizer.poses, exposure)
     if line is not None:
         CONSOLE.print(f"Training photos: {line}.")
+
+
+def of_other_photos(state: Mapping[str, Any], own: Mapping[str, Tensor]) -> dict[str, Any]:
+    """A model's state without poses of another number of photos than its `own` has, which is said.
+
+    Raises:
+        UserError: it has some, and `own` has none.
+    """
+    at = PARAMETERS[0] + "pose_adjustment"
+    if at not in state or (at in own and state[at].shape == own[at].shape):
+        return dict(state)
+    if at not in own:
+        raise UserError(
+            "the checkpoint is of a run with --pipeline.model.camera-optimizer.mode auto or SO3xR3: go on with the same"
+        )
+    if bool(state[at].any()):
+        CONSOLE.print(f"Poses of {len(state[at])} training photos are left out: there are {len(own[at])} now.")
+    return {name: value for name, value in state.items() if not name.startswith(PARAMETERS[0])}
 
 
 def fitted_rays(

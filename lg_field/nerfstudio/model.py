@@ -28,7 +28,7 @@ from lg_field.nerfstudio.corrections import (
     corrected_rays,
     fitted_rays,
     fitting,
-    improved_poses,
+    of_other_photos,
     parameter_groups,
     photos_of,
     say_corrections,
@@ -202,8 +202,8 @@ class LGModel(Model):
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Before each step: split, prune, look for empty space and fit cameras when it is time."""
         say_without_effect(self.config, self.table.sizes.contraction)
-        poses = self.config.camera_optimizer, self.camera_optimizer
-        fit = fitting(*poses, attributes, self._shown(self.exposure), self._plain_background())
+        show, background = self._shown(self.exposure), self._plain_background()
+        fit = fitting(self.camera_optimizer, attributes, show, background, lambda: self.trainer.coarse_until)
         self._learn_coarse_first(getattr(getattr(attributes.trainer, "config", None), "max_num_iterations", 0))
 
         def begin(step: int) -> None:
@@ -222,7 +222,7 @@ class LGModel(Model):
             TrainingCallback([where.BEFORE_TRAIN_ITERATION], begin, update_every_num_iters=1),
             TrainingCallback([where.AFTER_TRAIN_ITERATION], look, update_every_num_iters=1),
             TrainingCallback([where.AFTER_TRAIN], self._look),
-            TrainingCallback([where.AFTER_TRAIN], lambda step: say_corrections(*poses, self.exposure)),
+            TrainingCallback([where.AFTER_TRAIN], lambda step: say_corrections(self.camera_optimizer, self.exposure)),
         ]
 
     def _learn_coarse_first(self, steps: int) -> None:
@@ -361,9 +361,9 @@ class LGModel(Model):
         alpha = batch["image"][..., 3].to(rgb) if batch["image"].shape[-1] == 4 else None
         counted = batch["mask"][..., 0].to(rgb.device).bool() if "mask" in batch else None
         metrics = image_scores(rgb, image, alpha, counted)
-        corrected = improved_poses(self.config.camera_optimizer, self.camera_optimizer) is not None
-        if corrected and self.last_picture is not None and self.last_picture[1] is outputs["rgb"]:
-            fitted = self.render_fitted(self.last_picture[0], batch["image"], counted)
+        last = self.last_picture if self.camera_optimizer.poses is not None else None
+        if last is not None and last[1] is outputs["rgb"]:
+            fitted = self.render_fitted(last[0], batch["image"], counted)
             metrics["psnr_camera_fitted"] = image_scores(fitted, image, alpha, counted)["psnr"]
         if self.config.compute_lpips:
             metrics["lpips"] = lpips(*(x.moveaxis(-1, 0)[None] for x in (rgb, image)))
@@ -389,7 +389,7 @@ class LGModel(Model):
             "viewpoints": torch.zeros_like(self.viewpoints),
         }
         own |= {name: value for name, value in self.state_dict().items() if name.startswith(PARAMETERS)}
-        state = {"_extra_state": {}} | own | dict(state_dict)
+        state = {"_extra_state": {}} | own | of_other_photos(state_dict, own)
         try:
             result = super().load_state_dict(state, strict, assign)
             self.trainer.load_state(state["_extra_state"].get("training"), expected)

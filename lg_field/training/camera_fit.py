@@ -74,7 +74,7 @@ def fit_step(show: Show, seen: Seen, changed: Float[Tensor, "cameras 6"]) -> Flo
         no change was found that comes nearer to the photo, or something shown is not a number.
     """
     base, depths = _shown(show, seen, torch.zeros(len(seen.pixel), 1, 6, dtype=torch.float64))
-    far = depths[:, 0].nanmedian(dim=-1).values
+    far = depths[:, 0].where(seen.counted, torch.nan).nanmedian(dim=-1).values
     far = torch.where(far.isnan(), seen.origins[:, 0].norm(dim=-1), far).clamp_min(1e-3)
     probe = PROBE * torch.stack([seen.pixel * far] * 3 + [seen.pixel] * 3, dim=-1)
     axes = torch.eye(6, dtype=torch.float64)

@@ -150,7 +150,7 @@ def described(poses: Poses | None, exposure: Exposure | None) -> str | None:
             f"cameras moved by {far.mean():.4f} (at most {far.max():.4f}) scene units and turned by "
             f"{turned.mean():.2f} (at most {turned.max():.2f}) degrees"
         )
-        parts.append(moved if bool(poses.pose_adjustment.any()) else "no camera was moved, the run was too short")
+        parts.append(moved if bool(poses.pose_adjustment.any()) else "no camera was moved")
     if exposure is not None:
         gains = exposure.gains()
         parts.append(f"photos are {gains.min():.2f} to {gains.max():.2f} times as bright as the average")

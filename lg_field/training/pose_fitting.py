@@ -8,6 +8,7 @@ and comes much nearer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
@@ -27,7 +28,8 @@ from lg_field.training.corrections import DOUBTFUL, PoseMode, Poses, developed, 
 FIRST, INTERVAL = 150, 20
 """Step of the first turn, and steps between turns at first: before, a field shows too little."""
 TRIAL = 600
-"""Step before which `auto` fits some cameras on trial, which is also that of its first turn."""
+"""Step before which `auto` fits some cameras on trial, which is also that of its first turn; later where the field is
+held coarse for longer."""
 TRIAL_CAMERAS, TRIAL_STEPS, TRIAL_RAYS = 16, 2, 128
 """Cameras of the trial, steps of each, pixels of a step, and as many others that it is looked at."""
 TOGETHER = 16
@@ -81,6 +83,7 @@ class PoseFitting:
         show: ShowPhotos,
         mode: PoseMode,
         say: Callable[[str], None] = lambda line: None,
+        coarse_until: Callable[[], int] = lambda: 0,
     ) -> None:
         """
         Args:
@@ -88,8 +91,10 @@ class PoseFitting:
             show: what they see.
             mode: whether to improve poses; auto: where a trial shows that they are off.
             say: told what came of the trial.
+            coarse_until: step up to which the field is held coarse.
         """
-        self.look, self.show, self.mode, self.say = look, show, mode, say
+        self.look, self.show, self.mode, self.say, self.coarse_until = look, show, mode, say, coarse_until
+        self.tried = False
 
     @torch.no_grad()
     def __call__(self, step: int, poses: Poses) -> None:
@@ -99,11 +104,12 @@ class PoseFitting:
             step: number of the step.
             poses: improved in place.
         """
-        changes, auto = poses.pose_adjustment, self.mode == "auto"
-        if auto and step == TRIAL and len(changes):
-            poses.pose_gain.fill_(self.gain(len(changes)))
-            self.say(trial_line(float(poses.pose_gain)))
-        photos = cameras_due(step, len(changes), TRIAL if auto else FIRST)
+        changes, first = poses.pose_adjustment, FIRST
+        if self.mode == "auto":
+            first = max(TRIAL, self.coarse_until())
+            if step >= first and len(changes) and not self.tried:
+                self._try(poses)
+        photos = cameras_due(step, len(changes), first)
         if photos is None or not improved(self.mode, poses):
             return
         found = changes.double().cpu()
@@ -111,29 +117,39 @@ class PoseFitting:
         found[photos] = composed(found[photos], fit_step(self.show(photos), seen, found[photos]))
         changes.copy_(found)
 
+    def _try(self, poses: Poses) -> None:
+        """Find out whether poses are off, unless that is known, and say so."""
+        self.tried = True
+        if bool(poses.pose_gain.isnan()):
+            poses.pose_gain.fill_(self.gain(len(poses.pose_adjustment)))
+            self.say(trial_line(float(poses.pose_gain)))
+
     def gain(self, photos: int) -> float:
         """dB by which the field comes nearer to the photos when cameras are fitted to it, at pixels that they were not
-        fitted to. Training is the same with it and without."""
+        fitted to; nan where none could be fitted. Training is the same with it and without."""
         generator = torch.Generator().manual_seed(photos)
         chosen = torch.linspace(0, photos - 1, min(photos, TRIAL_CAMERAS)).round().long()
-        errors = []
+        errors, fitted = [], False
         for some in chosen.split(TOGETHER):
             show, change = self.show(some), torch.zeros(len(some), 6, dtype=torch.float64)
             for _ in range(TRIAL_STEPS):
                 seen = moved(self.look(some, TRIAL_RAYS, generator=generator), change)
                 change = composed(change, fit_step(show, seen, change))
-            others = self.look(some, TRIAL_RAYS, generator=generator)
+            others, fitted = self.look(some, TRIAL_RAYS, generator=generator), fitted or bool(change.any())
             errors.append(torch.stack([squared_error(show, others), squared_error(show, moved(others, change))]))
         before, after = torch.cat(errors, dim=1).mean(1).clamp_min(1e-12)
-        return float(10.0 * torch.log10(before / after))
+        return float(10.0 * torch.log10(before / after)) if fitted else math.nan
 
 
 def trial_line(gain: float) -> str:
     """What is said of a trial by which photos came so many dB nearer."""
+    if math.isnan(gain):
+        return "Whether poses are right cannot be told, the field does not show what photos show; they stay as given."
     found = f"the field is {abs(gain):.2f} dB {'nearer to' if gain >= 0 else 'farther from'} the photos"
+    found += f" where cameras are fitted to it (at least {DOUBTFUL} where poses are off)"
     if gain >= DOUBTFUL:
-        return f"Poses seem to be off: {found} where cameras are fitted to it; they are improved from now on."
-    return f"Poses seem to be right: {found} where cameras are fitted to it; they stay as they are given."
+        return f"Poses seem to be off: {found}; they are improved from now on."
+    return f"Poses seem to be right: {found}; they stay as they are given."
 
 
 def shown_by(

@@ -181,8 +181,6 @@ class SceneRun:
         self.corrections = Corrections(len(self.photos), self.settings.camera_optimizer, changes).to(device)
         self.fitting, self.optimizer = self._fitting(), self._fresh_optimizer()
 
-    # -- beginnings
-
     def _exposures_differ(self, opaque: bool) -> bool:
         """Whether it is to be found out, and is so, that photos differ in exposure; then that is said."""
         photos = self.capture.part("train")
@@ -242,7 +240,8 @@ class SceneRun:
         """What improves poses, where they are corrected."""
         background = torch.tensor(self.backdrop, device=self.device)
         show = shown_by(self.trainer, self.near, background, self.corrections.exposure)
-        return PoseFitting(partial(self.photos.seen, background=self.backdrop), show, self.corrections.mode, tell)
+        look = partial(self.photos.seen, background=self.backdrop)
+        return PoseFitting(look, show, self.corrections.mode, tell, lambda: self.trainer.coarse_until)
 
     def learn(self, pixels: Pixels) -> Step:
         """Make the losses of some training pixels smaller."""
@@ -326,8 +325,8 @@ class SceneRun:
         one, background = torch.zeros(1, dtype=torch.int64), torch.tensor(self.backdrop, device=self.device)
         show = shown_by(self.trainer, self.near, background)(one)
         generator = torch.Generator().manual_seed(0)
-        change = fit_alone(show, partial(photos.seen, one, RAYS_ALONE, self.backdrop, generator))
-        return replace(photos, lenses=photos.lenses.turned(change))
+        look = partial(photos.seen, one, RAYS_ALONE, self.backdrop, generator)
+        return replace(photos, lenses=photos.lenses.turned(fit_alone(show, look)))
 
     @torch.no_grad()
     def _shown(self, field: RadianceField, scene: Scene, photos: PhotoSet) -> Tensor:

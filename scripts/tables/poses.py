@@ -6,12 +6,12 @@
 Every training camera is turned by `--degrees` about an axis of its own, and moved by `--share` of the cameras' mean
 distance from what they look at, in a direction of its own; both are drawn by the seed. Each capture is trained for the
 same time in each of `CASES`, otherwise as `captures.py` does: with its poses as they are and disturbed, without
-corrections, as by default, and with nerfstudio's camera optimizer on. Corrected cameras may be right and yet all be
-moved together, so test cameras are aligned: they are moved by the similarity that brings the true training cameras
-nearest to where the run believes them. What is left between those two, on average, are `degrees` of turn, `distance`,
-and `aside`: degrees by which photos show what cameras look at in another place, for a turn may make up for a step. No
-test photo has a say in that, but for the last column: PSNR from where each test photo says that its camera is, in all
-cases. Writes results.md, .csv and .json in `--output`.
+corrections, as by default, and with corrections that no trial has to ask for. Corrected cameras may be right and yet
+all be moved together, so test cameras are aligned: they are moved by the similarity that brings the true training
+cameras nearest to where the run believes them. What is left between those two, on average, are `degrees` of turn,
+`distance`, and `aside`: degrees by which photos show what cameras look at in another place, for a turn may make up for
+a step. No test photo has a say in that, but in the columns `camera fitted`: PSNR from where each test photo says that
+its camera is. Writes results.md, .csv and .json in `--output`.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def align_tests(pipeline: Any) -> dict[str, float]:
     if manager.placement is not None:
         move(outputs, manager.placement)
     believed = manager.train_dataset.cameras.camera_to_worlds.double().cpu()
-    if optimizer.config.mode != "off":
+    if optimizer.mode != "off":
         change = optimizer(torch.arange(len(believed))).detach().double().cpu()
         believed = torch.cat([change[..., :3] @ believed[..., :3], believed[..., 3:] + change[..., 3:]], dim=-1)
     similarity, left = alignment(outputs.cameras.camera_to_worlds.double().numpy(), believed.numpy())
