@@ -163,6 +163,7 @@ def test_a_picture_and_another_run_know_nothing_of_corrections() -> None:
     assert {n for n in state if n not in others} == {
         "_model.camera_optimizer.pose_adjustment",
         "_model.camera_optimizer.pose_gain",
+        "_model.camera_optimizer.pose_since",
         "_model.exposure.change",
     }
     fresh = make_model(camera_optimizer=PoseConfig(mode="SO3xR3"), exposure=True)

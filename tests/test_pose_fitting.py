@@ -33,7 +33,7 @@ from lg_field.nerfstudio.corrections import PoseConfig, PoseOptimizer, fitted_ra
 from lg_field.training import corrections, pose_fitting
 from lg_field.training.camera_fit import moved, rotations
 from lg_field.training.corrections import PoseCorrections
-from lg_field.training.pose_fitting import FIRST, FREQUENT, TOGETHER, TRIAL, PoseFitting, cameras_due
+from lg_field.training.pose_fitting import EARLY, FIRST, FREQUENT, TOGETHER, TRIAL, PoseFitting, cameras_due
 from lg_field.training.run import RunSettings, SceneRun
 
 __all__ = ["small"]  # a fixture
@@ -81,11 +81,25 @@ def test_a_trial_waits_for_the_fine_and_is_made_once_of_a_resumed_run_too() -> N
     late = Off()
     late.fit(3001, late.poses)
     assert len(late.said) == 1 and float(late.poses.pose_gain) > 0.4
+    assert late.fit.first == int(late.poses.pose_since) == 3001, "its cameras have turns as early ones have"
     again = Off()
     again.poses.pose_gain.fill_(0.1)
     for step in (700, 720, 740):
         again.fit(step, again.poses)
     assert not again.said and not again.looked and not bool(again.poses.pose_adjustment.any())
+
+
+@pytest.mark.parametrize(("certain", "trials"), [(0.1, [EARLY]), (99.0, [TRIAL])])
+def test_poses_that_are_clearly_off_are_found_early(
+    monkeypatch: pytest.MonkeyPatch, certain: float, trials: list[int]
+) -> None:
+    monkeypatch.setattr(pose_fitting, "CERTAIN", certain)
+    run, said = Off(), []
+    run.fit.coarse_until = lambda: 0
+    for step in range(EARLY - 1, TRIAL + 2):
+        run.fit(step, run.poses)
+        said += [step] * (len(run.said) - len(said))
+    assert said == trials
 
 
 @pytest.mark.parametrize("color", [0.3, torch.nan])

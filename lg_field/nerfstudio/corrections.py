@@ -21,7 +21,7 @@ from lg_field.radiance.exposure import Exposure
 from lg_field.training.camera_fit import RAYS_ALONE, fit_alone, rotations, seen_by
 from lg_field.training.corrections import COLORS as COLORS
 from lg_field.training.corrections import POSES as POSES
-from lg_field.training.corrections import PoseMode, Poses, described, improved, moved_rays
+from lg_field.training.corrections import PoseMode, Poses, described, improved, moved_rays, untried
 from lg_field.training.pose_fitting import PoseFitting, ShowPhotos
 
 PENALTIES = (1e-3, 1e-3)
@@ -48,6 +48,7 @@ class PoseOptimizer(CameraOptimizer):
     said: CameraOptimizerConfig
     """What the run was told; nerfstudio's `config` knows only whether there are changes."""
     pose_gain: Tensor
+    pose_since: Tensor
     """As in `PoseCorrections`."""
 
     def __init__(
@@ -63,8 +64,8 @@ class PoseOptimizer(CameraOptimizer):
         base: Any = CameraOptimizerConfig(mode="off" if config.mode == "off" else "SO3xR3")
         super().__init__(base, num_cameras, device, **kwargs)
         self.said = config
-        if config.mode != "off":
-            self.register_buffer("pose_gain", torch.tensor(torch.nan, device=device))
+        for name, value in untried().items() if config.mode != "off" else ():
+            self.register_buffer(name, value.to(device))
 
     @property
     def mode(self) -> str:

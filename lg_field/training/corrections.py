@@ -41,12 +41,15 @@ class PoseCorrections(nn.Module):
     """(photos, 6): moves x, y, z, scene units, then turns about x, y, z, radians."""
     pose_gain: Tensor
     """(): dB by which the field came nearer to the photos when poses were fitted on trial; nan: not tried."""
+    pose_since: Tensor
+    """(): step of that trial."""
 
     def __init__(self, photos: int) -> None:
         """No change of any of so many cameras."""
         super().__init__()
         self.pose_adjustment = nn.Parameter(torch.zeros(photos, 6))
-        self.register_buffer("pose_gain", torch.tensor(torch.nan))
+        for name, value in untried().items():
+            self.register_buffer(name, value)
 
     def forward(self, photos: Int64[Tensor, " rays"]) -> Float[Tensor, "rays 3 4"]:
         """(N,) photos -> (N, 3, 4): a rotation, which turns directions, and what is added to origins."""
@@ -60,6 +63,12 @@ class Poses(Protocol):
 
     pose_adjustment: nn.Parameter
     pose_gain: Tensor
+    pose_since: Tensor
+
+
+def untried() -> dict[str, Tensor]:
+    """What `PoseCorrections` know of a trial before there was one."""
+    return {"pose_gain": torch.tensor(torch.nan), "pose_since": torch.tensor(0)}
 
 
 def improved(mode: str, poses: Poses | None) -> bool:
@@ -118,7 +127,10 @@ class Corrections(nn.Module):
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's; a state without a trial of its poses has had none."""
-        return super().load_state_dict({**_untried(self.state_dict()), **state}, strict, assign)
+        own = {} if self.camera_optimizer is None else untried()
+        return super().load_state_dict(
+            {f"camera_optimizer.{n}": v for n, v in own.items()} | dict(state), strict, assign
+        )
 
 
 def moved_rays(
@@ -155,7 +167,3 @@ def described(poses: Poses | None, exposure: Exposure | None) -> str | None:
         gains = exposure.gains()
         parts.append(f"photos are {gains.min():.2f} to {gains.max():.2f} times as bright as the average")
     return "; ".join(parts) or None
-
-
-def _untried(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value * torch.nan for name, value in state.items() if name.endswith("pose_gain")}

@@ -27,9 +27,10 @@ from lg_field.training.corrections import DOUBTFUL, PoseMode, Poses, developed, 
 
 FIRST, INTERVAL = 150, 20
 """Step of the first turn, and steps between turns at first: before, a field shows too little."""
-TRIAL = 600
-"""Step before which `auto` fits some cameras on trial, which is also that of its first turn; later where the field is
-held coarse for longer."""
+EARLY, TRIAL = 300, 600
+"""Steps before which `auto` fits some cameras on trial; where the field is held coarse for longer, when that ends."""
+CERTAIN = 0.8
+"""dB that settle it in the early trial already."""
 TRIAL_CAMERAS, TRIAL_STEPS, TRIAL_RAYS = 16, 2, 128
 """Cameras of the trial, steps of each, pixels of a step, and as many others that it is looked at."""
 TOGETHER = 16
@@ -94,7 +95,10 @@ class PoseFitting:
             coarse_until: step up to which the field is held coarse.
         """
         self.look, self.show, self.mode, self.say, self.coarse_until = look, show, mode, say, coarse_until
-        self.tried = False
+        self.known: bool | None = None
+        """Whether a trial has told; None: not looked up yet."""
+        self.first = FIRST
+        """Step of the first turn."""
 
     @torch.no_grad()
     def __call__(self, step: int, poses: Poses) -> None:
@@ -104,12 +108,10 @@ class PoseFitting:
             step: number of the step.
             poses: improved in place.
         """
-        changes, first = poses.pose_adjustment, FIRST
-        if self.mode == "auto":
-            first = max(TRIAL, self.coarse_until())
-            if step >= first and len(changes) and not self.tried:
-                self._try(poses)
-        photos = cameras_due(step, len(changes), first)
+        changes = poses.pose_adjustment
+        if self.mode == "auto" and len(changes):
+            self._try(step, poses)
+        photos = cameras_due(step, len(changes), self.first)
         if photos is None or not improved(self.mode, poses):
             return
         found = changes.double().cpu()
@@ -117,12 +119,19 @@ class PoseFitting:
         found[photos] = composed(found[photos], fit_step(self.show(photos), seen, found[photos]))
         changes.copy_(found)
 
-    def _try(self, poses: Poses) -> None:
-        """Find out whether poses are off, unless that is known, and say so."""
-        self.tried = True
-        if bool(poses.pose_gain.isnan()):
-            poses.pose_gain.fill_(self.gain(len(poses.pose_adjustment)))
-            self.say(trial_line(float(poses.pose_gain)))
+    def _try(self, step: int, poses: Poses) -> None:
+        """Find out whether poses are off when it is time, unless that is known, and say so."""
+        if self.known is None:
+            self.known, self.first = not bool(poses.pose_gain.isnan()), int(poses.pose_since)
+        coarse = self.coarse_until()
+        last = step >= max(TRIAL, coarse)
+        if self.known or not (last or (step == EARLY and coarse <= EARLY)):
+            return
+        gain = self.gain(len(poses.pose_adjustment))
+        if last or gain >= CERTAIN:
+            self.known, self.first = True, step
+            poses.pose_gain.fill_(gain), poses.pose_since.fill_(step)
+            self.say(trial_line(gain))
 
     def gain(self, photos: int) -> float:
         """dB by which the field comes nearer to the photos when cameras are fitted to it, at pixels that they were not
