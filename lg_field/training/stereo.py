@@ -3,7 +3,8 @@
 A plane sweep (Collins 1996): a patch is thought to lie at many distances in turn, and is looked for where neighbours
 would show it; where one distance alone makes it look the same in several of them, there it is. Where cameras turn in
 one place, it looks the same at all of the farthest distances: it is found again, but not how far away it is. How often
-patches look alike by chance, photos that look the opposite way say: they cannot show the same.
+patches look alike by chance, the same neighbours say where their photos are turned upside down: what they then show is
+not there.
 """
 
 from __future__ import annotations
@@ -40,13 +41,11 @@ more away."""
 TEXTURE, SPREAD = 0.7, 1.0
 """Least mean slope of a patch in any direction, of 255 a pixel; least standard deviation of what is compared."""
 
-OPPOSITE = -0.5
-"""Cosine between the directions in which photos look up to which they look the opposite way."""
 CHANCE = 3.0
-"""Points that are believed are more than so many times those found by chance."""
+"""What is believed is found more than so many times as often as by chance."""
 TRIED, SELDOM = 500, 0.01
-"""Patches looked for from which on photos are said not to belong to the poses, where so few of them, or no more than by
-chance, are found again."""
+"""Patches looked for from which on photos are said not to belong to the poses, where no more than this share of them,
+or no more than `CHANCE` times those found by chance, are found again."""
 
 
 def seen_points(
@@ -61,7 +60,7 @@ def seen_points(
 
     Returns:
         float64, in the cameras' units; None where fewer than `ENOUGH` are found, or no more than `CHANCE` times those
-        found by chance. Photos and poses that seem not to belong together are said in a line.
+        found by chance, and where photos and poses seem not to belong together, which is said in a line.
 
     Raises:
         CaptureError: a broken photo.
@@ -78,24 +77,22 @@ def seen_points(
     greys = {j: _grey(photos[j], bool(upright) and upright[j]) for j in {j for k in near for j in (k, *near[k])}}
     patches = {k: _textured(greys[k]) for k in near}
 
-    def sweep(k: int, shown: Sequence[int]) -> Found:
-        others = [(views[j], greys[i]) for j, i in zip(near[k], shown)]
+    def sweep(k: int, turned: bool) -> Found:
+        others = [(views[j], greys[j].flip(0, 1) if turned else greys[j]) for j in near[k]]
         return _found_in(views[k], greys[k], patches[k], others, distances)
 
-    found = Found.all_of([sweep(k, near[k]) for k in near])
-    opposite = _opposite(views, list(near))
-    chance = Found.all_of([sweep(k, near[other] * len(near[k])) for k, other in opposite.items()])
-    tried, compared = sum(map(len, patches.values())), sum(len(patches[k]) for k in opposite)
-    share = tried / max(compared, 1)
-    if tried >= TRIED and found.again <= max(CHANCE * share * chance.again, SELDOM * tried):
-        by_chance = f", {chance.again} of {compared} by chance in photos that look the opposite way" if compared else ""
+    found, chance = (Found.all_of([sweep(k, turned) for k in near]) for turned in (False, True))
+    tried = sum(map(len, patches.values()))
+    if tried >= TRIED and found.again <= max(CHANCE * chance.again, SELDOM * tried):
         notice(
             f"photos and poses do not seem to belong together: of {tried} patches of photos {found.again} are found "
-            f"again where the poses say{by_chance}; check that the files are in the order of the poses (10.jpg comes "
-            "before 2.jpg in many lists), and that the poses, their axes and the focal length are of these photos"
+            f"again where the poses say, {chance.again} by chance in the same photos turned upside down; check that "
+            "the files are in the order of the poses (10.jpg comes before 2.jpg in many lists), and that the poses, "
+            "their axes and the focal length are of these photos"
         )
+        return None
     points = found.points
-    return points if len(points) >= ENOUGH and len(points) > CHANCE * share * len(chance.points) else None
+    return points if len(points) >= ENOUGH and len(points) > CHANCE * len(chance.points) else None
 
 
 class Found(NamedTuple):
@@ -128,14 +125,6 @@ def _neighbours(views: Views, apart: Float[Tensor, "views views"]) -> dict[int, 
         order = order[apart[k][order].isfinite()]
         near[k] = [int(order[rank]) for rank in RANKS if rank < len(order)]
     return {k: found for k, found in near.items() if len(found) > 1}
-
-
-def _opposite(views: Views, chosen: list[int]) -> dict[int, int]:
-    """Of each view the one of the others that looks most nearly the opposite way, where one does."""
-    axes = views.axes[chosen]
-    cosines = (axes @ axes.T).tolist()
-    found = {k: min(zip(line, chosen)) for k, line in zip(chosen, cosines)}
-    return {k: other for k, (cosine, other) in found.items() if cosine < OPPOSITE}
 
 
 def _colors(path: Path, upright: bool) -> np.ndarray:
