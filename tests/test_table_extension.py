@@ -99,11 +99,37 @@ def test_files_of_several_seeds_are_lines_of_one_table_and_of_the_page(
     (sound, runs), (image, run) = (
         (tyro.cli(extension.Args, args=shlex.split(command)), count) for command, count in found
     )
-    data = Path("../shared/data")
-    assert (sound.data, sound.preset, sound.seeds, runs) == ((data / "audio" / "b.wav",), "audio-small", 2, "2")
-    assert (image.data, image.quick, run) == ((data / "images" / "div2k_512" / "a.png",), True, "1")
+    assert (sound.data, sound.preset, sound.seeds, runs) == ((tmp_path / "b.wav",), "audio-small", 2, "2")
+    assert (image.data, image.quick, run) == ((tmp_path / "a.png",), True, "1")
     assert "preset audio-small, seed 0, 1" in text
     lines = [json.dumps(r | {"settings": {}}) for r in (first, second)]
     args.finished.path.write_text("\n".join(lines))
     extension.from_rows(args.finished.path, tmp_path / "none")
     assert "audio-small: no file is finished" in capsys.readouterr().out and not (tmp_path / "none").exists()
+
+
+def test_commands_of_a_table_make_just_its_rows():
+    """Files that are alike in seeds and in --quick are of one command; rows that do not say where theirs is are of the
+    folder of their kind."""
+    import extension
+
+    rows = [{"file": "a.png", "kind": "image", "quick": False, "seed": seed} for seed in (0, 1)]
+    rows += [{"file": "c d.png", "kind": "image", "path": "images/kodak/c d.png", "quick": True, "seed": 0}]
+    rows += [{"file": name, "kind": "image", "quick": True, "seed": 0} for name in ("b.png", "a.png")]
+    rows += [{"file": "e.wav", "kind": "audio", "path": "/elsewhere/e.wav", "quick": True, "seed": 2}]
+    said = [tyro.cli(extension.Args, args=shlex.split(c)[1:]) for c in extension.commands(rows, " --preset p")]
+    made = [
+        (path.as_posix(), args.quick, seed)
+        for args in said
+        for seed in (range(args.seeds) if args.seeds else (args.seed,))
+        for path in args.data
+    ]
+    images = "../shared/data/images/"
+    assert sorted(made) == sorted(
+        [
+            *((f"{images}div2k_512/a.png", False, seed) for seed in (0, 1)),
+            *((images + name, True, 0) for name in ("kodak/c d.png", "div2k_512/b.png", "div2k_512/a.png")),
+            ("/elsewhere/e.wav", True, 2),
+        ]
+    )
+    assert len(said) == 3

@@ -59,6 +59,46 @@ def test_only_noise_makes_a_classical_method_depend_on_the_seed(tmp_path: Path):
     assert "seed 0, 1, 2." in text and "--stop 2 --seeds 3`: 7 run(s)" in text
 
 
+def test_a_run_interrupted_in_its_last_step_is_kept_and_no_other_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    import restoration
+
+    args = small(tmp_path, "denoising", "denoising-siren", "denoising-lg-siren", seeds=2)
+    real, looks = restoration.pictures.compare, []
+
+    def compare(*pair):
+        looks.append(pair)
+        if len(looks) == 4:  # two pictures that are not trained, the first and the last step of a run
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*pair)
+
+    monkeypatch.setattr(restoration.pictures, "compare", compare)
+    restoration.main(args)
+    assert "interrupted: " in capsys.readouterr().out and len(looks) == 4
+    last = rows_of(args)[-1]
+    assert (last["row"], last["seed"], last["steps"], len(rows_of(args))) == ("denoising-siren", 0, 2, 3)
+    assert [p[0] for p in last["curve"]] == [1, 2]
+
+
+def test_commands_say_where_each_picture_is_and_its_own_seeds(tmp_path: Path):
+    """Of rows that do not say it, in the folder of the task."""
+    import restoration
+
+    data = tmp_path / "shared" / "data" / "other"
+    data.mkdir(parents=True)
+    Image.fromarray(picture(96, 96)).save(data / "a.png")
+    args = restoration.Args("ct", data / "a.png", ("ct-siren",), stop=1, quick=True, output=tmp_path / "out")
+    restoration.main(args)
+    rows = rows_of(args)
+    assert [r["path"] for r in rows] == ["other/a.png"] * 2
+    args.finished.add({k: v for k, v in rows[1].items() if k != "path"} | {"file": "b.png", "seed": 2})
+    restoration.write(args)
+    text = (args.folder / "results.md").read_text()
+    found = re.findall(r"`python scripts/tables/restoration.py ct --data \.\./shared/data/(.*?)`", text)
+    assert found == ["ct/b.png --quick --stop 1 --seed 2", "other/a.png --quick --stop 1"]
+
+
 def test_seeds_go_on_after_an_interrupt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

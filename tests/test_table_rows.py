@@ -1,6 +1,8 @@
 """Rows of tables that outlive the machine: read again, of their own settings only, and made into the page."""
 
 import json
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +100,34 @@ def test_a_table_is_written_of_its_rows_alone(tmp_path: Path, monkeypatch: pytes
     assert f"| image-small-per-partition | 13,008 | 1 | {row['psnr']:.2f} |" in text and "99.00" not in text
     assert "1 run(s)" in text and "commit abc," in text and "def" not in text
     assert "`python scripts/tables/signals.py images-small --data ../shared/data`" in text
+
+
+def test_a_run_interrupted_in_its_last_step_is_kept_and_no_other_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """An interrupt before that leaves no row."""
+    import signals
+
+    Image.fromarray(picture(64, 64)).save(tmp_path / "a.png")
+    presets = ("image-small-per-partition", "image-small-global")
+    args = signals.Args("images-small", tmp_path / "a.png", presets=presets, steps=3, output=tmp_path / "out")
+    real, times = signals.report.now, []
+
+    def now():
+        times.append(real())
+        if len(times) in (3, 7):  # in the second step of the first run, in the last of the next
+            os.kill(os.getpid(), signal.SIGINT)
+        return times[-1]
+
+    monkeypatch.setattr(signals.report, "now", now)
+    kept = args.finished("images-small")
+    signals.main(args)
+    assert len(times) == 3 and not kept.path.exists()
+    signals.main(args)
+    assert len(times) == 3 + 4 and [(r["preset"], r["steps"]) for r in kept.all()] == [(presets[0], 3)]
+    assert capsys.readouterr().out.count("interrupted: ") == 2
+    signals.main(args)
+    assert [r["preset"] for r in kept.all()] == list(presets)
 
 
 def test_curves_are_of_the_runs_that_all_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -120,7 +120,8 @@ def test_a_row_of_the_defaults_goes_below_the_repository_and_makes_the_page(
     text = (tmp_path / "page.md").read_text()
     assert f" {row['iou']:.4f} |" in text and "0.4321" not in text and "meshes at 16. Published: .5" in text
     assert f"| gem, shape-per-partition | {row['chamfer_to_source'] * 1e4:.2f} /" in text
-    assert "`python scripts/tables/shapes.py meshes --data ../shared/data`: 1 run(s)" in text
+    command = "shapes.py meshes --data ../shared/data --presets shape-per-partition"
+    assert f"`python scripts/tables/{command}`: 1 run(s)" in text
     assert "1 of 2 rows have other settings" in capsys.readouterr().out
 
 
@@ -146,11 +147,13 @@ def test_the_papers_schedule_is_cut_off_and_stays_its_own(tmp_path: Path):
     shapes.check_steps(replace(args, experiment="lucy", steps=26845))
 
 
-def test_a_run_that_is_interrupted_in_its_last_step_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """It is at its end; an interrupt before that leaves no row."""
+def test_a_run_that_is_interrupted_in_its_last_step_is_kept_and_no_other_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """It is at its end; an interrupt before that leaves no row. Its mesh is made when the table goes on."""
     import shapes
 
-    args = small(tmp_path, presets=PAIR[1:], looks=3)
+    args = small(tmp_path, presets=PAIR, looks=3, mesh=16)
     real, measured = shapes.measure, []
 
     def measure(field, data):
@@ -164,7 +167,65 @@ def test_a_run_that_is_interrupted_in_its_last_step_is_kept(tmp_path: Path, monk
     assert len(measured) == 2 and not args.finished.path.exists()
     shapes.main(args)
     (row,) = args.finished.all()
-    assert len(measured) == 5 and row["steps"] == 3
+    assert len(measured) == 5 and row["steps"] == 3 and row["preset"] == PAIR[0] and "mesh" not in row
+    assert capsys.readouterr().out.count("interrupted: ") == 2
+    shapes.main(args)
+    rows = {r["preset"]: r for r in args.finished.all()}
+    assert len(measured) == 8 and [r["mesh"] for r in rows.values()] == [16, 16]
+    assert row.items() <= rows[PAIR[0]].items(), "the first row was made again"
+
+
+def test_a_row_outlives_an_interrupt_while_its_mesh_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its figures are then of the field file of just this run, and of no other."""
+    import shapes
+
+    args, real = small(tmp_path, presets=PAIR[1:], mesh=16), shapes.meshed
+
+    def interrupted(field, data, resolution):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shapes, "meshed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        shapes.main(args)
+    (row,) = args.finished.all()
+    monkeypatch.setattr(shapes, "meshed", real)
+    args.finished.replace(row, row | {"iou": 2.0})
+    shapes.main(args)
+    (other,) = args.finished.all()
+    assert other["iou"] == 2.0 and "mesh" not in other
+    args.finished.replace(other, row)
+    shapes.main(args)
+    (more,) = args.finished.all()
+    assert more["iou"] == row["iou"] and more["chamfer_to_source"] > 0
+
+
+def test_counts_that_make_no_sense_are_one_line(tmp_path: Path):
+    import extension
+    import restoration
+    import shapes
+
+    for changes in ({"steps": -1}, {"seeds": 0}):
+        ((name, value),) = changes.items()
+        with pytest.raises(SystemExit, match=f"^--{name} {value}: it is {value + 1} or more$"):
+            shapes.main(replace(small(tmp_path), **changes))
+    with pytest.raises(SystemExit, match=r"^--stop -1: it is 0 or more$"):
+        restoration.main(restoration.Args("ct", Path(), stop=-1))
+    with pytest.raises(SystemExit, match=r"^--steps -1: it is 0 or more$"):
+        extension.main(extension.Args((), "audio", steps=-1))
+
+
+def test_commands_of_a_table_train_the_networks_and_seeds_of_its_rows():
+    import shapes
+
+    runs = [("shape", 0), ("shape", 1), ("shape-global", 0), ("shape-per-partition", 1)]
+    rows = [dict(zip(("preset", "seed"), run)) for run in runs]
+    whole = [{"preset": p, "seed": 0} for p in shapes.PRESETS]
+    begin = "shapes.py lucy --data ../shared/data"
+    assert shapes.commands(shapes.Args("lucy", Path()), whole) == [begin]
+    assert shapes.commands(shapes.Args("lucy", Path(), points=9), rows) == [
+        f"{begin} --points 9 --presets shape shape-per-partition --seeds 2",
+        f"{begin} --points 9 --presets shape-global",
+    ]
 
 
 def test_options_of_other_numbers_are_other_folders():

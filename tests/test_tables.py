@@ -280,9 +280,11 @@ def test_all_tables_that_were_made_meet_on_one_page(tmp_path: Path):
     failed = forked(*command, "--around", around, cwd=tmp_path, fails=True)
     assert "places for shapes" in failed, "a place without a table is said"
     for beside in ("{{images?}}", "{{images}}"):
-        around.write_text(f"{{{{shapes?}}}} and {beside}")
+        around.write_text(f"two\nlines\n\n\nand {{{{shapes?}}}} and {beside}")
         failed = forked(*command, "--around", around, cwd=tmp_path, fails=True)
-        assert "one paragraph has places for shapes?, images" in failed, "which would be gone with it"
+        assert f"{around}, line 5: the paragraph has places for shapes?, images" in failed, (
+            "which would be gone with it"
+        )
     around.write_text("{{shapes?}}\n\n{{images?}}")
     forked(*command, "--around", around, cwd=tmp_path)
     page = (tmp_path / "results.md").read_text()

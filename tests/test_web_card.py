@@ -51,7 +51,7 @@ def test_a_lost_card_is_opened_again(browser: Browser, host: str, scene: Path) -
     same_as_render(page, part(scene))
     page.evaluate("navigator.gpu.requestAdapter = async () => null; page.device.destroy()")
     page.wait_text("cannot be opened")
-    assert page.evaluate("location.hash").startswith("#v=")
+    assert page.evaluate("location.hash").startswith("#w=")
     press(page, "toggle")
     assert page.evaluate("page.screen.canvas.clientHeight") < HEIGHT
     assert page.evaluate("page.screen.canvas.height") == HEIGHT, "of another size it would be empty"

@@ -249,11 +249,15 @@ def test_a_camera_shows_as_much_across_as_down(browser: Browser, scene: Path, tm
             assert shown_in(page, first) == pytest.approx((1.2, 1.2 * min(1, first / 160)))
             press(page, "share")
             link = page.evaluate("location.href")
-            assert link.endswith(",1.2")
+            assert link.endswith(",1.2") and "#w=" in link
             assert shown_in(page, other) == pytest.approx((1.2, 1.2 * min(1, other / 160)))
             page.call("Page.navigate", url="about:blank")
             page.call("Page.navigate", url=link)
             assert shown_in(page, other) == pytest.approx((1.2, 1.2 * min(1, other / 160)))
+            page.call("Page.navigate", url="about:blank")
+            page.call("Page.navigate", url=link.replace("#w=", "#v="))
+            narrow = min(1, other / 160)
+            assert shown_in(page, other) == pytest.approx((1.2 / narrow, 1.2)), "in heights of the picture"
             assert page.errors == []
             page.close()
 

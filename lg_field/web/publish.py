@@ -35,7 +35,7 @@ SHIPPED = (".js", ".wgsl", ".css", ".html")
 """Kinds of files that a page consists of."""
 PAGE, STILL = "index.html", "still.jpg"
 STILL_SIZE = (800, 500)
-"""Pixels of the still picture: width, height. It is no narrower than high, so it shows what the page does."""
+"""Pixels of the still picture: width, height."""
 MODULES = "lg-field/"
 """Begins the names by which modules of a one-file page import each other."""
 IMPORT = re.compile(r"""(\bfrom\s*|\bimport\s*)(["'])\./([\w-]+\.js)\2""")
@@ -68,7 +68,13 @@ class SiteCamera:
     @staticmethod
     def of(camera: Camera, name: str) -> SiteCamera:
         """Of a camera that makes rays."""
-        return SiteCamera(name, tuple(tuple(row) for row in camera.to_scene.tolist()), float(camera.focal))
+        focal = float(camera.focal) / min(1.0, camera.width / camera.height)
+        return SiteCamera(name, tuple(tuple(row) for row in camera.to_scene.tolist()), focal)
+
+    def rays(self, width: int, height: int) -> Camera:
+        """The camera of a picture of so many pixels."""
+        matrix = torch.tensor(self.camera, dtype=torch.float64)
+        return Camera(matrix, self.focal * min(1.0, width / height), width, height)
 
 
 @dataclass(frozen=True)
@@ -216,8 +222,8 @@ def read_at_once(file: FieldFile) -> list[list[int]]:
 
 
 def scenes_camera(file: FieldFile, scene: Scene) -> SiteCamera | None:
-    """The training camera of a whole scene; None for a part of one, of which it may see nothing, as its exact region or
-    its history says."""
+    """The training camera of a whole scene, whose pictures are taken to be no narrower than high; None for a part of
+    one, of which it may see nothing, as its exact region or its history says."""
     if scene.camera is None or file.header.region is not None or was_cropped(file.header.history):
         return None
     return SiteCamera("start", scene.camera, scene.focal)
@@ -231,8 +237,7 @@ def still_picture(field: RadianceField, scene: Scene, camera: SiteCamera) -> byt
     """
     from lg_field.signals.pictures.writing import write_image
 
-    matrix = torch.tensor(camera.camera, dtype=torch.float64)
-    picture = render(field, scene, Camera(matrix, camera.focal, *STILL_SIZE))
+    picture = render(field, scene, camera.rays(*STILL_SIZE))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, STILL)
         write_image((picture.rgb * 255.0).round().to(torch.uint8), path)

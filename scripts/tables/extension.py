@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import report
 import tyro
-from rows import DATA, ROWS, Row, Rows, changed, provenance, seeds_said
+from rows import ROWS, Row, Rows, below_data, changed, check_counts, data_path, provenance, seeds_said
 from signals import margin, smaller
 from torch import Tensor
 
@@ -37,7 +37,7 @@ from lg_field.signals.presets import read_preset
 from lg_field.signals.settings import CompleteFit, CompleteSettings, resolve
 
 FOLDERS = {"image": "images/div2k_512", "audio": "audio", "video": "video"}
-"""Where the signals of a kind are, below the folder of all data."""
+"""Where the signals of a kind are, below the folder of all data, for rows that do not say it."""
 
 
 @dataclass
@@ -124,6 +124,7 @@ def extended(data: SignalData, settings: CompleteSettings, seed: int) -> Row:
 
 def main(args: Args) -> None:
     """Train, extend, write."""
+    check_counts(steps=(args.steps, 0), seeds=(args.seeds, 0))
     kept = args.finished
     for seed, path in itertools.product(range(args.seeds) if args.seeds else (args.seed,), args.data):
         data = cast(SignalData, read_signal(path))
@@ -131,7 +132,7 @@ def main(args: Args) -> None:
         settings = settings_of(args.preset, data.signal.kind, args.steps)
         said = {"file": path.name, "kind": data.signal.kind, "quick": args.quick, "seed": seed}
         said |= {"data": data.checksum(), "settings": changed(settings.network, settings.fit)}
-        kept.once(said, partial(extended, data, settings, seed))
+        kept.once(said, partial(extended, data, settings, seed), path=below_data(path))
     write(kept, args.folder, args.preset, args.steps)
 
 
@@ -147,6 +148,21 @@ def margins(rows: list[Row]) -> Iterator[dict[str, str]]:
 def from_rows(path: Path, folder: Path) -> None:
     """Write the table of its rows alone."""
     write(Rows(path), folder, path.stem, 0)
+
+
+def commands(rows: list[Row], options: str) -> list[str]:
+    """The commands that make just these rows: of the files that are alike in seeds and in --quick together."""
+    seeds: dict[tuple[bool, str], set[int]] = {}
+    for r in rows:
+        seeds.setdefault((r["quick"], data_path(r, FOLDERS.get(r["kind"], r["kind"]))), set()).add(r["seed"])
+    files: dict[tuple[bool, tuple[int, ...]], list[str]] = {}
+    for (quick, path), of in sorted(seeds.items()):
+        files.setdefault((quick, tuple(sorted(of))), []).append(path)
+    return [
+        f"extension.py --data {shlex.join(paths)}{options}{' --quick' * quick}{said}"
+        for (quick, of), paths in files.items()
+        for said in seeds_said(of)
+    ]
 
 
 def write(kept: Rows, folder: Path, preset: str, steps: int) -> None:
@@ -165,11 +181,8 @@ def write(kept: Rows, folder: Path, preset: str, steps: int) -> None:
     names = [r["file"] + ", a part of it" * r["quick"] for r in rows]
     lines = [{"file": name, "seed": r["seed"]} | part for name, r in zip(names, rows) for part in r["parts"]]
     table = [{c: texts.get(c, "{}").format(r[c]) if c in r else "" for c in columns} for r in lines]
-    files = sorted({f"{DATA}/{FOLDERS.get(r['kind'], r['kind'])}/{r['file']}" for r in rows})
     seeds = sorted({r["seed"] for r in rows})
-    options = f" --preset {preset}" + f" --steps {steps}" * bool(steps) + " --quick" * any(r["quick"] for r in rows)
-    command = f"extension.py --data {shlex.join(files)}{options}"
-    made = provenance([command + seed for seed in seeds_said(seeds)], rows)
+    made = provenance(commands(rows, f" --preset {preset}" + f" --steps {steps}" * bool(steps)), rows)
     over = [report.markdown(lines) for lines in (list(margins(rows)),) if lines]
     what = "\n".join([*over, f"preset {preset}, seed {', '.join(map(str, seeds))}"])
     print(report.write(folder, table, what, rows, made=made))

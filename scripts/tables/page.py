@@ -77,22 +77,30 @@ def standing(page: Path) -> dict[str, str]:
     return dict(re.findall(r"<!-- (\S+) -->\n\n(.*?)\n\n<!-- end of \1 -->", text, re.DOTALL))
 
 
-def settled(page: str, tables: set[str]) -> tuple[str, list[str]]:
+def settled(page: str, tables: set[str], path: Path | None) -> tuple[str, list[str]]:
     """A page in which places for tables that may be missing are plain places, or gone with their paragraphs where
     these tables do not have them; and the names of those.
+
+    Args:
+        page: its text.
+        tables: names of those that are there.
+        path: where the page was read.
 
     Raises:
         SystemExit: a paragraph has such a place beside another one, whose table would be gone with it.
     """
     kept, empty = [], []
+    line = 1
     for text in page.split("\n\n"):
         places = re.findall(r"\{\{(.*?)\}\}", text)
         missing = [name[:-1] for name in places if name.endswith("?") and name[:-1] not in tables]
         if len(places) > 1 and any(name.endswith("?") for name in places):
+            at = line + text[: text.index("{{")].count("\n")
             raise SystemExit(
-                f"one paragraph has places for {', '.join(places)}: one that ends in ? goes with its paragraph, so it "
-                "must be the only one there; put an empty line between them"
+                f"{path}, line {at}: the paragraph has places for {', '.join(places)}: one that ends in ? goes with "
+                "its paragraph, so it must be the only one there; put an empty line between them"
             )
+        line += text.count("\n") + 2
         empty += missing
         kept += [] if missing else [text.replace("?}}", "}}")]
     return "\n\n".join(kept).rstrip("\n") + "\n", empty
@@ -105,7 +113,7 @@ def main(args: Args) -> None:
     if not files:
         raise SystemExit(f"{args.tables}: no results.md below it; the scripts of scripts/tables write them")
     page, before = f"# {args.title}\n" if args.around is None else args.around.read_text(), standing(args.output)
-    page, empty = settled(page, {*files, *before})
+    page, empty = settled(page, {*files, *before}, args.around)
     places = set(re.findall(r"\{\{(.*?)\}\}", page))
     missing = sorted(places - {*files, *before})
     if missing:

@@ -14,6 +14,7 @@ table goes on where it stopped.
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from typing import Annotated, Any, Literal
 import report
 import torch
 import tyro
-from rows import DATA, ROWS, Row, Rows, changed, provenance
+from rows import ROWS, Row, Rows, below_data, changed, data_path, provenance
 from torch import Tensor
 
 from lg_field.restoration import averages, denoising, pictures, super_resolution
@@ -161,8 +162,20 @@ def main(args: Args) -> None:
         data, truth, classical = problem(args, path)
         said = {"picture": path.name, "reduce": args.reduce, "seed": args.seed, "data": data.checksum()}
         said |= {"settings": facts(args.task, settings, args.averages)}
-        rows.once(said, partial(run, args, data, truth, classical))
+        rows.once(said, partial(run, args, data, truth, classical), path=below_data(path))
     from_rows(rows.path, args.output / args.name)
+
+
+def commands(results: list[Row], begin: str) -> list[str]:
+    """What makes such rows: a command for each folder, factor and seed."""
+    groups: dict[tuple[str, int, int], int] = {}
+    for r in results:
+        key = (str(Path(data_path(r, "images/kodak", "picture")).parent), r["reduce"], r["seed"])
+        groups[key] = groups.get(key, 0) + 1
+    return [
+        f"{begin} --data {shlex.quote(folder)} --pictures {count} --reduce {factor}{f' --seed {seed}' * bool(seed)}"
+        for (folder, factor, seed), count in sorted(groups.items())
+    ]
 
 
 def from_rows(path: Path, folder: Path) -> None:
@@ -177,8 +190,8 @@ def from_rows(path: Path, folder: Path) -> None:
     what = f"{task}{prior}, {preset or 'the defaults'}: PSNR in dB, in brackets over {classical}"
     seeds, reduced = (sorted({r[key] for r in results}) for key in ("seed", "reduce"))
     what += f"; seed {', '.join(map(str, seeds))}; averaged down by {', '.join(map(str, reduced))}"
-    options = " ".join(f"--{k} {v}" for k, v in (("preset", preset), ("reduce", reduced[0])) if v)
-    made = provenance([f"pictures.py {task}{' --averages' * means} --data {DATA}/images/kodak {options}"], results)
+    begin = f"pictures.py {task}{' --averages' * means}{f' --preset {preset}' * bool(preset)}"
+    made = provenance(commands(results, begin), results)
     print(report.write(folder, list(table(results, classical)), what, results, made=made))
 
 

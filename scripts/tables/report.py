@@ -39,14 +39,15 @@ def mean(values: Sequence[float], digits: int, spread: bool = True) -> str:
     return f"{text} ± {statistics.stdev(values):.{digits}f}" if spread and len(values) > 1 else text
 
 
-def common_steps(curves: Sequence[Curve]) -> set[float]:
-    """The steps that all of several curves have: a mean at any other would be of fewer of them."""
+def common_positions(curves: Sequence[Curve]) -> set[float]:
+    """The positions (first of each point: steps, or samples seen) that all of several curves have: a mean at any other
+    would be of fewer of them."""
     return set.intersection(*({point[0] for point in curve} for curve in curves))
 
 
 def mean_curve(curves: Sequence[Curve]) -> list[tuple[float, ...]]:
-    """Means of the points of several curves, at the steps that all of them have."""
-    common = common_steps(curves)
+    """Means of the points of several curves, at the positions that all of them have."""
+    common = common_positions(curves)
     rows = zip(*([point for point in curve if point[0] in common] for curve in curves))
     return [tuple(map(statistics.mean, zip(*points))) for points in rows]
 

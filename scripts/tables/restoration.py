@@ -28,11 +28,11 @@ from typing import Annotated, Any, Literal, cast
 import report
 import torch
 import tyro
-from rows import DATA, ROWS, Row, Rows, changed, provenance, seeds_said, thinned
+from interrupts import Interrupts
+from rows import ROWS, Row, Rows, below_data, changed, check_counts, data_path, provenance, seeds_said, thinned
 from signals import margin
 from torch import Tensor
 
-from lg_field.cli.fitting import finish_step_on_interrupt
 from lg_field.files import atomic_write
 from lg_field.restoration import denoising, pictures, super_resolution, tomography
 from lg_field.signals.decode import decode
@@ -164,7 +164,7 @@ def differences(args: Args, name: str) -> Row:
     return changed(settings.network, settings.fit) | {"stop": args.stop}
 
 
-def run(args: Args, name: str, problem: Problem) -> Row | None:
+def run(args: Args, name: str, problem: Problem, interrupts: Interrupts) -> Row | None:
     """Train one preset and write its picture; its figures and curve, None if it was interrupted."""
     settings = settings_of(args, name)
     fit = problem.fit(settings)
@@ -187,10 +187,9 @@ def run(args: Args, name: str, problem: Problem) -> Row | None:
             curve.append({"step": step, "seconds": seconds, **figures})
             print(f"  {name} {step}: {figures['psnr']:.3f} dB, {seconds:.0f} s", flush=True)
 
-    with finish_step_on_interrupt(fit):
-        fit.run(on_step, last)
+    at_end = interrupts.train(fit, on_step, last)
     save(args, name, picture(), problem.result)
-    if fit.stopping and fit.step < last:
+    if not at_end:
         return None
     found = {"parameters": fit.num_parameters()["total"], "steps": fit.step, "of": steps, **curve[-1]}
     return found | {"curve": thinned([(p["step"], round(p["seconds"], 2), round(p["psnr"], 4)) for p in curve])}
@@ -217,6 +216,7 @@ def shown(args: Args, name: str, values: Callable[[], Tensor], problem: Problem)
 
 def main(args: Args) -> None:
     """Run the table."""
+    check_counts(stop=(args.stop, 0), seeds=(args.seeds, 0))
     values = pictures.values_of(pictures.read_picture(args.data))
     if args.quick and args.task == "super-resolution":
         values = values[: values.shape[0] // 2, : values.shape[1] // 2]
@@ -239,12 +239,14 @@ def make(args: Args, values: Tensor) -> bool:
     makers: dict[str, Callable[[], Row | None]] = {
         name: partial(shown, args if problem.random else fixed, name, v, problem) for name, v in known
     }
-    makers |= {name: partial(run, args, name, problem) for name in args.rows or names_of(args.task)}
+    interrupts = Interrupts()
+    makers |= {name: partial(run, args, name, problem, interrupts) for name in args.rows or names_of(args.task)}
     data = pictures.from_values(problem.truth).checksum()
     for name, maker in makers.items():
         drawn = {"seed": args.seed} if problem.random or name in preset_names() else {}
         said = {"row": name, "file": args.data.name} | drawn | {"data": data}
-        if args.finished.once(said | {"settings": differences(args, name)}, maker) is None:
+        said |= {"settings": differences(args, name)}
+        if args.finished.once(said, maker, path=below_data(args.data)) is None or interrupts.came:
             return False
     return True
 
@@ -302,10 +304,16 @@ def write(args: Args) -> None:
     trained = {r["row"]: [s["curve"] for s in results if s["row"] == r["row"]] for r in results if "curve" in r}
     curves = {name: report.mean_curve(runs) for name, runs in trained.items()}
     options = " --quick" * args.quick + (f" --stop {args.stop}" if args.stop else "")
-    data = f"restoration.py {args.task} --data {DATA}/{FOLDERS[args.task]}"
-    made = provenance(
-        [f"{data}/{file}{options}{seed}" for file in map(shlex.quote, files) for seed in seeds_said(seeds)], results
-    )
+    seeds_of: dict[str, set[int]] = {data_path(r, FOLDERS[args.task]): set() for r in results}
+    for r in results:
+        seeds_of[data_path(r, FOLDERS[args.task])] |= {r["seed"]} if "seed" in r else set()
+    begin = f"restoration.py {args.task} --data"
+    commands = [
+        f"{begin} {shlex.quote(path)}{options}{said}"
+        for path in sorted(seeds_of)
+        for said in seeds_said(sorted(seeds_of[path]))
+    ]
+    made = provenance(commands, results)
     print(report.write(args.folder, list(table(results)), what, results, curves, made))
 
 

@@ -64,12 +64,13 @@ class Rows:
                 print(f"{self.path}, line {number} is not JSON and left out: delete it")
         return rows
 
-    def once(self, said: Row, make: Callable[[], Row | None]) -> Row | None:
+    def once(self, said: Row, make: Callable[[], Row | None], **beside: Any) -> Row | None:
         """The row of what is said, if it is kept, else what `make` returns now, kept for later; None is not kept.
 
         Args:
             said: what the row is of, and `settings`; may have `data`, a checksum of what it is made from.
             make: takes long.
+            beside: what a row made now says, too, but rows are not told apart by.
 
         Raises:
             SystemExit: there is this row of other data.
@@ -87,9 +88,13 @@ class Rows:
         made = make()
         if made is None:
             return None
-        row = said | made | {"machine": machine(), "commit": report.commit()}
+        row = said | made | beside | {"machine": machine(), "commit": report.commit()}
         self.add(row, [r for r in self.all() if not same(r, said)] if found else None)
         return row
+
+    def replace(self, row: Row, by: Row) -> None:
+        """Write the file anew with another row in place of one that is there."""
+        self.add(by, [r for r in self.all() if r != json.loads(json.dumps(row))])
 
     def add(self, row: Row, others: list[Row] | None = None) -> None:
         """Append a row, or write the file anew of `others` and this."""
@@ -118,6 +123,36 @@ def same(row: Row, said: Row) -> bool:
     return all(row.get(name) == value for name, value in said.items())
 
 
+def below_data(path: Path) -> str:
+    """Where a file is, for a row: below the folder of all data (`DATA`), or as it was said where it is not in such a
+    folder; `data_path` reads it."""
+    parts, ends = path.absolute().parts, Path(DATA).parts[-2:]
+    starts = [k + 2 for k in range(len(parts) - 2) if parts[k : k + 2] == ends]
+    return Path(*parts[starts[-1] :]).as_posix() if starts else path.absolute().as_posix()
+
+
+def data_path(row: Mapping[str, Any], folder: str, name: str = "file") -> str:
+    """The file that a row is of, as commands say it.
+
+    Args:
+        row: with `path` of `below_data`, or without.
+        folder: below the folder of all data, of the file of a row without.
+        name: key of the file's name in such a row.
+    """
+    return str(Path(DATA) / row.get("path", f"{folder}/{row[name]}"))
+
+
+def check_counts(**counts: tuple[int, int]) -> None:
+    """End with a line if an option is less than it may be.
+
+    Args:
+        counts: by the options' names: what was said, and the least that makes sense.
+    """
+    for name, (value, least) in counts.items():
+        if value < least:
+            raise SystemExit(f"--{name} {value}: it is {least} or more")
+
+
 def seeds_said(seeds: Sequence[int]) -> list[str]:
     """The options of the commands that make rows of just these seeds, in rising order: of one command where they are
     0, 1, ... ("" for seed 0 alone), else of a command for each."""
@@ -137,7 +172,8 @@ def provenance(commands: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> st
     """One line: the commands that make such rows, the machines and commits that made these, and for how long.
 
     Args:
-        commands: script and arguments of each, as they can be run.
+        commands: script and arguments of each. They can be run, and together make such rows, among others where these
+            are a part of a table.
         rows: as `Rows.once` returns them, with `seconds`.
     """
     rows = list(rows)

@@ -27,12 +27,12 @@ from typing import Annotated
 import report
 import torch
 import tyro
-from rows import DATA, ROWS, Row, Rows, changed, provenance, seeds_said
+from interrupts import Interrupts
+from rows import DATA, ROWS, Row, Rows, changed, check_counts, provenance
 from seams import seams
 from signals import margin
 
-from lg_field.cli.fitting import finish_step_on_interrupt
-from lg_field.files import save
+from lg_field.files import load, save
 from lg_field.meshing.metrics import compare
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.signals.encode import build_network, domain_grid
@@ -97,8 +97,8 @@ class Args:
     looks: int = 5
     """Times that the IoU is measured on the way, the last after the last step."""
     mesh: int = 256
-    """Resolution of the mesh that is compared with the source; 0 = none. Like `looks` it is of runs that are made now:
-    rows that are kept stay as they are."""
+    """Resolution of the mesh that is compared with the source; 0 = none. Rows that
+    have a mesh stay as they are; those without get one if their field file is there."""
     quick: bool = False
     """128 voxels and 200 steps of 20,000, where nothing else is said."""
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
@@ -165,7 +165,8 @@ def settings_of(args: Args, preset: str) -> CompleteSettings:
 
 
 def check_steps(args: Args) -> None:
-    """End with a line if runs by the paper's schedule are to go on after its end."""
+    """End with a line if there is nothing to train, or runs by the paper's schedule are to go on after its end."""
+    check_counts(steps=(args.steps, 0), seeds=(args.seeds, 1))
     schedule = min(settings_of(args, preset).fit.steps for preset in PRESETS)
     if args.table.paper and args.setting("steps") > schedule:
         raise SystemExit(
@@ -188,7 +189,12 @@ def said(args: Args, preset: str, path: Path, seed: int) -> Row:
     return found | {"settings": differences(args, preset)}
 
 
-def run(args: Args, preset: str, path: Path, seed: int) -> Row | None:
+def kept_field(args: Args, preset: str, path: Path, seed: int) -> Path:
+    """The field file of a run."""
+    return args.folder / "runs" / f"{preset}.{path.stem}.{seed}.safetensors"
+
+
+def run(args: Args, preset: str, path: Path, seed: int, interrupts: Interrupts) -> Row | None:
     """Train one network on one shape and save it; None if it was interrupted before its last step."""
     data, settings = shape_of(path, args.setting("resolution")), settings_of(args, preset)
     cells = shape_cells(data, domain_grid(data.signal, settings.network), settings.shape.margin)
@@ -208,17 +214,27 @@ def run(args: Args, preset: str, path: Path, seed: int) -> Row | None:
                 f"  {preset}: {curve[-1][0] / 1e6:g} M voxels seen, IoU {curve[-1][2]:.4f}, {seconds:.0f} s", flush=True
             )
 
-    with finish_step_on_interrupt(fit):
-        fit.run(on_step, last)
-    if fit.stopping and fit.step < last:
+    if not interrupts.train(fit, on_step, last):
         return None
     voxels, seconds, iou = curve[-1]
     field.history = {"steps": last, "seconds": seconds, "iou": iou}
-    save(field, args.folder / "runs" / f"{preset}.{path.stem}.{seed}.safetensors", overwrite=True)
+    save(field, kept_field(args, preset, path, seed), overwrite=True)
     row: Row = {"iou": iou, "parameters": field.num_parameters()["total"], "rows": field.num_rows}
     row |= {"full": 0 if field.full is None else len(field.full), "steps": last, "voxels": voxels, "seconds": seconds}
-    row |= {"device": args.device, "curve": curve}
-    return row | (meshed(field, data, args.mesh) if args.mesh and data.source is not None else {})
+    return row | {"device": args.device, "curve": curve}
+
+
+def with_mesh(args: Args, row: Row, preset: str, path: Path, seed: int) -> Row:
+    """A kept row with the figures of its mesh, which it gets now if it has none and its field file is there."""
+    data, file = shape_of(path, args.setting("resolution")), kept_field(args, preset, path, seed)
+    if not args.mesh or "mesh" in row or data.source is None or not file.exists():
+        return row
+    field = load(file).to(args.device)
+    if any(field.history.get(key) != row[key] for key in ("steps", "seconds", "iou")):
+        return row  # the field of another run
+    more = row | meshed(field, data, args.mesh)
+    args.finished.replace(row, more)
+    return more
 
 
 def meshed(field: LocalGlobalNetwork, data: OccupancyData, resolution: int) -> Row:
@@ -241,7 +257,7 @@ def table(results: list[Row]) -> Iterator[dict[str, str]]:
     """A line for each shape and network: means and standard deviations over seeds; IoU by millions of voxels seen,
     where all runs of the line have it."""
     lines = groups(results)
-    common = {key: report.common_steps([r["curve"] for r in runs]) for key, runs in lines.items()}
+    common = {key: report.common_positions([r["curve"] for r in runs]) for key, runs in lines.items()}
     looks = sorted(set().union(*common.values()))
     for (file, preset), runs in lines.items():
         seen = {n: [p[2] for r in runs for p in r["curve"] if p[0] == n] for n in common[(file, preset)]}
@@ -287,10 +303,12 @@ def margins(results: list[Row]) -> Iterator[dict[str, str]]:
 
 def train(args: Args) -> bool:
     """Every run that is not there yet, seed by seed and file by file; whether they came to their end."""
+    interrupts = Interrupts()
     for seed, path, preset in itertools.product(range(args.seeds), files_of(args), args.presets):
-        row = args.finished.once(said(args, preset, path, seed), partial(run, args, preset, path, seed))
-        if row is None:
+        row = args.finished.once(said(args, preset, path, seed), partial(run, args, preset, path, seed, interrupts))
+        if row is None or interrupts.came:
             return False
+        row = with_mesh(args, row, preset, path, seed)
         print({k: v for k, v in row.items() if k not in ("curve", "settings")}, flush=True)
     return True
 
@@ -318,6 +336,18 @@ def from_rows(path: Path, folder: Path) -> None:
     main(Args(path.stem, Path(), kept=True, rows=path.parent, output=folder.parent))
 
 
+def commands(args: Args, results: list[Row]) -> list[str]:
+    """The commands that make such rows: one for the networks of equally many seeds, which are 0, 1, ... here."""
+    present = [p for p in PRESETS if any(r["preset"] == p for r in results)]
+    seeds = {p: 1 + max(r["seed"] for r in results if r["preset"] == p) for p in present}
+    begin, found = f"shapes.py {args.experiment} --data {DATA}{args.options}", []
+    for count in dict.fromkeys(seeds.values()):
+        named = [p for p in present if seeds[p] == count]
+        presets = f" --presets {' '.join(named)}" * (tuple(named) != PRESETS)
+        found.append(begin + presets + f" --seeds {count}" * (count > 1))
+    return found
+
+
 def write(args: Args, results: list[Row]) -> None:
     """Write what the runs of a table say, and print it."""
     if not results:
@@ -331,8 +361,7 @@ def write(args: Args, results: list[Row]) -> None:
     of = f"{args.experiment}: {args.setting('resolution')} voxels along the longest side, {steps} steps, {kind}, "
     of += f"seed {', '.join(map(str, seeds))}" + f", meshes at {meshes}" * bool(meshes)
     what = "\n".join([*parts, of + (f". {args.table.published}" if args.table.published else "")])
-    (seeds_option,) = seeds_said(range(max(seeds) + 1))  # seeds are 0, 1, ... here
-    made = provenance([f"shapes.py {args.experiment} --data {DATA}{args.options}{seeds_option}"], results)
+    made = provenance(commands(args, results), results)
     print(report.write(args.folder, list(table(results)), what, results, made=made))
 
 

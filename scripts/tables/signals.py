@@ -33,11 +33,11 @@ from typing import Annotated, Any, cast
 import report
 import torch
 import tyro
+from interrupts import Interrupts
 from rows import DATA, ROWS, Row, Rows, changed, provenance, thinned
 from scipy.stats import t as student
 
 import lg_field
-from lg_field.cli.fitting import finish_step_on_interrupt
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.quality import psnr
 from lg_field.signals import SignalData, read_signal
@@ -207,8 +207,8 @@ def said(args: Args, name: str, path: Path, seed: int) -> Row:
     return found | {"settings": differences(args, found)}
 
 
-def run(args: Args, name: str, path: Path, seed: int, kept: Path) -> Row | None:
-    """Train one preset on one signal and save its field to `kept`; None if it was interrupted."""
+def run(args: Args, name: str, path: Path, seed: int, kept: Path, interrupts: Interrupts) -> Row | None:
+    """Train one preset on one signal and save its field to `kept`; None if it was interrupted before its last step."""
     data = signal_of(path, args.quick)
     settings = settings_of(args, data.signal.kind, name)
     fit = replace(settings.fit, seed=seed)
@@ -222,9 +222,7 @@ def run(args: Args, name: str, path: Path, seed: int, kept: Path) -> Row | None:
         if step % max(1, fit.steps // 10) == 0:
             print(f"  {name} {path.stem} {step} of {fit.steps}: {curve[-1][2]} dB, {curve[-1][1]} s", flush=True)
 
-    with finish_step_on_interrupt(training):
-        training.run(on_step)
-    if training.stopping:
+    if not interrupts.train(training, on_step, fit.steps):
         return None
     figures = {k: float(f"{v:.6g}") for k, v in (measure(field, data) | stretched(field, data)).items()}
     figures |= {"parameters": field.num_parameters()["total"], "steps": fit.steps, "seconds": curve[-1][1]}
@@ -322,13 +320,13 @@ def uneven(results: list[dict[str, Any]]) -> str:
 def train(args: Args, name: str, presets: Sequence[str]) -> bool:
     """Every run that is not there yet: seed by seed, in each of them file by file, in each of them all presets, so that
     what is compared is done together. Whether they came to their end."""
-    finished, fields = args.finished(name), args.folder(name) / "runs"
+    finished, fields, interrupts = args.finished(name), args.folder(name) / "runs", Interrupts()
     args = replace(args, quick=args.quick or TABLES[name].quick)
     seeds = range(args.seeds or TABLES[name].seeds)
     for seed, path, preset in itertools.product(seeds, files_of(args, TABLES[name]), presets):
         kept = fields / f"{preset}.{path.stem}.{seed}.safetensors"
-        row = finished.once(said(args, preset, path, seed), partial(run, args, preset, path, seed, kept))
-        if row is None:
+        row = finished.once(said(args, preset, path, seed), partial(run, args, preset, path, seed, kept, interrupts))
+        if row is None or interrupts.came:
             return False
         print({k: v for k, v in row.items() if k not in ("curve", "settings")}, flush=True)
     return True

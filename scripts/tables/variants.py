@@ -9,6 +9,7 @@ Every run is kept below docs/results/rows (see rows.py): an interrupted table go
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -115,6 +116,15 @@ def from_rows(path: Path, folder: Path) -> None:
     write(path, folder, Args(Path()).steps)
 
 
+def command(results: list[Row], steps: int) -> str:
+    """What trains such rows."""
+    present, files = [v for v in VARIANTS if any(r["variant"] == v for r in results)], {r["file"] for r in results}
+    said = {"files": [str(len(files))], "steps": [str(steps)], "variants": present}
+    usual = {"files": [str(Args.files)], "steps": [str(Args.steps)], "variants": [*VARIANTS]}
+    options = "".join(f" --{name} {shlex.join(value)}" for name, value in said.items() if value != usual[name])
+    return f"variants.py --data {DATA}/images/div2k_512{options}"
+
+
 def write(path: Path, folder: Path, steps: int) -> None:
     """Write what the rows of so many steps say, and print it."""
     results = Rows(path).of_now(lambda r: settings_of(r["variant"], steps) if r["variant"] in VARIANTS else None)
@@ -126,7 +136,7 @@ def write(path: Path, folder: Path, steps: int) -> None:
         found = [runs.get((name, file)) for file in files]
         figures = [f"{r['psnr']:.2f}, {r['psnr_stretched']:.2f}" if r else "" for r in found]
         table.append(dict(zip(columns, [name, *figures, next(f"{r['seconds']:.1f}" for r in found if r)])))
-    made = provenance([f"variants.py --data {DATA}/images/div2k_512"], results)
+    made = provenance([command(results, steps)], results)
     print(report.write(folder, table, f"{steps} steps, seed 0", results, made=made))
 
 

@@ -125,7 +125,9 @@ export class Orbit {
   }
 }
 
-/** A camera that shows all of a box, from where an orbit of `lg-field render` begins. @param {Orbit} orbit
+/** A camera that shows all of a box, from the direction in which an orbit of `lg-field render` begins. In a picture that is
+ * narrower than high that orbit stands farther away, with the same angle over the height; this camera stands where it does
+ * in any picture, with the same angle over the shorter side. @param {Orbit} orbit
  * @param {{low: number[], high: number[]}} box @param {Matrix4 | null} first the scene's own camera */
 export function frameBox(orbit, box, first) {
   const middle = box.low.map((v, k) => (v + box.high[k]) / 2), radius = length(add(box.high, box.low, -1)) / 2 || 1;

@@ -82,7 +82,7 @@ class Page {
 
   /** Take camera and crop of a link. @param {string} hash */
   async open(hash) {
-    const said = readHash(hash);
+    const said = readHash(hash, this.aspect);
     if (said.orbit) Object.assign(this.screen.orbit, said.orbit);
     if (said.shape || said.cells) {
       this.edit.restore(said.shape ? await regionFromDict(said.shape) : null, said.cells ?? null);

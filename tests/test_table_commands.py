@@ -1,0 +1,48 @@
+"""The commands under tables of many pictures: run as they stand, they make such rows."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+SCRIPTS = Path(__file__).parents[1] / "scripts" / "tables"
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+def test_variants_say_steps_files_and_which():
+    import variants
+
+    whole = [{"variant": name, "file": file} for name in variants.VARIANTS for file in ("00", "01")]
+    assert variants.command(whole, 300) == "variants.py --data ../shared/data/images/div2k_512"
+    said = variants.command([r for r in whole if r["variant"] in ("LG", "LG lr 1e-3") and r["file"] == "00"], 40)
+    args = tyro.cli(variants.Args, args=shlex.split(said)[1:])
+    assert (args.files, args.steps, args.variants) == (1, 40, ("LG", "LG lr 1e-3"))
+
+
+def test_pictures_say_folder_number_factor_and_seed():
+    import pictures
+
+    rows = [{"picture": f"{k}.png", "reduce": 4, "seed": 0} for k in range(3)]
+    rows += [{"picture": "0.png", "reduce": 2, "seed": 1, "path": "images/some more/0.png"}]
+    said = pictures.commands(rows, "pictures.py denoise --preset p")
+    found = [tyro.cli(pictures.Args, args=shlex.split(command)[1:]) for command in said]
+    data = Path("../shared/data/images")
+    assert [(a.data, a.pictures, a.reduce, a.seed, a.preset) for a in found] == [
+        (data / "kodak", 3, 4, 0, "p"),
+        (data / "some more", 1, 2, 1, "p"),
+    ]
+
+
+def test_a_row_says_where_its_file_is_below_the_folder_of_all_data(tmp_path: Path):
+    from rows import below_data, data_path
+
+    assert below_data(Path("../shared/data/images/a/b.png")) == "images/a/b.png"
+    assert below_data(tmp_path / "b.png") == str(tmp_path / "b.png"), "in no such folder: as it is"
+    for row in ({"file": "b.png"}, {"file": "c", "path": "images/a/b.png"}):
+        assert data_path(row, "images/a") == "../shared/data/images/a/b.png"
+    assert data_path({"file": "b.png", "path": "/x/b.png"}, "images") == "/x/b.png"
