@@ -40,7 +40,8 @@ class PoseCorrections(nn.Module):
     pose_adjustment: nn.Parameter
     """(photos, 6): moves x, y, z, scene units, then turns about x, y, z, radians."""
     pose_gain: Tensor
-    """(): dB by which the field came nearer to the photos when poses were fitted on trial; nan: not tried."""
+    """(): dB by which the field came nearer to the photos when poses were fitted on trial; minus infinity: there was no
+    trial, or none could be fitted."""
     pose_since: Tensor
     """(): step of that trial."""
 
@@ -68,7 +69,7 @@ class Poses(Protocol):
 
 def untried() -> dict[str, Tensor]:
     """What `PoseCorrections` know of a trial before there was one."""
-    return {"pose_gain": torch.tensor(torch.nan), "pose_since": torch.tensor(0)}
+    return {"pose_gain": torch.tensor(-torch.inf), "pose_since": torch.tensor(0)}
 
 
 def improved(mode: str, poses: Poses | None) -> bool:

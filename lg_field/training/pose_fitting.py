@@ -122,7 +122,7 @@ class PoseFitting:
     def _try(self, step: int, poses: Poses) -> None:
         """Find out whether poses are off when it is time, unless that is known, and say so."""
         if self.known is None:
-            self.known, self.first = not bool(poses.pose_gain.isnan()), int(poses.pose_since)
+            self.known, self.first = not bool(poses.pose_gain.isinf()), int(poses.pose_since)
         coarse = self.coarse_until()
         last = step >= max(TRIAL, coarse)
         if self.known or not (last or (step == EARLY and coarse <= EARLY)):
@@ -135,7 +135,7 @@ class PoseFitting:
 
     def gain(self, photos: int) -> float:
         """dB by which the field comes nearer to the photos when cameras are fitted to it, at pixels that they were not
-        fitted to; nan where none could be fitted. Training is the same with it and without."""
+        fitted to; minus infinity where none could be fitted. Training is the same with it and without."""
         generator = torch.Generator().manual_seed(photos)
         chosen = torch.linspace(0, photos - 1, min(photos, TRIAL_CAMERAS)).round().long()
         errors, fitted = [], False
@@ -147,12 +147,13 @@ class PoseFitting:
             others, fitted = self.look(some, TRIAL_RAYS, generator=generator), fitted or bool(change.any())
             errors.append(torch.stack([squared_error(show, others), squared_error(show, moved(others, change))]))
         before, after = torch.cat(errors, dim=1).mean(1).clamp_min(1e-12)
-        return float(10.0 * torch.log10(before / after)) if fitted else math.nan
+        gain = float(10.0 * torch.log10(before / after))
+        return gain if fitted and math.isfinite(gain) else -math.inf
 
 
 def trial_line(gain: float) -> str:
     """What is said of a trial by which photos came so many dB nearer."""
-    if math.isnan(gain):
+    if math.isinf(gain):
         return "Whether poses are right cannot be told, the field does not show what photos show; they stay as given."
     found = f"the field is {abs(gain):.2f} dB {'nearer to' if gain >= 0 else 'farther from'} the photos"
     found += f" where cameras are fitted to it (at least {DOUBTFUL} where poses are off)"
