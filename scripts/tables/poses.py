@@ -37,6 +37,7 @@ from lg_field.nerfstudio.capture_outputs import outputs_of
 from lg_field.nerfstudio.dataparser import AutoDataParser, AutoDataParserConfig
 from lg_field.nerfstudio.placing import move
 from lg_field.photos.frame import focus_point
+from lg_field.training.camera_fit import rotations
 
 CASES = {
     "as given": (0.0, "off"),
@@ -115,7 +116,7 @@ def disturbed(poses: np.ndarray, degrees: float, share: float, seed: int) -> np.
     they look at."""
     rng = np.random.default_rng(seed)
     axes, ways = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in rng.normal(size=(2, len(poses), 3)))
-    turns = torch.linalg.matrix_exp(torch.from_numpy(np.radians(degrees) * np.cross(axes[:, None], np.eye(3))))
+    turns = rotations(torch.from_numpy(-np.radians(degrees) * axes))
     away = np.linalg.norm(poses[:, :3, 3] - focus_point(poses, np.zeros((0, 3))), axis=1).mean()
     found = poses.copy()
     found[:, :3, :3] = turns.numpy() @ poses[:, :3, :3]
