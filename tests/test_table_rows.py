@@ -82,9 +82,8 @@ def test_a_table_is_written_of_its_rows_alone(tmp_path: Path, monkeypatch: pytes
 
     (tmp_path / "images").mkdir()
     Image.fromarray(picture(128, 128)).save(tmp_path / "images" / "a.png")
-    args = signals.Args(
-        "images-small", tmp_path / "images", presets=("image-small-per-partition",), output=tmp_path / "t" / "signals"
-    )
+    presets = ("image-small-per-partition",)
+    args = signals.Args("images-small", tmp_path / "images", 0, 1, presets, output=tmp_path / "t" / "signals")
     short = replace(signals.settings_of(args, "image", "image-small-per-partition").fit, steps=3)
     real = signals.read_preset
     monkeypatch.setattr(signals, "read_preset", lambda name: replace(real(name), fit=short))
@@ -110,7 +109,7 @@ def test_a_run_interrupted_in_its_last_step_is_kept_and_no_other_begun(
 
     Image.fromarray(picture(64, 64)).save(tmp_path / "a.png")
     presets = ("image-small-per-partition", "image-small-global")
-    args = signals.Args("images-small", tmp_path / "a.png", presets=presets, steps=3, output=tmp_path / "out")
+    args = signals.Args("images-small", tmp_path / "a.png", 0, 1, presets, steps=3, output=tmp_path / "out")
     real, times = signals.report.now, []
 
     def now():

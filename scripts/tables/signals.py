@@ -11,7 +11,7 @@ makes every table of `TABLES` on the files that each names below `--data`. `--qu
 centre of 128 x 128; sounds: the first quarter; videos: 64 frames, centre of 144 x 192): with `--steps` a run takes
 minutes on 2 CPU cores, but its numbers are then not the paper's, only their order is of interest. The tables
 `images-small`, `partitions-small`, `audio-small` and `video-small` are always of these, by presets with the paper's
-cells, frequencies and parameters for each sample.
+cells, frequencies and parameters for each sample; so are `video-bikes`, of its first 64 frames, and `video-carphone`.
 
 Writes results.md, results.csv, results.json and curves.png to a folder in `--output`. Every run is kept when it ends,
 as a row below docs/results/rows (of `--quick` and `--steps` below `--output`): a table that was interrupted goes on
@@ -34,6 +34,7 @@ import report
 import torch
 import tyro
 from interrupts import Interrupts
+from paper_tables import TABLES, Table
 from rows import DATA, ROWS, Row, Rows, changed, provenance, thinned
 from scipy.stats import t as student
 
@@ -47,60 +48,6 @@ from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure
 from lg_field.signals.presets import read_preset
 from lg_field.signals.settings import CompleteSettings, resolve
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the paper."""
-
-    presets: tuple[str, ...]
-    """Its rows; the first is what the others are compared with."""
-    data: tuple[str, ...]
-    """Files, or folders of files, below the folder of all data."""
-    files: int = 0
-    """Files taken from a folder; 0 = all."""
-    seeds: int = 1
-    """Runs of every file."""
-    quick: bool = False
-    """Always of the smaller signals of --quick."""
-
-
-IMAGE = "image-div2k"
-TABLES = {
-    "images": Table(
-        (*(IMAGE + end for end in ("", "-auto", "-per-partition", "-auto-per-partition", "-global")), "image-best"),
-        ("images/div2k_512",),
-    ),
-    "partitions": Table(
-        (*(f"image-partitions-{n:02d}" for n in (16, 2, 4, 8, 32)), f"{IMAGE}-global"), ("images/div2k_512",), files=1
-    ),
-    "images-small": Table(
-        tuple("image-small" + end for end in ("", "-per-partition", "-global")), ("images/div2k_512",), quick=True
-    ),
-    "partitions-small": Table(
-        tuple("image-small" + end for end in ("", "-01", "-02", "-08", "-global")),
-        ("images/div2k_512",),
-        files=1,
-        quick=True,
-    ),
-    "audio": Table(
-        ("audio", "audio-per-partition", "audio-global"), ("audio/gt_bach.wav", "audio/gt_counting.wav"), seeds=5
-    ),
-    "audio-small": Table(
-        tuple("audio-small" + end for end in ("", "-per-partition", "-global")),
-        ("audio/gt_bach.wav", "audio/gt_counting.wav"),
-        seeds=3,
-        quick=True,
-    ),
-    "video-small": Table(
-        tuple("video-small" + end for end in ("", "-per-partition", "-global")),
-        ("video/bikes.mp4", "video/carphone_pristine.mp4"),
-        quick=True,
-    ),
-    "video": Table(
-        ("video", "video-per-partition", "video-global"), ("video/bikes.mp4", "video/carphone_pristine.mp4"), seeds=3
-    ),
-}
 
 
 @dataclass
@@ -155,22 +102,6 @@ def files_of(args: Args, table: Table) -> list[Path]:
     return paths
 
 
-def smaller(data: SignalData) -> SignalData:
-    """The part of a signal that --quick trains on."""
-    samples = data.samples
-    axes = len(data.signal.shape)
-    if axes == 1:
-        samples = samples[: len(samples) // 4]
-    elif axes == 2:
-        top, left = (max(0, (n - 128) // 2) for n in samples.shape[:2])
-        samples = samples[top : top + 128, left : left + 128].contiguous()
-    else:
-        top, left = (max(0, (n - m) // 2) for n, m in zip(samples.shape[1:3], (144, 192)))
-        samples = samples[:64, top : top + 144, left : left + 192].contiguous()
-    shape = tuple(samples.shape[:-1])
-    return SignalData(samples, replace(data.signal, shape=shape))
-
-
 def stretched(field: LocalGlobalNetwork, data: SignalData) -> dict[str, float]:
     """Of an image, the PSNR as the authors' published script takes it: prediction, not clipped, and truth are each
     stretched to [0, 1] by their own least and largest value first. One value out of range costs all pixels."""
@@ -182,15 +113,14 @@ def stretched(field: LocalGlobalNetwork, data: SignalData) -> dict[str, float]:
 
 
 @lru_cache(1)
-def signal_of(path: Path, quick: bool) -> SignalData:
+def signal_of(path: Path, table: Table, quick: bool) -> SignalData:
     """What a run is trained on."""
-    data = cast(SignalData, read_signal(path))
-    return smaller(data) if quick else data
+    return table.part(cast(SignalData, read_signal(path)), quick)
 
 
 def settings_of(args: Args, kind: str, name: str) -> CompleteSettings:
-    """What a preset says about a kind of signal."""
-    settings = resolve(kind, read_preset(name))
+    """What a preset says about a kind of signal in the table of `args`."""
+    settings = TABLES[args.experiment].settings(resolve(kind, read_preset(name)))
     return replace(settings, fit=replace(settings.fit, steps=args.steps or settings.fit.steps))
 
 
@@ -202,14 +132,14 @@ def differences(args: Args, row: Mapping[str, Any]) -> Row:
 
 def said(args: Args, name: str, path: Path, seed: int) -> Row:
     """What a run is of."""
-    data = signal_of(path, args.quick)
+    data = signal_of(path, TABLES[args.experiment], args.quick)
     found = {"preset": name, "file": path.name, "seed": seed, "kind": data.signal.kind, "data": data.checksum()}
     return found | {"settings": differences(args, found)}
 
 
 def run(args: Args, name: str, path: Path, seed: int, kept: Path, interrupts: Interrupts) -> Row | None:
     """Train one preset on one signal and save its field to `kept`; None if it was interrupted before its last step."""
-    data = signal_of(path, args.quick)
+    data = signal_of(path, TABLES[args.experiment], args.quick)
     settings = settings_of(args, data.signal.kind, name)
     fit = replace(settings.fit, seed=seed)
     field = build_network(data.signal, settings.network, seed).to(args.device)
@@ -321,9 +251,9 @@ def train(args: Args, name: str, presets: Sequence[str]) -> bool:
     """Every run that is not there yet: seed by seed, in each of them file by file, in each of them all presets, so that
     what is compared is done together. Whether they came to their end."""
     finished, fields, interrupts = args.finished(name), args.folder(name) / "runs", Interrupts()
-    args = replace(args, quick=args.quick or TABLES[name].quick)
-    seeds = range(args.seeds or TABLES[name].seeds)
-    for seed, path, preset in itertools.product(seeds, files_of(args, TABLES[name]), presets):
+    files, seeds = files_of(args, TABLES[name]), range(args.seeds or TABLES[name].seeds)
+    args = replace(args, experiment=name, quick=args.quick or TABLES[name].quick)
+    for seed, path, preset in itertools.product(seeds, files, presets):
         kept = fields / f"{preset}.{path.stem}.{seed}.safetensors"
         row = finished.once(said(args, preset, path, seed), partial(run, args, preset, path, seed, kept, interrupts))
         if row is None or interrupts.came:
@@ -338,6 +268,7 @@ def make(args: Args, name: str) -> bool:
     if not args.kept and not train(args, name, args.presets or presets):
         print("interrupted: the runs that were finished are kept; the same command goes on")
         return False
+    args = replace(args, experiment=name)
     results = args.finished(name).of_now(lambda r: differences(args, r) if r["preset"] in presets else None)
     write(args, name, sorted(results, key=lambda r: (presets.index(r["preset"]), r["file"], r["seed"])))
     return True

@@ -18,8 +18,9 @@ from typing import cast
 
 import report
 import tyro
+from paper_tables import smaller
 from rows import DATA, ROWS, Row, Rows, changed, provenance
-from signals import smaller, stretched
+from signals import stretched
 
 from lg_field.networks import LocalGlobalNetwork
 from lg_field.signals import SignalData, read_signal
