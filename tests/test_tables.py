@@ -234,6 +234,13 @@ def test_margins_are_paired_and_read_the_last_step_and_the_last_tenth(monkeypatc
         row["dB, 95 % interval"].startswith("+0.00 ± 12.7") and row["dB, last tenth, 95 % interval"] == "+1.00 ± 0.00"
     )
     assert "dB, stretched, 95 % interval" not in row, "a sound has no such figure"
+    seeds = [r | {"seed": 1, "psnr": 10.0} for r in runs if r["file"] != "z"]
+    ours, theirs = (list(signals.margins([*runs, *(r for r in seeds if r["preset"] in has)])) for has in ("ab", ""))
+    assert [r["a over"] for r in ours] == ["b, x", "b, y"] and theirs == [row], "few files with seeds: each by itself"
+    assert [r["dB, 95 % interval"][:5] for r in ours] == ["-0.50", "+0.50"]
+    many = [r | {"file": f} for r in runs + seeds if r["file"] == "x" for f in "pqrst"]
+    (row,) = signals.margins(many)
+    assert row["pairs"] == "5" and row["dB, 95 % interval"] == "-0.50 ± 0.00", "a file counts once, whatever its seeds"
 
 
 @pytest.mark.parametrize("end", ["", "-per-partition", "-global"])

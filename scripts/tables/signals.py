@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -161,15 +161,41 @@ def run(args: Args, name: str, path: Path, seed: int, kept: Path, interrupts: In
     return figures | {"device": args.device} | late(curve) | {"curve": thinned(curve)}
 
 
+FEW = 3
+"""Of so many files with several seeds each the margins are those of the seeds, file by file."""
+
+
 def margins(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
-    """By how many dB the first preset is better than each other, on the files and with the seeds that both have."""
+    """By how many dB the first preset is better than each other, on the files and with the seeds that both have: of
+    `FEW` files each by itself, seed by seed, else file by file, each the mean of its seeds."""
     first, *others = dict.fromkeys(r["preset"] for r in results)
     runs = {(r["preset"], r["file"], r["seed"]): r for r in results}
     for other in others:
-        pairs = [(runs[(first, *k[1:])], r) for k, r in runs.items() if k[0] == other and (first, *k[1:]) in runs]
-        row = {f"{first} over": other, "pairs": str(len(pairs)), **margin(pairs, "psnr", "dB")}
-        if len(pairs) > 1:
-            yield row | margin(pairs, "psnr_late", "dB, last tenth") | margin(pairs, "psnr_stretched", "dB, stretched")
+        by_file: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+        for (preset, file, seed), r in runs.items():
+            if preset == other and (first, file, seed) in runs:
+                by_file.setdefault(file, []).append((runs[(first, file, seed)], r))
+        if len(by_file) <= FEW and max(map(len, by_file.values()), default=0) > 1:
+            named = {f"{other}, {file}": pairs for file, pairs in by_file.items()}
+        else:
+            named = {
+                other: [(of_seeds(p[0] for p in pairs), of_seeds(p[1] for p in pairs)) for pairs in by_file.values()]
+            }
+        for name, pairs in named.items():
+            row = {f"{first} over": name, "pairs": str(len(pairs)), **margin(pairs, "psnr", "dB")}
+            if len(pairs) > 1:
+                yield (
+                    row
+                    | margin(pairs, "psnr_late", "dB, last tenth")
+                    | margin(pairs, "psnr_stretched", "dB, stretched")
+                )
+
+
+def of_seeds(runs: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """The mean figures of runs of one file."""
+    runs = list(runs)
+    keys = [k for k in ("psnr", "psnr_late", "psnr_stretched") if all(k in r for r in runs)]
+    return {k: statistics.mean(r[k] for r in runs) for k in keys}
 
 
 def margin(pairs: list[tuple[dict[str, Any], dict[str, Any]]], key: str, name: str) -> dict[str, str]:
