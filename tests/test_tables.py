@@ -221,25 +221,28 @@ def test_runs_that_are_missing_are_said_and_curves_are_read_at_their_quarters(mo
 def test_margins_are_paired_and_read_the_last_step_and_the_last_tenth(monkeypatch: pytest.MonkeyPatch):
     """A file that is easy for both adds to neither margin; a swing at the last step is not in the last tenth's mean."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    import signals
+    import margins
+    from signals import MEASURES
 
     def run(preset: str, file: str, psnr: float, late: float) -> dict[str, object]:
         return {"preset": preset, "file": file, "seed": 0, "psnr": psnr, "psnr_late": late}
 
     runs = [run("a", "x", 30.0, 31.0), run("a", "y", 41.0, 41.0), run("a", "z", 9.0, 9.0)]
     runs += [run("b", "x", 31.0, 30.0), run("b", "y", 40.0, 40.0)]
-    (row,) = signals.margins(runs)
+    (row,) = margins.margins(runs, MEASURES)
     assert row["a over"] == "b" and row["pairs"] == "2" and row["better in (dB)"] == "1 of 2"
     assert (
         row["dB, 95 % interval"].startswith("+0.00 ± 12.7") and row["dB, last tenth, 95 % interval"] == "+1.00 ± 0.00"
     )
     assert "dB, stretched, 95 % interval" not in row, "a sound has no such figure"
     seeds = [r | {"seed": 1, "psnr": 10.0} for r in runs if r["file"] != "z"]
-    ours, theirs = (list(signals.margins([*runs, *(r for r in seeds if r["preset"] in has)])) for has in ("ab", ""))
+    ours, theirs = (
+        list(margins.margins([*runs, *(r for r in seeds if r["preset"] in has)], MEASURES)) for has in ("ab", "")
+    )
     assert [r["a over"] for r in ours] == ["b, x", "b, y"] and theirs == [row], "few files with seeds: each by itself"
     assert [r["dB, 95 % interval"][:5] for r in ours] == ["-0.50", "+0.50"]
     many = [r | {"file": f} for r in runs + seeds if r["file"] == "x" for f in "pqrst"]
-    (row,) = signals.margins(many)
+    (row,) = margins.margins(many, MEASURES)
     assert row["pairs"] == "5" and row["dB, 95 % interval"] == "-0.50 ± 0.00", "a file counts once, whatever its seeds"
 
 

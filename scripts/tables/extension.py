@@ -22,9 +22,9 @@ from typing import Any, cast
 
 import report
 import tyro
+from margins import margin
 from paper_tables import smaller
 from rows import ROWS, Row, Rows, below_data, changed, check_counts, data_path, provenance, seeds_said
-from signals import margin
 from torch import Tensor
 
 import lg_field

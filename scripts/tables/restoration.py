@@ -29,8 +29,8 @@ import report
 import torch
 import tyro
 from interrupts import Interrupts
+from margins import margin
 from rows import ROWS, Row, Rows, below_data, changed, check_counts, data_path, provenance, seeds_said, thinned
-from signals import margin
 from torch import Tensor
 
 from lg_field.files import atomic_write

@@ -24,13 +24,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
+import margins as in_pairs
 import report
 import torch
 import tyro
 from interrupts import Interrupts
 from rows import DATA, ROWS, Row, Rows, changed, check_counts, provenance
 from seams import seams
-from signals import margin
 
 from lg_field.files import load, save
 from lg_field.meshing.metrics import compare
@@ -293,12 +293,8 @@ def mesh_table(results: list[Row]) -> Iterator[dict[str, str]]:
 
 def margins(results: list[Row]) -> Iterator[dict[str, str]]:
     """By how much the first network's IoU is higher than each other's, of the shapes and seeds that both have."""
-    first, *others = sorted({r["preset"] for r in results}, key=PRESETS.index)
-    runs = {(r["preset"], r["file"], r["seed"]): {"iou": 100 * r["iou"]} for r in results}
-    for other in others:
-        pairs = [(runs[(first, *k[1:])], r) for k, r in runs.items() if k[0] == other and (first, *k[1:]) in runs]
-        if len(pairs) > 1:
-            yield {f"{first} over": other, "pairs": str(len(pairs)), **margin(pairs, "iou", "IoU x 100")}
+    in_order = sorted(results, key=lambda r: PRESETS.index(r["preset"]))
+    return in_pairs.margins([r | {"iou": 100 * r["iou"]} for r in in_order], {"iou": "IoU x 100"})
 
 
 def train(args: Args) -> bool:

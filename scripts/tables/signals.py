@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -34,9 +34,9 @@ import report
 import torch
 import tyro
 from interrupts import Interrupts
+from margins import margins
 from paper_tables import TABLES, Table
 from rows import DATA, ROWS, Row, Rows, changed, provenance, thinned
-from scipy.stats import t as student
 
 import lg_field
 from lg_field.networks import LocalGlobalNetwork
@@ -48,6 +48,9 @@ from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure
 from lg_field.signals.presets import read_preset
 from lg_field.signals.settings import CompleteSettings, resolve
+
+MEASURES = {"psnr": "dB", "psnr_late": "dB, last tenth", "psnr_stretched": "dB, stretched"}
+"""Figures whose margins a table says."""
 
 
 @dataclass
@@ -159,53 +162,6 @@ def run(args: Args, name: str, path: Path, seed: int, kept: Path, interrupts: In
     field.description = data.signal
     lg_field.save(field.cpu(), kept, overwrite=True)
     return figures | {"device": args.device} | late(curve) | {"curve": thinned(curve)}
-
-
-FEW = 3
-"""Of so many files with several seeds each the margins are those of the seeds, file by file."""
-
-
-def margins(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
-    """By how many dB the first preset is better than each other, on the files and with the seeds that both have: of
-    `FEW` files each by itself, seed by seed, else file by file, each the mean of its seeds."""
-    first, *others = dict.fromkeys(r["preset"] for r in results)
-    runs = {(r["preset"], r["file"], r["seed"]): r for r in results}
-    for other in others:
-        by_file: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
-        for (preset, file, seed), r in runs.items():
-            if preset == other and (first, file, seed) in runs:
-                by_file.setdefault(file, []).append((runs[(first, file, seed)], r))
-        if len(by_file) <= FEW and max(map(len, by_file.values()), default=0) > 1:
-            named = {f"{other}, {file}": pairs for file, pairs in by_file.items()}
-        else:
-            named = {
-                other: [(of_seeds(p[0] for p in pairs), of_seeds(p[1] for p in pairs)) for pairs in by_file.values()]
-            }
-        for name, pairs in named.items():
-            row = {f"{first} over": name, "pairs": str(len(pairs)), **margin(pairs, "psnr", "dB")}
-            if len(pairs) > 1:
-                yield (
-                    row
-                    | margin(pairs, "psnr_late", "dB, last tenth")
-                    | margin(pairs, "psnr_stretched", "dB, stretched")
-                )
-
-
-def of_seeds(runs: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """The mean figures of runs of one file."""
-    runs = list(runs)
-    keys = [k for k in ("psnr", "psnr_late", "psnr_stretched") if all(k in r for r in runs)]
-    return {k: statistics.mean(r[k] for r in runs) for k in keys}
-
-
-def margin(pairs: list[tuple[dict[str, Any], dict[str, Any]]], key: str, name: str) -> dict[str, str]:
-    """Mean of what the first of each pair has more of, its 95 % interval, and in how many pairs it has more."""
-    gains = [a[key] - b[key] for a, b in pairs if key in a and key in b]
-    if len(gains) < 2:
-        return {}
-    half = student.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
-    found = {f"{name}, 95 % interval": f"{statistics.mean(gains):+.2f} ± {half:.2f}"}
-    return found | {f"better in ({name})": f"{sum(g > 0 for g in gains)} of {len(gains)}"}
 
 
 def table(results: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
@@ -325,7 +281,7 @@ def write(args: Args, name: str, results: list[dict[str, Any]]) -> None:
     lines = {f"{p} ({len(runs)} run{'s' * (len(runs) > 1)})": curves[p] for p, runs in runs_of(alike).items()}
     of, of_curves = (signals_in(args, name, runs) for runs in (results, alike))
     what = f"{uneven(results)}{report.markdown(list(by_steps(alike, curves)))}\n{of}"
-    over = list(margins(results))
+    over = list(margins(results, MEASURES))
     if over:
         what = f"{report.markdown(over)}\n{what}"
     options = " --quick" * args.quick + (f" --steps {args.steps}" if args.steps else "")
