@@ -1,6 +1,7 @@
 """The commands under tables of many pictures: run as they stand, they make such rows."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,13 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_variants_say_steps_files_and_which():
     import variants
 
-    whole = [{"variant": name, "file": file} for name in variants.VARIANTS for file in ("00", "01")]
-    assert variants.command(whole, 300) == "variants.py --data ../shared/data/images/div2k_512"
-    said = variants.command([r for r in whole if r["variant"] in ("LG", "LG lr 1e-3") and r["file"] == "00"], 40)
+    given = variants.Args("images", Path())
+    whole = [{"variant": name, "file": file} for name in variants.IMAGES for file in ("00", "01")]
+    assert variants.command(given, whole) == "variants.py images --data ../shared/data"
+    some = [r for r in whole if r["variant"] in ("LG", "LG lr 1e-3") and r["file"] == "00"]
+    said = variants.command(replace(given, steps=40), some)
     args = tyro.cli(variants.Args, args=shlex.split(said)[1:])
-    assert (args.files, args.steps, args.variants) == (1, 40, ("LG", "LG lr 1e-3"))
+    assert (args.table, args.files, args.steps, args.variants) == ("images", 1, 40, ("LG", "LG lr 1e-3"))
 
 
 def test_pictures_say_folder_number_factor_and_seed():

@@ -172,18 +172,34 @@ def test_variants_are_trained_once_and_meet_in_one_table(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(str(SCRIPTS))
     import variants
 
-    Image.fromarray(picture(128, 128)).save(tmp_path / "a.png")
-    field, other = (
-        variants.build_network(variants.read_signal(tmp_path / "a.png").signal, variants.LG) for _ in range(2)
-    )
-    variants.VARIANTS["LG merge weights x2"][2](other)
+    folder = tmp_path / "images" / "div2k_512"
+    folder.mkdir(parents=True)
+    Image.fromarray(picture(128, 128)).save(folder / "00.png")
+    args = variants.Args("images", tmp_path, 1, 2, ("LG",), rows=tmp_path / "rows", output=tmp_path / "out")
+    network = variants.settings_of(args, "LG").network
+    field, other = (variants.build_network(variants.read_signal(folder / "00.png").signal, network) for _ in range(2))
+    variants.IMAGES["LG merge weights x2"].weights(other)
     for name, tensor in field.shared.items():
         assert (other.shared[name] == tensor * (2.0 if name == "merge_weight" else 1.0)).all(), name
-    kept = tmp_path / "rows" / "variants.jsonl"
     for names in (("LG",), ("LG", "SPP")):
-        variants.main(variants.Args(tmp_path, 1, 2, names, rows=kept, output=tmp_path / "out"))
+        variants.main(replace(args, variants=names))
+    kept = tmp_path / "rows" / "images.jsonl"
     assert [json.loads(line)["variant"] for line in kept.read_text().splitlines()] == ["LG", "SPP"]
-    assert [r[""] for r in results(tmp_path / "out")] == ["LG", "SPP"]
+    assert [r[""] for r in results(tmp_path / "out" / "images")] == ["LG", "SPP"]
+    with pytest.raises(SystemExit, match="images has no variant LGG; there are LG, SPP"):
+        variants.main(replace(args, variants=("LGG",)))
+
+
+def test_variants_differ_from_their_presets_in_what_their_names_say(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import variants
+
+    plain, more, denser = (
+        variants.settings_of(variants.Args("videos", Path()), name)
+        for name in ("LG", "LG, 35 % shared", "LG, 2 % a step")
+    )
+    assert more == replace(plain, network=replace(plain.network, global_share=0.35)) and plain.fit.steps == 5000
+    assert denser == replace(plain, fit=replace(plain.fit, sample_fraction=0.02))
 
 
 def test_images_are_measured_stretched_too(monkeypatch: pytest.MonkeyPatch):

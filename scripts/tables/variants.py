@@ -1,20 +1,22 @@
-"""What the first hundreds of steps on an image depend on: network, initial weights, rate, where the domain ends.
+"""What a training depends on: network, initial weights, rate, coordinates, the shared part of the parameters.
 
-    python scripts/tables/variants.py --data ../shared/data/images/div2k_512 --files 2
+    python scripts/tables/variants.py images --data ../shared/data
+    python scripts/tables/variants.py videos --data ../shared/data --variants LG SPP
 
-Centres of 128 x 128 in cells of 32 x 32 pixels, 12,770 parameters, the frequencies of a 512 x 512 image: a sixteenth of
-the preset image-div2k. `stretched` is the PSNR of `signals.stretched`. Writes results.md, .csv and .json to `--output`.
-Every run is kept below docs/results/rows (see rows.py): an interrupted table goes on where it stopped.
+Variants of the presets for smaller signals (those of signals.py --quick), on the same files, seed 0: `images` the first
+hundreds of steps, `videos` to the end. `stretched` is the PSNR of `signals.stretched`. Writes results.md, .csv and
+.json to a folder in `--output`. Every run is kept below docs/results/rows (see rows.py): an interrupted table goes on
+where it stopped.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Annotated, Any, cast
 
 import report
 import tyro
@@ -27,118 +29,195 @@ from lg_field.signals import SignalData, read_signal
 from lg_field.signals.encode import build_network
 from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure
-from lg_field.signals.settings import CompleteFit, CompleteNetwork
+from lg_field.signals.presets import read_preset
+from lg_field.signals.settings import CompleteSettings, resolve
 
 
 def shared_times(factor: float, *words: str) -> Callable[[LocalGlobalNetwork], None]:
     """What multiplies the shared tensors with all of these words in their names."""
 
-    def change(field: LocalGlobalNetwork) -> None:
-        for name, tensor in field.shared.items():
+    def change(network: LocalGlobalNetwork) -> None:
+        for name, tensor in network.shared.items():
             if all(word in name for word in words):
                 tensor.data.mul_(factor)
 
     return change
 
 
-LG = CompleteNetwork(counts=(4, 4), local_width=14, global_width=16, coordinate_scale=0.25)
-SPP = replace(LG, network="per-partition", local_width=15, global_width=0)
-SIREN = replace(LG, network="global", counts=(1, 1), local_width=0, global_width=64)
-RATE = 5e-4
-Variant = tuple[CompleteNetwork, float, Callable[[LocalGlobalNetwork], None]]
-SAME = shared_times(1.0)
-VARIANTS: dict[str, Variant] = {
-    "LG": (LG, RATE, SAME),
-    "SPP": (SPP, RATE, SAME),
-    "SIREN": (SIREN, RATE, SAME),
-    "LG merge weights x2": (LG, RATE, shared_times(2.0, "merge_weight")),
-    "LG merge bias 0": (LG, RATE, shared_times(0.0, "merge", "bias")),
-    "LG shared biases 0": (LG, RATE, shared_times(0.0, "bias")),
-    "LG lr 1e-3": (LG, 1e-3, SAME),
-    "SIREN lr 1e-3": (SIREN, 1e-3, SAME),
-    "LG domain to the outer pixels": (replace(LG, coordinate_scale=0.25 * 128 / 127), RATE, SAME),
+AS_THEY_ARE = shared_times(1.0)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A preset, and what is other than there."""
+
+    preset: str
+    """Of configs/."""
+    network: dict[str, Any] = field(default_factory=dict)
+    """Entries of the network."""
+    fit: dict[str, Any] = field(default_factory=dict)
+    """Entries of the training."""
+    weights: Callable[[LocalGlobalNetwork], None] = AS_THEY_ARE
+    """What is done to the initial weights."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Variants and what they are trained on."""
+
+    kind: str
+    """Of signal."""
+    data: str
+    """A folder of files below the folder of all data."""
+    files: tuple[str, ...]
+    """Of it."""
+    variants: dict[str, Variant]
+    """By name."""
+    steps: int = 0
+    """Of each run; 0 = the preset's."""
+
+
+LG, SPP, SIREN = "image-small", "image-small-per-partition", "image-small-global"
+IMAGES = {
+    "LG": Variant(LG),
+    "SPP": Variant(SPP),
+    "SIREN": Variant(SIREN),
+    "LG merge weights x2": Variant(LG, weights=shared_times(2.0, "merge_weight")),
+    "LG merge bias 0": Variant(LG, weights=shared_times(0.0, "merge", "bias")),
+    "LG shared biases 0": Variant(LG, weights=shared_times(0.0, "bias")),
+    "LG lr 1e-3": Variant(LG, fit={"lr": 1e-3}),
+    "SIREN lr 1e-3": Variant(SIREN, fit={"lr": 1e-3}),
+    "LG domain to the outer pixels": Variant(LG, {"coordinate_scale": 0.25 * 128 / 127}),
 }
-"""Name -> network, learning rate, what is done to the initial weights. The last has the middles of the outermost pixels
-at the ends of the domain, as SIREN's coordinates do."""
+"""The last has the middles of the outermost pixels at the ends of the domain, as SIREN's coordinates do."""
+THREE = {"LG": "video-small", "SPP": "video-small-per-partition", "SIREN": "video-small-global"}
+VIDEOS = {
+    **{name: Variant(preset) for name, preset in THREE.items()},
+    **{f"LG, {100 * part:.0f} % shared": Variant(THREE["LG"], {"global_share": part}) for part in (0.2, 0.35, 0.5)},
+    **{f"{name}, domain [-0.5, 0.5]": Variant(preset, {"coordinate_scale": 0.5}) for name, preset in THREE.items()},
+    **{f"{name}, lr 3e-4": Variant(preset, fit={"lr": 3e-4}) for name, preset in THREE.items()},
+    **{f"{name}, 2 % a step": Variant(preset, fit={"sample_fraction": 0.02}) for name, preset in THREE.items()},
+}
+TABLES = {
+    "images": Table("image", "images/div2k_512", ("00.png", "01.png"), IMAGES, steps=300),
+    "videos": Table("video", "video", ("bikes.mp4", "carphone_pristine.mp4"), VIDEOS),
+}
 
 
 @dataclass
 class Args:
     """Train variants."""
 
+    table: Annotated[str, tyro.conf.Positional]
+    """Which table: a name of `TABLES`."""
     data: Path
-    """A folder of images."""
+    """The folder of all data."""
     files: int = 2
-    """Taken from it, the first by name."""
-    steps: int = 300
-    """Of each run."""
-    variants: tuple[str, ...] = tuple(VARIANTS)
-    """Names of `VARIANTS` to train; the runs of others that are there stay in the table."""
+    """Taken of the table's."""
+    steps: int = 0
+    """Of each run; 0 = the table's."""
+    variants: tuple[str, ...] = ()
+    """Names of variants to train, default: all; the runs of others that are there stay in the table."""
     again: bool = False
     """Train again what has been trained."""
-    rows: Path = ROWS / "variants.jsonl"
-    """Finished rows."""
+    rows: Path = ROWS / "variants"
+    """Folder of finished rows."""
     output: Path = Path("outputs/tables/variants")
     """Folder for results."""
 
+    @property
+    def finished(self) -> Rows:
+        """The finished rows."""
+        return Rows(self.rows / f"{self.table}.jsonl", self.again)
 
-def settings_of(name: str, steps: int) -> Row:
-    """What decides how a variant trains; what is done to its weights its name says."""
-    network, rate, _ = VARIANTS[name]
-    return changed(network, CompleteFit(steps=steps, lr=rate)) | {"steps": steps}
+
+def settings_of(args: Args, name: str) -> CompleteSettings:
+    """How a variant trains; what is done to its weights its name says."""
+    table = TABLES[args.table]
+    variant = table.variants[name]
+    preset = resolve(table.kind, read_preset(variant.preset))
+    network, fit = replace(preset.network, **variant.network), replace(preset.fit, **variant.fit)
+    return replace(preset, network=network, fit=replace(fit, steps=args.steps or table.steps or fit.steps))
 
 
-def run(name: str, data: SignalData, steps: int) -> Row:
-    """One variant on one image."""
-    network, rate, change = VARIANTS[name]
-    field = build_network(data.signal, network, seed=0)
-    change(field)
+def differences(args: Args, name: str) -> Row:
+    """The settings of a row of this variant."""
+    settings = settings_of(args, name)
+    return changed(settings.network, settings.fit) | {"steps": settings.fit.steps}
+
+
+def run(args: Args, name: str, data: SignalData) -> Row:
+    """One variant on one signal."""
+    settings = settings_of(args, name)
+    network = build_network(data.signal, settings.network, seed=0)
+    TABLES[args.table].variants[name].weights(network)
     begin = report.now()
-    Fit(field, data, CompleteFit(steps=steps, lr=rate)).run()
-    row = {"seconds": report.now() - begin} | measure(field, data) | stretched(field, data)
+    Fit(network, data, settings.fit).run()
+    row = {"seconds": round(report.now() - begin, 3)} | measure(network, data) | stretched(network, data)
+    row |= {"parameters": network.num_parameters()["total"]}
     print(name, row, flush=True)
     return row
 
 
 def main(args: Args) -> None:
     """Train, measure, write."""
-    paths = sorted(p for p in args.data.iterdir() if p.is_file())[: args.files]
-    rows = Rows(args.rows, args.again)
-    for path in paths:
+    if args.table not in TABLES:
+        raise SystemExit(f"there is no table {args.table}; there are {', '.join(TABLES)}")
+    table = TABLES[args.table]
+    unknown = set(args.variants) - set(table.variants)
+    if unknown:
+        raise SystemExit(f"{args.table} has no variant {min(unknown)}; there are {', '.join(table.variants)}")
+    for name in table.files[: args.files]:
+        path = args.data / table.data / name
         data = smaller(cast(SignalData, read_signal(path)))
-        for name in args.variants:
-            said = {"variant": name, "file": path.stem, "data": data.checksum()}
-            rows.once(said | {"settings": settings_of(name, args.steps)}, partial(run, name, data, args.steps))
-    write(args.rows, args.output, args.steps)
+        for variant in args.variants or table.variants:
+            said = {"variant": variant, "file": path.stem, "data": data.checksum()}
+            args.finished.once(said | {"settings": differences(args, variant)}, partial(run, args, variant, data))
+    write(args)
 
 
 def from_rows(path: Path, folder: Path) -> None:
-    """Write the table of its rows alone."""
-    write(path, folder, Args(Path()).steps)
+    """Write a table of its rows alone."""
+    write(Args(path.stem, Path(), rows=path.parent, output=folder.parent))
 
 
-def command(results: list[Row], steps: int) -> str:
+def command(args: Args, results: list[Row]) -> str:
     """What trains such rows."""
-    present, files = [v for v in VARIANTS if any(r["variant"] == v for r in results)], {r["file"] for r in results}
-    said = {"files": [str(len(files))], "steps": [str(steps)], "variants": present}
-    usual = {"files": [str(Args.files)], "steps": [str(Args.steps)], "variants": [*VARIANTS]}
+    table = TABLES[args.table]
+    present, files = (
+        [v for v in table.variants if any(r["variant"] == v for r in results)],
+        {r["file"] for r in results},
+    )
+    said = {"files": [str(len(files))], "steps": [str(args.steps)], "variants": present}
+    usual = {"files": [str(Args.files)], "steps": [str(Args.steps)], "variants": [*table.variants]}
     options = "".join(f" --{name} {shlex.join(value)}" for name, value in said.items() if value != usual[name])
-    return f"variants.py --data {DATA}/images/div2k_512{options}"
+    return f"variants.py {args.table} --data {DATA}{options}"
 
 
-def write(path: Path, folder: Path, steps: int) -> None:
-    """Write what the rows of so many steps say, and print it."""
-    results = Rows(path).of_now(lambda r: settings_of(r["variant"], steps) if r["variant"] in VARIANTS else None)
+def write(args: Args) -> None:
+    """Write what the rows of a table say, and print it."""
+    variants = TABLES[args.table].variants
+    results = args.finished.of_now(lambda r: differences(args, r["variant"]) if r["variant"] in variants else None)
+    if not results:
+        print(f"{args.table}: no run of it is finished, and no table is written")
+        return
     files = sorted({r["file"] for r in results})
     runs = {(r["variant"], r["file"]): r for r in results}
-    columns = ["", *(f"{file}: PSNR, stretched" for file in files), "seconds"]
+    measures = {"psnr": "PSNR", "psnr_stretched": "stretched"}
+    measures = {key: called for key, called in measures.items() if all(key in r for r in results)}
     table = []
-    for name in (n for n in VARIANTS if any((n, file) in runs for file in files)):
+    for name in (n for n in variants if any((n, file) in runs for file in files)):
         found = [runs.get((name, file)) for file in files]
-        figures = [f"{r['psnr']:.2f}, {r['psnr_stretched']:.2f}" if r else "" for r in found]
-        table.append(dict(zip(columns, [name, *figures, next(f"{r['seconds']:.1f}" for r in found if r)])))
-    made = provenance([command(results, steps)], results)
-    print(report.write(folder, table, f"{steps} steps, seed 0", results, made=made))
+        figures = [", ".join(f"{r[key]:.2f}" for key in measures) if r else "" for r in found]
+        heads = [f"{file}: {', '.join(measures.values())}" for file in files]
+        one = next(r for r in found if r)
+        counts = {"parameters": f"{one['parameters']:,}", "seconds": f"{one['seconds']:.1f}"}
+        table.append({"": name} | dict(zip(heads, figures)) | counts)
+    steps = sorted({r["settings"]["steps"] for r in results})
+    made = provenance([command(args, results)], results)
+    print(
+        report.write(args.output / args.table, table, f"{', '.join(map(str, steps))} steps, seed 0", results, made=made)
+    )
 
 
 if __name__ == "__main__":
