@@ -12,13 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from lg_field.ops import sort_by_row
+from lg_field.ops import RowSort, sort_by_row
 from lg_field.restoration import pictures
 from lg_field.restoration.measured import MeasuredFit
 from lg_field.restoration.super_resolution import bicubic
@@ -26,16 +26,29 @@ from lg_field.restoration.tasks import Prior
 from lg_field.signals import encode
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
-from lg_field.signals.settings import FitConfig, NetworkConfig
+from lg_field.signals.settings import CompleteNetwork, FitConfig, NetworkConfig
 from lg_field.signals.signal import Signal
 from lg_field.signals.state import fingerprint
 
 WINDOW = 16
 """Pixels of the picture along each side of the windows that a step looks at, where it does not look at the whole."""
-MOST = 200_000
-"""Parameters of a network whose budget is not said."""
 ROUNDING = 1e-4
 """Squared differences of neighbours (in network values) far below this count as none."""
+
+
+class Places(NamedTuple):
+    """Pixels of the picture in n windows of h x w coarse ones."""
+
+    rows: Int64[Tensor, "n h"]
+    """Coarse rows of each window."""
+    columns: Int64[Tensor, "n w"]
+    """Coarse columns."""
+    shape: torch.Size
+    """(n, h * scale, w * scale): the windows in pixels of the picture."""
+    points: Float[Tensor, "pixels 2"]
+    """Domain coordinates, sorted by row of the table."""
+    by_row: RowSort
+    """The order of the pixels in that."""
 
 
 class AveragesFit(MeasuredFit):
@@ -66,6 +79,8 @@ class AveragesFit(MeasuredFit):
         self.wanted = (coarse.float() * 2.0 - 1.0).to(self.device)
         """The coarse picture in network values."""
         self.row_of_sample = sample_rows(self.field, signal).flatten().to(self.device)
+        self.whole: Places | None = None
+        """All places, once a step has looked at everything."""
         grid = self.field.grid
         self.axes = [signal.coordinates(grid, k, torch.arange(n)).to(self.device) for k, n in enumerate(signal.shape)]
 
@@ -74,14 +89,20 @@ class AveragesFit(MeasuredFit):
         facts = {"coarse": fingerprint(self.wanted), "scale": self.scale, "smoothness": self.smoothness}
         return super().settings() | facts
 
+    @property
+    def everything(self) -> bool:
+        """Whether every step looks at the whole picture."""
+        points = self.config.points
+        return points == 0 or math.prod(self.wanted.shape[:2]) * self.scale**2 <= points
+
     def windows(self) -> tuple[Int64[Tensor, "windows rows"], Int64[Tensor, "windows columns"]]:
         """The coarse rows and columns that a step looks at: all, or those of windows drawn at random."""
-        shape, points = self.wanted.shape[:2], self.config.points
-        if points == 0 or math.prod(shape) * self.scale**2 <= points:
+        shape = self.wanted.shape[:2]
+        if self.everything:
             rows, columns = (torch.arange(n, device=self.device)[None] for n in shape)
             return rows, columns
         sides = [min(max(1, WINDOW // self.scale), n) for n in shape]
-        count = max(1, points // (math.prod(sides) * self.scale**2))
+        count = max(1, self.config.points // (math.prod(sides) * self.scale**2))
         found = []
         for n, side in zip(shape, sides):
             # from beyond the edges, so that pixels at an edge are seen as often as others
@@ -89,17 +110,30 @@ class AveragesFit(MeasuredFit):
             found.append(first.clamp(0, n - side)[:, None] + torch.arange(side, device=self.device))
         return found[0], found[1]
 
-    def gradients(self, table: Tensor, shared: Mapping[str, Tensor]) -> float:
-        """Gradients of the loss; returns the mean squared error of the coarse pixels."""
-        rows, columns = self.windows()
+    def places(self) -> Places:
+        """The pixels that a step looks at."""
+        if self.whole is not None:
+            return self.whole
+        places = self.places_of(*self.windows())
+        if self.everything:
+            self.whole = places
+        return places
+
+    def places_of(self, rows: Int64[Tensor, "n h"], columns: Int64[Tensor, "n w"]) -> Places:
+        """The places of the pixels below these coarse rows and columns."""
         steps, width = torch.arange(self.scale, device=self.device), self.data.signal.shape[1]
         y, x = ((at[..., None] * self.scale + steps).flatten(1) for at in (rows, columns))
         y, x = torch.broadcast_tensors(y[:, :, None], x[:, None, :])
-        by_row = sort_by_row(self.row_of_sample[(y * width + x).flatten()], len(table))
+        by_row = sort_by_row(self.row_of_sample[(y * width + x).flatten()], len(self.table))
         points = torch.stack([self.axes[0][y], self.axes[1][x]], dim=-1).view(-1, 2)[by_row.order]
+        return Places(rows, columns, y.shape, points, by_row)
+
+    def gradients(self, table: Tensor, shared: Mapping[str, Tensor]) -> float:
+        """Gradients of the loss; returns the mean squared error of the coarse pixels."""
+        rows, columns, shape, points, by_row = self.places()
         values = self.values(points, by_row.offsets, table, shared)
         picture = torch.empty_like(values).index_copy(0, by_row.order, values)
-        picture = picture.view(*y.shape, -1).requires_grad_()
+        picture = picture.view(*shape, -1).requires_grad_()
         error = (block_means(picture, self.scale) - self.wanted[rows[:, :, None], columns[:, None, :]]).square().mean()
         (slope,) = torch.autograd.grad(error + self.smoothness * roughness(picture), picture)
         slope = slope.reshape(values.shape)[by_row.order]
@@ -135,9 +169,9 @@ def build_fit(
         coarse: the picture; cells and the budget are by its pixels.
         result: the fine picture as a signal.
         scale: fine pixels for a coarse one, along each axis; 1 = the picture is not coarse, but noisy.
-        network: which network; a coordinate scale that is not said follows the coarse picture's size.
+        network: which network; a coordinate scale, a budget or a global share of 0 follows the coarse picture's size.
         config: how to train it.
-        prior: frequencies and budget for each coarse pixel.
+        prior: frequencies and budget for each coarse pixel, and how many parameters are shared.
         smoothness: weight of the differences between neighbours.
         device: where.
 
@@ -149,8 +183,9 @@ def build_fit(
     said = encode.resolve_network(coarse.signal.traits, network)
     grid = encode.domain_grid(coarse.signal, said)
     count, cells = math.prod(coarse.signal.shape), grid.num_cells
-    budget = said.parameters or min(MOST, max(round(prior.budget * count), encode.LEAST_BUDGET * cells))
-    sizes = encode.chain_sizes(coarse.signal, replace(said, parameters=budget), cells)
+    budget = said.parameters or max(round(prior.budget * count), encode.LEAST_BUDGET * cells)
+    share = said.global_share or min(CompleteNetwork.global_share, prior.shared / budget)
+    sizes = encode.chain_sizes(coarse.signal, replace(said, parameters=budget, global_share=share), cells)
     reach = said.coordinate_scale or max(coarse.signal.shape) / prior.side
     said = replace(said, counts=grid.counts, cell_size=(), coordinate_scale=reach)
     said = replace(said, local_width=sizes.local_width, global_width=sizes.global_width)

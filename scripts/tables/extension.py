@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import report
 import tyro
-from margins import margin
+from margins import margins
 from paper_tables import smaller
 from rows import ROWS, Row, Rows, below_data, changed, check_counts, data_path, provenance, seeds_said
 from torch import Tensor
@@ -137,13 +137,12 @@ def main(args: Args) -> None:
     write(kept, args.folder, args.preset, args.steps)
 
 
-def margins(rows: list[Row]) -> Iterator[dict[str, str]]:
-    """By how many dB both halves of what was extended are better than those of the whole at once, row by row."""
-    parts = [{part[""]: part for part in r["parts"]} for r in rows]
-    pairs = [(part["extended"], part["whole at once"]) for part in parts]
-    if len(pairs) > 1:
-        first = {"extended over": "whole at once", "pairs": str(len(pairs))}
-        yield first | margin(pairs, "old", "old, dB") | margin(pairs, "new", "new, dB")
+def over_the_whole(rows: list[Row]) -> Iterator[dict[str, str]]:
+    """By how many dB both halves of what was extended are better than those of the whole at once."""
+    names = ("extended", "whole at once")
+    runs = ({"preset": p[""], "file": r["file"], "seed": r["seed"]} | p for r in rows for p in r["parts"])
+    found = sorted((run for run in runs if run["preset"] in names), key=lambda run: names.index(run["preset"]))
+    return margins(found, {"old": "old, dB", "new": "new, dB"})
 
 
 def from_rows(path: Path, folder: Path) -> None:
@@ -184,7 +183,7 @@ def write(kept: Rows, folder: Path, preset: str, steps: int) -> None:
     table = [{c: texts.get(c, "{}").format(r[c]) if c in r else "" for c in columns} for r in lines]
     seeds = sorted({r["seed"] for r in rows})
     made = provenance(commands(rows, f" --preset {preset}" + f" --steps {steps}" * bool(steps)), rows)
-    over = [report.markdown(lines) for lines in (list(margins(rows)),) if lines]
+    over = [report.markdown(lines) for lines in (list(over_the_whole(rows)),) if lines]
     what = "\n".join([*over, f"preset {preset}, seed {', '.join(map(str, seeds))}"])
     print(report.write(folder, table, what, rows, made=made))
 

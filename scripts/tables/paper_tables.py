@@ -87,7 +87,8 @@ TABLES = {
     "partitions-small": Table(
         tuple("image-small" + end for end in ("", "-01", "-02", "-08", "-global")),
         ("images/div2k_512",),
-        files=1,
+        files=8,
+        seeds=2,
         quick=True,
     ),
     "audio": Table(
