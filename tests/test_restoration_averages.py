@@ -76,6 +76,22 @@ def test_windows_see_pixels_at_the_edges_as_often_as_others():
         assert 0.8 < float(edge.mean() / inner) < 1.25
 
 
+@pytest.mark.parametrize("command", PRIORS)
+def test_a_larger_picture_has_more_cells_of_the_same_network(command: str):
+    """And every step looks at all of it: what the defaults do for a small picture they do for a large one."""
+    prior, fits = PRIORS[command], []
+    side = prior.settings.network.cell_size[0]  # type: ignore[index]
+    for cells in (3, 6, 12):
+        data = pictures.from_values(torch.rand(cells * side, cells * side, 3))
+        network, config = prior.settings.network, prior.settings.fit
+        fits.append(averages.build_fit(data, decoded_signal(data.signal, 2), 2, network, config, prior, 0.1))
+    assert [f.field.num_rows for f in fits] == [9, 36, 144]
+    widths = [f.field.sizes.local_width for f in fits]
+    assert max(widths) - min(widths) <= 1
+    assert all(f.num_parameters()["shared"] < 1.1 * prior.shared for f in fits)
+    assert all(f.places().points.shape[0] == f.data.signal.num_samples for f in fits)
+
+
 def test_a_smooth_picture_is_found_better_than_by_bicubic_enlargement():
     y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
     truth = torch.stack([(((x - 0.5) ** 2 + (y - 0.4) ** 2) < 0.1).float(), x, y], dim=-1)

@@ -133,7 +133,7 @@ def run(args: Args, data: SignalData, truth: Tensor, classical: Tensor) -> Row:
 
 
 def table(rows: list[dict[str, Any]], classical: str) -> Iterator[dict[str, str]]:
-    """A line for each picture, and their mean."""
+    """A line for each picture, and the means of those that were averaged down alike."""
     for r in rows:
         step, best = max(r["curve"], key=lambda point: point[1])
         yield {
@@ -144,14 +144,16 @@ def table(rows: list[dict[str, Any]], classical: str) -> Iterator[dict[str, str]
             "best": f"{best:.2f} ({best - r['classical']:+.2f}) at {step}",
             "seconds": f"{r['seconds']:.0f}",
         }
-    gains = [r["network"] - r["classical"] for r in rows]
-    bests = [max(p for _, p in r["curve"]) - r["classical"] for r in rows]
-    yield {
-        "picture": f"mean of {len(rows)}",
-        classical: f"{statistics.mean(r['classical'] for r in rows):.2f}",
-        "network": f"{statistics.mean(gains):+.2f}, ahead in {sum(g > 0 for g in gains)}",
-        "best": f"{statistics.mean(bests):+.2f}, ahead in {sum(g > 0 for g in bests)}",
-    }
+    for reduced in sorted({r["reduce"] for r in rows}, reverse=True):
+        group = [r for r in rows if r["reduce"] == reduced]
+        gains = [r["network"] - r["classical"] for r in group]
+        bests = [max(p for _, p in r["curve"]) - r["classical"] for r in group]
+        yield {
+            "picture": f"mean of {len(group)}, averaged down by {reduced}",
+            classical: f"{statistics.mean(r['classical'] for r in group):.2f}",
+            "network": f"{statistics.mean(gains):+.2f}, ahead in {sum(g > 0 for g in gains)}",
+            "best": f"{statistics.mean(bests):+.2f}, ahead in {sum(g > 0 for g in bests)}",
+        }
 
 
 def main(args: Args) -> None:
@@ -188,8 +190,8 @@ def from_rows(path: Path, folder: Path) -> None:
     classical = {"denoise": "non-local means", "super-resolve": "bicubic"}[task]
     prior = {"super-resolve": " --averages", "denoise": f" --smoothness {PRIORS[task].smoothness}"}[task] * means
     what = f"{task}{prior}, {preset or 'the defaults'}: PSNR in dB, in brackets over {classical}"
-    seeds, reduced = (sorted({r[key] for r in results}) for key in ("seed", "reduce"))
-    what += f"; seed {', '.join(map(str, seeds))}; averaged down by {', '.join(map(str, reduced))}"
+    seeds = sorted({r["seed"] for r in results})
+    what += f"; seed {', '.join(map(str, seeds))}"
     begin = f"pictures.py {task}{' --averages' * means}{f' --preset {preset}' * bool(preset)}"
     made = provenance(commands(results, begin), results)
     print(report.write(folder, list(table(results, classical)), what, results, made=made))
