@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from lg_field.network_parts import parts_of
 from lg_field.ops import RowSort, sort_by_row
 from lg_field.restoration import pictures
 from lg_field.restoration.measured import MeasuredFit
@@ -26,7 +27,7 @@ from lg_field.restoration.tasks import Prior
 from lg_field.signals import encode
 from lg_field.signals.data import SignalData
 from lg_field.signals.decode import sample_rows
-from lg_field.signals.settings import CompleteNetwork, FitConfig, NetworkConfig
+from lg_field.signals.settings import FitConfig, NetworkConfig
 from lg_field.signals.signal import Signal
 from lg_field.signals.state import fingerprint
 
@@ -169,9 +170,9 @@ def build_fit(
         coarse: the picture; cells and the budget are by its pixels.
         result: the fine picture as a signal.
         scale: fine pixels for a coarse one, along each axis; 1 = the picture is not coarse, but noisy.
-        network: which network; a coordinate scale, a budget or a global share of 0 follows the coarse picture's size.
+        network: which network; a coordinate scale or a budget of 0 follows the coarse picture's size.
         config: how to train it.
-        prior: frequencies and budget for each coarse pixel, and how many parameters are shared.
+        prior: frequencies and budget for each coarse pixel, and up to how many cells the widths follow that.
         smoothness: weight of the differences between neighbours.
         device: where.
 
@@ -183,9 +184,9 @@ def build_fit(
     said = encode.resolve_network(coarse.signal.traits, network)
     grid = encode.domain_grid(coarse.signal, said)
     count, cells = math.prod(coarse.signal.shape), grid.num_cells
-    budget = said.parameters or max(round(prior.budget * count), encode.LEAST_BUDGET * cells)
-    share = said.global_share or min(CompleteNetwork.global_share, prior.shared / budget)
-    sizes = encode.chain_sizes(coarse.signal, replace(said, parameters=budget, global_share=share), cells)
+    alike = min(cells, prior.cells) if parts_of(said.network).rows and not said.parameters else cells
+    budget = said.parameters or max(round(prior.budget * count * alike / cells), encode.LEAST_BUDGET * alike)
+    sizes = encode.chain_sizes(coarse.signal, replace(said, parameters=budget), alike)
     reach = said.coordinate_scale or max(coarse.signal.shape) / prior.side
     said = replace(said, counts=grid.counts, cell_size=(), coordinate_scale=reach)
     said = replace(said, local_width=sizes.local_width, global_width=sizes.global_width)

@@ -63,9 +63,9 @@ class Prior:
     """Longer side in pixels of the measured picture whose domain is -1 to 1."""
     budget: float
     """Parameters for a measured pixel, where none are said."""
-    shared: int
-    """Of these so many are shared at most, where no part is said: every pixel passes them, so that the time of a step
-    follows the pixels, and not their square."""
+    cells: int = 6
+    """A picture of more cells has the widths of one with so many: cells are as exact, and the shared part, which every
+    pixel passes, does not grow."""
 
 
 WHOLE = 1 << 24
@@ -74,23 +74,21 @@ same picture, for they make the gradients of every cell noisy."""
 PRIORS = {
     "super-resolve": Prior(
         Settings(
-            NetworkConfig(activation="sine", cell_size=(32, 32), parameters=0, global_share=0.0),
+            NetworkConfig(activation="sine", cell_size=(32, 32), parameters=0),
             FitConfig(steps=400, lr=1e-3, lr_factor=0.1, points=WHOLE),
         ),
         smoothness=0.002,
         side=160,
         budget=13.0,
-        shared=4_000,
     ),
     "denoise": Prior(
         Settings(
-            NetworkConfig(activation="sine", cell_size=(64, 64), parameters=0, global_share=0.0),
+            NetworkConfig(activation="sine", cell_size=(64, 64), parameters=0),
             FitConfig(steps=300, lr=1e-3, lr_factor=0.1, points=WHOLE),
         ),
         smoothness=0.1,
         side=640,
         budget=1.6,
-        shared=4_000,
     ),
 }
 """Name of the command -> what its flag switches on."""

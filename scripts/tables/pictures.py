@@ -90,7 +90,7 @@ def problem(args: Args, path: Path) -> tuple[SignalData, Tensor, Tensor]:
 def facts(task: str, settings: CompleteSettings, means: bool) -> Row:
     """What decides how a picture is restored."""
     prior = PRIORS[task]
-    said = {"smoothness": prior.smoothness, "side": prior.side, "budget": prior.budget}
+    said = {"smoothness": prior.smoothness, "side": prior.side, "budget": prior.budget, "cells": prior.cells}
     return changed(settings.network, settings.fit) | (said if means else {})
 
 
