@@ -109,7 +109,8 @@ def denoise(
 ) -> None:
     """Denoise a picture: a network learns the picture before the noise; fewer --steps smooth more. That is for strong
     sensor noise on pictures of about 512 pixels; on smaller ones it is worse than non-local means (scikit-image) in our
-    tests, and --smoothness 0.1 is better. Try yours with --simulate, which compares them.
+    tests, and --smoothness 0.1 is better. Weak noise (a third of that and less) is better left to non-local means. Try
+    yours with --simulate, which compares them.
 
     Args:
         input: the noisy picture, or a .npy of (height, width, channels) values around 0 to 1; with --simulate the
@@ -117,8 +118,8 @@ def denoise(
         output: the clean picture to write.
         tau: --simulate: photons that a white pixel collects.
         readout_noise: --simulate: standard deviation of the read-out noise, in photons ("SNR" in the papers).
-        smoothness: how much neighbours should be alike; 0.1 for strong noise, less for weaker. Above 0 the defaults are
-            a plain sine network of 1.6 parameters for a pixel, cells of 64 x 64 pixels and 300 steps on the whole
+        smoothness: how much neighbours should be alike: about the noise's standard deviation in values from 0 to 1, 0.1
+            for strong noise. Above 0 the defaults are a plain sine network of 1.6 parameters for a pixel, cells of 64 x 64 pixels and 300 steps on the whole
             picture at a rate of 1e-3. Time follows its pixels.
         settings: network and training.
         options: reference, simulation, field file.

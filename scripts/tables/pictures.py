@@ -5,15 +5,16 @@
     python scripts/tables/pictures.py super-resolve --averages --data ../shared/data/images/kodak
 
 Every picture is averaged down by `--reduce` first; that is the truth. `denoise` adds the sensor noise of the command
-(tau 40, read-out noise 2) and is compared with non-local means; `super-resolve` averages down by another 4 and is
-compared with bicubic enlargement. Networks and training are the commands' defaults, or `--preset`. Each picture is
-looked at `--looks` times on the way: `best` is the best of these, which only the truth tells. Writes results.md, .csv
-and .json to a folder in `--output`. Each picture's row is kept below docs/results/rows (see rows.py): an interrupted
-table goes on where it stopped.
+(tau 40 or `--tau`, read-out noise 2) and is compared with non-local means; `super-resolve` averages down by another 4
+and is compared with bicubic enlargement. Networks and training are the commands' defaults, or `--preset`. Each picture
+is looked at `--looks` times on the way: `best` is the best of these, which only the truth tells. Writes results.md,
+.csv and .json to a folder in `--output`. Each picture's row is kept below docs/results/rows (see rows.py): an
+interrupted table goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import math
 import shlex
 import statistics
 from collections.abc import Iterator
@@ -53,6 +54,8 @@ class Args:
     """Taken from it, the first by name."""
     reduce: int = 4
     """Pixels of a picture averaged to one of the truth, per axis; 1 = the picture is the truth."""
+    tau: float = TAU
+    """denoise: photons of a white pixel; the smoothness of the prior follows the noise, as 1 / sqrt(tau)."""
     averages: bool = False
     """With the prior: super-resolve --averages, denoise --smoothness."""
     preset: str = ""
@@ -81,7 +84,7 @@ def problem(args: Args, path: Path) -> tuple[SignalData, Tensor, Tensor]:
         truth, _ = super_resolution.downsample(truth, args.reduce)
     if args.task == "denoise":
         generator = torch.Generator().manual_seed(args.seed)
-        measured = denoising.add_sensor_noise(truth, TAU, READOUT, generator)
+        measured = denoising.add_sensor_noise(truth, args.tau, READOUT, generator)
         return pictures.from_values(measured), truth, denoising.non_local_means(measured)
     coarse, truth = super_resolution.downsample(truth, SCALE)
     return pictures.from_values(coarse), truth, super_resolution.bicubic(coarse, tuple(truth.shape[:2]))
@@ -109,7 +112,8 @@ def run(args: Args, data: SignalData, truth: Tensor, classical: Tensor) -> Row:
     scale = SCALE if args.task == "super-resolve" else 1
     if args.averages:
         prior = PRIORS[args.task]
-        fit: Fit = averages.build_fit(data, result, scale, settings.network, config, prior, prior.smoothness)
+        smoothness = prior.smoothness * math.sqrt(TAU / args.tau)
+        fit: Fit = averages.build_fit(data, result, scale, settings.network, config, prior, smoothness)
     else:
         fit = build_fit(data, network, config)
     curve: list[tuple[int, float]] = []
@@ -132,24 +136,30 @@ def run(args: Args, data: SignalData, truth: Tensor, classical: Tensor) -> Row:
     return found | {"seconds": round(report.now() - begin - looked, 2), "curve": curve}
 
 
+def noise(tau: float) -> str:
+    """What is said of other noise than usual."""
+    return f", tau {tau:g}" if tau != TAU else ""
+
+
 def table(rows: list[dict[str, Any]], classical: str) -> Iterator[dict[str, str]]:
     """A line for each picture, and the means of those that were averaged down alike."""
     for r in rows:
         step, best = max(r["curve"], key=lambda point: point[1])
         yield {
-            "picture": f"{r['picture']}, {r['size']}",
+            "picture": f"{r['picture']}, {r['size']}{noise(r.get('tau', TAU))}",
             "parameters": f"{r['parameters']:,}",
             classical: f"{r['classical']:.2f}",
             "network": f"{r['network']:.2f} ({r['network'] - r['classical']:+.2f})",
             "best": f"{best:.2f} ({best - r['classical']:+.2f}) at {step}",
             "seconds": f"{r['seconds']:.0f}",
         }
-    for reduced in sorted({r["reduce"] for r in rows}, reverse=True):
-        group = [r for r in rows if r["reduce"] == reduced]
+    alike = sorted({(r.get("tau", TAU), -r["reduce"]) for r in rows})
+    for tau, reduced in alike:
+        group = [r for r in rows if (r.get("tau", TAU), -r["reduce"]) == (tau, reduced)]
         gains = [r["network"] - r["classical"] for r in group]
         bests = [max(p for _, p in r["curve"]) - r["classical"] for r in group]
         yield {
-            "picture": f"mean of {len(group)}, averaged down by {reduced}",
+            "picture": f"mean of {len(group)}, averaged down by {-reduced}{noise(tau)}",
             classical: f"{statistics.mean(r['classical'] for r in group):.2f}",
             "network": f"{statistics.mean(gains):+.2f}, ahead in {sum(g > 0 for g in gains)}",
             "best": f"{statistics.mean(bests):+.2f}, ahead in {sum(g > 0 for g in bests)}",
@@ -163,20 +173,21 @@ def main(args: Args) -> None:
     for path in sorted(p for p in args.data.iterdir() if p.is_file())[: args.pictures]:
         data, truth, classical = problem(args, path)
         said = {"picture": path.name, "reduce": args.reduce, "seed": args.seed, "data": data.checksum()}
-        said |= {"settings": facts(args.task, settings, args.averages)}
+        said |= {"settings": facts(args.task, settings, args.averages)} | ({"tau": args.tau} if args.tau != TAU else {})
         rows.once(said, partial(run, args, data, truth, classical), path=below_data(path))
     from_rows(rows.path, args.output / args.name)
 
 
 def commands(results: list[Row], begin: str) -> list[str]:
     """What makes such rows: a command for each folder, factor and seed."""
-    groups: dict[tuple[str, int, int], int] = {}
+    groups: dict[tuple[str, int, int, float], int] = {}
     for r in results:
-        key = (str(Path(data_path(r, "images/kodak", "picture")).parent), r["reduce"], r["seed"])
+        key = (str(Path(data_path(r, "images/kodak", "picture")).parent), r["reduce"], r["seed"], r.get("tau", TAU))
         groups[key] = groups.get(key, 0) + 1
     return [
         f"{begin} --data {shlex.quote(folder)} --pictures {count} --reduce {factor}{f' --seed {seed}' * bool(seed)}"
-        for (folder, factor, seed), count in sorted(groups.items())
+        + f" --tau {tau:g}" * (tau != TAU)
+        for (folder, factor, seed, tau), count in sorted(groups.items())
     ]
 
 
