@@ -119,8 +119,8 @@ def denoise(
         tau: --simulate: photons that a white pixel collects.
         readout_noise: --simulate: standard deviation of the read-out noise, in photons ("SNR" in the papers).
         smoothness: how much neighbours should be alike: about the noise's standard deviation in values from 0 to 1, 0.1
-            for strong noise. Above 0 the defaults are a plain sine network of 1.6 parameters for a pixel, cells of 64 x 64 pixels and 300 steps on the whole
-            picture at a rate of 1e-3. Time follows its pixels.
+            for strong noise. Above 0 the defaults are a plain sine network of 1.6 parameters for a pixel, cells of 64 x
+            64 pixels and 300 steps on the whole picture at a rate of 1e-3. Time follows its pixels.
         settings: network and training.
         options: reference, simulation, field file.
     """
