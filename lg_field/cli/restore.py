@@ -61,7 +61,7 @@ def super_resolve(
         output: the fine picture to write.
         scale: pixels of the result for each of the input, per axis; more than 1.
         averages: take a pixel of the input for the mean of those of the result that it covers; the defaults are then a
-            plain sine network of 13 parameters for a pixel of the input, cells of 32 x 32 of these and 400 steps on the
+            plain sine network of 13 parameters for a pixel of the input, cells of 32 x 32 of these and 600 steps on the
             whole picture at a rate of 1e-3. Time follows the pixels of the result.
         smoothness: --averages: how much neighbours should be alike; more for noisy pictures.
         settings: network and training.

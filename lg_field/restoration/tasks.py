@@ -75,7 +75,7 @@ PRIORS = {
     "super-resolve": Prior(
         Settings(
             NetworkConfig(activation="sine", cell_size=(32, 32), parameters=0),
-            FitConfig(steps=400, lr=1e-3, lr_factor=0.1, points=WHOLE),
+            FitConfig(steps=600, lr=1e-3, lr_factor=0.1, points=WHOLE),
         ),
         smoothness=0.002,
         side=160,
