@@ -159,7 +159,7 @@ def table(rows: list[dict[str, Any]], classical: str) -> Iterator[dict[str, str]
         gains = [r["network"] - r["classical"] for r in group]
         bests = [max(p for _, p in r["curve"]) - r["classical"] for r in group]
         yield {
-            "picture": f"mean of {len(group)}, averaged down by {-reduced}{noise(tau)}",
+            "picture": f"mean of {len(group)}" + f", averaged down by {-reduced}" * (reduced < -1) + noise(tau),
             classical: f"{statistics.mean(r['classical'] for r in group):.2f}",
             "network": f"{statistics.mean(gains):+.2f}, ahead in {sum(g > 0 for g in gains)}",
             "best": f"{statistics.mean(bests):+.2f}, ahead in {sum(g > 0 for g in bests)}",
