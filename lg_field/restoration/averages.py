@@ -33,6 +33,8 @@ from lg_field.signals.state import fingerprint
 
 WINDOW = 16
 """Pixels of the picture along each side of the windows that a step looks at, where it does not look at the whole."""
+MOST = 200_000
+"""Parameters of one network for the whole picture, where none are said."""
 ROUNDING = 1e-4
 """Squared differences of neighbours (in network values) far below this count as none."""
 
@@ -184,8 +186,10 @@ def build_fit(
     said = encode.resolve_network(coarse.signal.traits, network)
     grid = encode.domain_grid(coarse.signal, said)
     count, cells = math.prod(coarse.signal.shape), grid.num_cells
-    alike = min(cells, prior.cells) if parts_of(said.network).rows and not said.parameters else cells
+    alike = cells if said.parameters else min(cells, prior.cells)
     budget = said.parameters or max(round(prior.budget * count * alike / cells), encode.LEAST_BUDGET * alike)
+    if not (said.parameters or parts_of(said.network).rows):
+        budget = min(MOST, round(prior.budget * count))
     sizes = encode.chain_sizes(coarse.signal, replace(said, parameters=budget), alike)
     reach = said.coordinate_scale or max(coarse.signal.shape) / prior.side
     said = replace(said, counts=grid.counts, cell_size=(), coordinate_scale=reach)
