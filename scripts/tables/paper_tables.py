@@ -87,8 +87,7 @@ TABLES = {
     "partitions-small": Table(
         tuple("image-small" + end for end in ("", "-01", "-02", "-08", "-global")),
         ("images/div2k_512",),
-        files=8,
-        seeds=2,
+        files=4,
         quick=True,
     ),
     "audio": Table(
