@@ -35,6 +35,50 @@ ODD = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000
 """Numbers that sizes and counts are replaced by."""
 
 
+def turned_bit(data: bytearray, at: int, other: bytes, draw: random.Random) -> None:
+    """One bit, or where there is none a piece of the other file."""
+    if not data:
+        return piece_of_another(data, at, other, draw)
+    data[at] ^= 1 << draw.randrange(8)
+
+
+def other_byte(data: bytearray, at: int, _: bytes, draw: random.Random) -> None:
+    """One byte."""
+    data[at : at + 1] = bytes([draw.randrange(256)])
+
+
+def odd_number(data: bytearray, at: int, _: bytes, draw: random.Random) -> None:
+    """A number of 1 to 4 bytes that is at an end of what such can hold, or nearly."""
+    form = draw.choice(("<H", ">H", "<I", ">I", "B"))
+    number = draw.choice(ODD) & ((1 << 8 * struct.calcsize(form)) - 1)
+    data[at : at + struct.calcsize(form)] = struct.pack(form, number)
+
+
+def lost_end(data: bytearray, _: int, __: bytes, draw: random.Random) -> None:
+    """Everything from somewhere on."""
+    del data[draw.randrange(len(data) + 1) :]
+
+
+def lost_piece(data: bytearray, at: int, _: bytes, draw: random.Random) -> None:
+    """Some bytes."""
+    del data[at : at + draw.randrange(1, 64)]
+
+
+def repeated_piece(data: bytearray, at: int, _: bytes, draw: random.Random) -> None:
+    """Some bytes once more, or often."""
+    data[at:at] = data[at : at + draw.randrange(1, 64)] * draw.choice((1, 2, 50))
+
+
+def piece_of_another(data: bytearray, at: int, other: bytes, draw: random.Random) -> None:
+    """Some bytes of the other file."""
+    start = draw.randrange(max(1, len(other)))
+    data[at : at + 64] = other[start : start + draw.randrange(64)]
+
+
+FAULTS = (turned_bit, other_byte, odd_number, lost_end, lost_piece, repeated_piece, piece_of_another)
+"""What happens to a file at a place, in place."""
+
+
 def damaged(data: bytes, other: bytes, draw: random.Random) -> bytes:
     """A file with one to four faults.
 
@@ -47,24 +91,7 @@ def damaged(data: bytes, other: bytes, draw: random.Random) -> bytes:
     for _ in range(draw.choice((1, 1, 2, 3, 4))):
         near = min(len(result), draw.choice((32, 256, 4096, len(result))))  # most of what counts is in front
         at = draw.randrange(max(1, near))
-        kind = draw.randrange(7)
-        if kind == 0 and result:
-            result[at] ^= 1 << draw.randrange(8)
-        elif kind == 1:
-            result[at : at + 1] = bytes([draw.randrange(256)])
-        elif kind == 2:
-            form = draw.choice(("<H", ">H", "<I", ">I", "B"))
-            number = draw.choice(ODD) & ((1 << 8 * struct.calcsize(form)) - 1)
-            result[at : at + struct.calcsize(form)] = struct.pack(form, number)
-        elif kind == 3:
-            del result[draw.randrange(len(result) + 1) :]
-        elif kind == 4:
-            del result[at : at + draw.randrange(1, 64)]
-        elif kind == 5:
-            result[at:at] = result[at : at + draw.randrange(1, 64)] * draw.choice((1, 2, 50))
-        else:
-            start = draw.randrange(max(1, len(other)))
-            result[at : at + 64] = other[start : start + draw.randrange(64)]
+        draw.choice(FAULTS)(result, at, other, draw)
     return bytes(result)
 
 
