@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,9 @@ def test_a_larger_picture_has_more_cells_of_the_same_network(command: str):
     assert fits[1].field.sizes == fits[2].field.sizes
     assert abs(fits[0].field.sizes.local_width - fits[1].field.sizes.local_width) <= 1
     assert all(f.places().points.shape[0] == f.data.signal.num_samples for f in fits)
+    data, one = pictures.from_values(torch.rand(12 * side, 12 * side, 3)), replace(network, network="global")
+    whole = averages.build_fit(data, decoded_signal(data.signal, 2), 2, one, config, prior, 0.1)
+    assert whole.num_parameters()["total"] == pytest.approx(averages.MOST, rel=0.02), "every pixel passes all of it"
 
 
 def test_a_smooth_picture_is_found_better_than_by_bicubic_enlargement():

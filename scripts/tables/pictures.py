@@ -153,9 +153,10 @@ def table(rows: list[dict[str, Any]], classical: str) -> Iterator[dict[str, str]
             "best": f"{best:.2f} ({best - r['classical']:+.2f}) at {step}",
             "seconds": f"{r['seconds']:.0f}",
         }
-    alike = sorted({(r.get("tau", TAU), -r["reduce"]) for r in rows})
-    for tau, reduced in alike:
-        group = [r for r in rows if (r.get("tau", TAU), -r["reduce"]) == (tau, reduced)]
+    groups: dict[tuple[float, int], list[dict[str, Any]]] = {}
+    for r in rows:
+        groups.setdefault((r.get("tau", TAU), -r["reduce"]), []).append(r)
+    for (tau, reduced), group in sorted(groups.items()):
         gains = [r["network"] - r["classical"] for r in group]
         bests = [max(p for _, p in r["curve"]) - r["classical"] for r in group]
         yield {
@@ -168,6 +169,8 @@ def table(rows: list[dict[str, Any]], classical: str) -> Iterator[dict[str, str]
 
 def main(args: Args) -> None:
     """Restore, measure, write."""
+    if args.tau != TAU and args.task != "denoise":
+        raise SystemExit("--tau is of the noise that denoise adds: leave it out")
     rows = Rows(args.rows / f"{args.name}.jsonl", args.again)
     _, settings = settings_of(args.task, args.preset, args.averages)
     for path in sorted(p for p in args.data.iterdir() if p.is_file())[: args.pictures]:
@@ -179,7 +182,7 @@ def main(args: Args) -> None:
 
 
 def commands(results: list[Row], begin: str) -> list[str]:
-    """What makes such rows: a command for each folder, factor and seed."""
+    """What makes such rows: a command for each folder, factor, seed and noise."""
     groups: dict[tuple[str, int, int, float], int] = {}
     for r in results:
         key = (str(Path(data_path(r, "images/kodak", "picture")).parent), r["reduce"], r["seed"], r.get("tau", TAU))
