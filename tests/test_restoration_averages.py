@@ -55,13 +55,27 @@ def test_the_gradient_of_the_means_reaches_the_weights(points: int, monkeypatch:
         means = part.unflatten(0, (-1, 2)).unflatten(2, (-1, 2)).mean((1, 3))
         errors.append((means - wanted[r][:, c]).square())
         for axis in (0, 1):
-            rough[axis].append((part.diff(dim=axis).square() + 1e-4).sqrt())
+            r, g, b = part.diff(dim=axis).unbind(-1)
+            grey = (r + g + b) / 3
+            square = grey**2 / 3 + (r - grey) ** 2 + (g - grey) ** 2 + (b - grey) ** 2
+            rough[axis].append((square + 1e-4).sqrt())
     mean = torch.stack(errors).mean()
     assert error == pytest.approx(float(mean.detach()), rel=1e-4)
     loss = mean + 0.01 * sum(torch.stack(r).mean() for r in rough)
     used = {k: v for k, v in (shared | {"table": table}).items() if v.numel()}
     for name, gradient in zip(used, torch.autograd.grad(loss, list(used.values()))):
         torch.testing.assert_close(used[name].grad, gradient, rtol=2e-3, atol=2e-4 * float(gradient.abs().max()))
+
+
+def test_the_roughness_of_one_channel_is_its_total_variation_and_no_channel_is_another():
+    picture = torch.rand(2, 5, 4, 3, generator=torch.Generator().manual_seed(0))
+    grey = picture[..., :1]
+    total = grey.diff(dim=1).abs().mean() + grey.diff(dim=2).abs().mean()
+    torch.testing.assert_close(averages.roughness(grey), total, rtol=2e-2, atol=0)
+    torch.testing.assert_close(averages.roughness(picture[..., [2, 0, 1]]), averages.roughness(picture))
+    assert averages.roughness(grey[:, :1, :1]) == 0.0
+    tinted = torch.cat([grey, -grey, torch.zeros_like(grey)], dim=-1)
+    assert averages.roughness(tinted) > 2 * averages.roughness(grey.expand_as(picture)), "colour counts more"
 
 
 def test_windows_see_pixels_at_the_edges_as_often_as_others():

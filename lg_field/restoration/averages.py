@@ -3,8 +3,8 @@ mostly alike.
 
 A network that is fitted to a coarse picture as if to samples shows means where the fine picture has values. Here the
 means of what it shows are compared with the measured pixels: the loss is
-mean((mean of block - measured pixel)^2) + smoothness * mean(|difference of neighbours|), the total variation. With
-blocks of one pixel it denoises.
+mean((mean of block - measured pixel)^2) + smoothness * (total variation of the picture). With blocks of one pixel it
+denoises.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ MOST = 200_000
 """Parameters of one network for the whole picture, where none are said."""
 ROUNDING = 1e-4
 """Squared differences of neighbours (in network values) far below this count as none."""
+CHROMA = 3.0
+"""Weight of squared differences of colour, of which pictures have little, and noise has much."""
 
 
 class Places(NamedTuple):
@@ -151,9 +153,21 @@ def block_means(picture: Float[Tensor, "n y x channels"], scale: int) -> Float[T
 
 
 def roughness(picture: Float[Tensor, "n y x channels"]) -> Float[Tensor, ""]:
-    """Mean absolute difference of neighbours along both axes, rounded off at zero (total variation)."""
-    steps = [d for d in (picture.diff(dim=1), picture.diff(dim=2)) if d.numel()]
-    return sum(((d.square() + ROUNDING).sqrt().mean() for d in steps), picture.new_zeros(()))
+    """Total variation: the mean size of differences of neighbours along both axes, of all channels together, for edges
+    are in the same place in all of them, and noise is not. Rounded off at zero.
+
+    The squared size is brightness^2 / channels + CHROMA * mean(colour^2): brightness is the mean of the channels, whose
+    noise has so much less variance than that of each, and colour what each has beyond it. One channel is brightness.
+    """
+    total = picture.new_zeros(())
+    for axis in (1, 2):
+        steps = picture.diff(dim=axis)
+        if steps.numel():
+            brightness = steps.mean(dim=-1, keepdim=True)
+            colour = (steps - brightness).square().mean(dim=-1)
+            squares = brightness.squeeze(-1).square() / steps.shape[-1] + CHROMA * colour
+            total = total + (squares + ROUNDING).sqrt().mean()
+    return total
 
 
 def build_fit(

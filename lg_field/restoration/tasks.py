@@ -77,7 +77,7 @@ PRIORS = {
             NetworkConfig(activation="sine", cell_size=(32, 32), parameters=0),
             FitConfig(steps=600, lr=1e-3, lr_factor=0.1, points=WHOLE),
         ),
-        smoothness=0.002,
+        smoothness=0.003,
         side=160,
         budget=13.0,
     ),

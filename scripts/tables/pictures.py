@@ -94,6 +94,7 @@ def facts(task: str, settings: CompleteSettings, means: bool) -> Row:
     """What decides how a picture is restored."""
     prior = PRIORS[task]
     said = {"smoothness": prior.smoothness, "side": prior.side, "budget": prior.budget, "cells": prior.cells}
+    said |= {"chroma": averages.CHROMA}
     return changed(settings.network, settings.fit) | (said if means else {})
 
 
