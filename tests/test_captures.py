@@ -62,7 +62,7 @@ def test_a_plain_capture_is_read_whole(tmp_path):
         photo = next(p for p in capture.photos if p.image.stem == str(k))
         assert np.array_equal(photo.pose, pose(k)) and np.array_equal(read_photo(photo, False), pixels(k))
         assert photo.lens == Lens(WIDTH, HEIGHT, 20.0, 21.0, 12.0, 8.0)
-    named = read_capture(tmp_path / "transforms.json")
+    named = read_capture(str(tmp_path / "transforms.json"))
     assert [p.image for p in named.photos] == [p.image for p in capture.photos]
 
 

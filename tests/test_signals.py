@@ -59,7 +59,7 @@ BOX = {
 def test_encode_then_decode_resembles_the_signal(encoded: Path, kind: str) -> None:
     out = encoded / f"back.{SUFFIX[kind]}"
     lg("decode", kind, "-o", out, "--overwrite", cwd=encoded)
-    before, after = read_signal(encoded / f"{kind}.{SUFFIX[kind]}"), read_signal(out) if kind != "volume" else None
+    before, after = read_signal(str(encoded / f"{kind}.{SUFFIX[kind]}")), read_signal(out) if kind != "volume" else None
     info = json.loads(lg("info", kind, "--json", cwd=encoded))
     assert info["history"]["steps"] == 120 and info["history"]["psnr"] > 13
     assert info["bytes"]["total"] == (encoded / kind).stat().st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lg_field.captures.transforms import read_blender, read_instant_ngp, read_js
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", *HEIF)
 
 
-def read_capture(data: Path) -> Capture:
+def read_capture(data: str | os.PathLike[str]) -> Capture:
     """Read the capture in a folder, or of a transforms.json.
 
     Args:
@@ -29,6 +30,7 @@ def read_capture(data: Path) -> Capture:
     Raises:
         CaptureError: what is wrong, in one line.
     """
+    data = Path(data)
     if not data.exists():
         raise CaptureError(f"{data} does not exist; --data takes the folder of a scene")
     capture = _read(data)

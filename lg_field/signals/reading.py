@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from lg_field.signals.settings import ShapeConfig
 HERE = Path(__file__).parents[1]
 
 
-def read_signal(path: Path, shape: ShapeConfig | None = None, kind: str = "", format: str = "") -> Samples:
+def read_signal(
+    path: str | os.PathLike[str], shape: ShapeConfig | None = None, kind: str = "", format: str = ""
+) -> Samples:
     """Read an image, a sound, a video, an array, a scan or a mesh: whatever some kind of signal reads.
 
     Args:
@@ -32,7 +35,7 @@ def read_signal(path: Path, shape: ShapeConfig | None = None, kind: str = "", fo
         ValueError: not a kind of file that is read, a broken one, one that memory does not hold; a folder or device.
         ImportError: a library is missing that reads it.
     """
-    with as_file(path, format) as given:
+    with as_file(Path(path), format) as given:
         file = split_part(given)[0]
         if not file.exists():
             raise FileNotFoundError(f"{given} does not exist")
