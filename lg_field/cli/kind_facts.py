@@ -10,7 +10,7 @@ ARRAY = ".npy"
 """Every kind of signal can be written as an array."""
 OTHERS = {"harmonizer_bias": 0.0005}
 """`Kind.network` of kinds that say nothing else."""
-VOLUME = {"lr": 1e-4, "steps": 2000, "sample_fraction": 0.02, "overlap": 1}
+VOLUME = {"lr": 7e-4, "lr_factor": 0.03, "steps": 2000, "sample_fraction": 0.02, "overlap": 1}
 """`Kind.fit` of volumes and scans."""
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".exr", ".hdr")
 """What pictures are written to, and read from."""
@@ -38,16 +38,16 @@ FACTS = (
         "pixels (x, y)",
         (*PICTURES, ".gif", ".avif", ".heic", ".heif"),
         PICTURES,
-        {"lr": 5e-4},
+        {"lr": 2e-3, "lr_factor": 0.1},
         {},
     ),
-    KindFacts("audio", "seconds", (".wav", ".flac", ".ogg"), (".wav", ".flac", ".ogg"), {"lr": 1e-4}),
+    KindFacts("audio", "seconds", (".wav", ".flac", ".ogg"), (".wav", ".flac", ".ogg"), {"lr": 1e-3, "lr_factor": 0.1}),
     KindFacts(
         "video",
         "frame, x, y",
         (*FILMS, ".apng"),
         (*FILMS, ".gif", ".webp", ".apng"),
-        {"lr": 1e-4, "steps": 5000, "sample_fraction": 0.002, "overlap": 2},
+        {"lr": 7e-4, "lr_factor": 0.03, "steps": 5000, "sample_fraction": 0.002, "overlap": 2},
     ),
     KindFacts("volume", "voxels", (".npy", ".npz"), (".tif", ".tiff"), VOLUME),
     KindFacts(

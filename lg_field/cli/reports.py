@@ -18,12 +18,14 @@ def say_network(console: Console, fit: Fit) -> None:
     """What will be trained, in two lines."""
     signal, config, sizes = fit.data.signal, fit.config, fit.field.sizes
     count = fit.num_parameters()
+    falling = "" if config.lr_factor == 1.0 else f" to {config.lr * config.lr_factor:g}"
     say(
         console,
         f"{signal.kind} {' x '.join(map(str, signal.shape))} x {signal.channels}, cells "
         f"{' x '.join(map(str, fit.field.grid.counts))}, local width {sizes.local_width}, global width "
         f"{sizes.global_width}: {count['total']:,} parameters (local {count['local']:,}, shared {count['shared']:,})\n"
-        f"{config.steps} steps, {fit.data.drawn(config)} a step, overlap {config.overlap}, lr {config.lr:g}, "
+        f"{config.steps} steps, {fit.data.drawn(config)} a step, overlap {config.overlap}, "
+        f"lr {config.lr:g}{falling}, "
         f"on {fit.device}",
     )
 

@@ -141,7 +141,8 @@ def build_fit(
         ValueError: settings that do not fit the signal or each other.
     """
     traits = data.signal.traits
-    said, fit = resolve_network(traits, network), fitting(resolve_fit(traits, config), data.signal, config)
+    said = resolve_network(traits, network)
+    fit = fitting(resolve_fit(traits, config, activation=said.activation), data.signal, config)
     check_fit(data.signal, fit)
     field = build_network(data.signal, said, fit.seed, cells)
     modulation = modulated_weights(field, said, seen or data, fit.seed)

@@ -22,6 +22,9 @@ from lg_field.signals.registry import kind_named
 if TYPE_CHECKING:
     from lg_field.signals.kinds.base import Kind
 
+RATES = {"incode": 0.25}
+"""Name of an activation -> its networks learn at this times the rate of a kind, where none is said."""
+
 
 def resolve(kind: Kind | str, *said: Settings) -> CompleteSettings:
     """Fill in what was not said.
@@ -34,18 +37,18 @@ def resolve(kind: Kind | str, *said: Settings) -> CompleteSettings:
         For every entry what the first of `said` says that says something, else the kind's default, else the general
         one. An entry of `INSTEAD` voids what later settings say of those that it replaces.
     """
-    return CompleteSettings(
-        resolve_network(kind, *(s.network for s in said)),
-        resolve_fit(kind, *(s.fit for s in said)),
-        resolve_shape(*(s.shape for s in said)),
-    )
+    network = resolve_network(kind, *(s.network for s in said))
+    fit = resolve_fit(kind, *(s.fit for s in said), activation=network.activation)
+    return CompleteSettings(network, fit, resolve_shape(*(s.shape for s in said)))
 
 
-def resolve_fit(kind: Kind | str, *said: FitConfig) -> CompleteFit:
-    """`resolve` of the part about training."""
+def resolve_fit(kind: Kind | str, *said: FitConfig, activation: str = CompleteNetwork.activation) -> CompleteFit:
+    """`resolve` of the part about training, of a network of this activation."""
     if said and isinstance(said[0], CompleteFit):
         return said[0]
-    return filled(CompleteFit(), said, _kind(kind).fit)
+    usual = _kind(kind).fit
+    rate = usual.get("lr", CompleteFit.lr) * RATES.get(activation, 1.0)
+    return filled(CompleteFit(), said, {**usual, "lr": rate})
 
 
 def resolve_network(kind: Kind | str, *said: NetworkConfig) -> CompleteNetwork:

@@ -33,7 +33,7 @@ class Audio(AudioPlaces, Kind):
     writes = reads
     fill = 0.0  # silence
     reach = 100.0  # paper, audio
-    fit = {"lr": 1e-4}
+    fit = {"lr": 1e-3, "lr_factor": 0.1}
     unit_values_in_incode = False
     playable = True
 

@@ -30,7 +30,7 @@ class Image(ImagePlaces, Kind):
     writes = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".exr", ".hdr")
     reads = (*writes, ".gif", ".avif", ".heic", ".heif")
     cell_size = (32, 32)
-    fit = {"lr": 5e-4}
+    fit = {"lr": 2e-3, "lr_factor": 0.1}
     network = {}
 
     def matches(self, path: Path) -> bool:

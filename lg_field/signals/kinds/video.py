@@ -47,7 +47,7 @@ class Video(VideoPlaces, Kind):
     on_request = (".gif", ".webp", ".png")
     writes = (*CONTAINERS, *WRITES)
     cell_size = (60, 64, 64)
-    fit = {"lr": 1e-4, "steps": 5000, "sample_fraction": 0.002, "overlap": 2}
+    fit = {"lr": 7e-4, "lr_factor": 0.03, "steps": 5000, "sample_fraction": 0.002, "overlap": 2}
 
     def matches(self, path: Path) -> bool:
         """A video, or an animated picture as a whole."""

@@ -27,7 +27,7 @@ class Volume(VolumePlaces, Kind):
     on_request: ClassVar[tuple[str, ...]] = TIFF
     writes: ClassVar[tuple[str, ...]] = TIFF
     cell_size = (32, 32, 32)
-    fit = {"lr": 1e-4, "steps": 2000, "sample_fraction": 0.02, "overlap": 1}
+    fit = {"lr": 7e-4, "lr_factor": 0.03, "steps": 2000, "sample_fraction": 0.02, "overlap": 1}
     surface = True
 
     def matches(self, path: Path) -> bool:
