@@ -2,9 +2,11 @@
 
     python scripts/tables/variants.py images --data ../shared/data
     python scripts/tables/variants.py videos --data ../shared/data --variants LG SPP
+    python scripts/tables/variants.py sound-rates --data ../shared/data
 
 Variants of the presets for smaller signals (those of signals.py --quick), on the same files, seed 0: `images` the first
-hundreds of steps, `videos` to the end. `stretched` is the PSNR of `signals.stretched`. Writes results.md, .csv and
+hundreds of steps, the others to the end. `-rates`: the paper's constant rate and the falling one that `lg-field encode`
+has for the kind of signal. `stretched` is the PSNR of `signals.stretched`. Writes results.md, .csv and
 .json to a folder in `--output`. Every run is kept below docs/results/rows (see rows.py): an interrupted table goes on
 where it stopped.
 """
@@ -30,6 +32,7 @@ from lg_field.signals.encode import build_network
 from lg_field.signals.fit import Fit
 from lg_field.signals.metrics import measure
 from lg_field.signals.presets import read_preset
+from lg_field.signals.registry import kind_named
 from lg_field.signals.settings import CompleteSettings, resolve
 
 
@@ -98,9 +101,23 @@ VIDEOS = {
     **{f"{name}, lr 3e-4": Variant(preset, fit={"lr": 3e-4}) for name, preset in THREE.items()},
     **{f"{name}, 2 % a step": Variant(preset, fit={"sample_fraction": 0.02}) for name, preset in THREE.items()},
 }
+
+
+def rates(kind: str, preset: str) -> dict[str, Variant]:
+    """Three networks at the preset's constant rate, and at that of `lg-field encode`."""
+    fit = {name: kind_named(kind).fit[name] for name in ("lr", "lr_factor")}
+    presets = {"LG": preset, "SPP": f"{preset}-per-partition", "SIREN": f"{preset}-global"}
+    falling = {f"{name}, rate of encode": Variant(of, fit=fit) for name, of in presets.items()}
+    return {name: Variant(of) for name, of in presets.items()} | falling
+
+
+VIDEO_FILES, SOUND_FILES = ("bikes.mp4", "carphone_pristine.mp4"), ("gt_bach.wav", "gt_counting.wav")
 TABLES = {
     "images": Table("image", "images/div2k_512", ("00.png", "01.png"), IMAGES, steps=300),
-    "videos": Table("video", "video", ("bikes.mp4", "carphone_pristine.mp4"), VIDEOS),
+    "videos": Table("video", "video", VIDEO_FILES, VIDEOS),
+    "image-rates": Table("image", "images/div2k_512", ("00.png", "01.png"), rates("image", LG)),
+    "sound-rates": Table("audio", "audio", SOUND_FILES, rates("audio", "audio-small")),
+    "video-rates": Table("video", "video", VIDEO_FILES, rates("video", "video-small")),
 }
 
 
