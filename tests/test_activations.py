@@ -89,7 +89,7 @@ def small_fit(name: str, widths: tuple[int, int] = (10, 24)) -> tuple[LocalGloba
     field = LocalGlobalNetwork(PartitionGrid((2, 2), (-1, -1), (1, 1)), ChainSizes(2, 3, *widths, 1, name))
     field.description = data.signal
     errors: list[float] = []
-    Fit(field, data, FitConfig(steps=150, lr=3e-3)).run(lambda step, error: errors.append(error))
+    Fit(field, data, FitConfig(steps=150, lr=3e-3, lr_factor=1.0)).run(lambda step, error: errors.append(error))
     return field, -10 * math.log10(errors[-1] / 4)
 
 

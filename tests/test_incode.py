@@ -124,7 +124,7 @@ def test_training_reaches_every_part_and_resumes_exactly(tmp_path: Path):
     config = NetworkConfig(counts=(2, 2), local_width=8, global_width=10, activation="incode", harmonizer=(8,))
 
     def fit(steps: int) -> Fit:
-        return build_fit(data, config, FitConfig(steps=steps, lr=1e-3, global_lr_scale=0.5))
+        return build_fit(data, config, FitConfig(steps=steps, lr=1e-3, lr_factor=1.0, global_lr_scale=0.5))
 
     one, two = fit(20), fit(10)
     before = {k: v.detach().clone() for k, v in one.weights.items()}
@@ -143,7 +143,21 @@ def test_an_encoded_file_is_an_ordinary_field(tmp_path: Path):
     from PIL import Image
 
     Image.fromarray(picture(32, 48)).save(tmp_path / "a.png")
-    common = ("--counts", 2, 3, "--local-width", 10, "--global-width", 12, "--steps", 80, "--lr", 1e-3)
+    common = (
+        "--counts",
+        2,
+        3,
+        "--local-width",
+        10,
+        "--global-width",
+        12,
+        "--steps",
+        80,
+        "--lr",
+        1e-3,
+        "--lr-factor",
+        1,
+    )
     text = lg("encode", "a.png", "-o", "a", "--activation", "incode", *common, cwd=tmp_path)
     assert "PSNR" in text
     history = lg_field.load(tmp_path / "a").history
