@@ -24,7 +24,7 @@ from lg_field.restoration.tasks import TASKS
 from lg_field.signals.encode import build_network
 from lg_field.signals.presets import CONFIGS, entry_types, read_settings
 from lg_field.signals.registry import KINDS
-from lg_field.signals.settings import INSTEAD, RATES, CompleteSettings, FitConfig, NetworkConfig, Settings, resolve
+from lg_field.signals.settings import INSTEAD, CompleteSettings, FitConfig, NetworkConfig, Settings, resolve
 from lg_field.signals.signal import Signal
 
 ENTRIES = [(part, f.name) for part, config in PARTS.items() for f in fields(config)]
@@ -106,9 +106,10 @@ def test_the_nearest_that_says_something_wins(part: str, name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_the_rate_of_incode_is_lower_where_none_is_said(kind: str):
+def test_the_rate_of_incode_is_its_kinds_where_none_is_said(kind: str):
     sine, incode = Settings(), Settings(NetworkConfig(activation="incode"))
-    assert resolve(kind, incode).fit.lr == resolve(kind, sine).fit.lr / 4
+    factor = 1.0 if kind in ("audio", "occupancy") else 0.25
+    assert resolve(kind, incode).fit.lr == factor * resolve(kind, sine).fit.lr
     assert resolve(kind, replace(incode, fit=FitConfig(lr=0.125))).fit.lr == 0.125
     assert resolve(kind, incode, Settings(fit=FitConfig(lr=0.125))).fit.lr == 0.125
 
@@ -142,8 +143,8 @@ def test_every_entry_comes_from_the_first_that_says_it_and_is_not_void(data: st.
         if wanted is None:
             own = getattr(KINDS[kind], part, {}).get(name)
             wanted = entry(CompleteSettings(), part, name) if own is None else own
-            if name == "lr":
-                wanted *= RATES.get(chosen.network.activation, 1.0)
+            if name == "lr" and chosen.network.activation == "incode":
+                wanted *= KINDS[kind].incode_rate
         assert entry(chosen, part, name) == wanted, (part, name, layers)
 
 

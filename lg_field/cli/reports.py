@@ -25,8 +25,7 @@ def say_network(console: Console, fit: Fit) -> None:
         f"{' x '.join(map(str, fit.field.grid.counts))}, local width {sizes.local_width}, global width "
         f"{sizes.global_width}: {count['total']:,} parameters (local {count['local']:,}, shared {count['shared']:,})\n"
         f"{config.steps} steps, {fit.data.drawn(config)} a step, overlap {config.overlap}, "
-        f"lr {config.lr:g}{falling}, "
-        f"on {fit.device}",
+        f"lr {config.lr:g}{falling}, on {fit.device}",
     )
 
 

@@ -17,6 +17,7 @@ from lg_field.signals.data import NeededCells, Samples
 from lg_field.signals.features import MAX_VOLUME
 from lg_field.signals.fit import Fit
 from lg_field.signals.settings import (
+    INCODE,
     CompleteFit,
     CompleteNetwork,
     FitConfig,
@@ -27,7 +28,7 @@ from lg_field.signals.settings import (
 from lg_field.signals.signal import Signal
 from lg_field.space.partition import PartitionGrid, automatic_counts
 
-SINE, INCODE = "sine", "incode"
+SINE = "sine"
 """The activation of plain networks, and what `NetworkConfig.activation` calls sine layers with a harmonizer."""
 
 LEAST_BUDGET = 500

@@ -22,8 +22,8 @@ from lg_field.signals.registry import kind_named
 if TYPE_CHECKING:
     from lg_field.signals.kinds.base import Kind
 
-RATES = {"incode": 0.25}
-"""Name of an activation -> its networks learn at this times the rate of a kind, where none is said."""
+INCODE = "incode"
+"""The activation whose rate is a kind's `incode_rate` times its usual one."""
 
 
 def resolve(kind: Kind | str, *said: Settings) -> CompleteSettings:
@@ -46,9 +46,9 @@ def resolve_fit(kind: Kind | str, *said: FitConfig, activation: str = CompleteNe
     """`resolve` of the part about training, of a network of this activation."""
     if said and isinstance(said[0], CompleteFit):
         return said[0]
-    usual = _kind(kind).fit
-    rate = usual.get("lr", CompleteFit.lr) * RATES.get(activation, 1.0)
-    return filled(CompleteFit(), said, {**usual, "lr": rate})
+    kind = _kind(kind)
+    rate = kind.fit.get("lr", CompleteFit.lr) * (kind.incode_rate if activation == INCODE else 1.0)
+    return filled(CompleteFit(), said, {**kind.fit, "lr": rate})
 
 
 def resolve_network(kind: Kind | str, *said: NetworkConfig) -> CompleteNetwork:

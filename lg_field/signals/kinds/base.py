@@ -62,6 +62,8 @@ class Kind(Places, ABC):
     network: ClassVar[Mapping[str, Any]] = {"harmonizer_bias": 0.0005}
     """Entries of `NetworkConfig` that are this kind's defaults. INCODE's usual start (0.312) suits images; elsewhere it
     is noise that training keeps."""
+    incode_rate: ClassVar[float] = 1.0
+    """INCODE learns at this times the rate of `fit`, where none is said."""
     unit_values_in_incode: ClassVar[bool] = True
     """Whether INCODE is trained on values in [0, 1], rather than [-1, 1]."""
     playable: ClassVar[bool] = False

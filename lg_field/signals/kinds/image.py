@@ -31,6 +31,7 @@ class Image(ImagePlaces, Kind):
     reads = (*writes, ".gif", ".avif", ".heic", ".heif")
     cell_size = (32, 32)
     fit = {"lr": 2e-3, "lr_factor": 0.1}
+    incode_rate = 0.25
     network = {}
 
     def matches(self, path: Path) -> bool:

@@ -28,6 +28,7 @@ class Volume(VolumePlaces, Kind):
     writes: ClassVar[tuple[str, ...]] = TIFF
     cell_size = (32, 32, 32)
     fit = {"lr": 7e-4, "lr_factor": 0.03, "steps": 2000, "sample_fraction": 0.02, "overlap": 1}
+    incode_rate = 0.25
     surface = True
 
     def matches(self, path: Path) -> bool:
