@@ -31,7 +31,7 @@ class FitConfig:
     steps: int | None = None
     """Optimizer steps."""
     lr: float | None = None
-    """Adam's learning rate at the start; of INCODE of images, videos and volumes a quarter of the default."""
+    """Adam's learning rate at the start; of INCODE of images and volumes a quarter of the default."""
     lr_factor: float | None = None
     """The rate falls exponentially to this part of itself at the last step."""
     global_lr_scale: float | None = None

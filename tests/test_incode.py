@@ -143,7 +143,8 @@ def test_an_encoded_file_is_an_ordinary_field(tmp_path: Path):
     from PIL import Image
 
     Image.fromarray(picture(32, 48)).save(tmp_path / "a.png")
-    common = ["--counts", "2", "3", "--local-width", "10", "--global-width", "12", "--steps", "80", "--lr", "1e-3", "--lr-factor", "1"]
+    sizes = ("--counts", 2, 3, "--local-width", 10, "--global-width", 12)
+    common = (*sizes, "--steps", 80, "--lr", 1e-3, "--lr-factor", 1)
     text = lg("encode", "a.png", "-o", "a", "--activation", "incode", *common, cwd=tmp_path)
     assert "PSNR" in text
     history = lg_field.load(tmp_path / "a").history

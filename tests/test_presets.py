@@ -108,7 +108,7 @@ def test_the_nearest_that_says_something_wins(part: str, name: str, tmp_path: Pa
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_the_rate_of_incode_is_its_kinds_where_none_is_said(kind: str):
     sine, incode = Settings(), Settings(NetworkConfig(activation="incode"))
-    factor = 1.0 if kind in ("audio", "occupancy") else 0.25
+    factor = 1.0 if kind in ("audio", "video", "occupancy") else 0.25
     assert resolve(kind, incode).fit.lr == factor * resolve(kind, sine).fit.lr
     assert resolve(kind, replace(incode, fit=FitConfig(lr=0.125))).fit.lr == 0.125
     assert resolve(kind, incode, Settings(fit=FitConfig(lr=0.125))).fit.lr == 0.125

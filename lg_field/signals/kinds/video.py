@@ -48,7 +48,6 @@ class Video(VideoPlaces, Kind):
     writes = (*CONTAINERS, *WRITES)
     cell_size = (60, 64, 64)
     fit = {"lr": 7e-4, "lr_factor": 0.03, "steps": 5000, "sample_fraction": 0.002, "overlap": 2}
-    incode_rate = 0.25
 
     def matches(self, path: Path) -> bool:
         """A video, or an animated picture as a whole."""
