@@ -6,9 +6,10 @@
 
 Variants of the presets for smaller signals (those of signals.py --quick), on the same files, seed 0: `images` the first
 hundreds of steps, the others to the end. `-rates`: the paper's constant rate and the falling one that `lg-field encode`
-has for the kind of signal. `stretched` is the PSNR of `signals.stretched`. Writes results.md, .csv and
-.json to a folder in `--output`. Every run is kept below docs/results/rows (see rows.py): an interrupted table goes on
-where it stopped.
+has for the kind of signal; `-rates-whole`: of whole files, by the paper's own presets. Of volumes, which the paper has
+none of, networks are those of `lg-field encode`. `stretched` is the PSNR of
+`signals.stretched`. Writes results.md, .csv and .json to a folder in `--output`. Every run is kept below
+docs/results/rows (see rows.py): an interrupted table goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Annotated, Any, cast
 
 import report
 import tyro
-from paper_tables import smaller
+from paper_tables import IMAGE, narrowed, smaller
 from rows import DATA, ROWS, Row, Rows, changed, provenance
 from signals import stretched
 
@@ -55,7 +56,7 @@ class Variant:
     """A preset, and what is other than there."""
 
     preset: str
-    """Of configs/."""
+    """Of configs/; "" = what `lg-field encode` does."""
     network: dict[str, Any] = field(default_factory=dict)
     """Entries of the network."""
     fit: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +79,18 @@ class Table:
     """By name."""
     steps: int = 0
     """Of each run; 0 = the preset's."""
+    part: Callable[[SignalData], SignalData] = smaller
+    """What a run is trained on of a signal."""
+
+
+def whole(data: SignalData) -> SignalData:
+    """All of a signal."""
+    return data
+
+
+def middle(data: SignalData) -> SignalData:
+    """The middle 96 x 96 x 96 voxels of a volume."""
+    return narrowed(data, (96, 96, 96), range(3))
 
 
 LG, SPP, SIREN = "image-small", "image-small-per-partition", "image-small-global"
@@ -111,6 +124,13 @@ def rates(kind: str, preset: str) -> dict[str, Variant]:
     return {name: Variant(of) for name, of in presets.items()} | falling
 
 
+def volume_rates() -> dict[str, Variant]:
+    """Two networks as `lg-field encode` makes them of volumes, at the constant rate of videos and at that of encode."""
+    networks = {"LG": "local-global", "SPP": "per-partition"}
+    constant = {name: Variant("", {"network": of}, {"lr": 1e-4, "lr_factor": 1.0}) for name, of in networks.items()}
+    return constant | {f"{name}, rate of encode": Variant("", {"network": of}) for name, of in networks.items()}
+
+
 VIDEO_FILES, SOUND_FILES = ("bikes.mp4", "carphone_pristine.mp4"), ("gt_bach.wav", "gt_counting.wav")
 TABLES = {
     "images": Table("image", "images/div2k_512", ("00.png", "01.png"), IMAGES, steps=300),
@@ -118,6 +138,10 @@ TABLES = {
     "image-rates": Table("image", "images/div2k_512", ("00.png", "01.png"), rates("image", LG)),
     "sound-rates": Table("audio", "audio", SOUND_FILES, rates("audio", "audio-small")),
     "video-rates": Table("video", "video", VIDEO_FILES, rates("video", "video-small")),
+    "volume-rates": Table("volume", "ct", ("stent.npz",), volume_rates(), part=middle),
+    "image-rates-whole": Table("image", "images/div2k_512", ("00.png", "01.png"), rates("image", IMAGE), part=whole),
+    "sound-rates-whole": Table("audio", "audio", SOUND_FILES, rates("audio", "audio"), part=whole),
+    "video-rates-whole": Table("video", "video", ("bikes.mp4",), rates("video", "video"), part=whole),
 }
 
 
@@ -152,7 +176,7 @@ def settings_of(args: Args, name: str) -> CompleteSettings:
     """How a variant trains; what is done to its weights its name says."""
     table = TABLES[args.table]
     variant = table.variants[name]
-    preset = resolve(table.kind, read_preset(variant.preset))
+    preset = resolve(table.kind, *([read_preset(variant.preset)] if variant.preset else []))
     network, fit = replace(preset.network, **variant.network), replace(preset.fit, **variant.fit)
     return replace(preset, network=network, fit=replace(fit, steps=args.steps or table.steps or fit.steps))
 
@@ -186,7 +210,7 @@ def main(args: Args) -> None:
         raise SystemExit(f"{args.table} has no variant {min(unknown)}; there are {', '.join(table.variants)}")
     for name in table.files[: args.files]:
         path = args.data / table.data / name
-        data = smaller(cast(SignalData, read_signal(path)))
+        data = table.part(cast(SignalData, read_signal(path)))
         for variant in args.variants or table.variants:
             said = {"variant": variant, "file": path.stem, "data": data.checksum()}
             args.finished.once(said | {"settings": differences(args, variant)}, partial(run, args, variant, data))
