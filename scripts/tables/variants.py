@@ -230,7 +230,7 @@ def command(args: Args, results: list[Row]) -> str:
         {r["file"] for r in results},
     )
     said = {"files": [str(len(files))], "steps": [str(args.steps)], "variants": present}
-    usual = {"files": [str(Args.files)], "steps": [str(Args.steps)], "variants": [*table.variants]}
+    usual = {"files": [str(min(Args.files, len(table.files)))], "steps": [str(Args.steps)], "variants": [*table.variants]}
     options = "".join(f" --{name} {shlex.join(value)}" for name, value in said.items() if value != usual[name])
     return f"variants.py {args.table} --data {DATA}{options}"
 
