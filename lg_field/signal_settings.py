@@ -18,7 +18,12 @@ Weights = Literal["random", "pretrained"]
 INSTEAD: dict[str, tuple[str, ...]] = {
     "counts": ("cell_size",),
     "cell_size": ("counts",),
-    "parameters": ("local_width", "global_width"),
+    "parameters": ("local_width", "global_width", "per_sample"),
+    "per_sample": ("local_width", "global_width", "parameters"),
+    "local_width": ("per_sample", "global_share"),
+    "global_width": ("per_sample", "global_share"),
+    "coordinate_scale": ("coordinate_step",),
+    "coordinate_step": ("coordinate_scale",),
     "sample_fraction": ("points",),
 }
 """Entries that, said, make what less specific settings say of others void."""
@@ -44,6 +49,8 @@ class FitConfig:
     """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half (mixed)."""
     overlap: int | None = None
     """Samples beyond a cell's borders that it trains on too (paper: overlaps)."""
+    center_cells: bool | None = None
+    """First layers of cells learn about the middles of their cells: then cells far from the domain's learn as well."""
     seed: int | None = None
     """For the initial weights and the samples drawn."""
 
@@ -60,6 +67,7 @@ class CompleteFit(FitConfig):
     points: int = 0
     sample: Sampling = "mixed"
     overlap: int = 0
+    center_cells: bool = False
     seed: int = 0
 
     def share(self, num_samples: int) -> float:
@@ -88,8 +96,10 @@ class NetworkConfig:
     """Samples per cell and axis, about, instead of --counts."""
     parameters: int | None = None
     """Budget that the widths are chosen for; 0 = 200,000, of signals below 40,000 samples 5 for each."""
+    per_sample: float | None = None
+    """Parameters for each sample of a signal of more than that budget is for; 0 = by --parameters."""
     global_share: float | None = None
-    """Part of the budget for the global sub-network and the merge."""
+    """Part of the budget for the global sub-network and the merge; 0 = global layers half as wide as those of cells."""
     local_width: int | None = None
     """h: neurons of a cell's layers; 0 = from the budget."""
     global_width: int | None = None
@@ -116,6 +126,9 @@ class NetworkConfig:
     nothing is downloaded."""
     coordinate_scale: float | None = None
     """The domain is [-this, this] on every axis; 0 = 1, and 100 for sound (paper)."""
+    coordinate_step: float | None = None
+    """From sample to sample in the domain (of videos from pixel to pixel, twice that from frame to frame), so that it
+    is the longer the larger the signal is; 0 = by --coordinate-scale."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,7 @@ class CompleteNetwork(NetworkConfig):
     counts: tuple[int, ...] = ()
     cell_size: tuple[int, ...] = ()
     parameters: int = 200_000
+    per_sample: float = 0.0
     global_share: float = 0.1
     local_width: int = 0
     global_width: int = 0
@@ -139,6 +153,7 @@ class CompleteNetwork(NetworkConfig):
     harmonizer_norm: bool = False
     harmonizer_weights: Weights = "random"
     coordinate_scale: float = 0.0
+    coordinate_step: float = 0.0
 
 
 @dataclass(frozen=True)

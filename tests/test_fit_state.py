@@ -30,12 +30,14 @@ OTHER_FIT: dict[str, Any] = {
     "points": 30,
     "sample": "uniform",
     "overlap": 2,
+    "center_cells": False,
     "seed": 1,
 }
 OTHER_NETWORK: dict[str, Any] = {
     "network": "per-partition",
     "counts": (2, 3),
     "parameters": 5000,
+    "per_sample": 20.0,
     "global_share": 0.2,
     "local_width": 5,
     "global_width": 5,
@@ -49,6 +51,7 @@ OTHER_NETWORK: dict[str, Any] = {
     "harmonizer_norm": True,
     "harmonizer_weights": "pretrained",
     "coordinate_scale": 0.5,
+    "coordinate_step": 0.5,
     "cell_size": (8, 8),
 }
 """Another value of every setting, where the first one is not the only one that this network can have."""

@@ -45,6 +45,7 @@ def extend(
     """
     from lg_field.files import load
     from lg_field.networks import LocalGlobalNetwork
+    from lg_field.signals.centering import center
     from lg_field.signals.encode import check_fit, fitting
     from lg_field.signals.fit import Fit
     from lg_field.signals.settings import resolve_fit
@@ -63,6 +64,8 @@ def extend(
             f"{field.num_rows} old cells stay as they are; training {len(fresh)} new ones on "
             f"{' x '.join(map(str, data.signal.shape))} samples",
         )
+        if complete.center_cells:
+            center(larger, fresh)
         larger = larger.to(pick_device(flags.device))
         run_fit(Fit(larger, data, complete, fresh), output, flags, console)
         say_old_and_new(console, larger, data, fresh)

@@ -29,6 +29,8 @@ class Activation:
     """The same of initial biases."""
     modulated: bool = False
     """Whether INCODE's frequency and phase, exp(b) and c of f(exp(b) s (x W + b0) + c), are meant for it."""
+    period: float | None = None
+    """Phases that differ by it are alike; None = there are no such phases."""
     kernel_code: int | None = None
     """What the fused CPU kernel calls it (`Activation` of chain.cpp); None = it does not know it."""
 
@@ -62,7 +64,7 @@ def gauss_biases(fan_in: int, first: bool, rate: float) -> float:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "sine": Activation(torch.sin, lambda w0: w0, siren_weights, usual_biases, modulated=True, kernel_code=1),
+    "sine": Activation(torch.sin, lambda w0: w0, siren_weights, usual_biases, True, 2.0 * math.pi, kernel_code=1),
     "relu": Activation(torch.relu, lambda w0: 1.0, kaiming_weights, usual_biases, kernel_code=0),
     "gauss": Activation(bell, lambda w0: w0 / 3.0, siren_weights, gauss_biases),
 }

@@ -12,23 +12,28 @@ SUPER_RESOLUTION = Settings(
     # INCODE's usual start (0.312) makes noise of small pictures; the overlap keeps lines off the borders of cells,
     # where the picture is read between its samples.
     NetworkConfig(activation="incode", cell_size=(64, 64), parameters=0, global_share=0.12, harmonizer_bias=0.0005),
-    FitConfig(steps=2001, lr=9e-4, lr_factor=0.1, global_lr_scale=1 / 1.8, points=65_536, overlap=2),
+    FitConfig(
+        steps=2001, lr=9e-4, lr_factor=0.1, global_lr_scale=1 / 1.8, points=65_536, overlap=2, center_cells=False
+    ),
 )
 DENOISING = Settings(
     NetworkConfig(
         activation="incode",
         cell_size=(144, 128),
+        parameters=200_000,
         global_share=0.18,
         first_w0=10.0,
         harmonizer=(32, 16, 12),
         harmonizer_bias=0.0005,
         harmonizer_norm=True,
     ),
-    FitConfig(steps=401, lr=1.5e-4, lr_factor=0.1),
+    FitConfig(steps=401, lr=1.5e-4, lr_factor=0.1, center_cells=False),
 )
 TOMOGRAPHY = Settings(
-    NetworkConfig(activation="incode", counts=(1, 2), local_width=230, global_width=300, hidden_layers=1),
-    FitConfig(steps=2001, lr=2e-4, lr_factor=0.4),
+    NetworkConfig(
+        activation="incode", counts=(1, 2), local_width=230, global_width=300, hidden_layers=1, coordinate_step=0.0
+    ),
+    FitConfig(steps=2001, lr=2e-4, lr_factor=0.4, center_cells=False),
 )
 PUBLISHED_SIDE = {"super-resolve": 504, "denoise": 512, "reconstruct-ct": 256}
 """Longer side in pixels of the pictures that the settings were published for."""
@@ -74,8 +79,8 @@ same picture, for they make the gradients of every cell noisy."""
 PRIORS = {
     "super-resolve": Prior(
         Settings(
-            NetworkConfig(activation="sine", cell_size=(32, 32), parameters=0),
-            FitConfig(steps=600, lr=1e-3, lr_factor=0.1, points=WHOLE),
+            NetworkConfig(activation="sine", cell_size=(32, 32), parameters=0, global_share=0.1),
+            FitConfig(steps=600, lr=1e-3, lr_factor=0.1, points=WHOLE, center_cells=False),
         ),
         smoothness=0.003,
         side=160,
@@ -83,8 +88,8 @@ PRIORS = {
     ),
     "denoise": Prior(
         Settings(
-            NetworkConfig(activation="sine", cell_size=(64, 64), parameters=0),
-            FitConfig(steps=300, lr=1e-3, lr_factor=0.1, points=WHOLE),
+            NetworkConfig(activation="sine", cell_size=(64, 64), parameters=0, global_share=0.1),
+            FitConfig(steps=300, lr=1e-3, lr_factor=0.1, points=WHOLE, center_cells=False),
         ),
         smoothness=0.1,
         side=640,

@@ -13,6 +13,7 @@ from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.budget import sizes_for_budget
 from lg_field.networks.incode import Harmonizer, ModulatedWeights, modulated_kinds
 from lg_field.ops import ChainSizes
+from lg_field.signals.centering import center
 from lg_field.signals.data import NeededCells, Samples
 from lg_field.signals.features import MAX_VOLUME
 from lg_field.signals.fit import Fit
@@ -31,6 +32,10 @@ from lg_field.space.partition import PartitionGrid, automatic_counts
 SINE = "sine"
 """The activation of plain networks, and what `NetworkConfig.activation` calls sine layers with a harmonizer."""
 
+USUAL_BUDGET = 200_000
+"""Parameters of signals of at least 40,000 samples where no budget is said (paper, images and sounds)."""
+MOST_REACH = 8192.0
+"""From the middle to the ends of a domain that grows with the signal: further out float32 phases are hardly exact."""
 LEAST_BUDGET = 500
 """Parameters for a cell, on the average, that signals of few samples get where no budget is said."""
 
@@ -39,7 +44,7 @@ def domain_grid(signal: Signal, said: NetworkConfig) -> PartitionGrid:
     """The partition of a signal; what `said` does not say is the kind's default.
 
     Raises:
-        ValueError: wrong number of axes, or more cells than samples on an axis.
+        ValueError: wrong number of axes, more cells than samples on an axis, or a domain that is no positive number.
     """
     config, axes, kind = resolve_network(signal.traits, said), len(signal.shape), signal.traits
     if config.counts and config.cell_size:
@@ -56,8 +61,9 @@ def domain_grid(signal: Signal, said: NetworkConfig) -> PartitionGrid:
         raise ValueError(f"--counts needs {axes} numbers for a {signal.kind}, got {len(counts)}")
     if any(not 1 <= c <= n for c, n in zip(counts, signal.shape)):
         raise ValueError(f"{counts} cells for {signal.shape} samples: at least 1, and no more cells than samples")
-    scale = config.coordinate_scale or kind.reach
-    return PartitionGrid(counts, (-scale,) * axes, (scale,) * axes)
+    scale, step = config.coordinate_scale or kind.reach, config.coordinate_step
+    reach = tuple(min(n * p * step / 2, MOST_REACH) if step else scale for n, p in zip(signal.shape, kind.paces(axes)))
+    return PartitionGrid(counts, tuple(-r for r in reach), reach)
 
 
 def build_network(
@@ -90,17 +96,9 @@ def chain_sizes(signal: Signal, config: CompleteNetwork, rows: int) -> ChainSize
     """
     axes, activation = len(signal.shape), SINE if config.activation == INCODE else config.activation
     if not (config.local_width or config.global_width):
-        sizes = sizes_for_budget(
-            config.network,
-            rows,
-            axes,
-            signal.channels,
-            config.parameters or min(200_000, max(5 * signal.num_samples, LEAST_BUDGET * rows)),
-            config.global_share,
-            config.hidden_layers,
-            config.merge,
-            config.w0,
-        )
+        budget = budget_of(signal.num_samples, config, rows)
+        wiring = (config.global_share, config.hidden_layers, config.merge, config.w0)
+        sizes = sizes_for_budget(config.network, rows, axes, signal.channels, budget, *wiring)
         return replace(sizes, activation=activation)
     local, shared = parts_of(config.network)
     if (local and not config.local_width) or (shared and not config.global_width):
@@ -115,6 +113,14 @@ def chain_sizes(signal: Signal, config: CompleteNetwork, rows: int) -> ChainSize
         config.w0,
         config.merge,
     )
+
+
+def budget_of(num_samples: int, config: CompleteNetwork, rows: int) -> int:
+    """Parameters that a network of so many rows may have for so many samples."""
+    if config.parameters and not config.per_sample:
+        return config.parameters
+    usual = min(USUAL_BUDGET, max(5 * num_samples, LEAST_BUDGET * rows))
+    return max(usual, round(config.per_sample * num_samples))
 
 
 def build_fit(
@@ -146,6 +152,8 @@ def build_fit(
     fit = fitting(resolve_fit(traits, config, activation=said.activation), data.signal, config)
     check_fit(data.signal, fit)
     field = build_network(data.signal, said, fit.seed, cells)
+    if fit.center_cells:
+        center(field)
     modulation = modulated_weights(field, said, seen or data, fit.seed)
     if modulation is not None:
         modulation = modulation.to(device)

@@ -17,6 +17,7 @@ from lg_field.networks import LocalGlobalNetwork
 from lg_field.networks.incode import ModulatedWeights
 from lg_field.ops import accumulate_gradients
 from lg_field.signals.batches import Draw
+from lg_field.signals.centering import centered
 from lg_field.signals.data import Samples
 from lg_field.signals.settings import FitConfig, NetworkConfig, resolve_fit, resolve_network
 from lg_field.signals.state import check_same, fingerprint, read_state, write_state
@@ -67,6 +68,8 @@ class Fit:
             assert rows is None, "extension trains plain rows"
             self.weights = dict(modulation.trainable())
         self.optimizer = self._adam()
+        plain, trained = modulation is None, self.weights["table"]
+        self.centered = centered(field, trained, self.rows, plain) if self.config.center_cells else None
         self.cells = field.cells if rows is None else field.cells[self.rows]
         self.batch: Draw = data.batches(field.grid, self.cells, self.config, self.generator)
         self.write_back()
@@ -105,7 +108,10 @@ class Fit:
             error = self.gradients(self.table, self.shared) if self.modulation is None else self._through_the_fold()
             if not math.isfinite(error):
                 raise ValueError(f"training diverged at step {self.step}: use a smaller --lr than {config.lr:g}")
-            self.optimizer.step()
+            if self.centered is None:
+                self.optimizer.step()
+            else:
+                self.centered.step(self.optimizer)
             self.step += 1
             self.seconds += time.perf_counter() - begin
             if on_step is not None:

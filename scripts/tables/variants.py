@@ -131,6 +131,16 @@ def volume_rates() -> dict[str, Variant]:
     return constant | {f"{name}, rate of encode": Variant("", {"network": of}) for name, of in networks.items()}
 
 
+FIXED = {"coordinate_step": 0.0}
+PLAIN = {"per_sample": 0.0, "global_share": 0.1, **FIXED}
+DEFAULTS = {
+    "encode": Variant(""),
+    "domain of one size": Variant("", FIXED),
+    "cells not centered": Variant("", fit={"center_cells": False}),
+    "200,000 parameters, a tenth shared, domain of one size, not centered": Variant("", PLAIN, {"center_cells": False}),
+    "SPP": Variant("", {"network": "per-partition"}),
+}
+"""What `lg-field encode` does by default, and without parts of that."""
 VIDEO_FILES, SOUND_FILES = ("bikes.mp4", "carphone_pristine.mp4"), ("gt_bach.wav", "gt_counting.wav")
 TABLES = {
     "images": Table("image", "images/div2k_512", ("00.png", "01.png"), IMAGES, steps=300),
@@ -139,6 +149,10 @@ TABLES = {
     "sound-rates": Table("audio", "audio", SOUND_FILES, rates("audio", "audio-small")),
     "video-rates": Table("video", "video", VIDEO_FILES, rates("video", "video-small")),
     "volume-rates": Table("volume", "ct", ("stent.npz",), volume_rates(), part=middle),
+    "image-defaults": Table("image", "images/div2k_full", ("0055.png", "0882.png"), DEFAULTS, part=whole),
+    "sound-defaults": Table("audio", "audio", SOUND_FILES, DEFAULTS, part=whole),
+    "video-defaults": Table("video", "video", ("carphone_pristine.mp4",), DEFAULTS, part=whole),
+    "volume-defaults": Table("volume", "ct", ("stent.npz",), DEFAULTS, part=whole),
     "image-rates-whole": Table("image", "images/div2k_512", ("00.png", "01.png"), rates("image", IMAGE), part=whole),
     "sound-rates-whole": Table("audio", "audio", SOUND_FILES, rates("audio", "audio"), part=whole),
     "video-rates-whole": Table("video", "video", ("bikes.mp4",), rates("video", "video"), part=whole),
@@ -230,7 +244,11 @@ def command(args: Args, results: list[Row]) -> str:
         {r["file"] for r in results},
     )
     said = {"files": [str(len(files))], "steps": [str(args.steps)], "variants": present}
-    usual = {"files": [str(min(Args.files, len(table.files)))], "steps": [str(Args.steps)], "variants": [*table.variants]}
+    usual = {
+        "files": [str(min(Args.files, len(table.files)))],
+        "steps": [str(Args.steps)],
+        "variants": [*table.variants],
+    }
     options = "".join(f" --{name} {shlex.join(value)}" for name, value in said.items() if value != usual[name])
     return f"variants.py {args.table} --data {DATA}{options}"
 

@@ -20,6 +20,8 @@ from lg_field.signals.signal import Signal
 
 UNBOUNDED = ("FLOAT", "DOUBLE")
 """Sample formats with values beyond full scale."""
+LONGEST = 20_000
+"""Samples of a cell, about, of a sound that has more than 32 such cells."""
 LIMITS = {".wav": (1024, 2**31 - 1, "WAV"), ".flac": (8, 655_350, "FLAC"), ".ogg": (255, 200_000, "Vorbis")}
 """Most channels and highest rate in Hz that files hold, and what they are called."""
 BLOCK = 1 << 13
@@ -33,13 +35,14 @@ class Audio(AudioPlaces, Kind):
     writes = reads
     fill = 0.0  # silence
     reach = 100.0  # paper, audio
-    fit = {"lr": 1e-3, "lr_factor": 0.1}
+    fit = {"lr": 1e-3, "lr_factor": 0.1, "center_cells": True}
+    network = {**Kind.network, "per_sample": 0.5, "global_share": 0.0, "coordinate_step": 0.002}
     unit_values_in_incode = False
     playable = True
 
     def counts(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """32 cells (paper, audio), of very short sounds one a sample."""
-        return (min(32, shape[0]),)
+        """32 cells (paper, audio), of very short sounds one a sample, of long ones more."""
+        return (max(min(32, shape[0]), round(shape[0] / LONGEST)),)
 
     def read(self, path: Path, options: ShapeConfig) -> SignalData:
         return read_audio(path)

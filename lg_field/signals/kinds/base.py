@@ -124,6 +124,10 @@ class Kind(Places, ABC):
         """Cells per axis of a signal of this shape, unless said otherwise."""
         return automatic_counts(shape, self.cell_size)
 
+    def paces(self, axes: int) -> tuple[float, ...]:
+        """What a sample counts for along each axis of a domain whose length follows the signal's."""
+        return (1.0,) * axes
+
     # -- training and measuring
 
     def unit_values(self, values: Float[Tensor, "*values"]) -> Float[Tensor, "*values"]:

@@ -47,7 +47,19 @@ class Video(VideoPlaces, Kind):
     on_request = (".gif", ".webp", ".png")
     writes = (*CONTAINERS, *WRITES)
     cell_size = (60, 64, 64)
-    fit = {"lr": 7e-4, "lr_factor": 0.03, "steps": 5000, "sample_fraction": 0.002, "overlap": 2}
+    fit = {
+        "lr": 7e-4,
+        "lr_factor": 0.03,
+        "steps": 5000,
+        "sample_fraction": 0.002,
+        "overlap": 2,
+        "center_cells": True,
+    }
+    network = {**Kind.network, "per_sample": 0.04, "global_share": 0.0, "coordinate_step": 1 / 128}
+
+    def paces(self, axes: int) -> tuple[float, ...]:
+        """A frame counts for two pixels: from one to the next there is more change than from pixel to pixel."""
+        return (2.0, 1.0, 1.0)
 
     def matches(self, path: Path) -> bool:
         """A video, or an animated picture as a whole."""
