@@ -90,7 +90,8 @@ def test_an_overlap_gives_every_cell_its_own_samples_and_those_around(overlap: i
     data = SignalData(torch.from_numpy(picture(*shape)), Signal("image", shape, 3))
     field = build_network(data.signal, NetworkConfig(counts=counts, parameters=8000))
     x, offsets, target = Fit(field, data, FitConfig(overlap=overlap)).batch()
-    pixel = ((x + 1) / 2 * torch.tensor(shape)).long()
+    lower, upper = torch.tensor(field.grid.lower), torch.tensor(field.grid.upper)
+    pixel = ((x - lower) / (upper - lower) * torch.tensor(shape)).long()
     assert torch.equal(target, data.signal.normalize(data.samples[tuple(pixel.T)]))
     assert len(offsets.diff().unique()) == 1
     rows = sample_rows(field, data.signal)

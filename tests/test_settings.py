@@ -87,14 +87,14 @@ def test_a_flag_voids_what_it_replaces() -> None:
     assert resolve("image", preset).network.local_width == 9
 
 
-def test_kinds_have_the_papers_settings_but_for_rates_that_fall() -> None:
+def test_kinds_train_as_the_paper_does_but_for_rates_that_fall_and_centered_cells() -> None:
     facts = {n: resolve(n).fit for n in KINDS}
     assert all(0.0 < f.lr * f.lr_factor < f.lr for f in facts.values())
     papers = {"image-div2k": ("image", 5e-4), "audio": ("audio", 1e-4), "video": ("video", 1e-4)}
     for name, (kind, rate) in papers.items():
-        of_paper = resolve(kind, read_preset(name)).fit
-        assert (of_paper.lr, of_paper.lr_factor) == (rate, 1.0)
-        assert dataclasses.replace(of_paper, lr=facts[kind].lr, lr_factor=facts[kind].lr_factor) == facts[kind]
+        of_paper, ours = resolve(kind, read_preset(name)).fit, facts[kind]
+        assert (of_paper.lr, of_paper.lr_factor, of_paper.center_cells) == (rate, 1.0, False)
+        assert dataclasses.replace(of_paper, lr=ours.lr, lr_factor=ours.lr_factor, center_cells=True) == ours
     assert (facts["video"].steps, facts["video"].sample_fraction, facts["video"].overlap) == (5000, 0.002, 2)
     assert facts["nifti"] == facts["volume"] and facts["occupancy"].points == 50_000
     assert KINDS["audio"].reach == 100.0 and resolve("image").network.harmonizer_bias == 0.312

@@ -28,14 +28,14 @@ def sizes_for_budget(
         out_features: values per sample.
         parameters: budget for all weights and biases.
         global_share: part of it for the global sub-network and the merge (paper: 0.05 to 0.15); 0 = global layers are
-            half as wide as those of cells, in all of them together few of the parameters.
+            about half as wide as those of cells, a quarter at least and as wide at most.
         hidden_layers: hidden layers after the first.
         merge: merge operator.
         w0: frequency of the sine layers.
 
     Returns:
         The sizes whose count comes closest to the budget; for local-global, of the widths within 2 % of it the ones
-        closest to the share.
+        closest to the share, or to the half.
 
     Raises:
         ValueError: the budget does not buy one neuron per cell, or a senseless share.
@@ -62,10 +62,12 @@ def sizes_for_budget(
     candidates = []
     h = 1
     while h == 1 or total(h, 1) <= parameters * 1.02:
-        g = _closest(lambda g, h=h: total(h, g), parameters) if global_share else max(1, h // 2)  # type: ignore[misc]
-        count = sizes(h, g).count(num_cells)
-        miss = max(0.0, abs(count["total"] / parameters - 1.0) - 0.02)
-        candidates.append((miss, abs(count["shared"] / count["total"] - global_share), h, g))
+        spent = _closest(lambda g, h=h: total(h, g), parameters)  # type: ignore[misc]
+        for g in [spent] if global_share else range(max(1, h // 4), h + 1):
+            count = sizes(h, g).count(num_cells)
+            miss = max(0.0, abs(count["total"] / parameters - 1.0) - 0.02)
+            off = abs(count["shared"] / count["total"] - global_share) if global_share else abs(g / h - 0.5)
+            candidates.append((miss, off, h, g))
         h += 1
     _, _, best_h, best_g = min(candidates)
     return sizes(best_h, best_g)
