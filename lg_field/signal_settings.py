@@ -95,9 +95,9 @@ class NetworkConfig:
     cell_size: tuple[int, ...] | None = None
     """Samples per cell and axis, about, instead of --counts."""
     parameters: int | None = None
-    """Budget that the widths are chosen for; 0 = 200,000, of signals below 40,000 samples 5 for each."""
+    """Budget for the widths, instead of --per-sample; 0 = 200,000, of signals below 40,000 samples 5 for each."""
     per_sample: float | None = None
-    """Parameters for each sample of a signal of more than that budget is for; 0 = by --parameters."""
+    """Parameters for each sample, where that is more than the budget of --parameters 0; 0 = by --parameters."""
     global_share: float | None = None
     """Part of the budget for the global sub-network and the merge; 0 = global layers half as wide as those of cells."""
     local_width: int | None = None
@@ -127,8 +127,7 @@ class NetworkConfig:
     coordinate_scale: float | None = None
     """The domain is [-this, this] on every axis; 0 = 1, and 100 for sound (paper)."""
     coordinate_step: float | None = None
-    """From sample to sample in the domain (of videos from pixel to pixel, twice that from frame to frame), so that it
-    is the longer the larger the signal is; 0 = by --coordinate-scale."""
+    """Domain from sample to sample, of videos from pixel to pixel (frames: twice that); 0 = by --coordinate-scale."""
 
 
 @dataclass(frozen=True)

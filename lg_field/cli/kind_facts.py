@@ -41,7 +41,7 @@ FACTS = (
         (*PICTURES, ".gif", ".avif", ".heic", ".heif"),
         PICTURES,
         {"lr": 2e-3, "lr_factor": 0.1, "center_cells": True},
-        {"per_sample": 0.8, "global_share": 0.0, "coordinate_step": 1 / 64},
+        {"per_sample": 0.8, "global_share": 0.0, "coordinate_step": 1 / 96},
     ),
     KindFacts(
         "audio",

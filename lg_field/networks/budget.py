@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from lg_field.network_parts import Network, parts_of
@@ -59,18 +60,22 @@ def sizes_for_budget(
         return sizes(_closest(lambda h: total(h, 0), parameters), 0)
     if not 0.0 <= global_share < 1.0:
         raise ValueError(f"global_share must be at least 0 and less than 1, got {global_share}")
-    candidates = []
+    _, _, best_h, best_g = min(_candidates(sizes, num_cells, parameters, global_share))
+    return sizes(best_h, best_g)
+
+
+def _candidates(
+    sizes: Callable[[int, int], ChainSizes], num_cells: int, parameters: int, share: float
+) -> Iterator[tuple[float, float, int, int]]:
+    """By how much a pair of widths misses 2 % of the budget, and the share or the half, and the widths."""
     h = 1
-    while h == 1 or total(h, 1) <= parameters * 1.02:
-        spent = _closest(lambda g, h=h: total(h, g), parameters)  # type: ignore[misc]
-        for g in [spent] if global_share else range(max(1, h // 4), h + 1):
+    while h == 1 or sizes(h, 1).count(num_cells)["total"] <= parameters * 1.02:
+        spent = _closest(lambda g, h=h: sizes(h, g).count(num_cells)["total"], parameters)  # type: ignore[misc]
+        for g in [spent] if share else range(max(1, h // 4), h + 1):
             count = sizes(h, g).count(num_cells)
             miss = max(0.0, abs(count["total"] / parameters - 1.0) - 0.02)
-            off = abs(count["shared"] / count["total"] - global_share) if global_share else abs(g / h - 0.5)
-            candidates.append((miss, off, h, g))
+            yield miss, abs(count["shared"] / count["total"] - share) if share else abs(g / h - 0.5), h, g
         h += 1
-    _, _, best_h, best_g = min(candidates)
-    return sizes(best_h, best_g)
 
 
 def _closest(count, budget: int) -> int:  # type: ignore[no-untyped-def]

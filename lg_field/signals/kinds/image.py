@@ -32,7 +32,7 @@ class Image(ImagePlaces, Kind):
     cell_size = (32, 32)
     fit = {"lr": 2e-3, "lr_factor": 0.1, "center_cells": True}
     incode_rate = 0.25
-    network = {"per_sample": 0.8, "global_share": 0.0, "coordinate_step": 1 / 64}
+    network = {"per_sample": 0.8, "global_share": 0.0, "coordinate_step": 1 / 96}
 
     def matches(self, path: Path) -> bool:
         """A still: animations are videos."""
