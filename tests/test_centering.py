@@ -13,7 +13,7 @@ from lg_field.networks import LocalGlobalNetwork
 from lg_field.ops import ChainSizes
 from lg_field.signals import SignalData
 from lg_field.signals.centering import center
-from lg_field.signals.encode import build_fit, build_network, chain_sizes, domain_grid
+from lg_field.signals.encode import build_fit, build_network, chain_sizes, domain_grid, say_too_fine
 from lg_field.signals.extend import extend_to
 from lg_field.signals.fit import Fit
 from lg_field.signals.registry import KINDS
@@ -121,6 +121,13 @@ def test_large_signals_have_parameters_in_proportion_most_of_them_in_cells(kind:
         least = count["total"]
     said = resolve_network(kind, NetworkConfig(parameters=300_000))
     assert chain_sizes(Signal(kind, large, 3), said, 9).count(9)["total"] == pytest.approx(300_000, rel=0.05)
+
+
+def test_samples_that_coordinates_hardly_tell_apart_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    for n, said in ((8_000_000, False), (40_000_000, True)):
+        signal = Signal("audio", (n,), 1)
+        say_too_fine(signal, domain_grid(signal, NetworkConfig()))
+        assert ("40,000,000 samples along" in capsys.readouterr().err) == said
 
 
 def test_long_sounds_have_more_cells() -> None:

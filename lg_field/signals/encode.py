@@ -152,6 +152,7 @@ def build_fit(
     fit = fitting(resolve_fit(traits, config, activation=said.activation), data.signal, config)
     check_fit(data.signal, fit)
     field = build_network(data.signal, said, fit.seed, cells)
+    say_too_fine(data.signal, field.grid)
     if fit.center_cells:
         center(field)
     modulation = modulated_weights(field, said, seen or data, fit.seed)
@@ -184,6 +185,13 @@ def modulated_weights(
         harmonizer = Harmonizer(features, *sizes, generator)
     unit = config.activation == INCODE and traits.unit_values_in_incode
     return ModulatedWeights(field, harmonizer, first_w0, unit)
+
+
+def say_too_fine(signal: Signal, grid: PartitionGrid) -> None:
+    """Say on which axes samples are so close together that float32 coordinates hardly tell neighbours apart."""
+    for name, low, high, n in zip(signal.traits.axes, grid.lower, grid.upper, signal.shape):
+        if (high - low) / n < torch.finfo(torch.float32).eps * max(abs(low), abs(high)):
+            tell(f"{n:,} samples along {name} are more than coordinates tell apart: encode the {signal.kind} in parts")
 
 
 def check_fit(signal: Signal, said: FitConfig) -> None:
