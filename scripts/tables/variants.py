@@ -7,9 +7,10 @@
 Variants of the presets for smaller signals (those of signals.py --quick), on the same files, seed 0: `images` the first
 hundreds of steps, the others to the end. `-rates`: the paper's constant rate and the falling one that `lg-field encode`
 has for the kind of signal; `-rates-whole`: of whole files, by the paper's own presets. Of volumes, which the paper has
-none of, networks are those of `lg-field encode`. `stretched` is the PSNR of
-`signals.stretched`. Writes results.md, .csv and .json to a folder in `--output`. Every run is kept below
-docs/results/rows (see rows.py): an interrupted table goes on where it stopped.
+none of, networks are those of `lg-field encode`. `image-domains`: how far apart samples lie in the domain.
+`-defaults`: what `lg-field encode` does, and without parts of that. `stretched` is the PSNR of `signals.stretched`.
+Writes results.md, .csv and .json to a folder in `--output`. Every run is kept below docs/results/rows (see rows.py): an
+interrupted table goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -133,6 +134,11 @@ def volume_rates() -> dict[str, Variant]:
 
 FIXED = {"coordinate_step": 0.0}
 PLAIN = {"per_sample": 0.0, "global_share": 0.1, **FIXED}
+WIDER = {
+    f"{name}, domain [-{scale:g}, {scale:g}]": Variant(preset, {"coordinate_scale": scale}, kind_named("image").fit)
+    for name, preset in (("LG", LG), ("SPP", SPP))
+    for scale in (0.25, 0.5, 0.67, 1.0, 2.0)
+}
 DEFAULTS = {
     "encode": Variant(""),
     "domain of one size": Variant("", FIXED),
@@ -149,6 +155,7 @@ TABLES = {
     "sound-rates": Table("audio", "audio", SOUND_FILES, rates("audio", "audio-small")),
     "video-rates": Table("video", "video", VIDEO_FILES, rates("video", "video-small")),
     "volume-rates": Table("volume", "ct", ("stent.npz",), volume_rates(), part=middle),
+    "image-domains": Table("image", "images/div2k_512", ("00.png", "01.png"), WIDER),
     "image-defaults": Table("image", "images/div2k_full", ("0055.png", "0882.png"), DEFAULTS, part=whole),
     "sound-defaults": Table("audio", "audio", SOUND_FILES, DEFAULTS, part=whole),
     "video-defaults": Table("video", "video", ("carphone_pristine.mp4",), DEFAULTS, part=whole),
