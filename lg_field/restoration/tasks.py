@@ -11,7 +11,14 @@ from lg_field.signal_settings import FitConfig, NetworkConfig, Settings
 SUPER_RESOLUTION = Settings(
     # INCODE's usual start (0.312) makes noise of small pictures; the overlap keeps lines off the borders of cells,
     # where the picture is read between its samples.
-    NetworkConfig(activation="incode", cell_size=(64, 64), parameters=0, global_share=0.12, harmonizer_bias=0.0005),
+    NetworkConfig(
+        activation="incode",
+        cell_size=(64, 64),
+        parameters=0,
+        global_share=0.12,
+        harmonizer_bias=0.0005,
+        coordinate_step=0.0,
+    ),
     FitConfig(
         steps=2001, lr=9e-4, lr_factor=0.1, global_lr_scale=1 / 1.8, points=65_536, overlap=2, center_cells=False
     ),
@@ -26,6 +33,7 @@ DENOISING = Settings(
         harmonizer=(32, 16, 12),
         harmonizer_bias=0.0005,
         harmonizer_norm=True,
+        coordinate_step=0.0,
     ),
     FitConfig(steps=401, lr=1.5e-4, lr_factor=0.1, center_cells=False),
 )
@@ -79,7 +87,7 @@ same picture, for they make the gradients of every cell noisy."""
 PRIORS = {
     "super-resolve": Prior(
         Settings(
-            NetworkConfig(activation="sine", cell_size=(32, 32), parameters=0, global_share=0.1),
+            NetworkConfig(activation="sine", cell_size=(32, 32), parameters=0, global_share=0.1, coordinate_step=0.0),
             FitConfig(steps=600, lr=1e-3, lr_factor=0.1, points=WHOLE, center_cells=False),
         ),
         smoothness=0.003,
@@ -88,7 +96,7 @@ PRIORS = {
     ),
     "denoise": Prior(
         Settings(
-            NetworkConfig(activation="sine", cell_size=(64, 64), parameters=0, global_share=0.1),
+            NetworkConfig(activation="sine", cell_size=(64, 64), parameters=0, global_share=0.1, coordinate_step=0.0),
             FitConfig(steps=300, lr=1e-3, lr_factor=0.1, points=WHOLE, center_cells=False),
         ),
         smoothness=0.1,
