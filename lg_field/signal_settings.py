@@ -50,7 +50,7 @@ class FitConfig:
     overlap: int | None = None
     """Samples beyond a cell's borders that it trains on too (paper: overlaps)."""
     center_cells: bool | None = None
-    """First layers of cells learn about the middles of their cells: then cells far from the domain's learn as well."""
+    """First layers of cells learn about the middles of their cells, so that cells far out learn as well."""
     seed: int | None = None
     """For the initial weights and the samples drawn."""
 

@@ -17,7 +17,7 @@ from lg_field.signals.encode import build_fit, build_network, chain_sizes, domai
 from lg_field.signals.extend import extend_to
 from lg_field.signals.fit import Fit
 from lg_field.signals.registry import KINDS
-from lg_field.signals.settings import FitConfig, NetworkConfig, resolve_network
+from lg_field.signals.settings import FitConfig, NetworkConfig, Settings, resolve, resolve_network
 from lg_field.signals.signal import Signal
 from lg_field.space.partition import PartitionGrid
 
@@ -128,6 +128,27 @@ def test_samples_that_coordinates_hardly_tell_apart_are_said(capsys: pytest.Capt
         signal = Signal("audio", (n,), 1)
         say_too_fine(signal, domain_grid(signal, NetworkConfig()))
         assert ("40,000,000 samples along" in capsys.readouterr().err) == said
+
+
+@pytest.mark.parametrize("kind", list(SHAPES))
+def test_incode_keeps_the_papers_domain_and_share(kind: str) -> None:
+    incode, plain = (resolve(kind, Settings(NetworkConfig(activation=a))) for a in ("incode", "sine"))
+    assert (incode.network.coordinate_step, incode.network.global_share, incode.fit.center_cells) == (0.0, 0.1, False)
+    assert plain.network.coordinate_step > 0.0 and plain.network.global_share == 0.0 and plain.fit.center_cells
+    assert incode.network.per_sample == plain.network.per_sample
+    said = resolve(
+        kind, Settings(NetworkConfig(activation="incode", coordinate_step=0.5), FitConfig(center_cells=True))
+    )
+    assert said.network.coordinate_step == 0.5 and said.fit.center_cells
+
+
+@pytest.mark.parametrize(
+    "network",
+    [NetworkConfig(coordinate_step=-0.1), NetworkConfig(coordinate_scale=-1.0), NetworkConfig(per_sample=-1.0)],
+)
+def test_negative_numbers_are_refused(network: NetworkConfig) -> None:
+    with pytest.raises(ValueError, match="must not be negative, got"):
+        build_network(data().signal, network)
 
 
 def test_long_sounds_have_more_cells() -> None:

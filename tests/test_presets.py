@@ -24,7 +24,15 @@ from lg_field.restoration.tasks import TASKS
 from lg_field.signals.encode import build_network
 from lg_field.signals.presets import CONFIGS, entry_types, read_settings
 from lg_field.signals.registry import KINDS
-from lg_field.signals.settings import INSTEAD, CompleteSettings, FitConfig, NetworkConfig, Settings, resolve
+from lg_field.signals.settings import (
+    INSTEAD,
+    OF_PLAIN_NETWORKS,
+    CompleteSettings,
+    FitConfig,
+    NetworkConfig,
+    Settings,
+    resolve,
+)
 from lg_field.signals.signal import Signal
 
 ENTRIES = [(part, f.name) for part, config in PARTS.items() for f in fields(config)]
@@ -142,6 +150,8 @@ def test_every_entry_comes_from_the_first_that_says_it_and_is_not_void(data: st.
                 break
         if wanted is None:
             own = getattr(KINDS[kind], part, {}).get(name)
+            if name in OF_PLAIN_NETWORKS and chosen.network.activation == "incode":
+                own = None
             wanted = entry(CompleteSettings(), part, name) if own is None else own
             if name == "lr" and chosen.network.activation == "incode":
                 wanted *= KINDS[kind].incode_rate

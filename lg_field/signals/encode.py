@@ -44,7 +44,7 @@ def domain_grid(signal: Signal, said: NetworkConfig) -> PartitionGrid:
     """The partition of a signal; what `said` does not say is the kind's default.
 
     Raises:
-        ValueError: wrong number of axes, more cells than samples on an axis, or a domain that is no positive number.
+        ValueError: wrong number of axes, more cells than samples on an axis, or a negative domain.
     """
     config, axes, kind = resolve_network(signal.traits, said), len(signal.shape), signal.traits
     if config.counts and config.cell_size:
@@ -62,6 +62,8 @@ def domain_grid(signal: Signal, said: NetworkConfig) -> PartitionGrid:
     if any(not 1 <= c <= n for c, n in zip(counts, signal.shape)):
         raise ValueError(f"{counts} cells for {signal.shape} samples: at least 1, and no more cells than samples")
     scale, step = config.coordinate_scale or kind.reach, config.coordinate_step
+    if min(scale, step) < 0.0:
+        raise ValueError(f"--coordinate-scale and --coordinate-step must not be negative, got {scale:g} and {step:g}")
     reach = tuple(min(n * p * step / 2, MOST_REACH) if step else scale for n, p in zip(signal.shape, kind.paces(axes)))
     return PartitionGrid(counts, tuple(-r for r in reach), reach)
 
@@ -116,7 +118,13 @@ def chain_sizes(signal: Signal, config: CompleteNetwork, rows: int) -> ChainSize
 
 
 def budget_of(num_samples: int, config: CompleteNetwork, rows: int) -> int:
-    """Parameters that a network of so many rows may have for so many samples."""
+    """Parameters that a network of so many rows may have for so many samples.
+
+    Raises:
+        ValueError: a negative number for each sample.
+    """
+    if config.per_sample < 0.0:
+        raise ValueError(f"--per-sample must not be negative, got {config.per_sample:g}")
     if config.parameters and not config.per_sample:
         return config.parameters
     usual = min(USUAL_BUDGET, max(5 * num_samples, LEAST_BUDGET * rows))

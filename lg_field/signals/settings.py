@@ -3,7 +3,8 @@ general defaults. What can be said is in `signal_settings`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from lg_field.signal_settings import INSTEAD as INSTEAD
 from lg_field.signal_settings import CompleteFit as CompleteFit
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 INCODE = "incode"
 """The activation whose rate is a kind's `incode_rate` times its usual one."""
+OF_PLAIN_NETWORKS = ("global_share", "coordinate_step", "center_cells")
+"""Defaults of kinds that INCODE, which learns its frequencies, does not have: with them it is worse."""
 
 
 def resolve(kind: Kind | str, *said: Settings) -> CompleteSettings:
@@ -48,14 +51,16 @@ def resolve_fit(kind: Kind | str, *said: FitConfig, activation: str = CompleteNe
         return said[0]
     kind = _kind(kind)
     rate = kind.fit.get("lr", CompleteFit.lr) * (kind.incode_rate if activation == INCODE else 1.0)
-    return filled(CompleteFit(), said, {**kind.fit, "lr": rate})
+    return filled(CompleteFit(), said, {**_suiting(kind.fit, activation), "lr": rate})
 
 
 def resolve_network(kind: Kind | str, *said: NetworkConfig) -> CompleteNetwork:
     """`resolve` of the part about the network."""
     if said and isinstance(said[0], CompleteNetwork):
         return said[0]
-    return filled(CompleteNetwork(), said, _kind(kind).network)
+    network = _kind(kind).network
+    activation = filled(CompleteNetwork(), said, network).activation
+    return filled(CompleteNetwork(), said, _suiting(network, activation))
 
 
 def resolve_shape(*said: ShapeConfig) -> CompleteShape:
@@ -63,6 +68,11 @@ def resolve_shape(*said: ShapeConfig) -> CompleteShape:
     if said and isinstance(said[0], CompleteShape):
         return said[0]
     return filled(CompleteShape(), said, {})
+
+
+def _suiting(defaults: Mapping[str, Any], activation: str) -> dict[str, Any]:
+    """Those of a kind's defaults that networks of this activation have."""
+    return {name: d for name, d in defaults.items() if not (activation == INCODE and name in OF_PLAIN_NETWORKS)}
 
 
 def _kind(kind: Kind | str) -> Kind:
