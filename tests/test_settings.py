@@ -138,9 +138,10 @@ def test_bad_files_of_settings_are_named(tmp_path: Path) -> None:
 def test_tasks_are_settings_of_pictures() -> None:
     for settings in TASKS.values():
         resolve("image", settings).fit.check()
-    network = resolve_network("image", NetworkConfig())
+    network = resolve_network("image", TASKS["denoise"].network)
     assert same_detail(network, (100, 252), 504).coordinate_scale == 0.5
     assert same_detail(network, (100, 900), 504).coordinate_scale == 1.0
-    chosen = resolve_network("image", NetworkConfig(coordinate_scale=0.7))
-    assert same_detail(chosen, (100, 252), 504) is chosen
+    for said in (NetworkConfig(coordinate_scale=0.7), NetworkConfig(coordinate_step=0.1)):
+        chosen = resolve_network("image", said, TASKS["denoise"].network)
+        assert same_detail(chosen, (100, 252), 504) is chosen
     assert resolve_shape(ShapeConfig(resolution=9)).margin == 1

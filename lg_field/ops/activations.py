@@ -64,7 +64,9 @@ def gauss_biases(fan_in: int, first: bool, rate: float) -> float:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "sine": Activation(torch.sin, lambda w0: w0, siren_weights, usual_biases, True, 2.0 * math.pi, kernel_code=1),
+    "sine": Activation(
+        torch.sin, lambda w0: w0, siren_weights, usual_biases, modulated=True, period=2.0 * math.pi, kernel_code=1
+    ),
     "relu": Activation(torch.relu, lambda w0: 1.0, kaiming_weights, usual_biases, kernel_code=0),
     "gauss": Activation(bell, lambda w0: w0 / 3.0, siren_weights, gauss_biases),
 }

@@ -205,8 +205,8 @@ def build_fit(
     if not (said.parameters or parts_of(said.network).rows):
         budget = min(MOST, round(prior.budget * count))
     sizes = encode.chain_sizes(coarse.signal, replace(said, parameters=budget), alike)
-    reach = said.coordinate_scale or max(coarse.signal.shape) / prior.side
-    said = replace(said, counts=grid.counts, cell_size=(), coordinate_scale=reach, coordinate_step=0.0)
+    reach = 0.0 if said.coordinate_step else said.coordinate_scale or max(coarse.signal.shape) / prior.side
+    said = replace(said, counts=grid.counts, cell_size=(), coordinate_scale=reach)
     said = replace(said, local_width=sizes.local_width, global_width=sizes.global_width)
     values = pictures.values_of(coarse)
     first = pictures.from_values(bicubic(values, result.shape), result)

@@ -51,14 +51,14 @@ TASKS = {"super-resolve": SUPER_RESOLUTION, "denoise": DENOISING, "reconstruct-c
 
 def same_detail(network: NetworkConfig, shape: Sequence[int], published: int) -> NetworkConfig:
     """The same frequencies per pixel in a picture smaller than the published one, where the domain would otherwise
-    squeeze them together: what lies between samples would be noise. A coordinate scale that is said wins.
+    squeeze them together: what lies between samples would be noise. A coordinate scale or step that is said wins.
 
     Args:
         network: settings.
         shape: pixels per axis.
         published: pixels of the longer side that the frequencies were chosen for.
     """
-    if network.coordinate_scale:
+    if network.coordinate_scale or network.coordinate_step:
         return network
     return replace(network, coordinate_scale=min(1.0, max(shape) / published))
 

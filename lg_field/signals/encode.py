@@ -62,6 +62,8 @@ def domain_grid(signal: Signal, said: NetworkConfig) -> PartitionGrid:
     if any(not 1 <= c <= n for c, n in zip(counts, signal.shape)):
         raise ValueError(f"{counts} cells for {signal.shape} samples: at least 1, and no more cells than samples")
     scale, step = config.coordinate_scale or kind.reach, config.coordinate_step
+    if config.coordinate_scale and step:
+        raise ValueError("give either --coordinate-scale or --coordinate-step")
     if min(scale, step) < 0.0:
         raise ValueError(f"--coordinate-scale and --coordinate-step must not be negative, got {scale:g} and {step:g}")
     reach = tuple(min(n * p * step / 2, MOST_REACH) if step else scale for n, p in zip(signal.shape, kind.paces(axes)))
@@ -121,10 +123,12 @@ def budget_of(num_samples: int, config: CompleteNetwork, rows: int) -> int:
     """Parameters that a network of so many rows may have for so many samples.
 
     Raises:
-        ValueError: a negative number for each sample.
+        ValueError: a negative number for each sample, or one beside a budget.
     """
     if config.per_sample < 0.0:
         raise ValueError(f"--per-sample must not be negative, got {config.per_sample:g}")
+    if config.per_sample and config.parameters not in (0, CompleteNetwork.parameters):
+        raise ValueError("give either --parameters or --per-sample")
     if config.parameters and not config.per_sample:
         return config.parameters
     usual = min(USUAL_BUDGET, max(5 * num_samples, LEAST_BUDGET * rows))
@@ -196,10 +200,13 @@ def modulated_weights(
 
 
 def say_too_fine(signal: Signal, grid: PartitionGrid) -> None:
-    """Say on which axes samples are so close together that float32 coordinates hardly tell neighbours apart."""
+    """Say on which axes samples lie closer together than usual, for the domain ends at `MOST_REACH`, or so close that
+    float32 coordinates hardly tell neighbours apart."""
     for name, low, high, n in zip(signal.traits.axes, grid.lower, grid.upper, signal.shape):
         if (high - low) / n < torch.finfo(torch.float32).eps * max(abs(low), abs(high)):
             tell(f"{n:,} samples along {name} are more than coordinates tell apart: encode the {signal.kind} in parts")
+        elif high == MOST_REACH:
+            tell(f"{n:,} samples along {name} lie {(high - low) / n:.2g} apart, closer than usual: less is exact")
 
 
 def check_fit(signal: Signal, said: FitConfig) -> None:
