@@ -4,7 +4,8 @@
     python scripts/tables/radiance.py --data SCENE --methods lg-field-tiny per-partition global --minutes 5
 
 Each method trains in a process of its own, one after the other, through nerfstudio's own `Trainer`; the clock
-starts at the first training step and stops the run between two steps. Then `--views` evenly spaced test views
+starts at the first training step and stops the run between two steps. Learning rates fall with the time that is spent,
+those of nerfstudio's own methods, too, or lg-field's over `--steps`. Then `--views` evenly spaced test views
 (0 = all) are rendered and scored. Beside nerfstudio's methods there are the baselines of `VARIANTS`; `distilled`
 imitates the field of `--teacher`, trained before it, for a third of its steps (the teacher's own time not
 counted). Fields with cells are also cropped to parts of their cells. Writes the table to results.md, .csv and .json,
@@ -93,8 +94,8 @@ class Args:
     views: int = 4
     """Test views scored, evenly spaced; 0 = all. Methods that render slowly on a CPU need few."""
     steps: tuple[int, ...] = ()
-    """Steps over which lg-field's learning rate decays, one number for all methods or one for each (none = the method's
-    default); choose what the time allows."""
+    """Steps over which lg-field's learning rate decays, one number for all methods or one for each; none: all rates
+    fall with the time."""
     rays: int = 0
     """Rays a step for nerfstudio's own methods (0 = their default)."""
     teacher: str = "global"
@@ -156,6 +157,8 @@ def make_config(args: Args, method: str) -> Any:
     if args.steps and ours:
         steps = args.steps[args.methods.index(method) if len(args.steps) > 1 else 0]
         config.max_num_iterations, model.distill_steps = steps, steps // 3
+    if not args.steps:
+        config.max_num_iterations = 10**9
     if args.overlap and ours:
         model.overlap = args.overlap
     if args.rays and not ours:
@@ -172,7 +175,7 @@ def device_type() -> str:
 def train_one(args: Args, method: str) -> dict[str, Any]:
     """Train one method for the given time, score it, return its row of the table."""
     config = make_config(args, method)
-    trainer, row = train(config, args.minutes)
+    trainer, row = train(config, args.minutes, by_time=not args.steps)
     row = {"method": method} | row | score(args, trainer.pipeline, args.output / f"{method}_view.png")
     return row | cells_of(args, method, trainer)
 
@@ -183,7 +186,7 @@ def train(config: Any, minutes: float, by_time: bool = False) -> tuple[Any, dict
     Args:
         config: of nerfstudio's trainer.
         minutes: training time.
-        by_time: lg-field's learning rates fall with the time that is spent, not with the steps.
+        by_time: learning rates fall with the time that is spent, not with the steps.
 
     Returns:
         The trainer, its last checkpoint saved, and what the table says of the training.
