@@ -7,14 +7,17 @@ say in their help what the entries mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from lg_field.network_parts import Network
 
 Sampling = Literal["uniform", "surface", "mixed"]
 Weights = Literal["random", "pretrained"]
+USUAL_STEPS = 1000
+"""Optimizer steps where nothing is said and each draws all samples, as in the paper."""
 INSTEAD: dict[str, tuple[str, ...]] = {
     "counts": ("cell_size",),
     "cell_size": ("counts",),
@@ -34,7 +37,7 @@ class FitConfig:
     """How to fit."""
 
     steps: int | None = None
-    """Optimizer steps."""
+    """Optimizer steps; 0 = 1,000, of signals of which a step draws a part only 1,000 over the root of that part."""
     lr: float | None = None
     """Adam's learning rate at the start; of INCODE of images and volumes a quarter of the default."""
     lr_factor: float | None = None
@@ -45,6 +48,8 @@ class FitConfig:
     """Part of the samples drawn each step; 1 = all of them."""
     points: int | None = None
     """Samples drawn each step, of signals with fewer all; 0 = by sample_fraction."""
+    stratified: bool | None = None
+    """Samples drawn are spread evenly over each cell, instead of independent of each other."""
     sample: Sampling | None = None
     """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half (mixed)."""
     overlap: int | None = None
@@ -59,12 +64,13 @@ class FitConfig:
 class CompleteFit(FitConfig):
     """A `FitConfig` that says everything; the general defaults."""
 
-    steps: int = 1000
+    steps: int = 0
     lr: float = 5e-4
     lr_factor: float = 1.0
     global_lr_scale: float = 1.0
     sample_fraction: float = 1.0
     points: int = 0
+    stratified: bool = False
     sample: Sampling = "mixed"
     overlap: int = 0
     center_cells: bool = False
@@ -74,9 +80,18 @@ class CompleteFit(FitConfig):
         """Part of a signal's samples that a step draws, in (0, 1]."""
         return min(1.0, self.points / num_samples) if self.points else self.sample_fraction
 
+    def of_size(self, num_samples: int) -> CompleteFit:
+        """The same with a number of steps, for a signal of so many samples.
+
+        Raises:
+            ValueError: settings that make no sense.
+        """
+        self.check()
+        return self if self.steps else replace(self, steps=round(USUAL_STEPS / math.sqrt(self.share(num_samples))))
+
     def check(self) -> None:
         """Raise ValueError for settings that make no sense."""
-        if self.steps < 1 or not min(self.lr, self.lr_factor, self.global_lr_scale) > 0:
+        if self.steps < 0 or not min(self.lr, self.lr_factor, self.global_lr_scale) > 0:
             raise ValueError(f"steps, lr, lr_factor and global_lr_scale must be positive, got {self}")
         if not 0.0 < self.sample_fraction <= 1.0:
             raise ValueError(f"sample_fraction must be in (0, 1], got {self.sample_fraction}")

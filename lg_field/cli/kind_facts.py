@@ -10,7 +10,15 @@ ARRAY = ".npy"
 """Every kind of signal can be written as an array."""
 OTHERS = {"harmonizer_bias": 0.0005}
 """`Kind.network` of kinds that say nothing else."""
-VOLUME = {"lr": 7e-4, "lr_factor": 0.03, "steps": 2000, "sample_fraction": 0.02, "overlap": 1, "center_cells": True}
+VOLUME = {
+    "lr": 7e-4,
+    "lr_factor": 0.03,
+    "steps": 2000,
+    "sample_fraction": 0.02,
+    "stratified": True,
+    "overlap": 1,
+    "center_cells": True,
+}
 """`Kind.fit` of volumes and scans."""
 VOLUME_NETWORK = {**OTHERS, "per_sample": 0.2, "global_share": 0.0, "coordinate_step": 1 / 32}
 """`Kind.network` of volumes and scans."""
@@ -40,7 +48,7 @@ FACTS = (
         "pixels (x, y)",
         (*PICTURES, ".gif", ".avif", ".heic", ".heif"),
         PICTURES,
-        {"lr": 2e-3, "lr_factor": 0.1, "center_cells": True},
+        {"lr": 2e-3, "lr_factor": 0.1, "points": 1 << 18, "stratified": True, "center_cells": True},
         {"per_sample": 0.8, "global_share": 0.0, "coordinate_step": 1 / 96},
     ),
     KindFacts(
@@ -48,7 +56,7 @@ FACTS = (
         "seconds",
         (".wav", ".flac", ".ogg"),
         (".wav", ".flac", ".ogg"),
-        {"lr": 1e-3, "lr_factor": 0.1, "center_cells": True},
+        {"lr": 1e-3, "lr_factor": 0.1, "points": 1 << 18, "stratified": True, "center_cells": True},
         {**OTHERS, "per_sample": 0.5, "global_share": 0.0, "coordinate_step": 0.002},
     ),
     KindFacts(
@@ -61,6 +69,7 @@ FACTS = (
             "lr_factor": 0.03,
             "steps": 5000,
             "sample_fraction": 0.002,
+            "stratified": True,
             "overlap": 2,
             "center_cells": True,
         },

@@ -20,7 +20,14 @@ SUPER_RESOLUTION = Settings(
         coordinate_step=0.0,
     ),
     FitConfig(
-        steps=2001, lr=9e-4, lr_factor=0.1, global_lr_scale=1 / 1.8, points=65_536, overlap=2, center_cells=False
+        steps=2001,
+        lr=9e-4,
+        lr_factor=0.1,
+        global_lr_scale=1 / 1.8,
+        points=65_536,
+        overlap=2,
+        stratified=False,
+        center_cells=False,
     ),
 )
 DENOISING = Settings(
@@ -35,13 +42,13 @@ DENOISING = Settings(
         harmonizer_norm=True,
         coordinate_step=0.0,
     ),
-    FitConfig(steps=401, lr=1.5e-4, lr_factor=0.1, center_cells=False),
+    FitConfig(steps=401, lr=1.5e-4, lr_factor=0.1, points=0, stratified=False, center_cells=False),
 )
 TOMOGRAPHY = Settings(
     NetworkConfig(
         activation="incode", counts=(1, 2), local_width=230, global_width=300, hidden_layers=1, coordinate_step=0.0
     ),
-    FitConfig(steps=2001, lr=2e-4, lr_factor=0.4, center_cells=False),
+    FitConfig(steps=2001, lr=2e-4, lr_factor=0.4, points=0, stratified=False, center_cells=False),
 )
 PUBLISHED_SIDE = {"super-resolve": 504, "denoise": 512, "reconstruct-ct": 256}
 """Longer side in pixels of the pictures that the settings were published for."""
@@ -88,7 +95,7 @@ PRIORS = {
     "super-resolve": Prior(
         Settings(
             NetworkConfig(activation="sine", cell_size=(32, 32), parameters=0, global_share=0.1, coordinate_step=0.0),
-            FitConfig(steps=600, lr=1e-3, lr_factor=0.1, points=WHOLE, center_cells=False),
+            FitConfig(steps=600, lr=1e-3, lr_factor=0.1, points=WHOLE, stratified=False, center_cells=False),
         ),
         smoothness=0.003,
         side=160,
@@ -97,7 +104,7 @@ PRIORS = {
     "denoise": Prior(
         Settings(
             NetworkConfig(activation="sine", cell_size=(64, 64), parameters=0, global_share=0.1, coordinate_step=0.0),
-            FitConfig(steps=300, lr=1e-3, lr_factor=0.1, points=WHOLE, center_cells=False),
+            FitConfig(steps=300, lr=1e-3, lr_factor=0.1, points=WHOLE, stratified=False, center_cells=False),
         ),
         smoothness=0.1,
         side=640,

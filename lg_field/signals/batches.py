@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,6 +65,26 @@ class Windows:
         return self.first[:, None] + (part * self.size[:, None]).long()
 
 
+def stratified(
+    windows: Sequence[Windows], count: int, generator: torch.Generator
+) -> list[Int64[Tensor, "cells count"]]:
+    """Per axis, `count` samples of every window: one of each of as many equal parts of it, in row-major order.
+
+    Each of a window's samples is as likely as the others, and together they vary less than independent ones.
+    """
+    cells, device = len(windows[0].first), windows[0].first.device
+    sizes = [torch.as_tensor(w.size, device=device).expand(cells)[:, None] for w in windows]
+    total = torch.stack(sizes).prod(0)
+    part = torch.rand((cells, count), dtype=torch.float64, generator=generator, device=device)
+    part += torch.arange(count, dtype=torch.float64, device=device)
+    flat = torch.minimum((part * (total / count)).long(), total - 1)  # a product may round up
+    places = []
+    for window, size in zip(reversed(windows), reversed(sizes)):
+        places.append(window.first[:, None] + flat % size)
+        flat = flat // size
+    return places[::-1]
+
+
 def all_samples(
     samples: Shaped[Tensor, "n channels"], signal: Signal, grid: PartitionGrid, cells: Int64[Tensor, " cells"]
 ) -> Draw:
@@ -105,6 +125,7 @@ def window_samples(
     share: float,
     overlap: int,
     generator: torch.Generator,
+    stratify: bool = False,
 ) -> Draw:
     """Every step equally many samples of every cell's window, or all of each window.
 
@@ -116,6 +137,7 @@ def window_samples(
         share: part of the signal's samples to draw, spread over all cells; 1 = all of every window.
         overlap: samples beyond a cell's borders that belong to its window.
         generator: random.
+        stratify: draw by `stratified`, instead of independent samples.
     """
     windows = [Windows.of(signal, grid, cells, overlap, axis) for axis in range(grid.dim)]
     values = samples.to(cells.device)
@@ -133,4 +155,6 @@ def window_samples(
         batch = batch_at([w.first[:, None] + step for w, step in zip(windows, inside)])
         return lambda: batch
     count = max(1, round(share * signal.num_samples / grid.num_cells))
+    if stratify:
+        return lambda: batch_at(stratified(windows, count, generator))
     return lambda: batch_at([w.draw(count, generator) for w in windows])

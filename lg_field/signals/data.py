@@ -112,7 +112,9 @@ class SignalData(Samples):
         """All samples of the cells each step, or with a share or an overlap samples of their windows."""
         share = config.share(self.signal.num_samples)
         if share < 1.0 or config.overlap:
-            return window_samples(self.samples, self.signal, grid, cells, share, config.overlap, generator)
+            return window_samples(
+                self.samples, self.signal, grid, cells, share, config.overlap, generator, config.stratified
+            )
         return all_samples(self.flat(), self.signal, grid, cells)
 
     def notes(self, cells: NeededCells | None) -> list[str]:

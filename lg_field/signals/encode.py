@@ -222,14 +222,14 @@ def widest_overlap(signal: Signal) -> int:
 
 
 def fitting(fit: CompleteFit, signal: Signal, said: FitConfig) -> CompleteFit:
-    """The same, its overlap made to fit the signal if nobody asked for just this one; that is said.
+    """The same for a signal: with steps, and the overlap made to fit if nobody asked for just this one; that is said.
 
     Args:
         fit: complete settings.
         signal: what they are for.
         said: what the user said of them; an overlap that is said stays.
     """
-    widest = widest_overlap(signal)
+    fit, widest = fit.of_size(signal.num_samples), widest_overlap(signal)
     if said.overlap is not None or fit.overlap <= widest:
         return fit
     tell(f"the signal {signal.shape} is narrow: the overlap is {widest} samples instead of {fit.overlap}")

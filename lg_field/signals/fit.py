@@ -51,7 +51,7 @@ class Fit:
             ValueError: settings that make no sense, or no sample in the cells to train.
         """
         traits = data.signal.traits
-        self.config = resolve_fit(traits, config)
+        self.config = resolve_fit(traits, config).of_size(data.signal.num_samples)
         self.config.check()
         self.network = None if network is None else resolve_network(traits, network)
         self.field, self.data = field, data

@@ -126,27 +126,46 @@ def rates(kind: str, preset: str) -> dict[str, Variant]:
 
 
 def volume_rates() -> dict[str, Variant]:
-    """Two networks as `lg-field encode` makes them of volumes, at the constant rate of videos and at that of encode."""
+    """Two networks as `lg-field encode` makes them of volumes: at the constant rate of videos, at its own rate, and with
+    samples drawn as it does."""
     networks = {"LG": "local-global", "SPP": "per-partition"}
-    constant = {name: Variant("", {"network": of}, {"lr": 1e-4, "lr_factor": 1.0}) for name, of in networks.items()}
-    return constant | {f"{name}, rate of encode": Variant("", {"network": of}) for name, of in networks.items()}
+    constant = {n: Variant("", {"network": of}, APART | {"lr": 1e-4, "lr_factor": 1.0}) for n, of in networks.items()}
+    falling = {f"{name}, rate of encode": Variant("", {"network": of}, APART) for name, of in networks.items()}
+    drawn = {f"{name}, rate of encode, stratified": Variant("", {"network": of}) for name, of in networks.items()}
+    return constant | falling | drawn
 
 
+APART = {"stratified": False}
 FIXED = {"coordinate_step": 0.0}
 PLAIN = {"per_sample": 0.0, "global_share": 0.1, **FIXED}
+CENTERED = {name: kind_named("image").fit[name] for name in ("lr", "lr_factor", "center_cells")}
 WIDER = {
-    f"{name}, domain [-{scale:g}, {scale:g}]": Variant(preset, {"coordinate_scale": scale}, kind_named("image").fit)
+    f"{name}, domain [-{scale:g}, {scale:g}]": Variant(preset, {"coordinate_scale": scale}, CENTERED)
     for name, preset in (("LG", LG), ("SPP", SPP))
     for scale in (0.25, 0.5, 0.67, 1.0, 2.0)
 }
-DEFAULTS = {
-    "encode": Variant(""),
-    "domain of one size": Variant("", FIXED),
-    "cells not centered": Variant("", fit={"center_cells": False}),
-    "200,000 parameters, a tenth shared, domain of one size, not centered": Variant("", PLAIN, {"center_cells": False}),
-    "SPP": Variant("", {"network": "per-partition"}),
-}
-"""What `lg-field encode` does by default, and without parts of that."""
+
+
+def defaults(drawn: str, fit: dict[str, Any]) -> dict[str, Variant]:
+    """What `lg-field encode` does by default, and without parts of that.
+
+    Args:
+        drawn: other samples of a step, in words.
+        fit: and as settings.
+    """
+    changes = {
+        "domain of one size": Variant("", FIXED, fit),
+        "cells not centered": Variant("", fit={**fit, "center_cells": False}),
+        "200,000 parameters, a tenth shared, domain of one size, not centered": Variant(
+            "", PLAIN, {**fit, "center_cells": False}
+        ),
+        "SPP": Variant("", {"network": "per-partition"}, fit),
+    }
+    return {"encode": Variant(""), drawn: Variant("", fit=fit)} | {f"{drawn}; {n}": v for n, v in changes.items()}
+
+
+ALL = defaults("all samples each step", {"points": 0, **APART})
+DRAWN = defaults("independent samples", APART)
 VIDEO_FILES, SOUND_FILES = ("bikes.mp4", "carphone_pristine.mp4"), ("gt_bach.wav", "gt_counting.wav")
 TABLES = {
     "images": Table("image", "images/div2k_512", ("00.png", "01.png"), IMAGES, steps=300),
@@ -156,10 +175,10 @@ TABLES = {
     "video-rates": Table("video", "video", VIDEO_FILES, rates("video", "video-small")),
     "volume-rates": Table("volume", "ct", ("stent.npz",), volume_rates(), part=middle),
     "image-domains": Table("image", "images/div2k_512", ("00.png", "01.png"), WIDER),
-    "image-defaults": Table("image", "images/div2k_full", ("0055.png", "0882.png"), DEFAULTS, part=whole),
-    "sound-defaults": Table("audio", "audio", SOUND_FILES, DEFAULTS, part=whole),
-    "video-defaults": Table("video", "video", ("carphone_pristine.mp4",), DEFAULTS, part=whole),
-    "volume-defaults": Table("volume", "ct", ("stent.npz",), DEFAULTS, part=whole),
+    "image-defaults": Table("image", "images/div2k_full", ("0055.png", "0882.png"), ALL, part=whole),
+    "sound-defaults": Table("audio", "audio", SOUND_FILES, ALL, part=whole),
+    "video-defaults": Table("video", "video", ("carphone_pristine.mp4",), DRAWN, part=whole),
+    "volume-defaults": Table("volume", "ct", ("stent.npz",), DRAWN, part=whole),
     "image-rates-whole": Table("image", "images/div2k_512", ("00.png", "01.png"), rates("image", IMAGE), part=whole),
     "sound-rates-whole": Table("audio", "audio", SOUND_FILES, rates("audio", "audio"), part=whole),
     "video-rates-whole": Table("video", "video", ("bikes.mp4",), rates("video", "video"), part=whole),
@@ -194,12 +213,13 @@ class Args:
 
 
 def settings_of(args: Args, name: str) -> CompleteSettings:
-    """How a variant trains; what is done to its weights its name says."""
+    """How a variant trains; what is done to its weights its name says. No steps: as many as suit a signal's size."""
     table = TABLES[args.table]
     variant = table.variants[name]
     preset = resolve(table.kind, *([read_preset(variant.preset)] if variant.preset else []))
     network, fit = replace(preset.network, **variant.network), replace(preset.fit, **variant.fit)
-    return replace(preset, network=network, fit=replace(fit, steps=args.steps or table.steps or fit.steps))
+    fit = replace(fit, steps=args.steps or table.steps or fit.steps)
+    return replace(preset, network=network, fit=fit if fit.points else fit.of_size(1))
 
 
 def differences(args: Args, name: str) -> Row:
@@ -214,8 +234,13 @@ def run(args: Args, name: str, data: SignalData) -> Row:
     network = build_network(data.signal, settings.network, seed=0)
     TABLES[args.table].variants[name].weights(network)
     begin = report.now()
-    Fit(network, data, settings.fit).run()
-    row = {"seconds": round(report.now() - begin, 3)} | measure(network, data) | stretched(network, data)
+    fit = Fit(network, data, settings.fit)
+    fit.run()
+    row = (
+        {"steps": fit.config.steps, "seconds": round(report.now() - begin, 3)}
+        | measure(network, data)
+        | stretched(network, data)
+    )
     row |= {"parameters": network.num_parameters()["total"]}
     print(name, row, flush=True)
     return row
@@ -279,7 +304,7 @@ def write(args: Args) -> None:
         one = next(r for r in found if r)
         counts = {"parameters": f"{one['parameters']:,}", "seconds": f"{one['seconds']:.1f}"}
         table.append({"": name} | dict(zip(heads, figures)) | counts)
-    steps = sorted({r["settings"]["steps"] for r in results})
+    steps = sorted({r["settings"]["steps"] or r["steps"] for r in results})
     made = provenance([command(args, results)], results)
     print(
         report.write(args.output / args.table, table, f"{', '.join(map(str, steps))} steps, seed 0", results, made=made)

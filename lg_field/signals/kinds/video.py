@@ -52,6 +52,7 @@ class Video(VideoPlaces, Kind):
         "lr_factor": 0.03,
         "steps": 5000,
         "sample_fraction": 0.002,
+        "stratified": True,
         "overlap": 2,
         "center_cells": True,
     }

@@ -27,7 +27,15 @@ class Volume(VolumePlaces, Kind):
     on_request: ClassVar[tuple[str, ...]] = TIFF
     writes: ClassVar[tuple[str, ...]] = TIFF
     cell_size = (32, 32, 32)
-    fit = {"lr": 7e-4, "lr_factor": 0.03, "steps": 2000, "sample_fraction": 0.02, "overlap": 1, "center_cells": True}
+    fit = {
+        "lr": 7e-4,
+        "lr_factor": 0.03,
+        "steps": 2000,
+        "sample_fraction": 0.02,
+        "stratified": True,
+        "overlap": 1,
+        "center_cells": True,
+    }
     network = {**Kind.network, "per_sample": 0.2, "global_share": 0.0, "coordinate_step": 1 / 32}
     incode_rate = 0.25
     surface = True
