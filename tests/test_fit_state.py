@@ -28,6 +28,7 @@ OTHER_FIT: dict[str, Any] = {
     "global_lr_scale": 0.5,
     "sample_fraction": 0.5,
     "points": 30,
+    "stratified": False,
     "sample": "uniform",
     "overlap": 2,
     "center_cells": False,

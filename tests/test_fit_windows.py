@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lg_field.signals import SignalData
-from lg_field.signals.batches import Batch, Windows
+from lg_field.signals.batches import Batch, Windows, stratified
 from lg_field.signals.data import Samples
 from lg_field.signals.kinds import KINDS
 from lg_field.signals.settings import CompleteFit, FitConfig, resolve_fit
@@ -84,13 +84,16 @@ def test_every_sample_of_a_cell_can_be_drawn_for_it(axes: list[tuple[int, int]],
         assert bool((drawn >= first[:, None]).all() and (drawn < last[:, None]).all())
 
 
+@pytest.mark.parametrize("stratify", [False, True])
 @pytest.mark.parametrize(
     ("shape", "counts"), [((9, 9), (5, 5)), ((1079,), (108,)), ((16, 16), (4, 4)), ((7, 5, 6), (3, 2, 4))]
 )
-def test_all_samples_are_drawn_in_the_end_each_for_the_cell_that_owns_it(shape: tuple, counts: tuple) -> None:
+def test_all_samples_are_drawn_in_the_end_each_for_the_cell_that_owns_it(
+    shape: tuple, counts: tuple, stratify: bool
+) -> None:
     data, grid = data_of(shape), grid_of(counts)
     cells, owner = torch.arange(grid.num_cells), owners(data.signal, grid)
-    config = resolve_fit("image", FitConfig(sample_fraction=0.9, overlap=0))
+    config = resolve_fit("image", FitConfig(sample_fraction=0.9, overlap=0, stratified=stratify))
     draw = data.batches(grid, cells, config, torch.Generator().manual_seed(0))
     seen = torch.zeros(data.signal.num_samples, dtype=torch.int64)
     for _ in range(40):
@@ -104,11 +107,32 @@ def test_all_samples_are_drawn_in_the_end_each_for_the_cell_that_owns_it(shape: 
     assert float(((seen - mean[owner]).square() / mean[owner]).mean()) < 2.0, "samples of a cell are not drawn alike"
 
 
+@given(axes=st.lists(axis, min_size=1, max_size=3), count=st.integers(1, 60), seed=st.integers(0, 999))
+@settings(max_examples=60)
+def test_stratified_samples_are_one_of_each_part_of_a_window(
+    axes: list[tuple[int, int]], count: int, seed: int
+) -> None:
+    shape, counts = tuple(n for n, _ in axes), tuple(c for _, c in axes)
+    signal, grid = data_of(shape).signal, grid_of(counts)
+    cells = torch.arange(grid.num_cells)
+    windows = [Windows.of(signal, grid, cells, seed % 2, k) for k in range(len(shape))]
+    places = stratified(windows, count, torch.Generator().manual_seed(seed))
+    number, total = torch.zeros(len(cells), count, dtype=torch.int64), torch.ones(len(cells), 1, dtype=torch.int64)
+    for window, place in zip(windows, places):
+        size = torch.as_tensor(window.size).expand(len(cells))[:, None]
+        inside = place - window.first[:, None]
+        assert place.shape == (len(cells), count) and bool(((inside >= 0) & (inside < size)).all())
+        number, total = number * size + inside, total * size
+    part = torch.arange(count)  # samples that a part holds a piece of: from its first to its last place
+    assert bool((number >= part * total // count).all() and (number <= ((part + 1) * total - 1) // count).all())
+
+
 def test_where_cells_are_alike_the_samples_are_those_of_whole_numbers_drawn() -> None:
     """One `randint` an axis, as ever: weights trained with a seed stay what they are."""
     data, grid = data_of((24, 30)), grid_of((4, 5))
     for overlap, sizes in ((0, (6, 6)), (2, (10, 10))):
-        batch = batch_of(data, grid, torch.arange(20), FitConfig(sample_fraction=0.3, overlap=overlap), seed=5)
+        config = FitConfig(sample_fraction=0.3, overlap=overlap, stratified=False)
+        batch = batch_of(data, grid, torch.arange(20), config, seed=5)
         generator, places = torch.Generator().manual_seed(5), []
         for k, (n, size) in enumerate(zip((24, 30), sizes)):
             first = (grid.unravel(torch.arange(20))[:, k] * 6 - overlap).clamp(0, n - size)
@@ -141,7 +165,7 @@ def test_voxels_without_an_overlap_are_the_cells_own(shape: tuple[int, int, int]
     data, counts = from_array(solid, "ball"), tuple(int(c) for c in rng.integers(1, 6, 3))
     grid = grid_of(counts)
     cells, owner = torch.arange(grid.num_cells), owners(data.signal, grid)
-    config = CompleteFit(points=40 * grid.num_cells, sample="uniform", overlap=0)
+    config = CompleteFit(points=40 * grid.num_cells + solid.size // 10, sample="uniform", overlap=0)
     draw, seen = data.batches(grid, cells, config, torch.Generator().manual_seed(seed)), torch.zeros(solid.size)
     for _ in range(60):
         batch = draw()

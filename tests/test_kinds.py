@@ -291,6 +291,19 @@ def test_figures_of_a_perfect_copy_are_perfect() -> None:
         ssim(torch.rand(4, 30, 3), torch.rand(4, 30, 3))
 
 
+def test_similarity_of_bands_is_that_of_the_whole_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lg_field import quality
+
+    for height in (11, 40, 57):
+        true = torch.rand(height, 30, 3, generator=torch.Generator().manual_seed(height))
+        shown = (true + 0.2 * torch.rand(true.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+        whole = quality.ssim(shown, true)
+        for pixels in (1, 30 * 12, 30 * (height - 1)):
+            monkeypatch.setattr(quality, "SSIM_PIXELS", pixels)
+            assert quality.ssim(shown, true) == pytest.approx(whole, abs=1e-6)
+        monkeypatch.undo()
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_still_is_a_picture_of_the_signal(name: str) -> None:
     field, signal = field_of_kind(name), signal_of_kind(name)

@@ -87,17 +87,33 @@ def test_a_flag_voids_what_it_replaces() -> None:
     assert resolve("image", preset).network.local_width == 9
 
 
-def test_kinds_train_as_the_paper_does_but_for_rates_that_fall_and_centered_cells() -> None:
+def test_kinds_train_as_the_paper_does_but_for_falling_rates_centered_cells_and_samples_drawn() -> None:
     facts = {n: resolve(n).fit for n in KINDS}
     assert all(0.0 < f.lr * f.lr_factor < f.lr for f in facts.values())
     papers = {"image-div2k": ("image", 5e-4), "audio": ("audio", 1e-4), "video": ("video", 1e-4)}
     for name, (kind, rate) in papers.items():
         of_paper, ours = resolve(kind, read_preset(name)).fit, facts[kind]
         assert (of_paper.lr, of_paper.lr_factor, of_paper.center_cells) == (rate, 1.0, False)
-        assert dataclasses.replace(of_paper, lr=ours.lr, lr_factor=ours.lr_factor, center_cells=True) == ours
+        assert (of_paper.points, of_paper.stratified) == (0, False)
+        changed = {"lr": ours.lr, "lr_factor": ours.lr_factor, "center_cells": True, "stratified": True}
+        changed |= {"points": ours.points, "steps": ours.steps}
+        assert dataclasses.replace(of_paper, **changed) == ours
     assert (facts["video"].steps, facts["video"].sample_fraction, facts["video"].overlap) == (5000, 0.002, 2)
     assert facts["nifti"] == facts["volume"] and facts["occupancy"].points == 50_000
     assert KINDS["audio"].reach == 100.0 and resolve("image").network.harmonizer_bias == 0.312
+
+
+def test_steps_follow_the_part_of_a_signal_that_each_draws() -> None:
+    picture = resolve("image").fit
+    for pixels, steps in ((100, 1000), (1 << 18, 1000), (1 << 20, 2000), (9 << 18, 3000)):
+        fit = picture.of_size(pixels)
+        assert fit.steps == steps and dataclasses.replace(fit, steps=0) == picture
+    drawn = resolve("audio", Settings(fit=FitConfig(sample_fraction=0.25))).fit
+    assert drawn.points == 0 and drawn.of_size(10).steps == 2000
+    assert resolve("image", Settings(fit=FitConfig(steps=7))).fit.of_size(1 << 24).steps == 7
+    assert resolve("video").fit.of_size(1 << 24).steps == 5000
+    with pytest.raises(ValueError, match="sample_fraction must be in"):
+        dataclasses.replace(picture, points=0, sample_fraction=0.0).of_size(10)
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -47,7 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "global": PLAIN | {"global_width": 512},
     "small-global": PLAIN | {"global_width": 128},
     "distilled": {"network": "per-partition"},
-    # A hash grid for the whole scene and nothing local, as instant-ngp has it: no part of it can be cropped away.
+    # A hash grid for the whole scene and nothing local, as instant-ngp has it: a crop keeps the entries its cells read.
     "hash-global": {"network": "global", "hash_levels": 5, "log2_hashmap_size": 17},
     # Less in the cells and more in the shared part: better where images are few for the space they show.
     "more-shared": {"grid_nodes": 7, "hash_levels": 5, "log2_hashmap_size": 14},

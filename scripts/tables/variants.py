@@ -126,8 +126,8 @@ def rates(kind: str, preset: str) -> dict[str, Variant]:
 
 
 def volume_rates() -> dict[str, Variant]:
-    """Two networks as `lg-field encode` makes them of volumes: at the constant rate of videos, at its own rate, and with
-    samples drawn as it does."""
+    """Two networks as `lg-field encode` makes them of volumes: at the constant rate of videos, at its own rate, and so
+    with samples drawn as it does."""
     networks = {"LG": "local-global", "SPP": "per-partition"}
     constant = {n: Variant("", {"network": of}, APART | {"lr": 1e-4, "lr_factor": 1.0}) for n, of in networks.items()}
     falling = {f"{name}, rate of encode": Variant("", {"network": of}, APART) for name, of in networks.items()}
