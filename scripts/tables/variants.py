@@ -8,7 +8,7 @@ Variants of the presets for smaller signals (those of signals.py --quick), on th
 hundreds of steps, the others to the end. `-rates`: the paper's constant rate and the falling one that `lg-field encode`
 has for the kind of signal; `-rates-whole`: of whole files, by the paper's own presets. Of volumes, which the paper has
 none of, networks are those of `lg-field encode`. `image-domains`: how far apart samples lie in the domain.
-`-defaults`: what `lg-field encode` does, and without parts of that. `stretched` is the PSNR of `signals.stretched`.
+`-defaults`: what `lg-field encode` does, and without parts of that; `-samples`: with other samples a step. `stretched` is the PSNR of `signals.stretched`.
 Writes results.md, .csv and .json to a folder in `--output`. Every run is kept below docs/results/rows (see rows.py): an
 interrupted table goes on where it stopped.
 """
@@ -166,6 +166,15 @@ def defaults(drawn: str, fit: dict[str, Any]) -> dict[str, Variant]:
 
 ALL = defaults("all samples each step", {"points": 0, **APART})
 DRAWN = defaults("independent samples", APART)
+SAMPLES = {
+    "encode": Variant(""),
+    "encode, independent samples": Variant("", fit=APART),
+    "a quarter as many": Variant("", fit={"points": 1 << 16}),
+    "a quarter, 1,000 steps": Variant("", fit={"points": 0, "sample_fraction": 0.25, "steps": 1000}),
+    "a tenth, 6,000 steps": Variant("", fit={"points": 0, "sample_fraction": 0.1, "steps": 6000}),
+    "all, 1,000 steps": Variant("", fit={"points": 0, "steps": 1000}),
+}
+"""How many samples a step draws, and how."""
 VIDEO_FILES, SOUND_FILES = ("bikes.mp4", "carphone_pristine.mp4"), ("gt_bach.wav", "gt_counting.wav")
 TABLES = {
     "images": Table("image", "images/div2k_512", ("00.png", "01.png"), IMAGES, steps=300),
@@ -179,6 +188,8 @@ TABLES = {
     "sound-defaults": Table("audio", "audio", SOUND_FILES, ALL, part=whole),
     "video-defaults": Table("video", "video", ("carphone_pristine.mp4",), DRAWN, part=whole),
     "volume-defaults": Table("volume", "ct", ("stent.npz",), DRAWN, part=whole),
+    "image-samples": Table("image", "images/div2k_full", ("0055.png", "0882.png"), SAMPLES, part=whole),
+    "sound-samples": Table("audio", "audio", SOUND_FILES, SAMPLES, part=whole),
     "image-rates-whole": Table("image", "images/div2k_512", ("00.png", "01.png"), rates("image", IMAGE), part=whole),
     "sound-rates-whole": Table("audio", "audio", SOUND_FILES, rates("audio", "audio"), part=whole),
     "video-rates-whole": Table("video", "video", ("bikes.mp4",), rates("video", "video"), part=whole),
