@@ -37,7 +37,7 @@ class FitConfig:
     """How to fit."""
 
     steps: int | None = None
-    """Optimizer steps; 0 = 1,000, of signals of which a step draws a part only 1,000 over the root of that part."""
+    """Optimizer steps; 0 = 1,000, where each draws only a part of the samples 1,000 over the root of that part."""
     lr: float | None = None
     """Adam's learning rate at the start; of INCODE of images and volumes a quarter of the default."""
     lr_factor: float | None = None
@@ -49,7 +49,7 @@ class FitConfig:
     points: int | None = None
     """Samples drawn each step, of signals with fewer all; 0 = by sample_fraction."""
     stratified: bool | None = None
-    """Samples drawn are spread evenly over each cell, instead of independent of each other."""
+    """Samples drawn are spread evenly over each cell, instead of independent of each other; not of shapes."""
     sample: Sampling | None = None
     """Shapes: draw voxels of all cells alike (uniform), near the surface, or half and half (mixed)."""
     overlap: int | None = None

@@ -8,7 +8,8 @@ Variants of the presets for smaller signals (those of signals.py --quick), on th
 hundreds of steps, the others to the end. `-rates`: the paper's constant rate and the falling one that `lg-field encode`
 has for the kind of signal; `-rates-whole`: of whole files, by the paper's own presets. Of volumes, which the paper has
 none of, networks are those of `lg-field encode`. `image-domains`: how far apart samples lie in the domain.
-`-defaults`: what `lg-field encode` does, and without parts of that; `-samples`: with other samples a step. `stretched` is the PSNR of `signals.stretched`.
+`-defaults`: what `lg-field encode` does, and without parts of that; `-samples`: how many samples a step draws.
+`stretched` is the PSNR of `signals.stretched`.
 Writes results.md, .csv and .json to a folder in `--output`. Every run is kept below docs/results/rows (see rows.py): an
 interrupted table goes on where it stopped.
 """
