@@ -64,7 +64,7 @@ class FitConfig:
 class CompleteFit(FitConfig):
     """A `FitConfig` that says everything; the general defaults."""
 
-    steps: int = 0
+    steps: int = USUAL_STEPS
     lr: float = 5e-4
     lr_factor: float = 1.0
     global_lr_scale: float = 1.0

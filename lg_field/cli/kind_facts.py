@@ -48,7 +48,7 @@ FACTS = (
         "pixels (x, y)",
         (*PICTURES, ".gif", ".avif", ".heic", ".heif"),
         PICTURES,
-        {"lr": 2e-3, "lr_factor": 0.1, "points": 1 << 18, "stratified": True, "center_cells": True},
+        {"lr": 2e-3, "lr_factor": 0.1, "steps": 0, "points": 1 << 18, "stratified": True, "center_cells": True},
         {"per_sample": 0.8, "global_share": 0.0, "coordinate_step": 1 / 96},
     ),
     KindFacts(
@@ -56,7 +56,7 @@ FACTS = (
         "seconds",
         (".wav", ".flac", ".ogg"),
         (".wav", ".flac", ".ogg"),
-        {"lr": 1e-3, "lr_factor": 0.1, "points": 1 << 18, "stratified": True, "center_cells": True},
+        {"lr": 1e-3, "lr_factor": 0.1, "steps": 0, "points": 1 << 18, "stratified": True, "center_cells": True},
         {**OTHERS, "per_sample": 0.5, "global_share": 0.0, "coordinate_step": 0.002},
     ),
     KindFacts(

@@ -30,7 +30,7 @@ class Image(ImagePlaces, Kind):
     writes = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".exr", ".hdr")
     reads = (*writes, ".gif", ".avif", ".heic", ".heif")
     cell_size = (32, 32)
-    fit = {"lr": 2e-3, "lr_factor": 0.1, "points": 1 << 18, "stratified": True, "center_cells": True}
+    fit = {"lr": 2e-3, "lr_factor": 0.1, "steps": 0, "points": 1 << 18, "stratified": True, "center_cells": True}
     incode_rate = 0.25
     network = {"per_sample": 0.8, "global_share": 0.0, "coordinate_step": 1 / 96}
 
