@@ -108,8 +108,9 @@ def test_steps_follow_the_part_of_a_signal_that_each_draws() -> None:
     for pixels, steps in ((100, 1000), (1 << 18, 1000), (1 << 20, 2000), (9 << 18, 3000)):
         fit = picture.of_size(pixels)
         assert fit.steps == steps and dataclasses.replace(fit, steps=0) == picture
-    drawn = resolve("audio", Settings(fit=FitConfig(sample_fraction=0.25))).fit
+    drawn = resolve("image", Settings(fit=FitConfig(sample_fraction=0.25))).fit
     assert drawn.points == 0 and drawn.of_size(10).steps == 2000
+    assert resolve("audio").fit.share(1 << 24) == 1.0
     assert resolve("image", Settings(fit=FitConfig(steps=7))).fit.of_size(1 << 24).steps == 7
     assert resolve("video").fit.of_size(1 << 24).steps == 5000
     with pytest.raises(ValueError, match="sample_fraction must be in"):

@@ -56,7 +56,7 @@ FACTS = (
         "seconds",
         (".wav", ".flac", ".ogg"),
         (".wav", ".flac", ".ogg"),
-        {"lr": 1e-3, "lr_factor": 0.1, "steps": 0, "points": 1 << 18, "stratified": True, "center_cells": True},
+        {"lr": 1e-3, "lr_factor": 0.1, "stratified": True, "center_cells": True},
         {**OTHERS, "per_sample": 0.5, "global_share": 0.0, "coordinate_step": 0.002},
     ),
     KindFacts(

@@ -151,7 +151,7 @@ def defaults(drawn: str, fit: dict[str, Any]) -> dict[str, Variant]:
     """What `lg-field encode` does by default, and without parts of that.
 
     Args:
-        drawn: other samples of a step, in words.
+        drawn: the samples of a step, in words.
         fit: and as settings.
     """
     changes = {
@@ -162,11 +162,13 @@ def defaults(drawn: str, fit: dict[str, Any]) -> dict[str, Variant]:
         ),
         "SPP": Variant("", {"network": "per-partition"}, fit),
     }
-    return {"encode": Variant(""), drawn: Variant("", fit=fit)} | {f"{drawn}; {n}": v for n, v in changes.items()}
+    return {drawn: Variant("", fit=fit)} | {f"{drawn}; {n}": v for n, v in changes.items()}
 
 
-ALL = defaults("all samples each step", {"points": 0, **APART})
-DRAWN = defaults("independent samples", APART)
+ALL = {"encode": Variant("")} | defaults("all samples each step", {"points": 0, "steps": 1000, **APART})
+DRAWN = {"encode": Variant("")} | defaults("independent samples", APART)
+SOUNDS = defaults("encode", APART)
+"""A step looks at all samples, however they would be drawn."""
 SAMPLES = {
     "encode": Variant(""),
     "encode, independent samples": Variant("", fit=APART),
@@ -186,11 +188,10 @@ TABLES = {
     "volume-rates": Table("volume", "ct", ("stent.npz",), volume_rates(), part=middle),
     "image-domains": Table("image", "images/div2k_512", ("00.png", "01.png"), WIDER),
     "image-defaults": Table("image", "images/div2k_full", ("0055.png", "0882.png"), ALL, part=whole),
-    "sound-defaults": Table("audio", "audio", SOUND_FILES, ALL, part=whole),
+    "sound-defaults": Table("audio", "audio", SOUND_FILES, SOUNDS, part=whole),
     "video-defaults": Table("video", "video", ("carphone_pristine.mp4",), DRAWN, part=whole),
     "volume-defaults": Table("volume", "ct", ("stent.npz",), DRAWN, part=whole),
     "image-samples": Table("image", "images/div2k_full", ("0055.png", "0882.png"), SAMPLES, part=whole),
-    "sound-samples": Table("audio", "audio", SOUND_FILES, SAMPLES, part=whole),
     "image-rates-whole": Table("image", "images/div2k_512", ("00.png", "01.png"), rates("image", IMAGE), part=whole),
     "sound-rates-whole": Table("audio", "audio", SOUND_FILES, rates("audio", "audio"), part=whole),
     "video-rates-whole": Table("video", "video", ("bikes.mp4",), rates("video", "video"), part=whole),

@@ -35,7 +35,7 @@ class Audio(AudioPlaces, Kind):
     writes = reads
     fill = 0.0  # silence
     reach = 100.0  # paper, audio
-    fit = {"lr": 1e-3, "lr_factor": 0.1, "steps": 0, "points": 1 << 18, "stratified": True, "center_cells": True}
+    fit = {"lr": 1e-3, "lr_factor": 0.1, "stratified": True, "center_cells": True}
     network = {**Kind.network, "per_sample": 0.5, "global_share": 0.0, "coordinate_step": 0.002}
     unit_values_in_incode = False
     playable = True
