@@ -92,7 +92,7 @@ class CompleteFit(FitConfig):
     def check(self) -> None:
         """Raise ValueError for settings that make no sense."""
         if self.steps < 0 or not min(self.lr, self.lr_factor, self.global_lr_scale) > 0:
-            raise ValueError(f"steps, lr, lr_factor and global_lr_scale must be positive, got {self}")
+            raise ValueError(f"lr, lr_factor and global_lr_scale must be positive, and steps not negative, got {self}")
         if not 0.0 < self.sample_fraction <= 1.0:
             raise ValueError(f"sample_fraction must be in (0, 1], got {self.sample_fraction}")
         if self.overlap < 0 or self.points < 0:

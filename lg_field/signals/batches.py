@@ -125,7 +125,7 @@ def window_samples(
     share: float,
     overlap: int,
     generator: torch.Generator,
-    stratify: bool = False,
+    stratify: bool,
 ) -> Draw:
     """Every step equally many samples of every cell's window, or all of each window.
 
